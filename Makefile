@@ -1,0 +1,33 @@
+# `make demo` and `make test` do all the set-up themselves, in .venv beside this file.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint bench clean
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or later is needed; try: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(RUN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(RUN)/python -m pip install --quiet --group dev --editable '.[astra,demo]'
+	@touch $@
+
+demo: $(STAMP)  ## the main job on a real chest CT: numbers, pictures and a segmentation in output/demo
+	$(RUN)/coralbay demo --output output/demo --download
+
+test: $(STAMP)  ## every test that needs neither GPU nor data
+	$(RUN)/python -m pytest
+
+lint: $(STAMP)
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+
+bench: $(STAMP)  ## timings on the sample CT
+	$(RUN)/python Testing/benchmarks/interaction.py
+
+clean:
+	rm -rf $(VENV) output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
