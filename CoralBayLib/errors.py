@@ -1,0 +1,41 @@
+"""Errors that a user can act on: each message says what was expected, what came, and what to do."""
+
+
+class CoralBayError(Exception):
+    """Base of every error that CoralBayLib raises on purpose."""
+
+
+class VolumeError(CoralBayError, ValueError):
+    """The image cannot be used: not 3D, not a CT in HU, damaged, or with an unusable geometry."""
+
+
+class PromptError(CoralBayError, ValueError):
+    """The prompts cannot be used: none, outside the volume, or of one class only."""
+
+
+class QueryError(CoralBayError, ValueError):
+    """The similarity query cannot be used: empty or outside the volume."""
+
+
+class WeightsError(CoralBayError, RuntimeError):
+    """Network weights could not be found, verified or loaded."""
+
+
+class EncoderError(CoralBayError, ValueError):
+    """An encoder is unknown, registered twice, or does not fit the features at hand."""
+
+
+class StoreError(CoralBayError, OSError):
+    """The embedding store could not be read or written; nothing half-written is left behind."""
+
+
+class ProbeError(CoralBayError, ValueError):
+    """A probe is not fitted, is damaged, or was made for other features."""
+
+
+class MemoryLimitError(CoralBayError, MemoryError):
+    """The job needs more memory than there is; the message gives the figures."""
+
+
+class Cancelled(CoralBayError):
+    """The user cancelled; nothing was changed."""

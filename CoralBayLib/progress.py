@@ -1,0 +1,58 @@
+"""Progress and cancelling for long work, free of any GUI."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from .errors import Cancelled
+
+Progress = Callable[[float, str], None]
+"""Called with the fraction done (0 to 1) and a short message; may come from a worker thread."""
+
+
+class CancelToken:
+    """A flag that one thread sets and another checks between steps of its work.
+
+    Example::
+
+        cancel = CancelToken()
+        button.clicked = cancel.cancel            # the thread of the GUI
+        embed(volume, encoder, cancel=cancel)     # a worker: raises Cancelled soon after
+    """
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask the work to stop at its next check."""
+        self._event.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether `cancel` has been called."""
+        return self._event.is_set()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `Cancelled` once `cancel` has been called."""
+        if self._event.is_set():
+            raise Cancelled("Cancelled; nothing was changed.")
+
+
+def check(cancel: CancelToken | None) -> None:
+    """Raise `Cancelled` when there is a token and it has been cancelled."""
+    if cancel is not None:
+        cancel.raise_if_cancelled()
+
+
+def report(progress: Progress | None, fraction: float, message: str) -> None:
+    """Call the callback when there is one, with the fraction held within 0 to 1."""
+    if progress is not None:
+        progress(min(1.0, max(0.0, fraction)), message)
+
+
+def part(progress: Progress | None, start: float, stop: float) -> Progress | None:
+    """A callback whose 0 to 1 is the stretch `start` to `stop` of another's."""
+    if progress is None:
+        return None
+    return lambda fraction, message: progress(start + (stop - start) * fraction, message)

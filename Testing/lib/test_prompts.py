@@ -1,0 +1,271 @@
+"""Prompts: what they accept, how they merge, and how they are read and written."""
+
+import json
+
+import numpy as np
+import pytest
+
+from CoralBayLib.errors import PromptError, StoreError
+from CoralBayLib.geometry import Grid, Volume
+from CoralBayLib.prompt_files import structure_name
+from CoralBayLib.prompts import Prompts
+
+GRID = Grid((10, 20, 30), np.array([[-1.0, 0, 0, 100], [0, 2, 0, -50], [0, 0, 5, 10], [0, 0, 0, 1]]))
+
+
+def prompts(labels, names=None):
+    return Prompts(GRID.to_ras(np.arange(len(labels))[:, None] * [1, 1, 1]), labels, names)
+
+
+def same(one, other):
+    np.testing.assert_array_equal(one.points_ras, other.points_ras)
+    np.testing.assert_array_equal(one.labels, other.labels)
+    assert one.names == other.names
+    return True
+
+
+def test_types_and_structures():
+    made = prompts([2, 0, 5, 2], {2: "liver"})
+    assert made.points_ras.dtype == np.float64
+    assert made.labels.dtype == np.int64
+    assert made.structures == [2, 5]
+    assert [made.name(n) for n in (0, 2, 5)] == ["background", "liver", "Structure 5"]
+    assert len(made) == 4
+    made.require_usable(GRID)
+
+
+def test_what_is_given_is_copied():
+    points = np.zeros((1, 3))
+    made = Prompts(points, [1])
+    points[:] = 9
+    assert made.points_ras[0, 0] == 0
+
+
+@pytest.mark.parametrize(
+    ("points", "labels", "names", "match"),
+    [
+        ([[1, 2]], [1], {}, "shape"),
+        ([1, 2, 3], [1], {}, "shape"),
+        ([[1, 2, "x"]], [1], {}, "mm"),
+        ([[1, 2, 3], [1, np.nan, 3]], [1, 0], {}, "1 of 2 points have a NaN .* number 1"),
+        ([[1, 2, np.inf]], [1], {}, "infinite"),
+        ([[1, 2, 3]], [-1], {}, "from -1"),
+        ([[1, 2, 3]], [0.5], {}, "whole"),
+        ([[1, 2, 3]], ["1"], {}, "whole"),
+        ([[1, 2, 3]], [[1]], {}, "shape"),
+        ([[1, 2, 3]], [1, 2], {}, "1 points and 2 labels"),
+        ([[1, 2, 3]], [1], {0: "air"}, "background"),
+        ([[1, 2, 3]], [1], {1: " "}, "name"),
+    ],
+)
+def test_refused(points, labels, names, match):
+    with pytest.raises(PromptError, match=match):
+        Prompts(points, labels, names)
+
+
+def test_unusable_prompts_say_what_to_do():
+    for match, made in {
+        "no prompts": prompts([]),
+        "Add a click or a stroke on the background": prompts([3, 3], {3: "liver"}),
+        "on 'liver'": prompts([3, 3], {3: "liver"}),
+        "on the structure": prompts([0, 0]),
+    }.items():
+        with pytest.raises(PromptError, match=match):
+            made.require_usable(GRID)
+    prompts([1, 2]).require_usable(GRID)
+
+
+def test_prompts_outside_are_named():
+    far = Prompts([[90, -40, 20], [500.04, 0, 0], [90, -40, 999]], [1, 0, 1])
+    with pytest.raises(PromptError) as caught:
+        far.require_usable(GRID)
+    assert "2 of 3 prompts" in str(caught.value)
+    assert "(500.0, 0.0, 0.0)" in str(caught.value)
+    assert "from (70.5, -51.0, 7.5) to (100.5, -11.0, 57.5)" in str(caught.value)
+    inside = far.inside(GRID)
+    assert inside.points_ras.tolist() == [[90, -40, 20]]
+    assert far.inside(GRID).labels.tolist() == [1]
+
+
+def test_subsample():
+    made = prompts([1] * 9 + [0] * 2, {1: "liver"})
+    few = made.subsample(3, seed=4)
+    assert few.labels.tolist() == [1, 1, 1, 0, 0]
+    assert few.names == {1: "liver"}
+    rows = [made.points_ras.tolist().index(p) for p in few.points_ras.tolist()]
+    assert rows == sorted(set(rows))
+    assert same(few, made.subsample(3, seed=4))
+    assert any(made.subsample(3, seed=n).points_ras.tolist() != few.points_ras.tolist() for n in range(9))
+    assert same(made.subsample(99), made)
+    with pytest.raises(PromptError, match="max_per_label"):
+        made.subsample(0)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "labels", "names"),
+    [
+        (({1: "liver"}), ({1: "Liver"}), [0, 1, 2, 0, 1, 2], {1: "liver"}),
+        (({1: "liver"}), ({2: "liver", 1: "spleen"}), [0, 1, 2, 0, 3, 1], {1: "liver", 3: "spleen"}),
+        (({1: "liver", 2: "spleen"}), ({1: "spleen", 2: "liver"}), [0, 1, 2, 0, 2, 1], {1: "liver", 2: "spleen"}),
+        (({}), ({1: "liver"}), [0, 1, 2, 0, 1, 2], {1: "liver"}),
+        (({1: "liver"}), ({}), [0, 1, 2, 0, 1, 2], {1: "liver"}),
+        (({2: "liver"}), ({1: "liver"}), [0, 1, 2, 0, 2, 3], {2: "liver"}),
+        (({}), ({}), [0, 1, 2, 0, 1, 2], {}),
+    ],
+)
+def test_merging_goes_by_name_and_then_by_label(one, other, labels, names):
+    made = prompts([0, 1, 2], one) + prompts([0, 1, 2], other)
+    assert made.labels.tolist() == labels
+    assert made.names == names
+    assert len(made.points_ras) == 6
+
+
+def test_merging_with_nothing():
+    made = prompts([1, 0], {1: "liver"})
+    assert same(Prompts([], []) + made, made)
+    assert same(made + Prompts([], []), made)
+
+
+def test_from_labelmap():
+    array = np.zeros(GRID.shape, np.uint8)
+    array[1, 2, 3], array[4, 5, 6], array[7, 8, 9] = 1, 2, 9
+    made = Prompts.from_labelmap(Volume(array, GRID), background=9, names={1: "liver", 2: "spleen", 9: "not these"})
+    assert made.labels.tolist() == [1, 2, 0]
+    np.testing.assert_allclose(made.points_ras, GRID.to_ras([[3, 2, 1], [6, 5, 4], [9, 8, 7]]))
+    assert made.names == {1: "liver", 2: "spleen"}
+    assert Prompts.from_labelmap(Volume(array, GRID)).structures == [1, 2, 9]
+    assert len(Prompts.from_labelmap(Volume(np.zeros_like(array), GRID))) == 0
+    with pytest.raises(PromptError, match="whole"):
+        Prompts.from_labelmap(Volume(array * 0.5, GRID))
+
+
+def test_save_and_load(tmp_path):
+    made = Prompts(np.random.default_rng(0).normal(size=(4, 3)) * 100, [0, 1, 7, 1], {1: "Leber, groß", 7: "肝臓"})
+    made.save(tmp_path / "a.json")
+    assert same(Prompts.load(tmp_path / "a.json"), made)
+    with pytest.raises(StoreError, match="does not exist"):
+        made.save(tmp_path / "nowhere" / "a.json")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def write(path, document):
+    path.write_text(json.dumps(document), encoding="utf-8")
+    return path
+
+
+def point(label="", position=(1, 2, 3), **more):
+    return {"label": label, "position": list(position), **more}
+
+
+def markup(*points, kind="Fiducial", **more):
+    return {"type": kind, "controlPoints": list(points), **more}
+
+
+def test_own_json_in_lps(tmp_path):
+    path = write(tmp_path / "a.json", {"coordinateSystem": "LPS", "points": [{"ras": [1, 2, 3], "label": 1}]})
+    assert Prompts.load(path).points_ras.tolist() == [[-1, -2, 3]]
+
+
+def test_markups(tmp_path):
+    document = {
+        "markups": [
+            markup(
+                point("liver-1"),
+                point("Liver-2", (4, 5, 6)),
+                point("left kidney_12"),
+                point("", (7, 8, 9), positionStatus="defined"),
+                point("Background-1"),
+                point("liver-3", positionStatus="undefined"),
+                {"label": "liver-4", "position": None, "positionStatus": "preview"},
+            ),
+            markup(
+                point("bg 3"), point("0"), point("liver 9"), kind="Line", coordinateSystem="RAS", coordinateUnits="mm"
+            ),
+        ]
+    }
+    made = Prompts.load(write(tmp_path / "Spleen.mrk.json", document))
+    assert made.labels.tolist() == [1, 1, 2, 3, 0, 0, 0, 1]
+    assert made.names == {1: "liver", 2: "left kidney", 3: "Spleen"}
+    assert made.points_ras[:2].tolist() == [[-1, -2, 3], [-4, -5, 6]]
+    assert made.points_ras[-1].tolist() == [1, 2, 3]
+
+
+def test_files_merge_by_structure(tmp_path):
+    paths = [
+        write(tmp_path / "liver.mrk.json", {"markups": [markup(point())]}),
+        write(tmp_path / "negative.mrk.json", {"markups": [markup(point())]}),
+        write(tmp_path / "more.mrk.json", {"markups": [markup(point("spleen-1"), point("liver-1"), kind="Curve")]}),
+    ]
+    made = Prompts.load(*paths)
+    assert made.labels.tolist() == [1, 0, 2, 1]
+    assert made.names == {1: "liver", 2: "spleen"}
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("liver-3", "liver"),
+        ("liver 3", "liver"),
+        ("liver_12", "liver"),
+        ("liver - 3", "liver"),
+        ("T12", "T12"),
+        ("T12-1", "T12"),
+        ("L3", "L3"),
+        ("rib-4-2", "rib-4"),
+        ("-3", "file"),
+        ("  ", "file"),
+        ("7", "7"),
+    ],
+)
+def test_structure_names(label, name):
+    assert structure_name(label, "file") == name
+
+
+@pytest.mark.parametrize(
+    ("document", "match"),
+    [
+        ([], "at the top"),
+        ({"hello": 1}, "at the top"),
+        ({"points": []}, "no points"),
+        ({"points": {}}, "list"),
+        ({"points": [{"label": 1}]}, 'point 0 has no "ras"'),
+        ({"points": [{"ras": [1, 2, 3]}]}, 'point 0 has no "label"'),
+        ({"points": [7]}, "braces"),
+        ({"points": [{"ras": [1, 2], "label": 1}]}, "three numbers"),
+        ({"points": [{"ras": [1, 2, "3"], "label": 1}]}, "three numbers"),
+        ({"points": [{"ras": [1, 2, 3], "label": "1"}]}, "whole number"),
+        ({"points": [{"ras": [1, 2, 3], "label": True}]}, "whole number"),
+        ({"points": [{"ras": [1, 2, 3], "label": -1}]}, "from -1"),
+        ({"points": [{"ras": [1, 2, float("nan")], "label": 1}]}, "nan"),
+        ({"points": [{"ras": [1, 2, 10**400], "label": 1}]}, "three numbers"),
+        ({"points": [{"ras": [1, 2, 3], "label": 10**30}]}, "whole"),
+        ({"points": [{"ras": [1, 2, 3], "label": 1}], "names": {"1": None}}, "names"),
+        ({"points": [{"ras": [1, 2, 3], "label": 1}], "names": {"x": "liver"}}, "names"),
+        ({"points": [{"ras": [1, 2, 3], "label": 1}], "coordinateSystem": "XYZ"}, "XYZ"),
+        ({"markups": [markup(point(), coordinateSystem=["RAS"])]}, "RAS"),
+        ({"markups": []}, "no points"),
+        ({"markups": [markup()]}, "no points"),
+        ({"markups": [markup(point(), kind="ROI")]}, "type ROI"),
+        ({"markups": [markup(point(), kind="Plane")]}, "type Plane"),
+        ({"markups": [{"controlPoints": []}]}, 'no "type"'),
+        ({"markups": [{"type": "Fiducial"}]}, 'no "controlPoints"'),
+        ({"markups": [markup({"label": "a"})]}, 'control point 0 has no "position"'),
+        ({"markups": [markup(point(), coordinateUnits="cm")]}, "cm"),
+    ],
+)
+def test_damaged_files_are_explained(tmp_path, document, match):
+    with pytest.raises(PromptError, match=match) as caught:
+        Prompts.load(write(tmp_path / "a.json", document))
+    assert str(caught.value).startswith("a.json")
+
+
+def test_files_that_are_not_json(tmp_path):
+    with pytest.raises(PromptError, match="could not be read"):
+        Prompts.load(tmp_path / "nowhere.json")
+    (tmp_path / "broken.json").write_text('{"points": [')
+    (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
+    for name in ("broken.json", "binary.json"):
+        with pytest.raises(PromptError, match="not valid JSON"):
+            Prompts.load(tmp_path / name)
+    with pytest.raises(PromptError, match="at least one file"):
+        Prompts.load()
