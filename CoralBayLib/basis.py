@@ -1,0 +1,82 @@
+"""The whitening basis of a scan: a linear projection after which its body voxels have no correlation and unit variance.
+
+Without it a probe or a cosine is ruled by the few channels that vary most. Being linear, it is applied a level at a
+time at native stride like any other weights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from .pyramid import FeaturePyramid
+
+COMPONENTS = 192
+SAMPLES = 8000
+_EXAMPLES = 2000
+_RIDGE = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """A projection `z = projection @ features + offset`, with body voxels it was made from.
+
+    Attributes:
+        projection: (D, channels) float32.
+        offset: (D,) float32.
+        points_ras: (N, 3) float64, RAS mm of voxels drawn at random from the body.
+        vectors: (N, D) float32, their projected features: examples of what the scan holds, without labels.
+    """
+
+    projection: torch.Tensor
+    offset: torch.Tensor
+    points_ras: torch.Tensor
+    vectors: torch.Tensor
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The parts by name, as `Basis(**parts)` takes them."""
+        return {
+            "projection": self.projection,
+            "offset": self.offset,
+            "points_ras": self.points_ras,
+            "vectors": self.vectors,
+        }
+
+
+def fit_basis(pyramid: FeaturePyramid, components: int = COMPONENTS, seed: int = 0) -> Basis:
+    """PCA whitening of the features of body voxels drawn at random.
+
+    Args:
+        pyramid: a scan's features.
+        components: most components to keep.
+        seed: of the draw; the same seed gives the same basis.
+    """
+    kji = np.argwhere(pyramid.body.array)
+    random = np.random.default_rng(seed)
+    chosen = kji[random.choice(len(kji), min(SAMPLES, len(kji)), replace=False)]
+    points = pyramid.grid.to_ras(chosen[:, ::-1])
+    features = pyramid.sample(points)
+    mean = features.mean(dim=0)
+    scale = features.std(dim=0, correction=0)
+    # A channel that never varies says nothing; dividing by its rounding noise would make it shout.
+    scale = torch.where(scale > 1e-5 * scale.max(), scale, torch.inf)
+    standard = (features - mean) / scale
+    rank = min(components, *standard.shape)
+    state = torch.random.get_rng_state()
+    torch.manual_seed(seed)
+    try:
+        _, singular, vectors = torch.svd_lowrank(standard, q=min(rank + 32, *standard.shape), niter=3)
+    finally:
+        torch.random.set_rng_state(state)
+    variance = singular[:rank] ** 2 / len(standard)
+    # Components that are rounding noise of a low-rank scan (a phantom, a tiny crop) are left out.
+    rank = max(1, int((variance > 1e-6 * variance[0]).sum()))
+    whiten = vectors[:, :rank] / (variance[:rank] + _RIDGE).sqrt()
+    projection = (whiten.T / scale).contiguous()
+    offset = -(projection @ mean)
+    examples = features[:_EXAMPLES] @ projection.T + offset
+    return Basis(projection, offset, torch.from_numpy(points[:_EXAMPLES].copy()), examples)

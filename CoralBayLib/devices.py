@@ -1,0 +1,58 @@
+"""Which device to compute on, and how much memory it has."""
+
+from __future__ import annotations
+
+import psutil
+import torch
+
+from .errors import EncoderError
+
+
+def pick_device(wanted: str | torch.device = "auto") -> torch.device:
+    """The device to compute on.
+
+    Args:
+        wanted: "auto" for a CUDA device that passes a small test, otherwise the CPU; or a torch device name.
+
+    Raises:
+        EncoderError: the wanted device is not there or fails its test; the message says why.
+    """
+    if str(wanted) == "auto":
+        if torch.cuda.is_available() and _fault(torch.device("cuda")) is None:
+            return torch.device("cuda")
+        return torch.device("cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise EncoderError(f"'{wanted}' is no device; use auto, cpu, cuda or cuda:1.") from error
+    fault = _fault(device)
+    if fault is not None:
+        raise EncoderError(f"The device '{device}' cannot be used ({fault}). Use device='cpu' or 'auto'.")
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """A device's name and free memory for a person to read."""
+    free = available_bytes(device) / 2**30
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)} ({free:.1f} GB free)"
+    return f"CPU, {torch.get_num_threads()} threads ({free:.1f} GB free)"
+
+
+def available_bytes(device: torch.device) -> int:
+    """Memory that can be used on the device now, in bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
+
+
+def _fault(device: torch.device) -> str | None:
+    """None when a real 3D convolution runs on the device, else the reason: a driver can be present and still fail."""
+    if device.type == "cpu":
+        return None
+    try:
+        x = torch.ones(1, 1, 4, 4, 4, device=device)
+        result = torch.nn.functional.conv3d(x, torch.ones(1, 1, 3, 3, 3, device=device)).sum().item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        return str(error).strip().splitlines()[0]
+    return None if result == 8 * 27 else "a test computation gave a wrong result"

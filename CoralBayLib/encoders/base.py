@@ -1,0 +1,151 @@
+"""What every encoder offers, and the registry that knows them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from ..errors import EncoderError
+
+Axes = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """How a CT becomes the encoder's tensor (1, 1, R, A, S).
+
+    Attributes:
+        spacing_mm: voxel spacing along R, A, S.
+        window_hu: HU that become 0 and 1; values beyond are clipped.
+        multiple: each side of the tensor is padded with air to a multiple of these.
+        minimum: the least size of each side.
+    """
+
+    spacing_mm: tuple[float, float, float]
+    window_hu: tuple[float, float]
+    multiple: Axes
+    minimum: Axes = (1, 1, 1)
+
+
+@dataclass(frozen=True)
+class LevelSpec:
+    """One feature map at its native stride.
+
+    Attributes:
+        name: short and unique within the encoder.
+        channels: number of channels.
+        stride: input voxels between neighbouring features, along R, A, S.
+        offset: where the centre of feature 0 lies, in input voxels, along R, A, S: (stride - 1) / 2 for blocks that
+            tile the input, 0 for padded strided convolutions.
+        pooled: whether the scan embedding holds this level's global average.
+        optional: whether it is computed only when asked for (a costly level at full resolution).
+    """
+
+    name: str
+    channels: int
+    stride: Axes
+    offset: tuple[float, float, float]
+    pooled: bool = True
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Windows the encoder is run on.
+
+    Attributes:
+        name: goes into the cache key: features of another tiling are other features.
+        window: size along R, A, S in voxels, or None for the whole volume at once.
+        step: voxels between windows; a multiple of every stride.
+    """
+
+    name: str
+    window: Axes | None
+    step: Axes = (0, 0, 0)
+
+
+class Encoder(Protocol):
+    """A frozen network that turns a CT into feature maps at several strides."""
+
+    name: str
+    title: str
+    input: InputSpec
+    levels: tuple[LevelSpec, ...]
+    tiling: Tiling
+    weights_sha256: str
+    weights_source: str
+    device: torch.device
+    network: torch.nn.Module
+
+    def forward_features(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
+        """Feature maps of a batch.
+
+        Args:
+            x: (B, 1, R, A, S) float32 in [0, 1] on `device`.
+            names: which levels to compute, in the order of `levels`.
+
+        Returns:
+            One (B, C, r, a, s) tensor a level.
+        """
+        ...
+
+    def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
+        """About how many bytes one window of this size needs at its peak, weights not counted."""
+        ...
+
+    def to(self, device: torch.device) -> None:
+        """Move the network."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncoderCard:
+    """What a user reads about an encoder before choosing it."""
+
+    name: str
+    title: str
+    summary: str
+    paper: str
+    licence: str
+    source: str
+    load: Callable[..., Encoder]
+
+
+_registry: dict[str, EncoderCard] = {}
+
+
+def register_encoder(
+    name: str, *, title: str, summary: str, paper: str, licence: str, source: str
+) -> Callable[[Callable[..., Encoder]], Callable[..., Encoder]]:
+    """Decorator that registers a function `load(weights, device, consent, **options) -> Encoder` under a name.
+
+    Raises:
+        EncoderError: the name is taken.
+    """
+
+    def decorate(load: Callable[..., Encoder]) -> Callable[..., Encoder]:
+        if name in _registry:
+            raise EncoderError(f"An encoder named '{name}' is already registered; choose another name.")
+        _registry[name] = EncoderCard(name, title, summary, paper, licence, source, load)
+        return load
+
+    return decorate
+
+
+def encoder_cards() -> list[EncoderCard]:
+    """Every registered encoder, in the order of registration."""
+    return list(_registry.values())
+
+
+def encoder_card(name: str) -> EncoderCard:
+    """The card of one encoder.
+
+    Raises:
+        EncoderError: there is no encoder of that name.
+    """
+    if name not in _registry:
+        raise EncoderError(f"There is no encoder '{name}'. Known encoders: {', '.join(sorted(_registry))}.")
+    return _registry[name]

@@ -1,0 +1,89 @@
+"""Intensity and position of every working voxel, as features for a probe.
+
+Deep features know what a place is but are coarse; the CT knows where its border runs. A weighted sum of functions of
+HU is one function of HU, so at full resolution it is a table look-up, however many functions there are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from .geometry import Volume
+
+KNOTS_HU = (-1000, -850, -600, -300, -120, -60, -10, 30, 70, 120, 180, 260, 400, 700, 1200)
+"""Where the hat functions of HU peak: dense where soft tissues lie, sparse in air and bone."""
+SMOOTHING_MM = 3.0
+_HU_RANGE = (-1024, 3071)
+_INTENSITY_GAIN = 3.0
+_POSITION_MM = 80.0
+"""Millimetres that count as one unit, beside whitened features of unit variance."""
+
+
+class ImageFeatures:
+    """Hat functions of the HU and of the smoothed HU, and the place in the body.
+
+    Args:
+        image: int16 HU on the working grid.
+        body: mask on the same grid; positions count from its centroid, along the grid's own axes.
+
+    Attributes:
+        channels: how many features there are.
+    """
+
+    channels = 2 * len(KNOTS_HU) + 3
+
+    def __init__(self, image: Volume, body: Volume) -> None:
+        self.grid = image.grid
+        sigma = SMOOTHING_MM / image.grid.spacing_mm[::-1]
+        smooth = ndimage.gaussian_filter(image.array.astype(np.float32), sigma, truncate=2.5)
+        self._images = [_to_index(image.array), _to_index(np.round(smooth))]
+        counts = [body.array.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in (2, 1, 0)]
+        self._centre = np.array([np.average(np.arange(len(c)), weights=c) if c.any() else len(c) / 2 for c in counts])
+        levels = np.arange(_HU_RANGE[0], _HU_RANGE[1] + 1)
+        hats = [np.interp(levels, KNOTS_HU, row) for row in np.eye(len(KNOTS_HU))]
+        self._hats = torch.from_numpy(_INTENSITY_GAIN * np.stack(hats)).float()
+
+    def sample(self, ras: ArrayLike) -> torch.Tensor:
+        """Features of the working voxel nearest to each (N, 3) RAS point; returns (N, channels) float32."""
+        ijk = np.clip(np.round(self.grid.to_ijk(ras)).astype(np.int64), 0, np.array(self.grid.size) - 1)
+        flat = np.ravel_multi_index(tuple(ijk[:, ::-1].T), self.grid.shape)
+        parts = [self._hats[:, image[torch.from_numpy(flat)].long()].T for image in self._images]
+        parts.append(torch.from_numpy(self._position(ijk)).float())
+        return torch.cat(parts, dim=1)
+
+    def linear_map(self, weights: torch.Tensor) -> torch.Tensor:
+        """`weights @ features` at every working voxel.
+
+        Args:
+            weights: (M, channels) float32.
+
+        Returns:
+            (M, K, J, I) float32.
+        """
+        knots = len(KNOTS_HU)
+        out = torch.empty(len(weights), *self.grid.shape)
+        for target, row in zip(out, weights, strict=True):
+            for number, image in enumerate(self._images):
+                table = row[number * knots : (number + 1) * knots] @ self._hats
+                values = table.index_select(0, image).reshape(self.grid.shape)
+                target.copy_(values) if number == 0 else target.add_(values)
+            for axis in range(3):
+                steps = (np.arange(self.grid.size[axis]) - self._centre[axis]) * self._unit[axis]
+                shape = [1, 1, 1]
+                shape[2 - axis] = -1
+                target += row[2 * knots + axis] * torch.from_numpy(steps).float().reshape(shape)
+        return out
+
+    @property
+    def _unit(self) -> NDArray[np.float64]:
+        return self.grid.spacing_mm / _POSITION_MM
+
+    def _position(self, ijk: NDArray) -> NDArray[np.float64]:
+        return (ijk - self._centre) * self._unit
+
+
+def _to_index(hu: NDArray) -> torch.Tensor:
+    return torch.from_numpy((np.clip(hu, *_HU_RANGE) - _HU_RANGE[0]).astype(np.int32).ravel())

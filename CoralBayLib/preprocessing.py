@@ -1,0 +1,109 @@
+"""From a CT to the encoder's tensor: canonical axes, the encoder's spacing, cropped to the patient.
+
+The tensor order (R, A, S) is made here and nowhere else, by reversing the axes of a canonical [k, j, i] array.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .encoders.base import Axes, InputSpec, LevelSpec
+from .geometry import Grid, Volume, resample
+from .pyramid import Level
+
+CROP_MARGIN_MM = 12.0
+_TISSUE_HU = -500.0
+_AIR_HU = -950.0
+_HALF_MAX = 65504.0
+"""The largest finite number in half precision (IEEE 754)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A CT on the working grid.
+
+    Attributes:
+        image: float32 HU.
+        body: uint8 mask of the patient.
+    """
+
+    image: Volume
+    body: Volume
+
+
+def prepare(volume: Volume, spec: InputSpec) -> Prepared:
+    """Resample a CT to the encoder's spacing along its own (permuted, flipped, never rotated) axes and crop it to the
+    patient with a margin."""
+    canonical = volume.canonical()
+    working = resample(canonical, canonical.grid.with_spacing(spec.spacing_mm))
+    body = body_mask(working.array, working.grid.spacing_mm)
+    margin = np.ceil(CROP_MARGIN_MM / working.grid.spacing_mm).astype(int)[::-1]
+    box = []
+    for axis, n in enumerate(body.shape):
+        where = np.flatnonzero(body.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(max(0, where[0] - margin[axis]), min(n, where[-1] + 1 + margin[axis])))
+    shape = tuple(s.stop - s.start for s in box)
+    grid = working.grid.sub([s.start for s in reversed(box)], 1, shape)  # type: ignore[arg-type]
+    cut = tuple(box)
+    return Prepared(
+        Volume(np.ascontiguousarray(working.array[cut]), grid),
+        Volume(np.ascontiguousarray(body[cut]).astype(np.uint8), grid),
+    )
+
+
+def body_mask(hu: NDArray, spacing_mm: NDArray) -> NDArray[np.bool_]:
+    """The patient without table and surrounding air, [k, j, i]; all of the image where that cannot be told.
+
+    The largest piece of tissue, filled slice by slice along S (in 3D the airways open to the outside and the lungs
+    would drop out). Where the field of view cuts through a lung, filling cannot reach it, so what is clearly not
+    outside air is added.
+    """
+    parts, count = ndimage.label(_opened(hu > _TISSUE_HU, max(1, round(2.0 / float(spacing_mm[:2].min())))))
+    if not count:
+        return np.ones(hu.shape, dtype=bool)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    body = np.stack([ndimage.binary_fill_holes(s) for s in parts == sizes.argmax()])
+    smooth = ndimage.uniform_filter(hu, 3)
+    lung_left_out = (smooth > _AIR_HU) & (smooth < _TISSUE_HU) & ~body
+    if lung_left_out.mean() > 0.1:
+        body |= _opened(smooth > _AIR_HU, 1)
+    return body
+
+
+def _opened(mask: NDArray[np.bool_], iterations: int) -> NDArray[np.bool_]:
+    """Opening in which the image goes on beyond its border, so that a body cut by the field of view is not nibbled."""
+    inner = (slice(iterations, -iterations),) * 3
+    return ndimage.binary_opening(np.pad(mask, iterations, mode="edge"), iterations=iterations)[inner]
+
+
+def padded_size(grid: Grid, spec: InputSpec, window: Axes | None) -> Axes:
+    """Size (R, A, S) of the tensor: the grid's, made up to the encoder's multiple, least size and one window."""
+    size = []
+    for axis, n in enumerate(grid.size):
+        least = max(n, spec.minimum[axis], window[axis] if window else 1)
+        size.append(-(-least // spec.multiple[axis]) * spec.multiple[axis])
+    return size[0], size[1], size[2]
+
+
+def to_tensor(image: Volume, spec: InputSpec, size: Axes) -> torch.Tensor:
+    """The encoder's input (1, 1, R, A, S), HU scaled to [0, 1] and padded with air at the far ends to `size`."""
+    low, high = spec.window_hu
+    tensor = torch.zeros(1, 1, *size)
+    inside = torch.from_numpy(np.ascontiguousarray(image.array.transpose(2, 1, 0), dtype=np.float32))
+    r, a, s = inside.shape
+    tensor[0, 0, :r, :a, :s] = ((inside - low) / (high - low)).clamp_(0, 1)
+    return tensor
+
+
+def to_level(maps: torch.Tensor, spec: LevelSpec, grid: Grid) -> Level:
+    """A level on the working grid from the encoder's (C, r, a, s) map: axes back to [k, j, i], padding cut off."""
+    maps = maps.permute(0, 3, 2, 1)
+    keep = [min(maps.shape[3 - a], -(-grid.size[a] // spec.stride[a])) for a in range(3)]
+    maps = maps[:, : keep[2], : keep[1], : keep[0]].clamp(-_HALF_MAX, _HALF_MAX).half().contiguous()
+    return Level(spec.name, grid.sub(spec.offset, spec.stride, tuple(maps.shape[1:])), maps)

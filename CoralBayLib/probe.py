@@ -1,0 +1,176 @@
+"""A few-shot probe: one small linear classifier a structure on frozen features, fitted in a moment."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from sklearn.linear_model import LogisticRegression
+
+from .errors import ProbeError
+from .paths import replacing
+from .prompts import Prompts
+from .pyramid import FeaturePyramid
+
+FORMAT_VERSION = 1
+
+
+class Probe:
+    """One-against-rest logistic regression on whitened deep features, intensity and position.
+
+    Each structure's negatives are the background prompts, the other structures' prompts, and voxels drawn at random
+    from the body: these "weak" negatives are nearly all right, since a structure fills little of a body, and they
+    speak of all the places the user has not been to.
+
+    Args:
+        C: inverse strength of the L2 penalty, as in scikit-learn.
+        weak_negatives: how many random body voxels to add; 0 for none.
+        max_per_label: prompts of one label beyond this are thinned out at random.
+        seed: of the thinning.
+
+    Attributes:
+        labels_: (S,) labels of the structures, sorted.
+        names_: their names by label.
+        weights_: (S, channels) on the pyramid's features, the whitening folded in.
+        image_weights_: (S, image channels) on intensity and position.
+        intercept_: (S,).
+        signature_: of the features it was fitted on.
+
+    Example::
+
+        probe = Probe().fit(pyramid, prompts)
+        probability = probe.predict(pyramid)          # (S, K, J, I) on the working grid
+        probe.save("liver.safetensors")
+    """
+
+    def __init__(self, C: float = 0.01, weak_negatives: int = 1000, max_per_label: int = 1000, seed: int = 0) -> None:
+        self.C = C
+        self.weak_negatives = weak_negatives
+        self.max_per_label = max_per_label
+        self.seed = seed
+
+    def fit(self, pyramid: FeaturePyramid, prompts: Prompts) -> Probe:
+        """Learn the structures of some prompts on one scan.
+
+        Args:
+            pyramid: the scan's features.
+            prompts: at least two labels, all inside the scan.
+
+        Raises:
+            PromptError: no prompts, some outside the scan, or one label only.
+        """
+        prompts.require_usable(pyramid.source_grid)
+        kept = prompts.subsample(self.max_per_label, self.seed)
+        basis = pyramid.basis
+        weak = slice(0, min(self.weak_negatives, len(basis.points_ras)))
+        deep = torch.cat([pyramid.sample_whitened(kept.points_ras), basis.vectors[weak]])
+        points = np.concatenate([kept.points_ras, basis.points_ras[weak].numpy()])
+        features = torch.cat([deep, pyramid.image_features.sample(points)], dim=1).double().numpy()
+        labels = np.concatenate([kept.labels, np.zeros(len(points) - len(kept), dtype=np.int64)])
+        structures = prompts.structures
+        fitted = [self._fit_one(features, labels == label) for label in structures]
+        coefficients = torch.from_numpy(np.stack([w for w, _ in fitted])).float()
+        on_deep, on_image = coefficients.split([deep.shape[1], coefficients.shape[1] - deep.shape[1]], dim=1)
+        self.labels_ = structures
+        self.names_ = {label: prompts.name(label) for label in structures}
+        self.weights_ = on_deep @ basis.projection
+        self.image_weights_ = on_image.contiguous()
+        self.intercept_ = torch.tensor([b for _, b in fitted]).float() + on_deep @ basis.offset
+        self.signature_ = pyramid.signature
+        return self
+
+    def logits(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:
+        """Log-odds of each structure at every voxel of the working grid.
+
+        Args:
+            pyramid: of the scan the probe was fitted on, or of another embedded in the same way.
+            structures: which labels, in this order; all by default.
+
+        Returns:
+            (S, K, J, I) float32.
+
+        Raises:
+            ProbeError: not fitted, other features, or no such structure.
+        """
+        self._require_fitted()
+        if pyramid.signature != self.signature_:
+            raise ProbeError(
+                "This probe was made on features of another encoder, weights or setting. Embed the scan with the same "
+                f"encoder as the probe's (probe: {self.signature_[:60]}..., scan: {pyramid.signature[:60]}...)."
+            )
+        unknown = [label for label in structures or () if label not in self.labels_]
+        if unknown:
+            raise ProbeError(f"The probe knows no structure {unknown}; it knows {self.labels_}.")
+        rows = [self.labels_.index(label) for label in (self.labels_ if structures is None else structures)]
+        deep = pyramid.linear_map(self.weights_[rows], self.intercept_[rows])
+        return deep.add_(pyramid.image_features.linear_map(self.image_weights_[rows]))
+
+    def predict(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:
+        """Probability of each structure at every voxel of the working grid; (S, K, J, I) float32, each on its own."""
+        return self.logits(pyramid, structures).sigmoid_()
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the probe as safetensors with a JSON header; no pickle.
+
+        Raises:
+            ProbeError: not fitted.
+            StoreError: the file could not be written; whatever stood there before is untouched.
+        """
+        self._require_fitted()
+        header = {
+            "format": FORMAT_VERSION,
+            "labels": self.labels_,
+            "names": self.names_,
+            "signature": self.signature_,
+            "parameters": {name: getattr(self, name) for name in ("C", "weak_negatives", "max_per_label", "seed")},
+        }
+        tensors = {"weights": self.weights_, "image_weights": self.image_weights_, "intercept": self.intercept_}
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata={"coralbay.probe": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Probe:
+        """Read a probe that `save` wrote.
+
+        Raises:
+            ProbeError: the file is missing, damaged, or no probe.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ProbeError(f"There is no probe at {path}.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                header = json.loads((file.metadata() or {})["coralbay.probe"])
+                tensors = {name: file.get_tensor(name).clone() for name in ("weights", "image_weights", "intercept")}
+            if header["format"] != FORMAT_VERSION:
+                raise ProbeError(f"{path.name} is a probe of format {header['format']}; this version reads {FORMAT_VERSION}.")
+            probe = cls(**header["parameters"])
+            probe.labels_ = [int(label) for label in header["labels"]]
+            probe.names_ = {int(label): str(name) for label, name in header["names"].items()}
+            probe.signature_ = str(header["signature"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ProbeError):
+                raise
+            raise ProbeError(f"{path.name} is no probe, or a damaged one ({error}). Fit it again.") from error
+        probe.weights_, probe.image_weights_, probe.intercept_ = (
+            tensors["weights"],
+            tensors["image_weights"],
+            tensors["intercept"],
+        )
+        return probe
+
+    def _fit_one(self, features: NDArray[np.float64], inside: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
+        model = LogisticRegression(C=self.C, class_weight="balanced", solver="newton-cholesky", max_iter=50)
+        model.fit(features, inside)
+        return model.coef_[0], float(model.intercept_[0])
+
+    def _require_fitted(self) -> None:
+        if not hasattr(self, "weights_"):
+            raise ProbeError("This probe is not fitted yet; call fit(pyramid, prompts) first.")

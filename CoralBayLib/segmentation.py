@@ -1,0 +1,143 @@
+"""From prompts to a clean labelmap on the source volume's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from .errors import VolumeError
+from .geometry import Grid, Volume, interpolate
+from .probe import Probe
+from .progress import CancelToken, Progress, check, report
+from .prompts import Prompts
+from .pyramid import FeaturePyramid
+
+_SLAB_VOXELS = 1 << 24
+
+
+def segment(
+    volume: Volume,
+    pyramid: FeaturePyramid,
+    prompts: Prompts,
+    *,
+    probe: Probe | None = None,
+    threshold: float = 0.5,
+    connected: bool = True,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Volume:
+    """Segment every structure of the prompts.
+
+    Args:
+        volume: the CT that was embedded; its grid is the result's.
+        pyramid: its features.
+        prompts: points of each structure and of the background.
+        probe: a fitted probe to use instead of fitting one on the prompts.
+        threshold: probability from which a voxel belongs to a structure; where several claim it, the likeliest wins.
+        connected: keep only the pieces of a structure that one of its prompts touches (all where none is touched).
+        progress: called with the fraction done and a message.
+        cancel: checked between steps.
+
+    Returns:
+        Labelmap on the volume's grid, uint8 (uint16 for labels over 255); 0 is background.
+
+    Raises:
+        PromptError: no prompts, some outside the volume, or one label only.
+        VolumeError: the volume is not the one that was embedded.
+        ProbeError: the probe was made for other features.
+        Cancelled: `cancel` was called.
+    """
+    if not volume.grid.same_as(pyramid.source_grid):
+        raise VolumeError("These features are of a volume with another grid; embed this volume first.")
+    report(progress, 0.0, "Fitting the probe")
+    probe = probe or Probe().fit(pyramid, prompts)
+    check(cancel)
+    return labelmap_on(volume.grid, pyramid, probe, prompts if connected else None, threshold, progress, cancel)
+
+
+def labelmap_on(
+    grid: Grid,
+    pyramid: FeaturePyramid,
+    probe: Probe,
+    prompts: Prompts | None = None,
+    threshold: float = 0.5,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> Volume:
+    """What a fitted probe says, on any grid; see `segment`.
+
+    Log-odds, not labels, are interpolated from the working grid, so that borders stay smooth on a finer grid.
+    """
+    if not 0 < threshold < 1:
+        raise VolumeError(f"The threshold must lie between 0 and 1, got {threshold}.")
+    level = float(np.log(threshold / (1 - threshold)))
+    kind = np.uint8 if max(probe.labels_) < 256 else np.uint16
+    labels = np.zeros(grid.shape, dtype=kind)
+    best = np.zeros(grid.shape, dtype=np.float16)
+    for number, label in enumerate(probe.labels_):
+        check(cancel)
+        report(progress, 0.1 + 0.9 * number / len(probe.labels_), f"Segmenting {probe.names_[label]}")
+        margin = probe.logits(pyramid, [label])[0] - level
+        margin[torch.from_numpy(pyramid.body.array == 0)] = -10.0
+        if prompts is not None:
+            points = prompts.points_ras[prompts.labels == label]
+            keep_touched(margin.numpy(), pyramid.grid, points)
+        _paint(labels, best, grid, margin, pyramid.grid, label)
+    report(progress, 1.0, "Segmented")
+    return Volume(labels, grid)
+
+
+def keep_touched(margin: NDArray[np.float32], grid: Grid, points_ras: NDArray[np.float64]) -> None:
+    """Make the pieces of `margin > 0` that no point lies in negative, in place; nothing when no point lies in any.
+
+    The sign is turned rather than a constant set, so that interpolation between voxels still finds a smooth border.
+    """
+    pieces, count = ndimage.label(margin > 0)
+    if count < 2 or not len(points_ras):
+        return
+    touched = np.zeros(count + 1, dtype=bool)
+    touched[np.unique(Volume(pieces, grid).values_at(points_ras))] = True
+    touched[0] = False
+    if touched.any():
+        drop = ~touched
+        drop[0] = False
+        np.negative(margin, out=margin, where=drop[pieces])
+
+
+def _paint(
+    labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: torch.Tensor, working: Grid, label: int
+) -> None:
+    """Write `label` where its margin, interpolated to `grid`, is positive and the largest so far."""
+    where = np.argwhere(margin.numpy() > 0)
+    if not len(where):
+        return
+    low, high = where.min(axis=0)[::-1] - 1, where.max(axis=0)[::-1] + 1
+    for box in _boxes(grid, working, low, high):
+        shape = tuple(s.stop - s.start for s in box)
+        on = grid.sub([s.start for s in reversed(box)], 1, shape)  # type: ignore[arg-type]
+        values = interpolate(margin[None], working, on)[0].numpy()
+        # Beyond the working grid the edge value would go on for ever.
+        win = (values > 0) & (values > best[box])
+        best[box][win] = values[win]
+        labels[box][win] = label
+
+
+def _boxes(grid: Grid, working: Grid, low: NDArray, high: NDArray) -> Iterator[tuple[slice, slice, slice]]:
+    """Slabs of `grid` (k, j, i) that together cover the working voxels from `low` to `high` (IJK, inclusive)."""
+    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])
+    ijk = grid.to_ijk(working.to_ras(low + corners * (high - low)))
+    first = np.maximum(np.ceil(ijk.min(axis=0) - 1e-6).astype(int), 0)[::-1]
+    last = np.minimum(np.floor(ijk.max(axis=0) + 1e-6).astype(int), np.array(grid.size) - 1)[::-1]
+    if (last < first).any():
+        return
+    thickness = max(1, _SLAB_VOXELS // int(np.prod(last[1:] - first[1:] + 1)))
+    for k in range(first[0], last[0] + 1, thickness):
+        yield (
+            slice(k, min(k + thickness, int(last[0]) + 1)),
+            slice(int(first[1]), int(last[1]) + 1),
+            slice(int(first[2]), int(last[2]) + 1),
+        )

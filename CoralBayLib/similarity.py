@@ -1,0 +1,151 @@
+"""Where else in a scan it looks like this: a cosine map for a query, and the peaks of the map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.ndimage import maximum_filter
+from scipy.spatial import cKDTree
+
+from .errors import QueryError
+from .geometry import Volume
+from .pyramid import FeaturePyramid
+
+_MOST_POINTS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """Where the user points; several points count as their average.
+
+    Attributes:
+        points_ras: (N, 3) RAS mm.
+
+    Raises:
+        QueryError: no points, or not finite.
+
+    Example::
+
+        Query.point([10, 20, 30])
+        Query.sphere([10, 20, 30], radius_mm=8)
+        Query.segment(labelmap, label=5)
+    """
+
+    points_ras: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        points = np.array(self.points_ras, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1:] != (3,) or not len(points):
+            raise QueryError(f"A query needs at least one point in RAS mm, an (N, 3) array; got shape {points.shape}.")
+        if not np.isfinite(points).all():
+            raise QueryError("A query point has a NaN or infinite coordinate.")
+        object.__setattr__(self, "points_ras", points)
+
+    @classmethod
+    def point(cls, ras: ArrayLike) -> Query:
+        """One place, (3,) RAS mm."""
+        return cls(np.reshape(np.asarray(ras, dtype=np.float64), (1, -1)))
+
+    @classmethod
+    def stroke(cls, points_ras: ArrayLike) -> Query:
+        """All (N, 3) points of a stroke."""
+        return cls(np.asarray(points_ras, dtype=np.float64))
+
+    @classmethod
+    def sphere(cls, ras: ArrayLike, radius_mm: float, step_mm: float = 2.0) -> Query:
+        """Points every `step_mm` of the ball around (3,) RAS mm."""
+        if not radius_mm > 0:
+            raise QueryError(f"The radius must be positive, got {radius_mm} mm.")
+        reach = int(radius_mm / step_mm)
+        steps = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1) * step_mm] * 3, indexing="ij"), -1).reshape(-1, 3)
+        return cls(np.reshape(ras, (1, 3)) + steps[np.linalg.norm(steps, axis=1) <= radius_mm])
+
+    @classmethod
+    def segment(cls, labelmap: Volume, label: int = 1) -> Query:
+        """Voxels of a label, thinned out at random (always in the same way) when there are many."""
+        kji = np.argwhere(labelmap.array == label)
+        if not len(kji):
+            raise QueryError(f"The segment is empty: no voxel of the labelmap has the value {label}.")
+        if len(kji) > _MOST_POINTS:
+            kji = kji[np.random.default_rng(0).choice(len(kji), _MOST_POINTS, replace=False)]
+        return cls(labelmap.grid.to_ras(kji[:, ::-1]))
+
+    def vector(self, pyramid: FeaturePyramid) -> torch.Tensor:
+        """The query's (D,) vector in the whitening basis of `pyramid.for_similarity`.
+
+        Raises:
+            QueryError: a point lies outside the scan.
+        """
+        outside = ~pyramid.source_grid.contains(self.points_ras)
+        if outside.any():
+            raise QueryError(
+                f"{int(outside.sum())} of {len(outside)} query points lie outside the volume, the first at RAS "
+                f"{np.round(self.points_ras[outside][0], 1).tolist()}. Point at a place inside the scan."
+            )
+        return pyramid.for_similarity.sample_whitened(self.points_ras).mean(dim=0)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A peak of a similarity map.
+
+    Attributes:
+        ras: (R, A, S) mm.
+        score: similarity there, at most 1.
+    """
+
+    ras: tuple[float, float, float]
+    score: float
+
+
+def similarity_map(pyramid: FeaturePyramid, query: Query | torch.Tensor) -> Volume:
+    """Cosine similarity of every place in the patient with a query.
+
+    Args:
+        pyramid: the scan's features.
+        query: a place in this scan, or a (D,) vector as `Query.vector` gives it.
+
+    Returns:
+        float32 on the working grid, in [-1, 1]; -1 outside the body.
+
+    Raises:
+        QueryError: the query lies outside the scan.
+    """
+    vector = query.vector(pyramid) if isinstance(query, Query) else query
+    similarity = pyramid.for_similarity.cosine_map(vector).numpy()
+    similarity[pyramid.body.array == 0] = -1.0
+    return Volume(similarity, pyramid.grid)
+
+
+def find_regions(simmap: Volume, k: int = 10, min_distance_mm: float = 20.0) -> list[Region]:
+    """The highest peaks of a similarity map that keep a distance from each other.
+
+    Args:
+        simmap: from `similarity_map`.
+        k: the most regions to return.
+        min_distance_mm: between any two of them.
+
+    Returns:
+        Regions by falling score; fewer than k when the map has fewer such peaks.
+    """
+    if k < 1 or min_distance_mm < 0:
+        raise QueryError(f"Expected k of at least 1 and a distance of at least 0 mm, got {k} and {min_distance_mm}.")
+    values = simmap.array
+    peaks = np.argwhere((values == maximum_filter(values, size=3, mode="nearest")) & (values > -1))
+    scores = values[tuple(peaks.T)]
+    order = np.argsort(-scores, kind="stable")
+    points = simmap.grid.to_ras(peaks[order][:, ::-1]) if len(peaks) else np.empty((0, 3))
+    tree = cKDTree(points) if len(points) else None
+    free = np.ones(len(points), dtype=bool)
+    regions: list[Region] = []
+    for index in range(len(points)):
+        if not free[index]:
+            continue
+        regions.append(Region(tuple(points[index].tolist()), float(scores[order[index]])))
+        if len(regions) == k:
+            break
+        free[tree.query_ball_point(points[index], min_distance_mm)] = False  # type: ignore[union-attr]
+    return regions
