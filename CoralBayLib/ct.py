@@ -25,9 +25,7 @@ def check_ct(volume: Volume, assume_hu: bool = False) -> None:
     """
     size, extent = volume.grid.size, np.array(volume.grid.size) * volume.grid.spacing_mm
     if min(size) < 2:
-        raise VolumeError(
-            f"The volume is too thin: {_by(size)} voxels, and every axis needs at least two. Choose a 3D series."
-        )
+        raise VolumeError(f"The volume is too thin: {_by(size)} voxels, and every axis needs at least two. Choose a 3D series.")
     if extent.max() < 10 or extent.max() > 4000:
         raise VolumeError(
             f"The volume measures {_by(np.round(extent, 3))} mm, which no CT of a patient does. Its spacing is "

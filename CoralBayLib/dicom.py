@@ -96,9 +96,7 @@ def _choose(folder: Path, series: str | None) -> list[str]:
         series = choices[0]
     modality = headers[series].get(_MODALITY, "unknown")
     if modality != "CT":
-        raise VolumeError(
-            f"The series is of modality {modality}. Expected CT: the encoders know Hounsfield units only."
-        )
+        raise VolumeError(f"The series is of modality {modality}. Expected CT: the encoders know Hounsfield units only.")
     _require_whole_files(folder, series, found)
     return found[series]
 
@@ -113,9 +111,7 @@ def _require_whole_files(folder: Path, series: str, found: dict[str, list[str]])
             continue
         with path.open("rb") as data:
             head = data.read(1 << 14)
-        of_series = _CT_IMAGE_STORAGE.search(head[:1024]) and re.search(
-            re.escape(series.encode()) + rb"(?![.\d])", head
-        )
+        of_series = _CT_IMAGE_STORAGE.search(head[:1024]) and re.search(re.escape(series.encode()) + rb"(?![.\d])", head)
         if of_series or (not head and path.suffix == suffix):
             damaged.append(path.name)
     if damaged:
@@ -157,13 +153,9 @@ def _slice(file: str) -> _Slice:
     try:
         reader = _open(file)
     except RuntimeError as error:
-        raise VolumeError(
-            f"The header of slice {name} could not be read ({reason(error)}). Copy the series again."
-        ) from error
+        raise VolumeError(f"The header of slice {name} could not be read ({reason(error)}). Copy the series again.") from error
     if reader.HasMetaDataKey(_FRAMES) and int(reader.GetMetaData(_FRAMES)) > 1:
-        raise VolumeError(
-            f"{name} is a multi-frame DICOM file, not supported here. Load it in Slicer and save it as NRRD."
-        )
+        raise VolumeError(f"{name} is a multi-frame DICOM file, not supported here. Load it in Slicer and save it as NRRD.")
     try:
         position, orientation = (
             np.array([float(v) for v in reader.GetMetaData(key).split("\\")]) for key in (_POSITION, _ORIENTATION)
@@ -175,9 +167,7 @@ def _slice(file: str) -> _Slice:
             f"Slice {name} does not say where it lies (ImagePositionPatient, ImageOrientationPatient), as a scout or a "
             "secondary capture may not. Choose the original axial series."
         ) from None
-    return _Slice(
-        file, reader.GetSize()[:2], reader.GetNumberOfComponents(), reader.GetSpacing()[:2], position, orientation
-    )
+    return _Slice(file, reader.GetSize()[:2], reader.GetNumberOfComponents(), reader.GetSpacing()[:2], position, orientation)
 
 
 def _arrange(slices: list[_Slice]) -> tuple[Grid, list[int]]:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from .ct import check_ct
 from .devices import available_bytes
 from .encoders.base import Axes, Encoder, LevelSpec
 from .errors import EncoderError, MemoryLimitError, StoreError
 from .geometry import Volume
-from .ct import check_ct
 from .preprocessing import Prepared, padded_size, prepare, to_level, to_tensor
 from .progress import CancelToken, Progress, check, part, report
 from .pyramid import FeaturePyramid
@@ -209,18 +209,14 @@ def run(
             for spec, total, weight, m in zip(specs, sums, weights, maps, strict=True):
                 blend = _blend(m.shape[2:])
                 for start, one in zip(group, m, strict=True):
-                    at = tuple(
-                        slice(p // s, p // s + n) for p, s, n in zip(start, spec.stride, one.shape[1:], strict=True)
-                    )
+                    at = tuple(slice(p // s, p // s + n) for p, s, n in zip(start, spec.stride, one.shape[1:], strict=True))
                     total[(slice(None), *at)] += one * blend
                     weight[at] += blend
             done += len(group)
     return [total.div_(weight.clamp_min(1e-6)) for total, weight in zip(sums, weights, strict=True)]
 
 
-def _forward(
-    encoder: Encoder, tensor: torch.Tensor, names: tuple[str, ...], cancel: CancelToken | None
-) -> list[torch.Tensor]:
+def _forward(encoder: Encoder, tensor: torch.Tensor, names: tuple[str, ...], cancel: CancelToken | None) -> list[torch.Tensor]:
     check(cancel)
     try:
         return encoder.forward_features(tensor.to(encoder.device), names)

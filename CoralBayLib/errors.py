@@ -37,5 +37,5 @@ class MemoryLimitError(CoralBayError, MemoryError):
     """The job needs more memory than there is; the message gives the figures."""
 
 
-class Cancelled(CoralBayError):
+class Cancelled(CoralBayError):  # noqa: N818 - not an error but a wish of the user
     """The user cancelled; nothing was changed."""

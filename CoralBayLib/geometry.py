@@ -67,7 +67,7 @@ class Grid:
     @property
     def centre_ras(self) -> NDArray[np.float64]:
         """The middle of the grid, (3,) RAS mm."""
-        return self.to_ras((np.array(self.size) - 1) / 2)[0]
+        return self.to_ras([(n - 1) / 2 for n in self.size])[0]
 
     def to_ras(self, ijk: ArrayLike) -> NDArray[np.float64]:
         """Take (N, 3) or (3,) points from IJK to RAS mm; returns (N, 3)."""
@@ -80,15 +80,16 @@ class Grid:
     def contains(self, ras: ArrayLike) -> NDArray[np.bool_]:
         """Which (N, 3) RAS points lie inside a voxel of the grid; returns (N,)."""
         ijk = self.to_ijk(ras)
-        return ((ijk >= -0.5) & (ijk <= np.array(self.size) - 0.5)).all(axis=1)
+        inside: NDArray[np.bool_] = np.logical_and(ijk >= -0.5, ijk <= np.array(self.size) - 0.5)
+        return np.all(inside, axis=1)
 
-    def sub(self, start: ArrayLike, step: ArrayLike, shape: tuple[int, int, int]) -> Grid:
+    def sub(self, start: ArrayLike, step: ArrayLike, shape: tuple[int, ...]) -> Grid:
         """The grid whose voxel (0, 0, 0) lies at `start` (IJK, may be fractional) of this one, with `step` voxels
         between neighbours along I, J, K."""
         local = np.eye(4)
         local[:3, :3] = np.diag(np.broadcast_to(np.asarray(step, dtype=np.float64), 3))
         local[:3, 3] = start
-        return Grid(shape, self.ijk_to_ras @ local)
+        return Grid(shape, self.ijk_to_ras @ local)  # type: ignore[arg-type]
 
     def with_spacing(self, spacing_mm: ArrayLike) -> Grid:
         """A grid with the same axes, centre and (to within half a voxel) field of view, of another spacing (I, J, K)."""
@@ -255,8 +256,7 @@ def _interpolate_affine(maps: torch.Tensor, to_source: NDArray[np.float64], shap
     matrix = to_source[:3, :3][np.ix_(flip, flip)]
     offset = to_source[:3, 3][flip]
     done = [
-        affine_transform(channel, matrix, offset, output_shape=shape, order=1, mode="nearest")
-        for channel in maps.cpu().numpy()
+        affine_transform(channel, matrix, offset, output_shape=shape, order=1, mode="nearest") for channel in maps.cpu().numpy()
     ]
     return torch.from_numpy(np.stack(done)).to(maps.device)
 
@@ -278,6 +278,6 @@ def _resample_nearest(volume: Volume, grid: Grid) -> NDArray:
     return np.ascontiguousarray(array[np.ix_(*indices)])
 
 
-def _apply(matrix: NDArray[np.float64], points: ArrayLike) -> NDArray[np.float64]:
+def _apply(matrix: NDArray, points: ArrayLike) -> NDArray[np.float64]:
     points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
     return points @ matrix[:3, :3].T + matrix[:3, 3]

@@ -54,28 +54,29 @@ class ImageFeatures:
         parts.append(torch.from_numpy(self._position(ijk)).float())
         return torch.cat(parts, dim=1)
 
-    def linear_map(self, weights: torch.Tensor) -> torch.Tensor:
-        """`weights @ features` at every working voxel.
+    def add_linear_map(self, weights: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """Add `weights @ features` at every working voxel to a map.
 
         Args:
             weights: (M, channels) float32.
+            out: (M, K, J, I) float32, changed in place.
 
         Returns:
-            (M, K, J, I) float32.
+            `out`.
         """
         knots = len(KNOTS_HU)
-        out = torch.empty(len(weights), *self.grid.shape)
         for target, row in zip(out, weights, strict=True):
             for number, image in enumerate(self._images):
                 table = row[number * knots : (number + 1) * knots] @ self._hats
-                values = table.index_select(0, image).reshape(self.grid.shape)
-                target.copy_(values) if number == 0 else target.add_(values)
-            for axis in range(3):
-                steps = (np.arange(self.grid.size[axis]) - self._centre[axis]) * self._unit[axis]
-                shape = [1, 1, 1]
-                shape[2 - axis] = -1
-                target += row[2 * knots + axis] * torch.from_numpy(steps).float().reshape(shape)
+                target += table.index_select(0, image).view(self.grid.shape)
+            # A plane: the sum of one ramp along each axis, the ramps along j and i summed before they meet the volume.
+            k, j, i = (self._ramp(axis, float(row[2 * knots + axis])) for axis in (2, 1, 0))
+            target += k[:, None, None] + (j[:, None] + i)
         return out
+
+    def _ramp(self, axis: int, slope: float) -> torch.Tensor:
+        steps = (np.arange(self.grid.size[axis]) - self._centre[axis]) * self._unit[axis]
+        return torch.from_numpy(slope * steps).float()
 
     @property
     def _unit(self) -> NDArray[np.float64]:

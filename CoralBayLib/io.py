@@ -263,9 +263,7 @@ def _payload_bytes(path: Path, expected: int) -> int:
 def _require_orthogonal(grid: Grid, name: str) -> None:
     axes = grid.ijk_to_ras[:3, :3] / grid.spacing_mm
     if np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4:
-        raise VolumeError(
-            f"{name}: the volume's axes are sheared, which NIfTI cannot keep here. Write .nrrd or .mha instead."
-        )
+        raise VolumeError(f"{name}: the volume's axes are sheared, which NIfTI cannot keep here. Write .nrrd or .mha instead.")
 
 
 def _as_int16_or_float32(array: NDArray) -> NDArray:

@@ -49,9 +49,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise StoreError(
-            f"Cannot write {path.name}: the folder {path.parent} does not exist. Make it, or choose another."
-        )
+        raise StoreError(f"Cannot write {path.name}: the folder {path.parent} does not exist. Make it, or choose another.")
     temporary = path.with_name(f".{uuid4().hex}{''.join(path.suffixes[-2:])}")
     try:
         yield temporary

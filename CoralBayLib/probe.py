@@ -20,6 +20,8 @@ from .prompts import Prompts
 from .pyramid import FeaturePyramid
 
 FORMAT_VERSION = 1
+_INSISTENCE = 3
+_LOUDER = 3.0
 
 
 class Probe:
@@ -32,8 +34,7 @@ class Probe:
     Args:
         C: inverse strength of the L2 penalty, as in scikit-learn.
         weak_negatives: how many random body voxels to add; 0 for none.
-        max_per_label: prompts of one label beyond this are thinned out at random.
-        seed: of the thinning.
+        max_per_label: prompts of one label beyond this are thinned out evenly over space.
 
     Attributes:
         labels_: (S,) labels of the structures, sorted.
@@ -50,11 +51,10 @@ class Probe:
         probe.save("liver.safetensors")
     """
 
-    def __init__(self, C: float = 0.01, weak_negatives: int = 1000, max_per_label: int = 1000, seed: int = 0) -> None:
+    def __init__(self, C: float = 0.01, weak_negatives: int = 1000, max_per_label: int = 400) -> None:
         self.C = C
         self.weak_negatives = weak_negatives
         self.max_per_label = max_per_label
-        self.seed = seed
 
     def fit(self, pyramid: FeaturePyramid, prompts: Prompts) -> Probe:
         """Learn the structures of some prompts on one scan.
@@ -67,15 +67,15 @@ class Probe:
             PromptError: no prompts, some outside the scan, or one label only.
         """
         prompts.require_usable(pyramid.source_grid)
-        kept = prompts.subsample(self.max_per_label, self.seed)
+        kept = prompts.thinned(self.max_per_label)
         basis = pyramid.basis
         weak = slice(0, min(self.weak_negatives, len(basis.points_ras)))
         deep = torch.cat([pyramid.sample_whitened(kept.points_ras), basis.vectors[weak]])
         points = np.concatenate([kept.points_ras, basis.points_ras[weak].numpy()])
-        features = torch.cat([deep, pyramid.image_features.sample(points)], dim=1).double().numpy()
+        features = torch.cat([deep, pyramid.image_features.sample(points)], dim=1).numpy()
         labels = np.concatenate([kept.labels, np.zeros(len(points) - len(kept), dtype=np.int64)])
         structures = prompts.structures
-        fitted = [self._fit_one(features, labels == label) for label in structures]
+        fitted = [self._fit_one(features, labels == label, len(kept)) for label in structures]
         coefficients = torch.from_numpy(np.stack([w for w, _ in fitted])).float()
         on_deep, on_image = coefficients.split([deep.shape[1], coefficients.shape[1] - deep.shape[1]], dim=1)
         self.labels_ = structures
@@ -110,7 +110,7 @@ class Probe:
             raise ProbeError(f"The probe knows no structure {unknown}; it knows {self.labels_}.")
         rows = [self.labels_.index(label) for label in (self.labels_ if structures is None else structures)]
         deep = pyramid.linear_map(self.weights_[rows], self.intercept_[rows])
-        return deep.add_(pyramid.image_features.linear_map(self.image_weights_[rows]))
+        return pyramid.image_features.add_linear_map(self.image_weights_[rows], deep)
 
     def predict(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:
         """Probability of each structure at every voxel of the working grid; (S, K, J, I) float32, each on its own."""
@@ -129,7 +129,7 @@ class Probe:
             "labels": self.labels_,
             "names": self.names_,
             "signature": self.signature_,
-            "parameters": {name: getattr(self, name) for name in ("C", "weak_negatives", "max_per_label", "seed")},
+            "parameters": {name: getattr(self, name) for name in ("C", "weak_negatives", "max_per_label")},
         }
         tensors = {"weights": self.weights_, "image_weights": self.image_weights_, "intercept": self.intercept_}
         with replacing(path) as temporary:
@@ -166,9 +166,23 @@ class Probe:
         )
         return probe
 
-    def _fit_one(self, features: NDArray[np.float64], inside: NDArray[np.bool_]) -> tuple[NDArray[np.float64], float]:
-        model = LogisticRegression(C=self.C, class_weight="balanced", solver="newton-cholesky", max_iter=50)
-        model.fit(features, inside)
+    def _fit_one(
+        self, features: NDArray[np.float32], inside: NDArray[np.bool_], spoken: int
+    ) -> tuple[NDArray[np.float64], float]:
+        """Coefficients and intercept of one structure; the first `spoken` rows are the user's, the rest weak negatives.
+
+        What the user said and the fit denies is made louder and fitted again: a click that corrects an error is few
+        points against many, and must be heard all the same.
+        """
+        model = LogisticRegression(C=self.C, solver="newton-cholesky", max_iter=50, warm_start=True)
+        weights = np.ones(len(inside))
+        for _ in range(1 + _INSISTENCE):
+            balance = np.where(inside, weights[inside].sum(), weights[~inside].sum())
+            model.fit(features, inside, sample_weight=weights * len(inside) / (2 * balance))
+            denied = (model.decision_function(features[:spoken]) > 0) != inside[:spoken]
+            if not denied.any():
+                break
+            weights[:spoken][denied] *= _LOUDER
         return model.coef_[0], float(model.intercept_[0])
 
     def _require_fitted(self) -> None:

@@ -102,11 +102,7 @@ def _sign(system: Any) -> np.ndarray:
 
 
 def _position(value: Any, where: str) -> np.ndarray:
-    if (
-        not isinstance(value, list)
-        or len(value) != 3
-        or not all(type(v) in (int, float) and abs(v) < 1e6 for v in value)
-    ):
+    if not isinstance(value, list) or len(value) != 3 or not all(type(v) in (int, float) and abs(v) < 1e6 for v in value):
         raise PromptError(f"{where} has position {value!r}. Expected three numbers in mm.")
     return np.array(value, dtype=np.float64)
 

@@ -46,9 +46,7 @@ class Prompts:
             raise PromptError(f"Expected one label for each point, got {len(points)} points and {len(labels)} labels.")
         names = {int(label): str(name).strip() for label, name in (self.names or {}).items()}
         if min(names, default=1) < 1 or not all(names.values()):
-            raise PromptError(
-                f"Expected a name for each structure (label 1 or more), got {names}. Leave the background out."
-            )
+            raise PromptError(f"Expected a name for each structure (label 1 or more), got {names}. Leave the background out.")
         for name, value in (("points_ras", points), ("labels", labels), ("names", names)):
             object.__setattr__(self, name, value)
 
@@ -94,15 +92,30 @@ class Prompts:
                 "on another structure."
             )
 
-    def subsample(self, max_per_label: int, seed: int = 0) -> Prompts:
-        """At most so many points of each label, drawn at random without replacement; their order is kept."""
+    def thinned(self, max_per_label: int, cell_mm: float = 2.0) -> Prompts:
+        """At most so many points of each label, one from each cube of space; their order is kept.
+
+        The cubes grow until few enough are left. A long stroke loses most points and a lone click none, so that every
+        place the user marked still speaks.
+
+        Args:
+            max_per_label: most points to keep of one label.
+            cell_mm: least edge of the cubes.
+        """
         if max_per_label < 1:
             raise PromptError(f"Expected to keep at least one point of each label, got max_per_label={max_per_label}.")
-        generator = np.random.default_rng(seed)
         keep = np.zeros(len(self), dtype=bool)
         for label in np.unique(self.labels):
             those = np.flatnonzero(self.labels == label)
-            keep[generator.choice(those, min(max_per_label, len(those)), replace=False)] = True
+            edge = cell_mm
+            while True:
+                cells = np.floor(self.points_ras[those] / edge).astype(np.int64)
+                # The last point of a cube stays: it is what the user said there most recently.
+                _, first = np.unique(cells[::-1], axis=0, return_index=True)
+                if len(first) <= max_per_label:
+                    break
+                edge *= 1.25
+            keep[those[len(those) - 1 - first]] = True
         return self._only(keep)
 
     def merged(self, other: Prompts) -> Prompts:
@@ -126,17 +139,13 @@ class Prompts:
             if name:
                 names[table[label]] = name
         labels = np.array([table[label] for label in other.labels.tolist()], dtype=np.int64)
-        return Prompts(
-            np.concatenate([self.points_ras, other.points_ras]), np.concatenate([self.labels, labels]), names
-        )
+        return Prompts(np.concatenate([self.points_ras, other.points_ras]), np.concatenate([self.labels, labels]), names)
 
     def __add__(self, other: Prompts) -> Prompts:
         return self.merged(other)
 
     @classmethod
-    def from_labelmap(
-        cls, labelmap: Volume, background: int | None = None, names: dict[int, str] | None = None
-    ) -> Prompts:
+    def from_labelmap(cls, labelmap: Volume, background: int | None = None, names: dict[int, str] | None = None) -> Prompts:
         """The centre of every voxel that is not zero, with its value as label: strokes painted as segments.
 
         Args:
@@ -174,8 +183,7 @@ class Prompts:
         document = {
             "coordinateSystem": "RAS",
             "points": [
-                {"ras": ras, "label": label}
-                for ras, label in zip(self.points_ras.tolist(), self.labels.tolist(), strict=True)
+                {"ras": ras, "label": label} for ras, label in zip(self.points_ras.tolist(), self.labels.tolist(), strict=True)
             ],
             "names": {str(label): name for label, name in sorted(self.names.items())},
         }

@@ -78,11 +78,12 @@ def labelmap_on(
     kind = np.uint8 if max(probe.labels_) < 256 else np.uint16
     labels = np.zeros(grid.shape, dtype=kind)
     best = np.zeros(grid.shape, dtype=np.float16)
+    outside = torch.from_numpy(pyramid.body.array == 0)
     for number, label in enumerate(probe.labels_):
         check(cancel)
         report(progress, 0.1 + 0.9 * number / len(probe.labels_), f"Segmenting {probe.names_[label]}")
         margin = probe.logits(pyramid, [label])[0] - level
-        margin[torch.from_numpy(pyramid.body.array == 0)] = -10.0
+        margin.masked_fill_(outside, -10.0)
         if prompts is not None:
             points = prompts.points_ras[prompts.labels == label]
             keep_touched(margin.numpy(), pyramid.grid, points)
@@ -108,19 +109,18 @@ def keep_touched(margin: NDArray[np.float32], grid: Grid, points_ras: NDArray[np
         np.negative(margin, out=margin, where=drop[pieces])
 
 
-def _paint(
-    labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: torch.Tensor, working: Grid, label: int
-) -> None:
+def _paint(labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: torch.Tensor, working: Grid, label: int) -> None:
     """Write `label` where its margin, interpolated to `grid`, is positive and the largest so far."""
-    where = np.argwhere(margin.numpy() > 0)
-    if not len(where):
+    positive = margin > 0
+    spans = [torch.nonzero(positive.amax(dim=tuple(a for a in range(3) if a != axis))).flatten() for axis in (2, 1, 0)]
+    if not len(spans[0]):
         return
-    low, high = where.min(axis=0)[::-1] - 1, where.max(axis=0)[::-1] + 1
+    # One voxel more on each side: between it and the next the border is drawn.
+    low, high = np.array([int(s[0]) for s in spans]) - 1, np.array([int(s[-1]) for s in spans]) + 1
     for box in _boxes(grid, working, low, high):
         shape = tuple(s.stop - s.start for s in box)
         on = grid.sub([s.start for s in reversed(box)], 1, shape)  # type: ignore[arg-type]
         values = interpolate(margin[None], working, on)[0].numpy()
-        # Beyond the working grid the edge value would go on for ever.
         win = (values > 0) & (values > best[box])
         best[box][win] = values[win]
         labels[box][win] = label

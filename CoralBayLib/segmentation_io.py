@@ -81,9 +81,7 @@ def write_segmentation(labelmap: Volume, segments: list[Segment], path: str | os
     array = as_labels(labelmap.array, "The volume")
     unnamed = sorted(set(_labels_in(array)) - set(labels))
     if unnamed:
-        raise VolumeError(
-            f"The labelmap has voxels with labels {unnamed[:10]} that no segment names. Add segments for them."
-        )
+        raise VolumeError(f"The labelmap has voxels with labels {unnamed[:10]} that no segment names. Add segments for them.")
     image = to_itk(Volume(array, labelmap.grid))
     for key, value in _header(segments, labelmap.grid).items():
         image.SetMetaData(key, value)
@@ -108,9 +106,7 @@ def read_segmentation(path: str | os.PathLike) -> tuple[Volume, list[Segment]]:
     array = as_labels(array, path.name)
     segments, layers = _parse(header, path.name)
     if array.ndim == 4 and not segments:
-        raise VolumeError(
-            f"{path.name} has several values a voxel and no segments. Expected a labelmap or a segmentation."
-        )
+        raise VolumeError(f"{path.name} has several values a voxel and no segments. Expected a labelmap or a segmentation.")
     if array.ndim == 4:
         array, segments = _merge_layers(array, segments, layers, path.name)
     elif not segments and "Segmentation_MasterRepresentation" not in header:
@@ -167,26 +163,20 @@ def _parse(header: dict[str, str], name: str) -> tuple[list[Segment], list[int]]
             written = header.get(f"Segment{n}_Color")
             color = tuple(float(c) for c in written.split()) if written else default_color(place)
         except ValueError as error:
-            raise VolumeError(
-                f"{name}: the fields of segment {n} are damaged ({error}). Save it again in Slicer."
-            ) from error
+            raise VolumeError(f"{name}: the fields of segment {n} are damaged ({error}). Save it again in Slicer.") from error
         segment_name = header.get(f"Segment{n}_Name") or header[f"Segment{n}_ID"]
         segments.append(Segment(label, segment_name, color))  # type: ignore[arg-type]
     return segments, layers
 
 
-def _merge_layers(
-    array: NDArray, segments: list[Segment], layers: list[int], name: str
-) -> tuple[NDArray, list[Segment]]:
+def _merge_layers(array: NDArray, segments: list[Segment], layers: list[int], name: str) -> tuple[NDArray, list[Segment]]:
     """One layer from several: `array` is [k, j, i, layer]."""
     merged = np.zeros(array.shape[:3], dtype=np.int32)
     used: set[int] = set()
     renumbered = []
     for segment, layer in zip(segments, layers, strict=True):
         if layer >= array.shape[3]:
-            raise VolumeError(
-                f"{name}: segment '{segment.name}' names layer {layer}, which the file lacks. Save it again."
-            )
+            raise VolumeError(f"{name}: segment '{segment.name}' names layer {layer}, which the file lacks. Save it again.")
         mask = array[..., layer] == segment.label
         taken = int(np.count_nonzero(merged[mask]))
         if taken:

@@ -1,4 +1,4 @@
-"""Where else in a scan it looks like this: a cosine map for a query, and the peaks of the map."""
+"""Where else in a scan it looks like this: a cosine map for a query, and the best places on it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import maximum_filter
-from scipy.spatial import cKDTree
 
 from .errors import QueryError
-from .geometry import Volume
+from .geometry import Grid, Volume
 from .pyramid import FeaturePyramid
 
 _MOST_POINTS = 2000
@@ -90,7 +88,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Region:
-    """A peak of a similarity map.
+    """A place on a similarity map.
 
     Attributes:
         ras: (R, A, S) mm.
@@ -121,7 +119,7 @@ def similarity_map(pyramid: FeaturePyramid, query: Query | torch.Tensor) -> Volu
 
 
 def find_regions(simmap: Volume, k: int = 10, min_distance_mm: float = 20.0) -> list[Region]:
-    """The highest peaks of a similarity map that keep a distance from each other.
+    """The most similar places that keep a distance from each other: the best one, then the best of the rest, and so on.
 
     Args:
         simmap: from `similarity_map`.
@@ -129,23 +127,30 @@ def find_regions(simmap: Volume, k: int = 10, min_distance_mm: float = 20.0) -> 
         min_distance_mm: between any two of them.
 
     Returns:
-        Regions by falling score; fewer than k when the map has fewer such peaks.
+        Regions by falling score; fewer than k when the body has no room for more.
     """
     if k < 1 or min_distance_mm < 0:
         raise QueryError(f"Expected k of at least 1 and a distance of at least 0 mm, got {k} and {min_distance_mm}.")
-    values = simmap.array
-    peaks = np.argwhere((values == maximum_filter(values, size=3, mode="nearest")) & (values > -1))
-    scores = values[tuple(peaks.T)]
-    order = np.argsort(-scores, kind="stable")
-    points = simmap.grid.to_ras(peaks[order][:, ::-1]) if len(peaks) else np.empty((0, 3))
-    tree = cKDTree(points) if len(points) else None
-    free = np.ones(len(points), dtype=bool)
+    values = simmap.array.copy()
+    ball = _ball(simmap.grid, min_distance_mm)
     regions: list[Region] = []
-    for index in range(len(points)):
-        if not free[index]:
-            continue
-        regions.append(Region(tuple(points[index].tolist()), float(scores[order[index]])))
-        if len(regions) == k:
+    while len(regions) < k:
+        place = np.unravel_index(int(values.argmax()), values.shape)
+        score = float(values[place])
+        if score <= -1:
             break
-        free[tree.query_ball_point(points[index], min_distance_mm)] = False  # type: ignore[union-attr]
+        regions.append(Region(tuple(simmap.grid.to_ras(place[::-1])[0].tolist()), score))
+        around = ball + place
+        around = around[((around >= 0) & (around < values.shape)).all(axis=1)]
+        values[tuple(around.T)] = -1
     return regions
+
+
+def _ball(grid: Grid, radius_mm: float) -> NDArray[np.int64]:
+    """(N, 3) steps [k, j, i] to the voxels nearer than a radius, the middle among them."""
+    directions = grid.ijk_to_ras[:3, :3]
+    # How far a ball reaches along an axis of a lattice that may be sheared: the rows of the inverse are what counts.
+    reach = np.floor(radius_mm * np.linalg.norm(np.linalg.inv(directions), axis=1)).astype(int)
+    steps = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), -1).reshape(-1, 3)
+    near = np.linalg.norm(steps @ directions.T, axis=1) < max(radius_mm, 1e-9)
+    return steps[near][:, ::-1]

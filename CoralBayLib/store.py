@@ -100,8 +100,8 @@ class Store:
                 _write(pyramid, temporary)
         except (OSError, SafetensorError) as error:
             raise StoreError(
-                f"Could not write {need / 2**20:.0f} MB to the embedding store ({reason(error.__cause__ or error)}). Free some disk space, "
-                "clear the store, or choose another folder with the environment variable CORALBAY_CACHE."
+                f"Could not write {need / 2**20:.0f} MB to the embedding store ({reason(error.__cause__ or error)}). "
+                "Free some disk space, clear the store, or choose another folder with the environment variable CORALBAY_CACHE."
             ) from error
         self._evict(keep=path)
 
@@ -158,7 +158,7 @@ class Store:
                 total -= entry.nbytes
 
 
-class _unless_busy:
+class _unless_busy:  # noqa: N801 - reads as a phrase: `with _unless_busy()`
     """Passes over a file that another process removed, or holds open on a system where that locks it."""
 
     def __enter__(self) -> None:
@@ -194,7 +194,7 @@ def _read(path: Path) -> FeaturePyramid:
         header = json.loads(file.metadata()["coralbay"])
         if header["format"] != FORMAT_VERSION:
             raise ValueError(f"format {header['format']}, expected {FORMAT_VERSION}")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
     for name, expected in header["crc32"].items():
         if _checksum(tensors[name]) != expected:
             raise ValueError(f"the checksum of {name} is wrong")
@@ -229,4 +229,3 @@ def _grid_to_json(grid: Grid) -> dict:
 
 def _grid_from_json(entry: dict) -> Grid:
     return Grid(tuple(entry["shape"]), entry["ijk_to_ras"])
-

@@ -78,7 +78,11 @@ class Encoder(Protocol):
     weights_sha256: str
     weights_source: str
     device: torch.device
-    network: torch.nn.Module
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """The module that is run."""
+        ...
 
     def forward_features(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
         """Feature maps of a batch.

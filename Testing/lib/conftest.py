@@ -27,13 +27,9 @@ class PoolingEncoder:
     weights_source = "none"
     weights_sha256 = "0" * 64
 
-    def __init__(
-        self, strides=(2, 4, 8), spacing_mm=(2.0, 2.0, 2.0), window=None, step=(0, 0, 0), device="cpu"
-    ) -> None:
+    def __init__(self, strides=(2, 4, 8), spacing_mm=(2.0, 2.0, 2.0), window=None, step=(0, 0, 0), device="cpu") -> None:
         self.input = InputSpec(spacing_mm, (-1000.0, 1000.0), (max(strides),) * 3)
-        self.levels = tuple(
-            LevelSpec(f"pool{s}", 5, (s, s, s), ((s - 1) / 2,) * 3, optional=s == 1) for s in strides
-        )
+        self.levels = tuple(LevelSpec(f"pool{s}", 5, (s, s, s), ((s - 1) / 2,) * 3, optional=s == 1) for s in strides)
         self.tiling = Tiling("whole" if window is None else f"windows-{window[0]}", window, step)
         self.device = torch.device(device)
         self.network = PoolingNetwork(strides)
@@ -42,9 +38,7 @@ class PoolingEncoder:
     def forward_features(self, x, names):
         self.calls += 1
         functions = torch.cat([x, x**2, (x - 0.5).abs(), torch.sin(9 * x), torch.cos(7 * x)], dim=1)
-        return [
-            pool(functions) for spec, pool in zip(self.levels, self.network.pools, strict=True) if spec.name in names
-        ]
+        return [pool(functions) for spec, pool in zip(self.levels, self.network.pools, strict=True) if spec.name in names]
 
     def memory_bytes(self, window, names):
         return 100 * int(np.prod(window))

@@ -95,9 +95,7 @@ def test_slices_are_put_in_order_along_their_normal(tmp_path, array, step):
 
 
 def test_oblique_and_coronal(tmp_path, array):
-    for n, (row, column) in enumerate(
-        [((0.8, 0.6, 0), (-0.6, 0.8, 0)), ((1, 0, 0), (0, 0, -1)), ((0, 1, 0), (0, 0, -1))]
-    ):
+    for n, (row, column) in enumerate([((0.8, 0.6, 0), (-0.6, 0.8, 0)), ((1, 0, 0), (0, 0, -1)), ((0, 1, 0), (0, 0, -1))]):
         normal = np.cross(row, column)
         volume = read_volume(write(tmp_path / str(n), array, orientation=(*row, *column), step=3 * normal))
         reference = sitk.ReadImage(

@@ -60,9 +60,7 @@ def test_canonical_keeps_where_every_value_is(grid):
     ijk = all_ijk(turned.grid)
     back = np.rint(grid.to_ijk(turned.grid.to_ras(ijk))).astype(int)
     np.testing.assert_allclose(grid.to_ijk(turned.grid.to_ras(ijk)), back, atol=1e-6)
-    np.testing.assert_array_equal(
-        turned.array[ijk[:, 2], ijk[:, 1], ijk[:, 0]], array[back[:, 2], back[:, 1], back[:, 0]]
-    )
+    np.testing.assert_array_equal(turned.array[ijk[:, 2], ijk[:, 1], ijk[:, 0]], array[back[:, 2], back[:, 1], back[:, 0]])
     assert sorted(turned.array.ravel().tolist()) == sorted(array.ravel().tolist())
 
 

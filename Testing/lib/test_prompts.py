@@ -87,18 +87,29 @@ def test_prompts_outside_are_named():
     assert far.inside(GRID).labels.tolist() == [1]
 
 
-def test_subsample():
-    made = prompts([1] * 9 + [0] * 2, {1: "liver"})
-    few = made.subsample(3, seed=4)
-    assert few.labels.tolist() == [1, 1, 1, 0, 0]
+def test_thinning_keeps_lone_clicks():
+    stroke = np.column_stack([np.linspace(0, 60, 300), np.zeros(300), np.zeros(300)])
+    click = np.array([[0.0, 50, 0]])
+    made = Prompts(np.concatenate([stroke, click, stroke + [0, 0, 90]]), [1] * 301 + [0] * 300, {1: "liver"})
+    few = made.thinned(12, cell_mm=2.0)
     assert few.names == {1: "liver"}
+    assert (few.labels == 1).sum() <= 12
+    assert 4 <= (few.labels == 0).sum() <= 12
+    assert click[0].tolist() in few.points_ras.tolist()
     rows = [made.points_ras.tolist().index(p) for p in few.points_ras.tolist()]
     assert rows == sorted(set(rows))
-    assert same(few, made.subsample(3, seed=4))
-    assert any(made.subsample(3, seed=n).points_ras.tolist() != few.points_ras.tolist() for n in range(9))
-    assert same(made.subsample(99), made)
+    along = np.sort(few.points_ras[(few.labels == 1) & (few.points_ras[:, 1] == 0), 0])
+    assert np.diff(along).max() < 15  # evenly over the stroke
+    assert same(few, made.thinned(12, cell_mm=2.0))
+
+
+def test_thinning_leaves_few_points_alone():
+    made = Prompts([[0, 0, 0], [10, 0, 0], [20, 0, 0]], [1, 1, 0])
+    assert same(made.thinned(99), made)
+    doubled = Prompts([[0.5, 0.5, 0.5], [0.7, 0.5, 0.5]], [1, 1])
+    assert doubled.thinned(9).points_ras.tolist() == [[0.7, 0.5, 0.5]]  # the latest word on a place
     with pytest.raises(PromptError, match="max_per_label"):
-        made.subsample(0)
+        made.thinned(0)
 
 
 @pytest.mark.parametrize(
@@ -178,9 +189,7 @@ def test_markups(tmp_path):
                 point("liver-3", positionStatus="undefined"),
                 {"label": "liver-4", "position": None, "positionStatus": "preview"},
             ),
-            markup(
-                point("bg 3"), point("0"), point("liver 9"), kind="Line", coordinateSystem="RAS", coordinateUnits="mm"
-            ),
+            markup(point("bg 3"), point("0"), point("liver 9"), kind="Line", coordinateSystem="RAS", coordinateUnits="mm"),
         ]
     }
     made = Prompts.load(write(tmp_path / "Spleen.mrk.json", document))

@@ -65,7 +65,9 @@ def test_samples_agree_with_maps():
     random = np.random.default_rng(1)
     kji = random.integers(0, pyramid.grid.shape, (50, 3))
     points = pyramid.grid.to_ras(kji[:, ::-1])
-    torch.testing.assert_close(pyramid.sample(points), dense(pyramid)[:, kji[:, 0], kji[:, 1], kji[:, 2]].T, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        pyramid.sample(points), dense(pyramid)[:, kji[:, 0], kji[:, 1], kji[:, 2]].T, atol=1e-4, rtol=1e-4
+    )
     whitened = pyramid.sample(points) @ pyramid.basis.projection.T + pyramid.basis.offset
     torch.testing.assert_close(pyramid.sample_whitened(points), whitened, atol=1e-3, rtol=1e-3)
 
@@ -74,7 +76,9 @@ def test_sample_between_voxels_is_linear():
     grid = Grid((3, 3, 3), np.diag([2.0, 2, 2, 1]))
     ramp = torch.arange(3.0).expand(3, 3, 3)
     level = Level("ramp", grid, ramp[None].half())
-    assert level.sample([[1.0, 2.0, 2.0], [3.5, 0.3, 0.1], [-9.0, 0, 0], [99.0, 0, 0]]).ravel().tolist() == pytest.approx([0.5, 1.75, 0.0, 2.0])
+    assert level.sample([[1.0, 2.0, 2.0], [3.5, 0.3, 0.1], [-9.0, 0, 0], [99.0, 0, 0]]).ravel().tolist() == pytest.approx(
+        [0.5, 1.75, 0.0, 2.0]
+    )
 
 
 def test_whitened_body_voxels_have_unit_covariance():

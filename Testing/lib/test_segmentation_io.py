@@ -39,11 +39,7 @@ SEGMENTS = [Segment(n, name, default_color(k)) for k, (n, name) in enumerate(zip
 def header(path):
     """The fields and key/value pairs of a NRRD file, read by hand (NRRD file format, sections 2 and 4)."""
     text, data = path.read_bytes().split(b"\n\n", 1)
-    pairs = [
-        line.split(":=" if ":=" in line else ": ", 1)
-        for line in text.decode("utf-8").splitlines()[1:]
-        if line[0] != "#"
-    ]
+    pairs = [line.split(":=" if ":=" in line else ": ", 1) for line in text.decode("utf-8").splitlines()[1:] if line[0] != "#"]
     return {key: value for key, value in pairs}, data
 
 

@@ -76,13 +76,16 @@ def test_outside_the_body_there_are_no_regions():
     assert cb.find_regions(Volume(values, Grid((4, 4, 4), np.eye(4)))) == []
 
 
-@pytest.mark.parametrize("make", [
-    lambda: cb.Query.point([np.nan, 0, 0]),
-    lambda: cb.Query.stroke(np.empty((0, 3))),
-    lambda: cb.Query.point([1, 2]),
-    lambda: cb.Query.sphere([0, 0, 0], 0),
-    lambda: cb.Query.segment(Volume(np.zeros((2, 2, 2)), Grid((2, 2, 2), np.eye(4))), 1),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: cb.Query.point([np.nan, 0, 0]),
+        lambda: cb.Query.stroke(np.empty((0, 3))),
+        lambda: cb.Query.point([1, 2]),
+        lambda: cb.Query.sphere([0, 0, 0], 0),
+        lambda: cb.Query.segment(Volume(np.zeros((2, 2, 2)), Grid((2, 2, 2), np.eye(4))), 1),
+    ],
+)
 def test_useless_queries_are_refused(make):
     with pytest.raises(QueryError):
         make()

@@ -1,0 +1,304 @@
+"""`coralbay`: the same verbs as the Python API, without a GUI.
+
+Exit status: 0 done, 1 something was wrong (said on stderr), 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .errors import CoralBayError, WeightsError
+from .progress import Progress
+
+NOTICE = "For research use only; not a medical device."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    warnings.showwarning = lambda message, *_, **__: print(f"Note: {message}", file=sys.stderr)
+    try:
+        result = args.run(args)
+    except CoralBayError as error:
+        if args.json:
+            print(json.dumps({"error": str(error), "kind": type(error).__name__}))
+        print(f"coralbay: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ncoralbay: interrupted; nothing half-written was left behind.", file=sys.stderr)
+        return 130
+    if args.json:
+        print(json.dumps(result, ensure_ascii=False))
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    parser = argparse.ArgumentParser(
+        prog="coralbay", description=f"CT foundation models: embed, segment, find similar regions. {NOTICE}"
+    )
+    parser.add_argument("--version", action="version", version=f"coralbay {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="print one JSON object on stdout, for programs")
+    common.add_argument("--quiet", action="store_true", help="no progress bar")
+
+    encoding = argparse.ArgumentParser(add_help=False)
+    encoding.add_argument(
+        "--encoder", default="auto", help="an encoder's name (see `coralbay encoders`); auto: CoralBay, or Astra without it"
+    )
+    encoding.add_argument("--weights", help="a local weights file for the encoder")
+    encoding.add_argument("--setting", help="how the encoder is run, such as faithful or whole for coralbay")
+    encoding.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    encoding.add_argument("--download", action="store_true", help="allow weights to be downloaded from their public source")
+    encoding.add_argument("--no-store", action="store_true", help="neither look up nor keep the embedding")
+
+    scan = argparse.ArgumentParser(add_help=False)
+    scan.add_argument("ct", help="NRRD, NIfTI, MHA, or a folder of DICOM")
+    scan.add_argument("--series", help="UID of the DICOM series when the folder holds several")
+    scan.add_argument("--assume-hu", action="store_true", help="skip the check that the values look like HU")
+
+    embed = commands.add_parser("embed", parents=[common, encoding, scan], help="compute and keep a scan's features")
+    embed.set_defaults(run=run_embed)
+
+    segment = commands.add_parser("segment", parents=[common, encoding, scan], help="segment from a few strokes or clicks")
+    what = segment.add_argument_group("what to segment (one of the two, or both)")
+    what.add_argument("--prompts", nargs="+", metavar="FILE", help="prompts as JSON, or Slicer's markups (.mrk.json)")
+    what.add_argument("--probe", metavar="FILE", help="a saved probe, in place of fitting one")
+    segment.add_argument("--output", "-o", default="segmentation.seg.nrrd", metavar="FILE", help="a .seg.nrrd for Slicer")
+    segment.add_argument("--save-probe", metavar="FILE", help="keep the fitted probe for other scans")
+    segment.add_argument("--threshold", type=float, default=0.5, help="probability from 0 to 1 (default 0.5)")
+    segment.add_argument("--all-pieces", action="store_true", help="keep pieces that no prompt touches too")
+    segment.set_defaults(run=run_segment)
+
+    similar = commands.add_parser("similar", parents=[common, encoding, scan], help="find regions that look alike")
+    query = similar.add_mutually_exclusive_group(required=True)
+    query.add_argument("--point", type=_point, metavar="R,A,S", help="a place, RAS mm; write --point=-10,20,30 for negatives")
+    query.add_argument("--prompts", nargs="+", metavar="FILE", help="the points of a stroke (JSON or .mrk.json)")
+    query.add_argument("--segment", metavar="FILE", help="a labelmap or .seg.nrrd; see --label")
+    similar.add_argument("--label", type=int, default=1, help="the segment's value in the labelmap (default 1)")
+    similar.add_argument("--radius-mm", type=float, default=6.0, help="average over a ball around the point (default 6)")
+    similar.add_argument("-k", type=int, default=10, help="most regions to find (default 10)")
+    similar.add_argument("--min-distance-mm", type=float, default=20.0, help="between regions (default 20)")
+    similar.add_argument("--map", metavar="FILE", help="write the similarity map (NRRD, NIfTI or MHA)")
+    similar.set_defaults(run=run_similar)
+
+    encoders = commands.add_parser("encoders", parents=[common], help="list the encoders")
+    encoders.set_defaults(run=run_encoders)
+
+    demo = commands.add_parser("demo", parents=[common, encoding], help="the whole job on a real chest CT")
+    demo.add_argument("--output", "-o", default="output/demo", metavar="FOLDER")
+    demo.add_argument("--seed", type=int, default=0, help="of the simulated annotator")
+    demo.set_defaults(run=run_demo)
+
+    cache = commands.add_parser("cache", parents=[common], help="list, remove or clear kept embeddings")
+    cache.add_argument("action", choices=["list", "remove", "clear"], nargs="?", default="list")
+    cache.add_argument("keys", nargs="*", help="for remove: keys, or their first digits")
+    cache.set_defaults(run=run_cache)
+    return parser
+
+
+def open_encoder(args: argparse.Namespace) -> Any:
+    """The encoder the user asked for; with "auto" CoralBay, or Astra where CoralBay's weights cannot be had."""
+    from .encoders import load_encoder
+
+    options = {"device": args.device, "consent": args.download, "setting": args.setting}
+    if args.encoder != "auto":
+        return load_encoder(args.encoder, args.weights, **options)
+    try:
+        return load_encoder("coralbay", args.weights, **options)
+    except WeightsError as error:
+        if args.weights or args.setting:
+            raise
+        _say(args, "CoralBay's weights cannot be had here, so Astra's are used (`coralbay encoders` tells about both).")
+        _say(args, "  " + str(error).replace("\n", "\n  "))
+        return load_encoder("astra", **{**options, "setting": None})
+
+
+def _embedded(args: argparse.Namespace) -> tuple[Any, Any, float]:
+    from .embedding import embed
+    from .io import read_volume
+    from .store import Store
+
+    volume = read_volume(args.ct, series=args.series)
+    encoder = open_encoder(args)
+    start = time.perf_counter()
+    with bar(args, "Embedding") as progress:
+        store = None if args.no_store else Store()
+        pyramid = embed(volume, encoder, progress, store=store, assume_hu=args.assume_hu)
+    return volume, pyramid, time.perf_counter() - start
+
+
+def run_embed(args: argparse.Namespace) -> dict:
+    """`coralbay embed`."""
+    _, pyramid, seconds = _embedded(args)
+    levels = {level.name: [level.channels, *level.grid.shape] for level in pyramid.levels}
+    _say(args, f"{pyramid.identity['encoder']}: {pyramid.channels} channels at {len(levels)} strides,", out=True)
+    _say(args, f"{pyramid.nbytes() / 2**20:.0f} MB, {seconds:.1f} s, key {pyramid.key[:12]}", out=True)
+    return {
+        "key": pyramid.key,
+        "seconds": seconds,
+        "bytes": pyramid.nbytes(),
+        "levels": levels,
+        "working_shape_kji": pyramid.grid.shape,
+        "ijk_to_ras": pyramid.grid.ijk_to_ras.tolist(),
+        **pyramid.identity,
+    }
+
+
+def run_segment(args: argparse.Namespace) -> dict:
+    """`coralbay segment`."""
+    from .errors import PromptError
+    from .probe import Probe
+    from .prompts import Prompts
+    from .segmentation import labelmap_on
+    from .segmentation_io import Segment, default_color, write_segmentation
+
+    if not args.prompts and not args.probe:
+        raise PromptError("Say what to segment: --prompts FILE with strokes or clicks, or --probe FILE with a saved probe.")
+    prompts = Prompts.load(*args.prompts) if args.prompts else None
+    probe = Probe.load(args.probe) if args.probe else None
+    volume, pyramid, _ = _embedded(args)
+    if prompts is not None and probe is None:
+        probe = Probe().fit(pyramid, prompts)
+    assert probe is not None
+    if args.save_probe:
+        probe.save(args.save_probe)
+    touched = None if args.all_pieces else prompts
+    with bar(args, "Segmenting") as progress:
+        labelmap = labelmap_on(volume.grid, pyramid, probe, touched, args.threshold, progress)
+    segments = [Segment(label, probe.names_[label], default_color(n)) for n, label in enumerate(probe.labels_)]
+    write_segmentation(labelmap, segments, args.output)
+    millilitres = {
+        probe.names_[label]: float((labelmap.array == label).sum() * volume.grid.voxel_volume_mm3 / 1000)
+        for label in probe.labels_
+    }
+    for name, value in millilitres.items():
+        _say(args, f"{name}: {value:.1f} ml", out=True)
+    _say(args, f"Written: {args.output}", out=True)
+    return {"output": str(args.output), "volume_ml": millilitres, "key": pyramid.key}
+
+
+def run_similar(args: argparse.Namespace) -> dict:
+    """`coralbay similar`."""
+    from .io import read_labelmap, write_volume
+    from .prompts import Prompts
+    from .similarity import Query, find_regions, similarity_map
+
+    if args.segment:
+        query = Query.segment(read_labelmap(args.segment), args.label)
+    elif args.prompts:
+        query = Query.stroke(Prompts.load(*args.prompts).points_ras)
+    else:
+        query = Query.sphere(args.point, args.radius_mm) if args.radius_mm > 0 else Query.point(args.point)
+    _, pyramid, _ = _embedded(args)
+    simmap = similarity_map(pyramid, query)
+    if args.map:
+        write_volume(simmap, args.map)
+        _say(args, f"Written: {args.map}", out=True)
+    regions = find_regions(simmap, args.k, args.min_distance_mm)
+    for rank, region in enumerate(regions, 1):
+        _say(
+            args,
+            f"{rank:3d}  {region.score:6.3f}  R {region.ras[0]:7.1f}  A {region.ras[1]:7.1f}  S {region.ras[2]:7.1f}",
+            True,
+        )
+    return {"regions": [{"rank": n, "score": r.score, "ras": r.ras} for n, r in enumerate(regions, 1)], "key": pyramid.key}
+
+
+def run_encoders(args: argparse.Namespace) -> dict:
+    """`coralbay encoders`."""
+    from .encoders import encoder_cards
+
+    cards = encoder_cards()
+    for card in cards:
+        _say(args, f"{card.name:<12} {card.title} - {card.summary}", out=True)
+        _say(args, f"{'':<12} {card.paper}; {card.licence}; {card.source}", out=True)
+    fields = ("name", "title", "summary", "paper", "licence", "source")
+    return {"encoders": [{field: getattr(card, field) for field in fields} for card in cards]}
+
+
+def run_demo(args: argparse.Namespace) -> dict:
+    """`coralbay demo`."""
+    from .demo import Demo
+
+    _say(args, NOTICE, out=True)
+    encoder = open_encoder(args)
+    return Demo(Path(args.output), encoder, args).run()
+
+
+def run_cache(args: argparse.Namespace) -> dict:
+    """`coralbay cache`."""
+    from .errors import StoreError
+    from .store import Store
+
+    store = Store()
+    removed = 0
+    if args.action == "clear":
+        removed = store.clear()
+        _say(args, f"Removed {removed} embeddings.", out=True)
+    elif args.action == "remove":
+        for prefix in args.keys:
+            matches = [entry.key for entry in store.entries() if entry.key.startswith(prefix)]
+            if len(matches) != 1:
+                raise StoreError(f"{len(matches)} kept embeddings have a key that starts with '{prefix}'; one is needed.")
+            removed += store.remove(matches[0])
+        _say(args, f"Removed {removed} embeddings.", out=True)
+    entries = store.entries()
+    if args.action == "list":
+        for entry in entries:
+            used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
+            _say(args, f"{entry.key[:12]}  {entry.nbytes / 2**20:8.1f} MB  last used {used}", out=True)
+        _say(args, f"{len(entries)} embeddings, {store.nbytes() / 2**20:.1f} MB in {store.root}", out=True)
+    listed = [{"key": e.key, "bytes": e.nbytes, "used": e.used} for e in entries]
+    return {"folder": str(store.root), "removed": removed, "entries": listed}
+
+
+class bar:  # noqa: N801 - reads as a function: `with bar(args, "Embedding") as progress`
+    """A progress bar on stderr, or nothing when the user wants quiet or no terminal is there to draw it on."""
+
+    def __init__(self, args: argparse.Namespace, title: str) -> None:
+        from tqdm import tqdm
+
+        silent = args.quiet or args.json or not sys.stderr.isatty()
+        form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
+        self._bar = tqdm(total=1.0, desc=title, disable=silent, bar_format=form, leave=False)
+
+    def __enter__(self) -> Progress:
+        def show(fraction: float, message: str) -> None:
+            self._bar.set_description_str(message, refresh=False)
+            self._bar.update(max(0.0, fraction - self._bar.n))
+
+        return show
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+def _say(args: argparse.Namespace, text: str, out: bool = False) -> None:
+    if not args.json:
+        print(text, file=sys.stdout if out else sys.stderr, flush=True)
+
+
+def _point(text: str) -> list[float]:
+    try:
+        values = [float(part) for part in text.replace(";", ",").split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 3:
+        raise argparse.ArgumentTypeError(f"'{text}' is no point; write three numbers in RAS mm, such as 10,20,30")
+    return values
+
+
+if __name__ == "__main__":
+    sys.exit(main())

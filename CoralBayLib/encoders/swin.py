@@ -1,0 +1,267 @@
+"""CoralBay: a pretrained Swin encoder for CT with feature maps at six strides (arXiv 2606.03888)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from ..errors import EncoderError, WeightsError
+from .base import Axes, InputSpec, LevelSpec, Tiling, register_encoder
+from .checkpoints import encoder_tree, load_strictly, read_safetensors
+from .swin_attention import PositionBias, run_stage
+from .weights import Consent, WeightsSource, find_weights, sha256_of
+
+LEVEL_NAMES = ("enc0", "enc1", "enc2", "enc3", "hidden3", "dec4")
+_WIDTHS = (1, 1, 2, 4, 8, 16)
+_TRUNK_LEVEL = {"enc1": 0, "enc2": 1, "enc3": 2, "hidden3": 3, "dec4": 4}
+_BLOCKS = {"enc1": "encoder2", "enc2": "encoder3", "enc3": "encoder4", "dec4": "encoder10"}
+
+_MARKER = "swinViT.patch_embed.proj.weight"
+_ROOTS = ("swinViT", "encoder1", *_BLOCKS.values())
+
+WEIGHTS = WeightsSource(
+    encoder="coralbay",
+    repo_id="kaiko-ai/coralbay",
+    filename="model.safetensors",
+    revision="eb7ef5f523ae3acf8b39db3c311d0bb42d507075",
+    env="CORALBAY_WEIGHTS",
+    licence="MIT",
+)
+
+SETTINGS = {
+    # What the network saw in training: its last stage reads the position bias in a way peculiar to 96-voxel windows.
+    "faithful": (Tiling("windows-96", (96, 96, 96), (64, 64, 64)), (96, 96, 96)),
+    # One pass and no seams, at the cost of window sizes and statistics the network was not trained with.
+    "whole": (Tiling("whole", None), (64, 64, 64)),
+}
+
+
+# Peak memory in floats per voxel and channel of the first level. Measured at C = 48 on 96^3 and 160 x 160 x 128 voxels:
+# 62 MB and 2.9 with the stride-1 level, 157 MB and 1.5 without.
+_FLOATS_WITH_ENC0 = 3.2
+_FLOATS_WITHOUT_ENC0 = 1.7
+_FIXED_BYTES = 150 * 2**20
+
+
+class CoralBayNetwork(nn.Module):
+    """The encoder half of a Swin UNETR, with the state-dict keys of kaiko-eva's `SwinUNETREncoder`.
+
+    Built of MONAI's modules; the attention is ours (see `swin_attention`). MONAI is imported when one is built.
+
+    Args:
+        feature_size: C, channels of the first level; a multiple of 12 (24 heads share 8C channels).
+        in_channels: image channels.
+        use_v2: whether a residual convolution block comes before each Swin stage.
+    """
+
+    def __init__(self, feature_size: int = 48, in_channels: int = 1, use_v2: bool = True) -> None:
+        super().__init__()
+        from monai.networks.blocks import UnetrBasicBlock
+        from monai.networks.nets.swin_unetr import SwinTransformer
+
+        def block(channels_in: int, channels_out: int) -> nn.Module:
+            return UnetrBasicBlock(
+                spatial_dims=3,
+                in_channels=channels_in,
+                out_channels=channels_out,
+                kernel_size=3,
+                stride=1,
+                norm_name="instance",
+                res_block=True,
+            )
+
+        c = feature_size
+        self.feature_size = c
+        self.swinViT = SwinTransformer(
+            in_chans=in_channels,
+            embed_dim=c,
+            window_size=(7, 7, 7),
+            patch_size=(2, 2, 2),
+            depths=(2, 2, 2, 2),
+            num_heads=(3, 6, 12, 24),
+            mlp_ratio=4.0,
+            qkv_bias=True,
+            use_v2=use_v2,
+        )
+        self.encoder1 = block(in_channels, c)
+        self.encoder2 = block(c, c)
+        self.encoder3 = block(2 * c, 2 * c)
+        self.encoder4 = block(4 * c, 4 * c)
+        self.encoder10 = block(16 * c, 16 * c)
+        self._bias = PositionBias()
+
+    def forward_features(self, x: torch.Tensor, names: tuple[str, ...] = LEVEL_NAMES) -> list[torch.Tensor]:
+        """The feature maps asked for; the trunk stops at the deepest of them.
+
+        Args:
+            x: (B, channels, R, A, S), each side a multiple of 32 and at least 64.
+            names: which of `LEVEL_NAMES`.
+
+        Returns:
+            One (B, channels, r, a, s) tensor a name, in their order: C at stride 1 and 2, 2C at 4, 4C at 8, 8C at 16,
+            16C at 32.
+
+        Raises:
+            EncoderError: a name is unknown or a side is unusable.
+        """
+        unknown = [name for name in names if name not in LEVEL_NAMES]
+        if unknown:
+            raise EncoderError(f"CoralBay has the levels {', '.join(LEVEL_NAMES)}; asked for {', '.join(unknown)}.")
+        if any(side % 32 or side < 64 for side in x.shape[2:]):
+            raise EncoderError(
+                f"CoralBay needs sides that are multiples of 32 and at least 64 voxels, got {tuple(x.shape[2:])}; "
+                "pad the image with air."
+            )
+        maps = {}
+        if "enc0" in names:
+            maps["enc0"] = self.encoder1(x)
+        deepest = max((_TRUNK_LEVEL[name] for name in names if name != "enc0"), default=-1)
+        tokens = self.swinViT.patch_embed(x) if deepest >= 0 else x
+        for name, depth in _TRUNK_LEVEL.items():
+            if depth > deepest:
+                break
+            if depth > 0:
+                tokens = self._stage(depth, tokens)
+            if name in names:
+                hidden = _normalised(tokens)
+                maps[name] = getattr(self, _BLOCKS[name])(hidden) if name in _BLOCKS else hidden
+        return [maps[name] for name in names]
+
+    def forward_embedding(self, x: torch.Tensor) -> torch.Tensor:
+        """The "multiscale" scan embedding (B, 24C): global averages of all levels but hidden3, in order."""
+        names = tuple(name for name in LEVEL_NAMES if name != "hidden3")
+        return torch.cat([level.mean(dim=(2, 3, 4)) for level in self.forward_features(x, names)], dim=1)
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """All six feature maps."""
+        return self.forward_features(x)
+
+    def _stage(self, depth: int, tokens: torch.Tensor) -> torch.Tensor:
+        trunk = self.swinViT
+        if trunk.use_v2:
+            tokens = getattr(trunk, f"layers{depth}c")[0](tokens)
+        return run_stage(getattr(trunk, f"layers{depth}")[0], tokens, self._bias).contiguous()
+
+
+def _normalised(tokens: torch.Tensor) -> torch.Tensor:
+    """Layer norm over the channels of (B, C, ...) without weights, as the trunk's `proj_out`."""
+    return functional.layer_norm(tokens.movedim(1, -1), tokens.shape[1:2]).movedim(-1, 1).contiguous()
+
+
+class CoralBayEncoder:
+    """CoralBay as an `Encoder`.
+
+    Example::
+
+        encoder = load_encoder("coralbay", weights="model.safetensors", setting="whole")
+        enc2, dec4 = encoder.forward_features(x, ("enc2", "dec4"))    # x: (1, 1, R, A, S) in [0, 1], 1.5 mm
+
+    Args:
+        network: with its weights loaded.
+        weights_sha256: SHA-256 of the file they came from.
+        weights_source: where they came from, for the user to read.
+        setting: "faithful" (96-voxel windows) or "whole" (the scan in one pass).
+        device: where to run.
+
+    Raises:
+        EncoderError: the setting is unknown.
+    """
+
+    name = "coralbay"
+    title = "CoralBay"
+
+    def __init__(
+        self,
+        network: CoralBayNetwork,
+        weights_sha256: str,
+        weights_source: str,
+        setting: str | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        setting = setting or "faithful"
+        if setting not in SETTINGS:
+            raise EncoderError(f"CoralBay has the settings {', '.join(SETTINGS)}; asked for '{setting}'.")
+        self.setting = setting
+        self.tiling, minimum = SETTINGS[setting]
+        self.input = InputSpec((1.5, 1.5, 1.5), (-1000.0, 1000.0), (32, 32, 32), minimum)
+        self.levels = tuple(
+            LevelSpec(
+                name,
+                network.feature_size * width,
+                (stride, stride, stride),
+                ((stride - 1) / 2,) * 3,  # type: ignore[arg-type]
+                pooled=name != "hidden3",
+                optional=name == "enc0",
+            )
+            for name, width, stride in zip(LEVEL_NAMES, _WIDTHS, (1, 2, 4, 8, 16, 32), strict=True)
+        )
+        self.weights_sha256 = weights_sha256
+        self.weights_source = weights_source
+        self.network = network.eval().requires_grad_(False)
+        self.to(torch.device(device))
+
+    def forward_features(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
+        """See `Encoder.forward_features` and `CoralBayNetwork.forward_features`."""
+        with torch.inference_mode():
+            return self.network.forward_features(x, names)
+
+    def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
+        """See `Encoder.memory_bytes`; fitted to peak resident memory measured on a CPU."""
+        voxels = window[0] * window[1] * window[2]
+        floats = _FLOATS_WITH_ENC0 if "enc0" in names else _FLOATS_WITHOUT_ENC0
+        return _FIXED_BYTES + int(4 * floats * self.network.feature_size * voxels)
+
+    def to(self, device: torch.device) -> None:
+        """Move the network."""
+        self.device = torch.device(device)
+        self.network._bias.clear()
+        self.network.to(self.device)
+
+
+def network_from(tensors: Mapping[str, torch.Tensor]) -> CoralBayNetwork:
+    """A network of the size that a checkpoint calls for, with its weights.
+
+    Raises:
+        WeightsError: the checkpoint is another network's, or keys are missing, unexpected or of another shape.
+    """
+    tree = encoder_tree(tensors, _MARKER, _ROOTS)
+    shape = tuple(tree[_MARKER].shape)
+    if len(shape) != 5 or shape[2:] != (2, 2, 2) or shape[0] % 12 or shape[1] != 1:
+        raise WeightsError(
+            f"Expected '{_MARKER}' of shape (C, 1, 2, 2, 2) with C a multiple of 12, got {shape}. "
+            "This is not a CoralBay checkpoint for CT."
+        )
+    use_v2 = any(key.startswith("swinViT.layers1c.") for key in tree)
+    network = CoralBayNetwork(feature_size=shape[0], in_channels=shape[1], use_v2=use_v2)
+    load_strictly(network, tree, "CoralBay")
+    return network
+
+
+@register_encoder(
+    "coralbay",
+    title=CoralBayEncoder.title,
+    summary="Swin encoder pretrained on CT by kaiko.ai; six feature maps at 1.5 to 48 mm.",
+    paper="arXiv 2606.03888",
+    licence="MIT",
+    source="https://huggingface.co/kaiko-ai/coralbay",
+)
+def load_coralbay(
+    weights: str | Path | None = None,
+    device: torch.device | str = "cpu",
+    consent: Consent = None,
+    *,
+    setting: str | None = None,
+) -> CoralBayEncoder:
+    """Find the weights, load them and return the encoder.
+
+    Raises:
+        WeightsError: no weights could be had, or they do not fit.
+        EncoderError: the setting is unknown.
+    """
+    found = find_weights(WEIGHTS, weights, consent)
+    network = network_from(read_safetensors(found.path))
+    return CoralBayEncoder(network, sha256_of(found.path), found.origin, setting, device)

