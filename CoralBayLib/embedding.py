@@ -145,27 +145,31 @@ def content_key(volume: Volume, identity: dict, names: Sequence[str]) -> str:
 
 
 def make_plan(prepared: Prepared, encoder: Encoder, names: tuple[str, ...]) -> Plan:
-    """Lay windows over the padded tensor and see that they fit into memory.
+    """Lay windows over the padded tensor and see that they fit into memory; an encoder whose single window does not fit
+    into its GPU's memory is moved to the CPU.
 
     Raises:
-        MemoryLimitError: a single window, or the sums kept on the CPU, need more than there is.
+        MemoryLimitError: a single window, or what is kept of all, needs more than the CPU's memory.
     """
     size = padded_size(prepared.image.grid, encoder.input, encoder.tiling.window)
     window = encoder.tiling.window or size
     axes = [_starts(n, w, s) for n, w, s in zip(size, window, encoder.tiling.step, strict=True)]
     starts = tuple((r, a, s) for r in axes[0] for a in axes[1] for s in axes[2])
     voxels = float(np.prod(size))
-    kept = sum(5 * spec.channels * voxels / float(np.prod(spec.stride)) for spec in encoder.levels if spec.name in names)
+    # What is kept on the CPU whatever computes: sums in single precision and the result in half.
+    kept = sum(6 * spec.channels * voxels / float(np.prod(spec.stride)) for spec in encoder.levels if spec.name in names)
     need = encoder.memory_bytes(window, names)
+    if encoder.device.type != "cpu" and need > available_bytes(encoder.device) * _MEMORY_SHARE:
+        _move_to_cpu(encoder)
     free = available_bytes(encoder.device) * _MEMORY_SHARE
-    host = available_bytes(torch.device("cpu")) * _MEMORY_SHARE
-    if need + (kept if encoder.device.type == "cpu" else 0) > free or kept > host:
+    on_cpu = encoder.device.type == "cpu"
+    if kept + (need if on_cpu else 0) > available_bytes(torch.device("cpu")) * _MEMORY_SHARE:
         raise MemoryLimitError(
             f"Embedding {size[0]}x{size[1]}x{size[2]} voxels needs about {(need + kept) / 2**30:.1f} GB of memory, "
-            f"{free / 2**30:.1f} GB can be used on {encoder.device.type}. Crop the volume to the region of interest, "
+            f"{available_bytes(torch.device('cpu')) / 2**30:.1f} GB are free. Crop the volume to the region of interest, "
             "choose the encoder's setting with small windows, or close other programs."
         )
-    batch = max(1, min(8, int(free // max(need, 1)), len(starts))) if encoder.device.type == "cuda" else 1
+    batch = 1 if on_cpu else max(1, min(8, int(free // max(need, 1)), len(starts)))
     return Plan(size, window, starts, batch)
 
 
@@ -227,7 +231,7 @@ def _forward(encoder: Encoder, tensor: torch.Tensor, names: tuple[str, ...], can
 
 
 def _move_to_cpu(encoder: Encoder) -> None:
-    warnings.warn("The graphics card has too little free memory; going on with the CPU, which is slower.", stacklevel=4)
+    warnings.warn("The graphics card has too little free memory; going on with the CPU, which is slower.", stacklevel=5)
     encoder.to(torch.device("cpu"))
 
 

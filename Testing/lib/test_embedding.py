@@ -213,3 +213,13 @@ def test_out_of_gpu_memory_halves_then_goes_to_the_cpu(make_grid, make_phantom, 
     assert [str(device) for device in moved] == ["cpu"]
     expected = cb.embed(make_phantom(make_grid()), pooling(window=(16, 16, 16), step=(16, 16, 16)))
     assert torch.equal(pyramid.levels[0].features, expected.levels[0].features)
+
+
+def test_a_gpu_too_small_for_one_window_is_left_for_the_cpu(make_grid, make_phantom, pooling, monkeypatch):
+    encoder = pooling()
+    encoder.device = torch.device("cuda")
+    monkeypatch.setattr("CoralBayLib.embedding.available_bytes", lambda device: 1000 if device.type == "cuda" else 10**12)
+    with pytest.warns(UserWarning, match="going on with the CPU"):
+        pyramid = cb.embed(make_phantom(make_grid()), encoder)
+    assert encoder.device.type == "cpu"
+    assert pyramid.levels

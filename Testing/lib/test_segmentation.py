@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+import torch
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -42,28 +43,51 @@ def blob_prompts(grid, centre, sigma):
     return cb.Prompts(np.concatenate([inside, around]), [1] * 7 + [0] * 6, {1: "blob"})
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.explicit, Phase.generate],  # a failing grid is telling enough; making it simpler takes minutes
+)
 @given(grid=oblique_grids(), shift=st.tuples(*[st.floats(-6, 6)] * 3))
 def test_a_blob_at_a_known_place_is_found_there(grid, shift):
     """Embedding grid, segmentation and similarity all agree with RAS, on any grid."""
     sigma = 6.0
     centre = grid.centre_ras + np.array(shift)
     volume = phantom(grid, [(centre, sigma, 400.0)], radius_mm=30)
-    pyramid = cb.embed(volume, PoolingEncoder(strides=(2, 4)))
-    half = 0.5 * np.asarray(pyramid.grid.spacing_mm)
+    # Features 2 and 4 mm apart: with coarser ones the lattice itself would blur the place by half a voxel.
+    pyramid = cb.embed(volume, PoolingEncoder(strides=(1, 2)), levels=["pool1", "pool2"])
+    target = pyramid.grid.to_ijk(centre)[0]
+
+    bright = pyramid.linear_map(torch.eye(pyramid.channels)[:1])[0].numpy()
+    assert np.abs(heaviest(bright, pyramid, target) - target).max() < 0.5
+
     labelmap = cb.segment(volume, pyramid, blob_prompts(grid, centre, sigma))
     assert labelmap.grid.same_as(grid)
     kji = np.argwhere(labelmap.array == 1)
     assert len(kji)
     middle = grid.to_ras(kji.mean(axis=0)[::-1])[0]
     # Noise and the coarse source voxels move a centroid by far less than a voxel, a wrong offset by half of one.
-    assert (np.abs(pyramid.grid.to_ijk(middle) - pyramid.grid.to_ijk(centre)) < 0.5).all()
+    assert np.abs(pyramid.grid.to_ijk(middle)[0] - target).max() < 0.5
     volume_mm3 = len(kji) * grid.voxel_volume_mm3
     assert 4 / 3 * np.pi * (0.4 * sigma) ** 3 < volume_mm3 < 4 / 3 * np.pi * (2.2 * sigma) ** 3
-    best = cb.find_regions(cb.similarity_map(pyramid, cb.Query.sphere(centre, 4.0)), k=1)[0]
-    # A peak is a voxel of the working grid: half a voxel for that, half for the stride-2 features.
-    assert (np.abs(pyramid.grid.to_ijk(best.ras) - pyramid.grid.to_ijk(centre)) < 2.5).all()
-    assert half.max() < 2
+
+    simmap = cb.similarity_map(pyramid, cb.Query.sphere(centre, 3.0, step_mm=1.0))
+    assert np.abs(heaviest(simmap.array, pyramid, target) - target).max() < 0.5
+    best = cb.find_regions(simmap, k=1)[0]
+    assert np.linalg.norm(np.subtract(best.ras, centre)) < sigma
+
+
+def heaviest(values, pyramid, near):
+    """Centroid (IJK) of what rises above the halfway mark between the median of the body and the peak, around a place."""
+    body = pyramid.body.array > 0
+    k, j, i = np.indices(values.shape)
+    steps = np.stack([i, j, k], -1) - near
+    around = np.linalg.norm(steps @ pyramid.grid.ijk_to_ras[:3, :3].T, axis=-1) < 14
+    floor = np.median(values[body])
+    weights = np.where(around & body, values - (floor + values[around & body].max()) / 2, 0).clip(0)
+    return np.array([np.average(axis, weights=weights) for axis in (i, j, k)])
 
 
 @pytest.mark.parametrize("kind", ["axial", "flipped", "permuted", "anisotropic", "oblique", "sheared"])
