@@ -6,6 +6,7 @@ SimpleITK and in `slicer.util.arrayFromVolume`, so `Grid.shape` is (K, J, I) whi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
@@ -15,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import VolumeError
 
-_SEPARABLE_TOLERANCE = 1e-9
+_SLAB_FLOATS = 1 << 19
+"""Voxels worked on at a time: with what they are made of, a few megabytes, which stay in cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,34 +202,88 @@ def interpolate(maps: torch.Tensor, source: Grid, target: Grid) -> torch.Tensor:
     Returns:
         (C, K, J, I) float32 on `target`.
     """
-    to_source = np.linalg.inv(source.ijk_to_ras) @ target.ijk_to_ras
-    axes = _parallel_axes(to_source, target)
-    if axes is None:
-        return _interpolate_affine(maps, to_source, target.shape)
-    maps = maps.permute(0, *(3 - axes[a] for a in (2, 1, 0)))
-    weights = [
-        interpolation_matrix(
-            source.size[axes[a]], to_source[axes[a], 3] + to_source[axes[a], a] * np.arange(target.size[a])
-        ).to(maps.device)
-        for a in range(3)
-    ]
+    separable = _separate(maps, source, target)
+    if separable is None:
+        return _interpolate_affine(maps, source, target)
+    maps, taps = separable
     # The axis that shrinks most goes first, the one that grows most last: the least to carry between.
-    for a in sorted(range(3), key=lambda a: weights[a].shape[0] / weights[a].shape[1]):
-        maps = _along_axis(maps, weights[a], 3 - a)
+    for a in sorted(range(3), key=lambda a: len(taps[a].low) / taps[a].n):
+        maps = _along_axis(maps, taps[a].matrix(), 3 - a)
     return maps.contiguous()
 
 
-def interpolation_matrix(n: int, positions: ArrayLike) -> torch.Tensor:
-    """(len(positions), n) float32 matrix of linear interpolation between n samples, held to the border."""
-    where = torch.as_tensor(np.clip(np.asarray(positions, dtype=np.float64), 0, n - 1))
-    low = where.floor().long().clamp(max=max(n - 2, 0))
-    high = (low + 1).clamp(max=n - 1)
-    fraction = where - low
-    matrix = torch.zeros(len(where), n, dtype=torch.float64)
-    rows = torch.arange(len(where))
-    matrix[rows, low] += 1 - fraction
-    matrix[rows, high] += fraction
-    return matrix.float()
+def sum_interpolated(parts: Sequence[tuple[torch.Tensor, Grid]], target: Grid) -> torch.Tensor:
+    """Sum of channels that lie on several coarser grids, each interpolated straight to the target grid.
+
+    Some slices at a time, so that what lies between stays in a CPU's cache: each part's few slices around them are
+    enlarged in plane, and one matrix product along k adds all parts up.
+
+    Args:
+        parts: (C, K, J, I) float32 maps and the grid they are on, of the same C.
+        target: where to sample.
+
+    Returns:
+        (C, K, J, I) float32 on `target`.
+    """
+    separated = [_separate(maps, source, target) for maps, source in parts]
+    if any(s is None for s in separated):
+        return torch.stack([interpolate(maps, source, target) for maps, source in parts]).sum(dim=0)
+    known = [s for s in separated if s is not None]
+    out = torch.empty(len(parts[0][0]), *target.shape, device=parts[0][0].device)
+    on_i = [taps[0].matrix().T.contiguous() for _, taps in known]
+    on_k = [taps[2].matrix() for _, taps in known]
+    thickness = max(1, _SLAB_FLOATS // (target.shape[1] * target.shape[2]))
+    for k in range(0, target.shape[0], thickness):
+        rows = slice(k, min(k + thickness, target.shape[0]))
+        near = [slice(int(taps[2].low[rows].min()), int(taps[2].high[rows].max()) + 1) for _, taps in known]
+        weights = torch.cat([matrix[rows, n] for matrix, n in zip(on_k, near, strict=True)], dim=1)
+        for channel, result in enumerate(out):
+            planes = []
+            for (maps, taps), matrix, n in zip(known, on_i, near, strict=True):
+                wide = maps[channel, n] @ matrix
+                planes.append(torch.lerp(wide[:, taps[1].low], wide[:, taps[1].high], taps[1].fraction[:, None]))
+            torch.mm(weights, torch.cat(planes).flatten(1), out=result[rows].flatten(1))
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Taps:
+    """Linear interpolation between n samples: each position lies a fraction of the way from one to the next."""
+
+    n: int
+    low: torch.Tensor
+    high: torch.Tensor
+    fraction: torch.Tensor
+
+    @classmethod
+    def at(cls, n: int, positions: NDArray[np.float64], device: torch.device) -> _Taps:
+        """Positions beyond the first and last sample are held to them."""
+        where = torch.as_tensor(np.clip(positions, 0, n - 1))
+        low = where.floor().long().clamp(max=max(n - 2, 0))
+        high = (low + 1).clamp(max=n - 1)
+        return cls(n, low.to(device), high.to(device), (where - low).float().to(device))
+
+    def matrix(self) -> torch.Tensor:
+        """(positions, n)."""
+        matrix = torch.zeros(len(self.low), self.n, device=self.low.device)
+        rows = torch.arange(len(self.low), device=self.low.device)
+        matrix[rows, self.low] += 1 - self.fraction
+        matrix[rows, self.high] += self.fraction
+        return matrix
+
+
+def _separate(maps: torch.Tensor, source: Grid, target: Grid) -> tuple[torch.Tensor, tuple[_Taps, _Taps, _Taps]] | None:
+    """The maps with their axes in the target's order, and how to interpolate along I, J, K; None when the axes of the
+    grids are not parallel."""
+    to_source = np.linalg.inv(source.ijk_to_ras) @ target.ijk_to_ras
+    axes = _parallel_axes(to_source, target)
+    if axes is None:
+        return None
+    i, j, k = (
+        _Taps.at(source.size[axes[a]], to_source[axes[a], 3] + to_source[axes[a], a] * np.arange(target.size[a]), maps.device)
+        for a in range(3)
+    )
+    return maps.permute(0, *(3 - axes[a] for a in (2, 1, 0))), (i, j, k)
 
 
 def _along_axis(maps: torch.Tensor, weights: torch.Tensor, axis: int) -> torch.Tensor:
@@ -249,14 +305,16 @@ def _parallel_axes(to_source: NDArray[np.float64], target: Grid) -> tuple[int, i
     return axes if reach.max() < 1e-4 else None  # type: ignore[return-value]
 
 
-def _interpolate_affine(maps: torch.Tensor, to_source: NDArray[np.float64], shape: tuple) -> torch.Tensor:
+def _interpolate_affine(maps: torch.Tensor, source: Grid, target: Grid) -> torch.Tensor:
     from scipy.ndimage import affine_transform
 
+    to_source = np.linalg.inv(source.ijk_to_ras) @ target.ijk_to_ras
     flip = np.array([2, 1, 0])
     matrix = to_source[:3, :3][np.ix_(flip, flip)]
     offset = to_source[:3, 3][flip]
     done = [
-        affine_transform(channel, matrix, offset, output_shape=shape, order=1, mode="nearest") for channel in maps.cpu().numpy()
+        affine_transform(channel, matrix, offset, output_shape=target.shape, order=1, mode="nearest")
+        for channel in maps.cpu().numpy()
     ]
     return torch.from_numpy(np.stack(done)).to(maps.device)
 

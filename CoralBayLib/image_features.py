@@ -65,13 +65,17 @@ class ImageFeatures:
             `out`.
         """
         knots = len(KNOTS_HU)
+        slice_size = self.grid.size[0] * self.grid.size[1]
         for target, row in zip(out, weights, strict=True):
-            for number, image in enumerate(self._images):
-                table = row[number * knots : (number + 1) * knots] @ self._hats
-                target += table.index_select(0, image).view(self.grid.shape)
-            # A plane: the sum of one ramp along each axis, the ramps along j and i summed before they meet the volume.
+            tables = [row[n * knots : (n + 1) * knots] @ self._hats for n in range(len(self._images))]
+            # A plane: the sum of one ramp along each axis.
             k, j, i = (self._ramp(axis, float(row[2 * knots + axis])) for axis in (2, 1, 0))
-            target += k[:, None, None] + (j[:, None] + i)
+            within = (j[:, None] + i).flatten()
+            for number, part in enumerate(target.view(len(k), -1)):
+                voxels = slice(number * slice_size, (number + 1) * slice_size)
+                part += within + k[number]
+                for table, image in zip(tables, self._images, strict=True):
+                    part += table.index_select(0, image[voxels])
         return out
 
     def _ramp(self, axis: int, slope: float) -> torch.Tensor:

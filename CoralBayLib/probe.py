@@ -51,7 +51,7 @@ class Probe:
         probe.save("liver.safetensors")
     """
 
-    def __init__(self, C: float = 0.01, weak_negatives: int = 1000, max_per_label: int = 400) -> None:
+    def __init__(self, C: float = 0.01, weak_negatives: int = 1000, max_per_label: int = 1000) -> None:
         self.C = C
         self.weak_negatives = weak_negatives
         self.max_per_label = max_per_label
@@ -174,7 +174,7 @@ class Probe:
         What the user said and the fit denies is made louder and fitted again: a click that corrects an error is few
         points against many, and must be heard all the same.
         """
-        model = LogisticRegression(C=self.C, solver="newton-cholesky", max_iter=50, warm_start=True)
+        model = LogisticRegression(C=self.C, solver="newton-cholesky", tol=1e-3, max_iter=50, warm_start=True)
         weights = np.ones(len(inside))
         for _ in range(1 + _INSISTENCE):
             balance = np.where(inside, weights[inside].sum(), weights[~inside].sum())

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .basis import COMPONENTS, Basis, fit_basis
 from .errors import EncoderError
-from .geometry import Grid, Volume, interpolate
+from .geometry import Grid, Volume, sum_interpolated
 from .image_features import ImageFeatures
 
 SIMILARITY_SPACING_MM = (10.0, 30.0)
@@ -191,14 +191,13 @@ class FeaturePyramid:
                 "they come from another encoder or another choice of levels."
             )
         on = on or self.grid
-        maps = (
-            interpolate(level.project(part), level.grid, on)
-            for level, part in zip(self.levels, self.split(weights), strict=True)
-        )
-        total = next(maps) + torch.as_tensor(bias, dtype=torch.float32).reshape(-1, 1, 1, 1)
-        for more in maps:
-            total += more
-        return total
+        first, *others = self.split(weights)
+        level, *rest = self.levels
+        # Weights of interpolation sum to one, so a constant may be added before it as well as after.
+        native = level.project(first) + torch.as_tensor(bias, dtype=torch.float32).reshape(-1, 1, 1, 1)
+        parts = [(native, level.grid)]
+        parts += [(level.project(part), level.grid) for level, part in zip(rest, others, strict=True)]
+        return sum_interpolated(parts, on)
 
     def cosine_map(self, query: torch.Tensor) -> torch.Tensor:
         """Cosine of a whitened query vector with the whitened features at every voxel.
@@ -220,13 +219,14 @@ class FeaturePyramid:
         It does not depend on the query. Interpolating norms instead of vectors would be wrong: a norm is not linear.
         """
         basis = self.basis
-        native = [level.project(part) for level, part in zip(self.levels, self.split(basis.projection), strict=True)]
+        native = [
+            (level.project(part), level.grid) for level, part in zip(self.levels, self.split(basis.projection), strict=True)
+        ]
+        native[0][0].add_(basis.offset.reshape(-1, 1, 1, 1))
         norm = torch.empty(self.grid.shape)
         for slab in _slabs(self.grid, len(basis.projection)):
             on = self.grid.sub((0, 0, slab.start), 1, (slab.stop - slab.start, *self.grid.shape[1:]))
-            vectors = basis.offset.reshape(-1, 1, 1, 1).repeat(1, *on.shape)
-            for level, maps in zip(self.levels, native, strict=True):
-                vectors += interpolate(maps, level.grid, on)
+            vectors = sum_interpolated(native, on)
             norm[slab] = torch.linalg.vector_norm(vectors, dim=0).clamp_min(1e-12)
         return norm
 

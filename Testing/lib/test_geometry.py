@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from CoralBayLib.errors import VolumeError
-from CoralBayLib.geometry import Grid, Volume, _interpolate_affine, interpolate, resample
+from CoralBayLib.geometry import Grid, Volume, _interpolate_affine, interpolate, resample, sum_interpolated
 
 FEW = settings(max_examples=40, deadline=None)
 
@@ -141,8 +141,9 @@ def test_separable_path_equals_the_general_one(grid, turn, start, step, shape):
     local[:3, 3] = np.array(start) + [(n - 1) if s < 0 else 0 for n, s in zip(grid.size, signs, strict=True)]
     target = Grid(shape, grid.ijk_to_ras @ local)
     maps = torch.randn(2, *grid.shape, generator=torch.Generator().manual_seed(0))
-    general = _interpolate_affine(maps, np.linalg.inv(grid.ijk_to_ras) @ target.ijk_to_ras, target.shape)
+    general = _interpolate_affine(maps, grid, target)
     got = interpolate(maps, grid, target)
+    torch.testing.assert_close(sum_interpolated([(maps, grid), (maps, grid)], target), 2 * general, atol=2e-4, rtol=0)
     assert got.shape == (2, *target.shape)
     torch.testing.assert_close(got, general, atol=1e-4, rtol=0)
 
