@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import VolumeError
 
-_SLAB_FLOATS = 1 << 19
+_SLAB_FLOATS = 1 << 20
 """Voxels worked on at a time: with what they are made of, a few megabytes, which stay in cache."""
 
 
