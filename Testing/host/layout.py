@@ -1,0 +1,213 @@
+"""The four views side by side, as Slicer's "Four-Up" layout shows them."""
+
+from typing import Any
+
+import slicer
+import vtk
+from PySide6 import QtCore, QtWidgets
+from PySide6.QtCore import Property, Signal
+
+from .pythonqt import shim
+from .views import qMRMLSliceView, qMRMLThreeDView, register_managers
+
+# Name: letter, colour, orientation.
+_SLICES = {
+    "Red": ("R", (0.952941176, 0.290196078, 0.2), "Axial"),
+    "Yellow": ("Y", (0.929411765, 0.835294118, 0.298039216), "Sagittal"),
+    "Green": ("G", (0.431372549, 0.690196078, 0.294117647), "Coronal"),
+}
+
+
+def _bar(text: str, color: tuple[float, float, float], parent: QtWidgets.QWidget | None = None) -> QtWidgets.QLabel:
+    label = QtWidgets.QLabel(text, parent)
+    red, green, blue = (round(255 * part) for part in color)
+    label.setStyleSheet(f"background: rgb({red}, {green}, {blue}); color: black; padding: 1px 6px;")
+    label.setFixedHeight(20)
+    return label
+
+
+class _Framed(QtWidgets.QWidget):
+    """A view below its coloured bar."""
+
+    def __init__(self, bar: QtWidgets.QLabel, view: QtWidgets.QWidget) -> None:
+        super().__init__()
+        self._bar, self._view = bar, view
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(bar)
+        layout.addWidget(view, 1)
+
+    def viewWidget(self) -> QtWidgets.QWidget:
+        return self._view
+
+    def setRenderPaused(self, paused: bool) -> None:
+        self._view.setRenderPaused(paused)
+
+    def pauseRender(self) -> None:
+        self._view.pauseRender()
+
+    def resumeRender(self) -> None:
+        self._view.resumeRender()
+
+
+@shim
+class qMRMLSliceWidget(_Framed):
+    """Header: Slicer Libs/MRML/Widgets/qMRMLSliceWidget.h."""
+
+    def __init__(self, name: str, application_logic: Any, scene: Any) -> None:
+        letter, color, orientation = _SLICES[name]
+        self.__dict__["_logic"] = logic = slicer.vtkMRMLSliceLogic()
+        logic.SetMRMLApplicationLogic(application_logic)
+        logic.SetMRMLScene(scene)
+        # Displayable managers look for the view's logic there as soon as they have a view.
+        application_logic.GetSliceLogics().AddItem(logic)
+        node = logic.AddSliceNode(name)
+        node.SetMappedInLayout(1)
+        node.SetLayoutLabel(letter)
+        node.SetLayoutColor(*color)
+        node.SetOrientation(orientation)
+        super().__init__(_bar(letter, color), qMRMLSliceView())
+        self._view._set_logic(logic)
+        node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._on_node_modified())
+
+    def _on_node_modified(self) -> None:
+        node = self.mrmlSliceNode()
+        offset = node.GetSliceOffset()
+        self._bar.setText(f"{node.GetLayoutLabel()}    {node.GetOrientation()}    {offset:.2f} mm")
+
+    def sliceView(self) -> qMRMLSliceView:
+        return self._view
+
+    def sliceLogic(self) -> Any:
+        return self._logic
+
+    def logic(self) -> Any:
+        return self._logic
+
+    def mrmlSliceNode(self) -> Any:
+        return self._logic.GetSliceNode()
+
+    def mrmlAbstractViewNode(self) -> Any:
+        return self._logic.GetSliceNode()
+
+    def mrmlSliceCompositeNode(self) -> Any:
+        return self._logic.GetSliceCompositeNode()
+
+    def interactorStyle(self) -> Any:
+        return self._view.sliceViewInteractorStyle()
+
+    def fitSliceToBackground(self) -> None:
+        self._logic.FitSliceToBackground()
+
+    def setSliceOrientation(self, orientation: str) -> None:
+        self.mrmlSliceNode().SetOrientation(orientation)
+
+    sliceViewName = Property(str, lambda self: self.mrmlSliceNode().GetLayoutName())
+    sliceViewLabel = Property(str, lambda self: self.mrmlSliceNode().GetLayoutLabel())
+    sliceOrientation = Property(str, lambda self: self.mrmlSliceNode().GetOrientation(), setSliceOrientation)
+
+
+@shim
+class qMRMLThreeDWidget(_Framed):
+    """Header: Slicer Libs/MRML/Widgets/qMRMLThreeDWidget.h."""
+
+    def __init__(self, application_logic: Any, scene: Any) -> None:
+        self.__dict__["_logic"] = logic = slicer.vtkMRMLViewLogic()
+        logic.SetMRMLApplicationLogic(application_logic)
+        logic.SetMRMLScene(scene)
+        node = logic.AddViewNode("1")
+        node.SetMappedInLayout(1)
+        super().__init__(_bar("1", slicer.vtkMRMLViewNode.GetThreeDViewBlueColor()), qMRMLThreeDView())
+        self._view.setMRMLViewNode(node)
+
+    def threeDView(self) -> qMRMLThreeDView:
+        return self._view
+
+    def viewLogic(self) -> Any:
+        return self._logic
+
+    def logic(self) -> Any:
+        return self._logic
+
+    def mrmlViewNode(self) -> Any:
+        return self._view.mrmlViewNode()
+
+    def mrmlAbstractViewNode(self) -> Any:
+        return self._view.mrmlViewNode()
+
+
+@shim
+class qSlicerLayoutManager(QtCore.QObject):
+    """Header: Slicer Base/QTGUI/qSlicerLayoutManager.h (and qMRMLLayoutManager.h, CTK's ctkLayoutManager.h)."""
+
+    layoutChanged = Signal(int)
+
+    def __init__(self, application_logic: Any, scene: Any) -> None:
+        super().__init__()
+        register_managers(application_logic)
+        self._scene = scene
+        self._layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+        self._slices: dict[str, qMRMLSliceWidget] = {}
+        self._logics = vtk.vtkCollection()
+        application_logic.SetSliceLogics(self._logics)
+        for name in _SLICES:
+            self._slices[name] = qMRMLSliceWidget(name, application_logic, scene)
+        self._threed = qMRMLThreeDWidget(application_logic, scene)
+        self._viewport = QtWidgets.QWidget()
+        grid = QtWidgets.QGridLayout(self._viewport)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(2)
+        places = (self._slices["Red"], self._threed, self._slices["Green"], self._slices["Yellow"])
+        for index, widget in enumerate(places):
+            grid.addWidget(widget, index // 2, index % 2)
+
+    def viewport(self) -> QtWidgets.QWidget:
+        return self._viewport
+
+    def sliceViewNames(self) -> tuple[str, ...]:
+        return tuple(self._slices)
+
+    def sliceWidget(self, name: str) -> qMRMLSliceWidget | None:
+        return self._slices.get(name)
+
+    def threeDWidget(self, index: int | str) -> qMRMLThreeDWidget | None:
+        return self._threed if index in (0, "1") else None
+
+    def mrmlSliceLogics(self) -> Any:
+        return self._logics
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+    def activeMRMLThreeDViewNode(self) -> Any:
+        return self._threed.mrmlViewNode()
+
+    def setLayout(self, layout: int) -> None:
+        """Remembered and told; the host always shows all four views."""
+        if layout != self._layout:
+            self._layout = layout
+            self.layoutChanged.emit(layout)
+
+    def resetSliceViews(self) -> None:
+        for widget in self._slices.values():
+            widget.sliceLogic().FitSliceToAll()
+
+    def resetThreeDViews(self) -> None:
+        self._threed.threeDView().resetFocalPoint()
+
+    def pauseRender(self) -> None:
+        for widget in (*self._slices.values(), self._threed):
+            widget.pauseRender()
+
+    def resumeRender(self) -> None:
+        for widget in (*self._slices.values(), self._threed):
+            widget.resumeRender()
+
+    def setRenderPaused(self, paused: bool) -> None:
+        self.pauseRender() if paused else self.resumeRender()
+
+    layout = Property(int, lambda self: self._layout, setLayout)
+    threeDViewCount = Property(int, lambda self: 1)
+    tableViewCount = Property(int, lambda self: 0)
+    plotViewCount = Property(int, lambda self: 0)

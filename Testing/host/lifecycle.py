@@ -1,0 +1,189 @@
+"""Starting, driving and ending the host. One per process, as there is one QApplication per process."""
+
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+# Both are read when the libraries load: no X server, no screen.
+os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6 import QtCore, QtGui
+
+from . import pythonqt, sampledata
+from .recorder import Dialogs
+
+# Tracebacks of exceptions that nobody caught: in a slot, in an observer, in a thread. Slicer would print them and go
+# on, so a test has to look.
+unhandled: list[str] = []
+
+dialogs = Dialogs()
+sample_data: list[dict[str, Any]] = sampledata.registered
+
+_app: Any = None
+_window: Any = None
+
+
+def start(testing: bool = False) -> Any:
+    """Start the host, or return the application that runs already.
+
+    Args:
+        testing: What ``slicer.app.testingEnabled()`` answers. Left off, so that ``tryWithErrorDisplay`` and
+            ``slicer.packaging`` do as they do for a person; dialogs never show either way.
+    """
+    global _app, _window
+    if _app is not None:
+        return _app
+    QtCore.qInstallMessageHandler(_on_qt_message)
+    pythonqt.install()
+    import slicer
+
+    from . import namespace
+
+    namespace.install()
+    # These define shim classes, which need the patched Qt and a tidy slicer.
+    from . import (  # noqa: F401
+        application,
+        layout,
+        mainwindow,
+        modules,
+        widgets_ctk,
+        widgets_markups,
+        widgets_qmrml,
+        widgets_segmenteditor,
+    )
+
+    namespace.add_shims()
+    _app = slicer.app = application.qSlicerApplication(["Slicer"])
+    _app._testing = testing
+    slicer.mrmlScene = _app.mrmlScene()
+    _add_fonts()
+    for name, logic in _app._scene.logics.items():
+        _app.moduleManager()._add(modules.qSlicerLoadableModule(name, logic))
+    # Only to be selected: its panel and its effects are not here.
+    _app.moduleManager()._add(modules.qSlicerLoadableModule("SegmentEditor", None))
+    sampledata.install()
+    _app._layout = layout.qSlicerLayoutManager(_app.applicationLogic(), slicer.mrmlScene)
+    _window = mainwindow.qSlicerMainWindow(_app._layout)
+    _window.show()
+    dialogs.install()
+    sys.excepthook = _on_exception
+    threading.excepthook = lambda failure: _on_exception(failure.exc_type, failure.exc_value, failure.exc_traceback)
+    process_events()
+    return _app
+
+
+def uses_real_python_files() -> bool:
+    """Whether Slicer's own ScriptedLoadableModule, parameterNodeWrapper and i18n are in use."""
+    from . import namespace
+
+    return namespace.uses_real_files()
+
+
+def load_module(path: str | Path, show: bool = True) -> Any:
+    """Load a scripted module as Slicer does at its start and, with ``show``, as if a person then selected it.
+
+    Returns:
+        The module's Python widget (``…Widget``), or its module object without ``show``.
+    """
+    from .modules import qSlicerScriptedLoadableModule
+
+    module = qSlicerScriptedLoadableModule(Path(path).resolve())
+    _app.moduleManager()._add(module)
+    module._load()
+    # Slicer tells this once, after all modules are there; a module under test is always the last.
+    _app.startupCompleted.emit()
+    if not show:
+        return module
+    import slicer.util
+
+    slicer.util.selectModule(module.name)
+    process_events()
+    return slicer.util.getModuleWidget(module.name)
+
+
+def unload_module(name: str) -> None:
+    """Leave the module and take it out, as Slicer does at its end; its own folder of files is forgotten too."""
+    module = _app.moduleManager().module(name)
+    if _window.moduleSelector().selectedModule == name:
+        _window.moduleSelector().selectModule("")
+    folder = Path(module.path).parent
+    _app.moduleManager()._remove(name)
+    if module._widget is not None:
+        module._widget.deleteLater()
+    for known, source in list(sys.modules.items()):
+        file = getattr(source, "__file__", None)
+        if file and folder in Path(file).parents:
+            del sys.modules[known]
+    process_events()
+
+
+def process_events(seconds: float = 0.0) -> None:
+    """Let the event loop run for a while; at least once."""
+    end = time.monotonic() + seconds
+    while True:
+        _app.processEvents()
+        _app.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
+        if time.monotonic() >= end:
+            return
+        time.sleep(0.001)
+
+
+def wait_for(condition: Callable[[], Any], timeout: float = 30.0) -> None:
+    """Let the event loop run until ``condition()`` holds; raise TimeoutError when it does not in time."""
+    end = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() >= end:
+            raise TimeoutError(f"not within {timeout} s")
+        process_events(0.005)
+
+
+def close() -> None:
+    """Unload the scripted modules, empty the scene and close the window."""
+    import slicer
+
+    for name in _app.moduleManager().modulesNames():
+        if hasattr(_app.moduleManager().module(name), "_load"):
+            unload_module(name)
+    slicer.mrmlScene.Clear()
+    _window.close()
+    process_events()
+
+
+def leave(status: int = 0) -> NoReturn:
+    """End the process at once: PySide6 can abort while the interpreter is torn down."""
+    if _app is not None:
+        _app._folder.cleanup()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _on_exception(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    text = "".join(traceback.format_exception(kind, error, trace))
+    unhandled.append(text)
+    sys.stderr.write(text)
+
+
+def _on_qt_message(kind: QtCore.QtMsgType, context: Any, message: str) -> None:
+    # The offscreen platform says this of every window.
+    if "propagateSizeHints" not in message:
+        logging.getLogger("qt").warning(message)
+
+
+def _add_fonts() -> None:
+    """Bring a font where the machine has none; a screenshot would else show boxes."""
+    if QtGui.QFontDatabase.families():
+        return
+    import matplotlib
+
+    fonts = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+    for path in fonts.glob("DejaVuSans*.ttf"):
+        QtGui.QFontDatabase.addApplicationFont(str(path))
+    _app.setFont(QtGui.QFont("DejaVu Sans", 9))
