@@ -1,0 +1,72 @@
+"""CoralBay for 3D Slicer: few-shot segmentation and search for similar regions on CT foundation models.
+
+Metadata and wiring; the work is in CoralBaySlicerCore.
+"""
+
+import sys
+
+import slicer
+from CoralBaySlicerCore.logic import CoralBaySlicerLogic
+from CoralBaySlicerCore.selftest import CoralBaySlicerTest
+from CoralBaySlicerCore.widget import ModulePanel
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
+
+__all__ = ["CoralBaySlicer", "CoralBaySlicerLogic", "CoralBaySlicerTest", "CoralBaySlicerWidget"]
+
+
+class CoralBaySlicer(ScriptedLoadableModule):
+    """What Slicer shows of the module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("CoralBay")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.dependencies = []
+        parent.contributors = ["CoralBay contributors"]
+        parent.helpText = _(
+            "Segment structures in CT from a few clicks or strokes, and find regions that look alike, with features of "
+            "pretrained networks that are computed once for a scan. For research use; not a medical device."
+        )
+        parent.acknowledgementText = _(
+            "Encoders: CoralBay (kaiko.ai, arXiv 2606.03888, MIT licence) and Astra (MIT licence). If you use the "
+            "module, please cite the paper of the encoder."
+        )
+        slicer.app.connect("startupCompleted()", _register_sample_data)
+
+
+class CoralBaySlicerWidget(ScriptedLoadableModuleWidget):
+    """Hands Slicer's calls on to the panel."""
+
+    def setup(self):
+        """Build the panel."""
+        ScriptedLoadableModuleWidget.setup(self)
+        self.logic = CoralBaySlicerLogic()
+        self.panel = ModulePanel(self.logic, self.parent)
+        self.layout.addWidget(self.panel.root)
+
+    def cleanup(self):
+        """Stop all work and let go of the scene."""
+        self.panel.close()
+        self.logic.close()
+
+    def enter(self):
+        """The user selected the module."""
+        self.panel.enter()
+
+    def exit(self):
+        """The user selected another module."""
+        self.panel.exit()
+
+    def onReload(self):
+        """Reload the module with all of its files."""
+        for name in [name for name in sys.modules if name.split(".")[0] == "CoralBaySlicerCore"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+
+def _register_sample_data():
+    from CoralBaySlicerCore.sampledata import register
+
+    register()

@@ -1,0 +1,283 @@
+"""What runs on the worker: calls of CoralBayLib that take and return plain data.
+
+The library's heavy parts are imported inside the functions, so that torch is loaded by the worker at first use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CoralBayLib.errors import CoralBayError
+from CoralBayLib.progress import CancelToken, Progress, check
+
+from .volumes import Scan
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which encoder, and how it is run.
+
+    Attributes:
+        encoder: its name in the library.
+        weights: a file, or "" for the usual places.
+        device: "auto", "cpu", "cuda", ...
+        setting: "" for the encoder's default.
+        assume_hu: skip the check that the values look like HU.
+    """
+
+    encoder: str = "coralbay"
+    weights: str = ""
+    device: str = "auto"
+    setting: str = ""
+    assume_hu: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Prompts as plain data.
+
+    Attributes:
+        points: (N, 3) in the volume's own RAS mm.
+        labels: (N,); 0 is background.
+        names: of the structures, by label.
+    """
+
+    points: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    names: dict[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def none(cls) -> Points:
+        """No prompts."""
+        return cls(np.empty((0, 3)), np.empty(0, np.int64))
+
+    def same_as(self, other: Points | None) -> bool:
+        """Whether a fit on them would be the same."""
+        return (
+            other is not None
+            and self.names == other.names
+            and np.array_equal(self.labels, other.labels)
+            and np.array_equal(self.points, other.points)
+        )
+
+    def prompts(self) -> Any:
+        """The library's Prompts."""
+        from CoralBayLib.prompts import Prompts
+
+        return Prompts(self.points, self.labels, self.names)
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """What the views show of a probe.
+
+    Attributes:
+        probe: the fitted probe.
+        percents: probability of each structure by label, (K, J, I) uint8.
+        doubt: uncertainty in percent, likewise.
+        uncertainty: the same as the library's Volume, to look for a place in.
+        geometry: (4, 4) of all of them, IJK to the volume's own RAS mm.
+    """
+
+    probe: Any
+    percents: dict[int, NDArray[np.uint8]]
+    doubt: NDArray[np.uint8]
+    uncertainty: Any
+    geometry: NDArray[np.float64]
+
+
+class Session:
+    """What the worker keeps between tasks: the encoder that was loaded last."""
+
+    def __init__(self) -> None:
+        self._choice: tuple | None = None
+        self._encoder: Any = None
+        self.device = ""
+
+    def encoder(self, choice: Choice, consent: Callable[[Any], bool] | None = None) -> Any:
+        """The encoder of a choice, loaded when it is another than last time."""
+        from CoralBayLib.devices import describe
+        from CoralBayLib.encoders import load_encoder
+
+        wanted = (choice.encoder, choice.weights, choice.device, choice.setting)
+        if self._choice != wanted:
+            self._choice = self._encoder = None
+            self._encoder = load_encoder(
+                choice.encoder, choice.weights or None, choice.device, setting=choice.setting or None, consent=consent
+            )
+            self._choice = wanted
+        self.device = describe(self._encoder.device)
+        return self._encoder
+
+    def stored(self, scan: Scan, choice: Choice) -> Any:
+        """The pyramid of a scan if it is in the store, else None; computes and downloads nothing."""
+        from CoralBayLib.embedding import FEATURES_VERSION, choose_levels, content_key
+        from CoralBayLib.store import Store
+
+        try:
+            encoder = self.encoder(choice)
+        except CoralBayError:
+            return None
+        identity = {
+            "encoder": encoder.name,
+            "weights": encoder.weights_sha256,
+            "tiling": encoder.tiling.name,
+            "version": FEATURES_VERSION,
+        }
+        names = [spec.name for spec in choose_levels(encoder, None)]
+        return Store().get(content_key(scan.volume(), identity, names))
+
+    def embed(
+        self,
+        scan: Scan,
+        choice: Choice,
+        consent: Callable[[Any], bool] | None = None,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Any:
+        """The pyramid of a scan, computed or from the store."""
+        from CoralBayLib.embedding import embed
+        from CoralBayLib.store import Store
+
+        encoder = self.encoder(choice, consent)
+        check(cancel)
+        pyramid = embed(scan.volume(), encoder, progress, cancel, store=Store(), assume_hu=choice.assume_hu)
+        self.device = self.device or str(encoder.device)
+        return pyramid
+
+
+def preview(pyramid: Any, points: Points, probe: Any = None, cancel: CancelToken | None = None) -> Preview:
+    """Fit a probe on prompts, or take one, and say what it makes of the scan."""
+    from CoralBayLib.probe import Probe
+    from CoralBayLib.uncertainty import uncertainty_map
+
+    probe = probe or Probe().fit(pyramid, points.prompts())
+    check(cancel)
+    probability = probe.predict(pyramid)
+    check(cancel)
+    outside = pyramid.body.array == 0
+    uncertainty = uncertainty_map(probability, pyramid.body)
+    maps = {}
+    for label, one in zip(probe.labels_, probability.numpy(), strict=True):
+        maps[label] = percent(one)
+        maps[label][outside] = 0
+    return Preview(probe, maps, percent(uncertainty.array), uncertainty, np.array(pyramid.grid.ijk_to_ras))
+
+
+def labelmap(
+    scan: Scan,
+    pyramid: Any,
+    points: Points,
+    probe: Any = None,
+    threshold: float = 0.5,
+    connected: bool = True,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[NDArray, dict[int, str], Any]:
+    """Segment a scan on its own grid: the labelmap [k, j, i], the structures' names by label, and the probe."""
+    from CoralBayLib.probe import Probe
+    from CoralBayLib.segmentation import labelmap_on
+
+    prompts = points.prompts()
+    probe = probe or Probe().fit(pyramid, prompts)
+    check(cancel)
+    touched = prompts if connected and len(prompts) else None
+    labels = labelmap_on(scan.volume().grid, pyramid, probe, touched, threshold, progress, cancel)
+    return labels.array, dict(probe.names_), probe
+
+
+def next_place(uncertainty: Any, points: Points, seen: Sequence[NDArray]) -> NDArray[np.float64]:
+    """The most uncertain place away from prompts and places seen, (3,) in the volume's own RAS mm."""
+    from CoralBayLib.uncertainty import most_uncertain
+
+    return most_uncertain(uncertainty, points.points, avoid_ras=seen)
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """What the views and the table show of one scan.
+
+    Attributes:
+        node_id: of the volume.
+        percents: similarity, (K, J, I) uint8; negative cosines are 0.
+        geometry: (4, 4), IJK to the volume's own RAS mm.
+        places: (N, 3) peaks in the volume's own RAS mm, by falling score.
+        scores: (N,).
+        volumes_ml: (N,).
+        pieces: uint16 [k, j, i], the rank (from 1) of the region a voxel belongs to.
+    """
+
+    node_id: str
+    percents: NDArray[np.uint8]
+    geometry: NDArray[np.float64]
+    places: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    volumes_ml: NDArray[np.float64]
+    pieces: NDArray[np.uint16]
+
+
+def similar(
+    pyramids: dict[str, Any],
+    query_id: str,
+    points: NDArray[np.float64],
+    count: int,
+    distance_mm: float,
+    threshold: float,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> list[Similarity]:
+    """Look for places like those of a query in scans; `points` are in the own RAS of the scan `query_id`."""
+    from CoralBayLib.regions import extents, in_basis_of
+    from CoralBayLib.similarity import Query, find_regions, similarity_map
+
+    home = pyramids[query_id]
+    vector = Query.stroke(points).vector(home)
+    found = []
+    for number, (node_id, pyramid) in enumerate(pyramids.items()):
+        check(cancel)
+        if progress is not None:
+            progress(number / len(pyramids), "")
+        simmap = similarity_map(pyramid if node_id == query_id else in_basis_of(pyramid, home), vector)
+        regions = find_regions(simmap, count, distance_mm)
+        around = extents(simmap, regions, threshold)
+        places = np.array([region.ras for region in regions]).reshape(-1, 3)
+        scores = np.array([region.score for region in regions])
+        found.append(
+            Similarity(
+                node_id,
+                percent(simmap.array),
+                np.array(simmap.grid.ijk_to_ras),
+                places,
+                scores,
+                np.array(around.volumes_ml),
+                around.labelmap.array,
+            )
+        )
+    return found
+
+
+def colours(pyramid: Any, basis: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.float64], Any]:
+    """The features as RGB [k, j, i, 3], their geometry, and the basis (made when none is given)."""
+    from CoralBayLib.inside import colour_basis, colour_map
+
+    basis = basis or colour_basis(pyramid)
+    return colour_map(pyramid, basis), np.array(pyramid.grid.ijk_to_ras), basis
+
+
+def clusters(pyramid: Any, count: int, basis: Any, cancel: CancelToken) -> tuple[NDArray, NDArray[np.float64], Any]:
+    """The clusters as a labelmap [k, j, i], its geometry, and the basis (made when none is given)."""
+    from CoralBayLib.inside import cluster_basis, cluster_map
+
+    basis = basis or cluster_basis(pyramid, count)
+    labels = cluster_map(pyramid, basis, cancel)
+    return labels.array, np.array(labels.grid.ijk_to_ras), basis
+
+
+def percent(values: NDArray) -> NDArray[np.uint8]:
+    """Values in [0, 1] as whole percents, a byte each; beyond is clipped."""
+    return np.rint(np.clip(values, 0, 1) * 100).astype(np.uint8)

@@ -1,0 +1,100 @@
+"""The features of the volumes of the scene: at hand, in the store, or computed on the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from CoralBayLib.errors import CoralBayError
+from CoralBayLib.progress import CancelToken, Progress
+
+from . import install, volumes
+from .compute import Choice, Session
+from .worker import Worker
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A volume whose features some work is about, as it was when the work was started.
+
+    Attributes:
+        scan: its voxels and geometry.
+        choice: the encoder to use.
+        pyramid: its features when they were at hand.
+    """
+
+    scan: volumes.Scan
+    choice: Choice
+    pyramid: Any = None
+
+
+class Features:
+    """Keeps the features of volumes for as long as these stay the same.
+
+    Args:
+        worker: where features are computed.
+        choice: tells which encoder is chosen now.
+    """
+
+    def __init__(self, worker: Worker, choice: Callable[[], Choice]) -> None:
+        self.session = Session()
+        self._worker = worker
+        self._choice = choice
+        self._known: dict[str, Source] = {}
+
+    def at_hand(self, volume: Any) -> Any:
+        """A volume's features if they are those of its voxels and of the chosen encoder, or None."""
+        known = self._known.get(volume.GetID()) if volume is not None else None
+        if known is None or known.scan.stamp != volumes.stamp(volume) or _kind(known.choice) != _kind(self._choice()):
+            return None
+        return known.pyramid
+
+    def source(self, volume: Any) -> Source:
+        """A volume to work on; main thread only.
+
+        Raises:
+            VolumeError: there is no volume or no image in it.
+        """
+        return Source(volumes.read(volume), self._choice(), self.at_hand(volume))
+
+    def stored(self, source: Source) -> Any:
+        """The features from the store, or None; on the worker."""
+        return self.session.stored(source.scan, source.choice)
+
+    def compute(self, source: Source, progress: Progress | None, cancel: CancelToken) -> Any:
+        """The features, at hand, from the store or computed; on the worker. A download is asked about first."""
+        if source.pyramid is not None:
+            return source.pyramid
+
+        def consent(request: Any) -> bool:
+            return self._worker.on_main_thread(lambda: install.ask_download(request), cancel)
+
+        return self.session.embed(source.scan, source.choice, consent, progress, cancel)
+
+    def keep(self, source: Source, pyramid: Any) -> Any:
+        """Remember features; main thread only. Returns the volume node.
+
+        Raises:
+            CoralBayError: the volume was removed or changed while they were computed.
+        """
+        node = slicer.mrmlScene.GetNodeByID(source.scan.node_id)
+        if node is None or volumes.stamp(node) != source.scan.stamp:
+            raise CoralBayError(
+                _("The volume '{name}' was removed or changed meanwhile. Nothing was written.").format(name=source.scan.name)
+            )
+        self._known[source.scan.node_id] = replace(source, pyramid=pyramid)
+        return node
+
+    def forget(self, node_id: str | None = None) -> None:
+        """Let go of one volume's features, or of all."""
+        for known in (node_id,) if node_id is not None else tuple(self._known):
+            self._known.pop(known, None)
+
+
+def _kind(choice: Choice) -> tuple:
+    """The part of a choice that decides what the features are."""
+    return choice.encoder, choice.weights, choice.setting

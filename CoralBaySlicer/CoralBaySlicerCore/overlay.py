@@ -1,0 +1,221 @@
+"""Maps shown over the scan: each in a volume node of its own, with its own colours and legend.
+
+What the slice views showed before is remembered, and brought back when the overlays are hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+from .volumes import put_array
+
+KIND = "CoralBaySlicer.Overlay"
+"""Attribute of an overlay's node."""
+PROBABILITY, UNCERTAINTY, SIMILARITY, COLOURS = "probability", "uncertainty", "similarity", "colours"
+
+_RAMPS: dict[str, Sequence[tuple[float, float, float]]] = {
+    UNCERTAINTY: ((0.15, 0.0, 0.3), (0.7, 0.1, 0.5), (1.0, 0.6, 0.3), (1.0, 1.0, 0.7)),
+    # Perceptually even, and readable without red and green (after viridis).
+    SIMILARITY: ((0.27, 0.0, 0.33), (0.23, 0.32, 0.55), (0.13, 0.57, 0.55), (0.37, 0.79, 0.38), (0.99, 0.91, 0.14)),
+}
+
+
+def titles() -> dict[str, str]:
+    """What each map is called in the scene and beside its legend."""
+    return {
+        PROBABILITY: _("Probability (%)"),
+        UNCERTAINTY: _("Uncertainty (%)"),
+        SIMILARITY: _("Similarity (%)"),
+        COLOURS: _("Feature colours"),
+    }
+
+
+class Overlays:
+    """The overlays of the module, one node a kind, at most one shown at a time."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, tuple[str | None, float]] = {}
+        self._held: dict[str, tuple] = {}
+        self.shown: str | None = None
+
+    def node(self, kind: str) -> Any:
+        """The overlay's volume node, or None."""
+        found = slicer.util.getNodesByClass("vtkMRMLVolumeNode")
+        return next((node for node in found if node.GetAttribute(KIND) == kind), None)
+
+    def update(self, kind: str, array: NDArray[np.uint8], geometry: NDArray[np.float64], volume: Any) -> Any:
+        """Put a map into the overlay's node, which is made at first; percents [k, j, i], or RGB [k, j, i, 3].
+
+        The same array again costs nothing: setting voxels renders every view.
+        """
+        node = self.node(kind)
+        if node is not None and self._held.get(kind, (None, None))[0] is array and self._held[kind][1] is volume:
+            return node
+        if node is None:
+            node = self._make(kind)
+        put_array(node, array, geometry, volume)
+        self._held[kind] = (array, volume)
+        if node.GetDisplayNode() is None:
+            node.CreateDefaultDisplayNodes()
+            if kind != COLOURS:
+                self._dress(node, kind)
+        return node
+
+    def set_colour(self, kind: str, colour: Sequence[float]) -> None:
+        """Let a map run from black to a colour, such as that of the structure it is of."""
+        node = self.node(kind)
+        if node is not None and node.GetDisplayNode() is not None:
+            colours, brightest = node.GetDisplayNode().GetColorNode(), [0.0] * 4
+            colours.GetColor(255, brightest)
+            if not np.allclose(brightest[:3], colour, atol=0.01):
+                _fill(colours, (tuple(0.25 * part for part in colour), tuple(colour)))
+
+    def set_threshold(self, kind: str, percent: float) -> None:
+        """Hide what lies below."""
+        node = self.node(kind)
+        if node is not None and node.GetDisplayNode() is not None and kind != COLOURS:
+            display = node.GetDisplayNode()
+            with slicer.util.NodeModify(display):
+                display.SetLowerThreshold(max(percent, 1))
+                display.SetUpperThreshold(100)
+                display.SetApplyThreshold(True)
+
+    def show(self, kind: str, opacity: float) -> None:
+        """Show one map in all slice views.
+
+        Args:
+            kind: which; nothing happens when there is no such map.
+            opacity: from 0 to 1.
+        """
+        node = self.node(kind)
+        if node is None:
+            return
+        if self.shown is None:
+            self._before = {view.GetID(): (view.GetForegroundVolumeID(), view.GetForegroundOpacity()) for view in _composites()}
+        if self.shown not in (None, kind):
+            self._set_legend(self.shown, False)
+        self.shown = kind
+        for view in _composites():
+            with slicer.util.NodeModify(view):
+                view.SetForegroundVolumeID(node.GetID())
+                view.SetForegroundOpacity(opacity)
+        self._set_legend(kind, True)
+
+    def hide(self) -> None:
+        """Show what the views showed before."""
+        if self.shown is None:
+            return
+        ours = {node.GetID() for kind in titles() if (node := self.node(kind)) is not None}
+        for view in _composites():
+            before, opacity = self._before.get(view.GetID(), (None, 0.0))
+            # A user who has put something else there meanwhile keeps it.
+            if view.GetForegroundVolumeID() in ours:
+                with slicer.util.NodeModify(view):
+                    view.SetForegroundVolumeID(before)
+                    view.SetForegroundOpacity(opacity)
+        self._set_legend(self.shown, False)
+        self.shown = None
+        self._before = {}
+
+    def render_in_3d(self, kind: str, visible: bool, threshold: float = 50) -> None:
+        """Show or hide a map in the 3D views, solid above a threshold in percent."""
+        node, logic = self.node(kind), slicer.modules.volumerendering.logic()
+        if node is None:
+            return
+        display = logic.GetFirstVolumeRenderingDisplayNode(node)
+        if display is None:
+            if not visible:
+                return
+            display = logic.CreateDefaultVolumeRenderingNodes(node)
+        if visible:
+            shading = display.GetVolumePropertyNode()
+            opacity, colour = shading.GetScalarOpacity(), shading.GetColor()
+            opacity.RemoveAllPoints()
+            for value, alpha in ((0, 0), (max(threshold - 5, 1), 0), (threshold, 0.15), (100, 0.6)):
+                opacity.AddPoint(value, alpha)
+            colour.RemoveAllPoints()
+            ramp = _RAMPS.get(kind, _RAMPS[SIMILARITY])
+            for number, rgb in enumerate(ramp):
+                colour.AddRGBPoint(100 * number / (len(ramp) - 1), *rgb)
+        display.SetVisibility(visible)
+
+    def remove(self, kind: str | None = None) -> None:
+        """Take a map out of the scene, or all of them."""
+        if kind is None or self.shown == kind:
+            self.hide()
+        for each in titles() if kind is None else (kind,):
+            node = self.node(each)
+            self._held.pop(each, None)
+            if node is None:
+                continue
+            colours = node.GetDisplayNode().GetColorNode() if node.GetDisplayNode() is not None else None
+            slicer.mrmlScene.RemoveNode(node)
+            if colours is not None and colours.GetAttribute(KIND):
+                slicer.mrmlScene.RemoveNode(colours)
+
+    def forget(self) -> None:
+        """The scene was closed: there is nothing to bring back."""
+        self.shown = None
+        self._before = {}
+        self._held = {}
+
+    def _make(self, kind: str) -> Any:
+        node_class = "vtkMRMLVectorVolumeNode" if kind == COLOURS else "vtkMRMLScalarVolumeNode"
+        node = slicer.mrmlScene.AddNewNodeByClass(node_class, f"CoralBay: {titles()[kind]}")
+        node.SetAttribute(KIND, kind)
+        # It can be made again at any time, and must not be offered as a scan.
+        node.SetHideFromEditors(True)
+        node.SetSaveWithScene(False)
+        return node
+
+    def _dress(self, node: Any, kind: str) -> None:
+        display = node.GetDisplayNode()
+        colours = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", node.GetName())
+        colours.SetAttribute(KIND, kind)
+        colours.SetHideFromEditors(True)
+        colours.SetSaveWithScene(False)
+        _fill(colours, _RAMPS.get(kind, ((0.2, 0.15, 0.0), (0.9, 0.6, 0.0))))
+        with slicer.util.NodeModify(display):
+            display.SetAndObserveColorNodeID(colours.GetID())
+            display.SetAutoWindowLevel(False)
+            display.SetWindowLevelMinMax(0, 100)
+        display.SetSaveWithScene(False)
+        self.set_threshold(kind, 1)
+
+    def _set_legend(self, kind: str, visible: bool) -> None:
+        node = self.node(kind)
+        if node is None or node.GetDisplayNode() is None or kind == COLOURS:
+            return
+        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+        if legend is None:
+            if not visible:
+                return
+            legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
+            legend.SetTitleText(titles()[kind])
+            legend.SetLabelFormat("%.0f")
+            legend.SetNumberOfLabels(5)
+            legend.SetSaveWithScene(False)
+        legend.SetVisibility(visible)
+
+
+def _fill(colours: Any, ramp: Sequence[Sequence[float]]) -> None:
+    """Make a colour node a ramp through some colours."""
+    steps = np.linspace(0, len(ramp) - 1, 256)
+    rgb = np.stack([np.interp(steps, range(len(ramp)), [stop[part] for stop in ramp]) for part in range(3)], axis=1)
+    with slicer.util.NodeModify(colours):
+        if colours.GetNumberOfColors() != 256:
+            colours.SetTypeToUser()
+            colours.SetNumberOfColors(256)
+            colours.GetLookupTable().SetRange(0, 255)
+        for number, colour in enumerate(rgb):
+            colours.SetColor(number, f"{round(number / 2.55)}", *colour, 1.0)
+
+
+def _composites() -> list[Any]:
+    return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))

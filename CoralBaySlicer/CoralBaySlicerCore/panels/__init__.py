@@ -1,0 +1,1 @@
+"""One panel a workflow, in the order of work."""

@@ -1,0 +1,91 @@
+"""What the panels share: their .ui file, the parameters, and how they start work and show errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from ..activity import Activity
+from ..logic import CoralBaySlicerLogic
+from ..parameters import CoralBaySlicerParameters
+from ..worker import Task, show_error
+
+_UI = Path(__file__).resolve().parents[2] / "Resources" / "UI"
+
+
+class Panel:
+    """A workflow's part of the module's panel.
+
+    A subclass names its .ui file, connects its widgets in `setup`, and shows its state in `refresh`.
+
+    Args:
+        logic: the verbs.
+        activity: where running work is shown.
+    """
+
+    ui_file = ""
+
+    def __init__(self, logic: CoralBaySlicerLogic, activity: Activity) -> None:
+        self.logic = logic
+        self.activity = activity
+        self.parameters: CoralBaySlicerParameters | None = None
+        self._gui_tag: int | None = None
+        self.root = slicer.util.loadUI(str(_UI / self.ui_file))
+        self.ui = slicer.util.childWidgetVariables(self.root)
+        self.root.setMRMLScene(slicer.mrmlScene)
+        self.setup()
+
+    def setup(self) -> None:
+        """Connect the widgets; called once."""
+
+    def refresh(self) -> None:
+        """Show the state as it is; called whenever parameters or features changed."""
+
+    def enter(self) -> None:
+        """The user has come to the module."""
+
+    def exit(self) -> None:
+        """The user has left the module."""
+
+    def close(self) -> None:
+        """The module goes."""
+
+    def set_parameters(self, parameters: CoralBaySlicerParameters | None) -> None:
+        """Connect to the parameters of the scene; None while it has none."""
+        if self.parameters is not None and self._gui_tag is not None:
+            self.parameters.disconnectGui(self._gui_tag)
+        self.parameters, self._gui_tag = parameters, None
+        if parameters is not None:
+            self._gui_tag = parameters.connectGui(self.ui)
+
+    @property
+    def volume(self) -> Any:
+        """The scan at work, or None."""
+        return self.parameters.volume if self.parameters is not None else None
+
+    def run(self, failure: str, start: Callable[[], Task | None], done: Callable[[Any], None] | None = None) -> None:
+        """Start a task, show its progress, and its error in words.
+
+        Args:
+            failure: the first line of the message, should it fail.
+            start: makes and starts the task; may raise.
+            done: called with the result.
+        """
+        try:
+            task = start()
+        except Exception as error:  # shown to the user in words
+            show_error(failure, error)
+            return
+        if task is not None:
+            self.activity.follow(task, failure, done)
+
+    def attempt(self, failure: str, action: Callable[[], Any]) -> Any:
+        """Do something short; show its error in words. Returns its result, or None when it failed."""
+        try:
+            return action()
+        except Exception as error:  # shown to the user in words
+            show_error(failure, error)
+            return None

@@ -1,0 +1,96 @@
+"""Prompts by painting: the Segment Editor inside the panel of step 2."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from .. import overlay, placing, segments
+
+if TYPE_CHECKING:
+    from .segment import SegmentPanel
+
+_EFFECTS = ("Paint", "Draw", "Erase")
+
+
+class Painting:
+    """Makes a segmentation to paint prompts in, and edits it with Slicer's own brushes.
+
+    Args:
+        panel: of step 2.
+    """
+
+    def __init__(self, panel: SegmentPanel) -> None:
+        self._panel = panel
+        self._editor: Any = None
+        panel.ui.paintButton.connect("clicked(bool)", lambda *_: self.paint())
+
+    def refresh(self) -> None:
+        """Follow the segmentation that was chosen."""
+        panel = self._panel
+        panel.ui.paintButton.enabled = panel.volume is not None
+        if self._editor is not None:
+            self._editor.visible = panel.parameters.painted is not None
+            if self._editor.segmentationNode() is not panel.parameters.painted:
+                self._editor.setSegmentationNode(panel.parameters.painted)
+            if panel.parameters.painted is not None and self._editor.sourceVolumeNode() is not panel.volume:
+                self._editor.setSourceVolumeNode(panel.volume)
+
+    def paint(self) -> None:
+        """Start to paint; the structures of the table become segments to paint in."""
+        panel = self._panel
+        placing.stop()
+        if panel.logic.overlays.shown in (overlay.SIMILARITY, overlay.COLOURS):
+            panel.logic.overlays.hide()
+        if panel.parameters.painted is None:
+            name = _("{volume} painted prompts").format(volume=panel.volume.GetName())
+            panel.parameters.painted = segments.new(panel.volume, name)
+        painted = panel.parameters.painted
+        if not panel.few_shot.structures:
+            panel.few_shot.add_structure()
+        inner = painted.GetSegmentation()
+        present = {inner.GetSegment(each).GetName().casefold() for each in segments.ids(painted)}
+        for structure in panel.few_shot.structures:
+            if structure.name.casefold() not in present:
+                inner.AddEmptySegment("", structure.name, structure.colour)
+        self._open_editor()
+        panel.refresh()
+        active = panel.few_shot.active_structure
+        self._editor.setCurrentSegmentID(inner.GetSegmentIdBySegmentName(active.name) if active else "")
+        self._editor.setActiveEffectByName("Paint")
+
+    def exit(self) -> None:
+        """Put the brush down, so that it does not paint in another module."""
+        if self._editor is not None and self._editor.mrmlSegmentEditorNode() is not None:
+            self._editor.setActiveEffectByName("")
+
+    def close(self) -> None:
+        """Let go of the views."""
+        self.exit()
+        if self._editor is not None:
+            self._editor.removeViewObservations()
+            self._editor.setMRMLSegmentEditorNode(None)
+
+    def _open_editor(self) -> None:
+        if self._editor is None:
+            editor = self._editor = slicer.qMRMLSegmentEditorWidget()
+            editor.setMRMLScene(slicer.mrmlScene)
+            editor.segmentationNodeSelectorVisible = False
+            editor.sourceVolumeNodeSelectorVisible = False
+            editor.switchToSegmentationsButtonVisible = False
+            editor.unorderedEffectsVisible = False
+            editor.setEffectNameOrder(_EFFECTS)
+            editor.maximumNumberOfUndoStates = 10
+            self._panel.ui.editorFrame.layout().addWidget(editor)
+        tag, kind = "CoralBaySlicer", "vtkMRMLSegmentEditorNode"
+        node = slicer.mrmlScene.GetSingletonNode(tag, kind)
+        if node is None:
+            node = slicer.mrmlScene.CreateNodeByClass(kind)
+            node.UnRegister(None)
+            node.SetSingletonTag(tag)
+            node = slicer.mrmlScene.AddNode(node)
+        if self._editor.mrmlSegmentEditorNode() is not node:
+            self._editor.setMRMLSegmentEditorNode(node)
+        self._editor.setupViewObservations()

@@ -1,0 +1,149 @@
+"""Step 1: the scan, the encoder, and its features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from CoralBayLib.errors import CoralBayError
+
+from .. import install, volumes
+from ..parameters import ENCODERS, SETTINGS
+from .base import Panel
+
+
+class ScanPanel(Panel):
+    """Chooses volume, encoder, device and weights; computes the embeddings or takes them from the store."""
+
+    ui_file = "ScanPanel.ui"
+
+    def setup(self) -> None:
+        """Fill the selectors and connect the widgets."""
+        ui = self.ui
+        self._looked_for: tuple | None = None
+        self._updating = False
+        for name, title in ENCODERS.items():
+            ui.encoderSelector.addItem(title, name)
+        for title, name in ((_("Automatic"), "auto"), (_("CPU"), "cpu"), (_("NVIDIA graphics card (CUDA)"), "cuda")):
+            ui.deviceSelector.addItem(title, name)
+        ui.encoderSelector.connect("currentIndexChanged(int)", lambda *_: self._on_encoder())
+        ui.settingSelector.connect("currentIndexChanged(int)", lambda *_: self._on_setting())
+        ui.deviceSelector.connect("currentIndexChanged(int)", lambda *_: self._on_device())
+        ui.weightsPath.connect("currentPathChanged(QString)", lambda *_: self._on_weights())
+        ui.computeButton.connect("clicked(bool)", lambda *_: self.compute())
+        ui.clearStoreButton.connect("clicked(bool)", lambda *_: self.clear_store())
+
+    def refresh(self) -> None:
+        """Show what is chosen, and whether the features are at hand."""
+        ui, parameters = self.ui, self.parameters
+        if parameters is None:
+            return
+        self._updating = True
+        if ui.encoderSelector.findData(parameters.encoder) < 0:
+            ui.encoderSelector.addItem(parameters.encoder, parameters.encoder)
+        ui.encoderSelector.currentIndex = ui.encoderSelector.findData(parameters.encoder)
+        ui.deviceSelector.currentIndex = max(ui.deviceSelector.findData(install.device()), 0)
+        self._fill_settings(parameters)
+        if ui.weightsPath.currentPath != install.weights_file(parameters.encoder):
+            ui.weightsPath.currentPath = install.weights_file(parameters.encoder)
+        self._updating = False
+        ui.deviceLabel.text = self.logic.features.session.device or _("Shown after the first use")
+        ready = self.logic.features.at_hand(self.volume) is not None
+        running = self.activity.task is not None
+        ui.computeButton.enabled = self.volume is not None and not ready and not running
+        ui.statusLabel.text = self._status(ready)
+        if self.volume is not None and not ready and not running:
+            self._look_in_store()
+
+    def compute(self) -> None:
+        """Compute the features of the scan."""
+        volume = self.volume
+        if volumes.is_transformed_nonlinearly(volume):
+            slicer.util.warningDisplay(
+                _(
+                    "A non-linear transform is applied to this volume. Features are computed on the volume as it is "
+                    "stored, and points are taken through the transform; segments stay under the same transform."
+                )
+            )
+        self.run(_("The embeddings could not be computed."), lambda: self.logic.embedTask(volume), lambda _r: self.refresh())
+        self.refresh()
+
+    def clear_store(self) -> None:
+        """Delete all stored embeddings after asking."""
+        if not slicer.util.confirmOkCancelDisplay(
+            _("Delete all stored embeddings from this computer? They can be computed again at any time.")
+        ):
+            return
+
+        def clear(*_args: Any) -> int:
+            from CoralBayLib.store import Store
+
+            return Store().clear()
+
+        def told(count: int) -> None:
+            slicer.util.infoDisplay(_("{count} stored embeddings were deleted.").format(count=count))
+
+        self.run(
+            _("The stored embeddings could not be deleted."),
+            lambda: self.logic.workTask(clear, _("Deleting stored embeddings")),
+            told,
+        )
+
+    def _status(self, ready: bool) -> str:
+        if self.volume is None:
+            return _("Choose a CT.")
+        if ready:
+            return _("Embeddings are ready. Go on with step 2, 3 or 4.")
+        if self.activity.task is not None:
+            return _("Working...")
+        return _("Not computed yet for this scan and encoder.")
+
+    def _look_in_store(self) -> None:
+        """Take the features from the store when they are there; asks nothing and installs nothing."""
+        try:
+            looked_for = (volumes.read(self.volume).stamp, self.logic.choice())
+        except CoralBayError:
+            return
+        if looked_for == self._looked_for or install.missing():
+            return
+        self._looked_for = looked_for
+        task = self.logic.storedTask(self.volume)
+        task.on_done = lambda pyramid: self.activity.notify() if pyramid is not None else None
+
+    def _fill_settings(self, parameters: Any) -> None:
+        ui, offered = self.ui, SETTINGS.get(parameters.encoder, ())
+        titles = {
+            "faithful": _("Small windows, as trained (best, less memory)"),
+            "whole": _("Whole scan at once (faster)"),
+        }
+        if [ui.settingSelector.itemData(i) for i in range(ui.settingSelector.count)] != list(offered):
+            ui.settingSelector.clear()
+            for name in offered:
+                ui.settingSelector.addItem(titles.get(name, name), name)
+        ui.settingSelector.currentIndex = max(ui.settingSelector.findData(parameters.setting), 0) if offered else -1
+        ui.settingSelector.enabled = len(offered) > 1
+
+    def _on_encoder(self) -> None:
+        if self._may_write() and self.ui.encoderSelector.currentIndex >= 0:
+            with slicer.util.NodeModify(self.parameters.parameterNode):
+                self.parameters.setting = ""
+                self.parameters.encoder = str(self.ui.encoderSelector.currentData)
+
+    def _on_setting(self) -> None:
+        if self._may_write() and self.ui.settingSelector.currentIndex >= 0:
+            self.parameters.setting = str(self.ui.settingSelector.currentData)
+
+    def _on_device(self) -> None:
+        if self._may_write():
+            install.set_device(str(self.ui.deviceSelector.currentData))
+            self.refresh()
+
+    def _on_weights(self) -> None:
+        if self._may_write():
+            install.set_weights_file(self.parameters.encoder, self.ui.weightsPath.currentPath)
+            self.refresh()
+
+    def _may_write(self) -> bool:
+        return self.parameters is not None and not self._updating

@@ -1,0 +1,261 @@
+"""Step 2: few-shot segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from .. import overlay, placing, segments, structures, volumes
+from ..fewshot import FewShot
+from .base import Panel
+from .painting import Painting
+from .transfer import Transfer
+
+_NAME, _COUNT, _KEY = range(3)
+
+
+class SegmentPanel(Panel):
+    """Clicks and strokes become a preview at once, and segments on demand."""
+
+    ui_file = "SegmentPanel.ui"
+
+    def setup(self) -> None:
+        """Connect the widgets."""
+        ui = self.ui
+        self.few_shot = FewShot(self.logic, self.refresh)
+        self._painting = Painting(self)
+        self._transfer = Transfer(self)
+        self._filling = False
+        for title, kind in (
+            (_("Probability"), overlay.PROBABILITY),
+            (_("Uncertainty"), overlay.UNCERTAINTY),
+            (_("Nothing"), "off"),
+        ):
+            ui.overlaySelector.addItem(title, kind)
+        table = ui.structureTable
+        table.setColumnCount(3)
+        table.setHorizontalHeaderLabels([_("Structure"), _("Points"), _("Key")])
+        table.horizontalHeader().setSectionResizeMode(_NAME, qt.QHeaderView.Stretch)
+        table.verticalHeader().visible = False
+        table.connect("itemSelectionChanged()", self._on_selected)
+        table.connect("itemChanged(QTableWidgetItem*)", self._on_renamed)
+        clicks = {
+            ui.addStructureButton: self.add_structure,
+            ui.removeStructureButton: self.remove_structure,
+            ui.placeButton: self._on_place,
+            ui.undoButton: self.few_shot.undo,
+            ui.redoButton: self.few_shot.redo,
+            ui.clearButton: self.few_shot.clear,
+            ui.updateButton: self.few_shot.update,
+            ui.uncertainButton: self.jump_to_uncertain,
+            ui.applyButton: self.apply,
+            ui.undoApplyButton: self.undo_apply,
+        }
+        for button, action in clicks.items():
+            button.connect("clicked(bool)", _ignoring(action))
+        ui.overlaySelector.connect("currentIndexChanged(int)", lambda *_: self._on_overlay())
+        ui.shortcutsLabel.text = _(
+            "Keys: 1 to 9 click a structure, 0 click background, Z undo, Y redo, U most uncertain place, Esc stop clicking"
+        )
+        self.few_shot.addObserver(placing.interaction(), placing.interaction().InteractionModeChangedEvent, self._on_mode)
+
+    def shortcuts(self) -> dict[str, Callable[[], None]]:
+        """What the keys do while the module is shown."""
+        keys: dict[str, Callable[[], None]] = {
+            "Z": self.few_shot.undo,
+            "Y": self.few_shot.redo,
+            "U": self.jump_to_uncertain,
+            "Esc": placing.stop,
+        }
+        for label in range(10):
+            keys[str(label)] = lambda label=label: self.click_on(label)
+        return keys
+
+    def refresh(self) -> None:
+        """Show structures, preview and what can be done now."""
+        if self.parameters is None:
+            return
+        ui, few_shot = self.ui, self.few_shot
+        few_shot.paused = not self.parameters.livePreview
+        if self.volume is not few_shot.volume:
+            placing.stop()
+            few_shot.set_volume(self.volume)
+        few_shot.set_painted(self.parameters.painted)
+        self._fill_table()
+        structure, ready = few_shot.active_structure, few_shot.preview is not None
+        ui.addStructureButton.enabled = self.volume is not None
+        ui.removeStructureButton.enabled = structure is not None and structure.label > 0
+        ui.placeButton.enabled = structure is not None
+        ui.placeButton.checked = structure is not None and placing.is_placing(structure.node)
+        ui.undoButton.enabled, ui.redoButton.enabled = few_shot.history.can_undo, few_shot.history.can_redo
+        ui.clearButton.enabled = any(len(each.world_points()) for each in few_shot.structures)
+        ui.updateButton.enabled = self.volume is not None
+        ui.uncertainButton.enabled = ui.applyButton.enabled = ready
+        ui.undoApplyButton.enabled = self.logic.undo.can_restore(self.parameters.output)
+        ui.previewLabel.text = few_shot.message
+        ui.previewLabel.visible = bool(few_shot.message)
+        ui.overlaySelector.currentIndex = max(ui.overlaySelector.findData(self.parameters.overlay), 0)
+        if self.logic.overlays.shown not in (overlay.SIMILARITY, overlay.COLOURS):
+            self.show_preview()
+        self._painting.refresh()
+        self._transfer.refresh()
+
+    def show_preview(self) -> None:
+        """Show the preview as the parameters say."""
+        parameters = self.parameters
+        self.few_shot.show(parameters.overlay, parameters.threshold, parameters.overlayOpacity / 100)
+
+    def exit(self) -> None:
+        """Give the mouse back."""
+        placing.stop()
+        self._painting.exit()
+
+    def close(self) -> None:
+        """Stop watching the scene."""
+        self._painting.close()
+        self.few_shot.close()
+
+    # -- what the user does
+
+    def add_structure(self) -> None:
+        """Add a structure and start to click on it."""
+        structure = self.attempt(_("No structure could be added."), self.few_shot.add_structure)
+        if structure is not None:
+            placing.start(structure.node)
+            self.refresh()
+
+    def remove_structure(self) -> None:
+        """Remove the structure that is selected, and its points."""
+        structure = self.few_shot.active_structure
+        if structure is not None and structure.label:
+            placing.stop()
+            self.few_shot.remove_structure(structure)
+            self.refresh()
+
+    def click_on(self, label: int) -> None:
+        """Let clicks place points of a structure; label 0 is the background."""
+        if not any(each.label == label for each in self.few_shot.structures):
+            if label > 1 or self.volume is None:
+                return
+            self.few_shot.add_structure()
+        self.few_shot.activate(label)
+        placing.start(self.few_shot.active_structure.node)
+        self._take_views()
+        self.refresh()
+
+    def jump_to_uncertain(self) -> None:
+        """Go to the place where a prompt teaches most; again, to the next."""
+
+        def failed(error: Exception) -> None:
+            self.ui.previewLabel.text = str(error)
+            self.ui.previewLabel.visible = True
+
+        self.attempt(
+            _("There is no place to go to."), lambda: self.few_shot.next_place(lambda world: volumes.jump_to(world), failed)
+        )
+
+    def apply(self) -> None:
+        """Write the structures as segments on the scan's own grid."""
+        few_shot, parameters = self.few_shot, self.parameters
+        points = few_shot.points()
+        fitted = few_shot.preview.probe if few_shot.preview is not None else None
+        probe = fitted if not (points.labels > 0).any() else None
+
+        def start() -> Any:
+            return self.logic.segmentTask(
+                few_shot.volume,
+                points,
+                parameters.output,
+                parameters.threshold / 100,
+                parameters.connected,
+                probe,
+                few_shot.colours(),
+            )
+
+        def done(segmentation: Any) -> None:
+            parameters.output = segmentation
+            self.refresh()
+
+        self.run(_("The segments could not be made. Nothing was changed."), start, done)
+
+    def undo_apply(self) -> None:
+        """Bring the segments back as they were before the last Apply."""
+        self.logic.undo.restore(self.parameters.output)
+        self.refresh()
+
+    # -- inner workings
+
+    def _fill_table(self) -> None:
+        known = self.few_shot.structures
+        table = self.ui.structureTable
+        self._filling = True
+        table.setRowCount(len(known))
+        for row, structure in enumerate(known):
+            name = qt.QTableWidgetItem(structure.name)
+            name.setData(qt.Qt.DecorationRole, qt.QColor.fromRgbF(*structure.colour))
+            name.setToolTip(_("Double-click to rename; select to click on it and to see its probability"))
+            cells = (name, qt.QTableWidgetItem(str(len(structure.world_points()))), qt.QTableWidgetItem(str(structure.label)))
+            for column, cell in enumerate(cells):
+                if column != _NAME or structure.label == 0:
+                    cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
+                table.setItem(row, column, cell)
+            if structure.label == self.few_shot.active:
+                table.selectRow(row)
+        self._filling = False
+
+    def _selected(self) -> structures.Structure | None:
+        row, known = self.ui.structureTable.currentRow(), self.few_shot.structures
+        return known[row] if 0 <= row < len(known) else None
+
+    def _on_selected(self) -> None:
+        structure = None if self._filling else self._selected()
+        if structure is not None and structure.label != self.few_shot.active:
+            was_placing = self.ui.placeButton.checked
+            self.few_shot.activate(structure.label)
+            if was_placing:
+                placing.start(structure.node)
+            self.refresh()
+
+    def _on_renamed(self, item: Any) -> None:
+        known = self.few_shot.structures
+        if self._filling or item.column() != _NAME or not 0 <= item.row() < len(known):
+            return
+        structure, name = known[item.row()], item.text().strip()
+        if structure.label and name and not segments.is_background(name):
+            structure.node.SetName(name)
+            self.few_shot.update()
+        self.refresh()
+
+    def _on_place(self) -> None:
+        structure = self.few_shot.active_structure
+        if structure is not None and not placing.is_placing(structure.node):
+            placing.start(structure.node)
+            self._take_views()
+        else:
+            placing.stop()
+        self.refresh()
+
+    def _on_mode(self, *_: Any) -> None:
+        structure = self.few_shot.active_structure
+        self.ui.placeButton.checked = structure is not None and placing.is_placing(structure.node)
+
+    def _on_overlay(self) -> None:
+        if self.parameters is not None and self.ui.overlaySelector.currentIndex >= 0:
+            kind = str(self.ui.overlaySelector.currentData)
+            if kind != self.parameters.overlay or self.logic.overlays.shown in (overlay.SIMILARITY, overlay.COLOURS):
+                self.parameters.overlay = kind
+                self._take_views()
+
+    def _take_views(self) -> None:
+        """Whoever works on this panel wants to see the preview rather than another panel's map."""
+        if self.logic.overlays.shown in (overlay.SIMILARITY, overlay.COLOURS):
+            self.logic.overlays.hide()
+            self.refresh()
+
+
+def _ignoring(action: Callable[[], Any]) -> Callable[..., None]:
+    """A slot that does not pass the button's state on."""
+    return lambda *_: action()

@@ -1,0 +1,235 @@
+"""Step 3: regions that look alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from CoralBayLib.errors import QueryError
+
+from .. import overlay, placing, queries, segments, structures, volumes
+from ..logic import FoundRegion
+from .base import Panel
+
+
+class SimilarPanel(Panel, VTKObservationMixin):
+    """A point, a segment or an ROI is the question; a map and a ranked table are the answer."""
+
+    ui_file = "SimilarPanel.ui"
+
+    def __init__(self, logic: Any, activity: Any) -> None:
+        VTKObservationMixin.__init__(self)
+        Panel.__init__(self, logic, activity)
+
+    def setup(self) -> None:
+        """Connect the widgets."""
+        ui = self.ui
+        self.regions: list[FoundRegion] = []
+        self._updating = False
+        for title, kind in ((_("A point"), "point"), (_("A segment"), "segment"), (_("A region of interest"), "roi")):
+            ui.querySelector.addItem(title, kind)
+        table = ui.regionTable
+        table.setColumnCount(5)
+        table.setHorizontalHeaderLabels([_("Rank"), _("Score"), _("Volume (ml)"), _("R, A, S (mm)"), _("Scan")])
+        table.horizontalHeader().setStretchLastSection(True)
+        table.verticalHeader().visible = False
+        table.connect("cellClicked(int,int)", lambda row, _column: self.jump(row))
+        ui.querySelector.connect("currentIndexChanged(int)", lambda *_: self._on_kind())
+        ui.querySegmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._on_segment())
+        ui.querySegmentSelector.connect("currentSegmentChanged(QString)", lambda *_: self._on_segment())
+        ui.placeQueryButton.connect("clicked(bool)", lambda *_: self.place_query())
+        ui.searchButton.connect("clicked(bool)", lambda *_: self.search())
+        ui.showMapCheck.connect("toggled(bool)", lambda *_: self._on_show())
+        ui.markupsButton.connect("clicked(bool)", lambda *_: self.to_markups())
+        ui.segmentButton.connect("clicked(bool)", lambda *_: self.to_segment())
+
+    def refresh(self) -> None:
+        """Show what can be done now, and the map as the parameters say."""
+        if self.parameters is None:
+            return
+        ui, kind = self.ui, self.parameters.queryKind
+        self._updating = True
+        ui.querySelector.currentIndex = max(ui.querySelector.findData(kind), 0)
+        if ui.querySegmentSelector.currentNode() is not self.parameters.querySegmentation:
+            ui.querySegmentSelector.setCurrentNode(self.parameters.querySegmentation)
+        if ui.querySegmentSelector.currentSegmentID() != self.parameters.querySegment:
+            ui.querySegmentSelector.setCurrentSegmentID(self.parameters.querySegment)
+        ui.placeQueryButton.visible = kind == "point"
+        ui.querySegmentSelector.visible = kind == "segment"
+        ui.roiSelector.visible = kind == "roi"
+        node = queries.node(self.volume)
+        ui.placeQueryButton.enabled = self.volume is not None
+        ui.placeQueryButton.checked = node is not None and placing.is_placing(node)
+        there = self.volume is not None and self.volume.GetID() in self.logic.similarities
+        ui.searchButton.enabled = self.volume is not None
+        ui.showMapCheck.enabled = there
+        ui.showMapCheck.checked = self.logic.overlays.shown == overlay.SIMILARITY
+        ui.markupsButton.enabled = bool(self.regions)
+        ui.segmentButton.enabled = there and any(each.node_id == self.volume.GetID() for each in self.regions)
+        self._updating = False
+        self._watch(node)
+        if self.logic.overlays.shown == overlay.SIMILARITY:
+            self.show_map()
+
+    def close(self) -> None:
+        """Stop watching the scene."""
+        self.removeObservers()
+
+    def forget(self) -> None:
+        """The scene was closed."""
+        self.removeObservers()
+        self._fill([])
+
+    # -- what the user does
+
+    def place_query(self) -> None:
+        """Let the next click say what to look for."""
+        node = queries.node(self.volume) or queries.make(self.volume)
+        if placing.is_placing(node):
+            placing.stop()
+        else:
+            self._watch(node)
+            placing.start(node)
+        self.refresh()
+
+    def search(self) -> None:
+        """Look for regions like the query."""
+        parameters, volume = self.parameters, self.volume
+        if volume is None:
+            return
+
+        def start() -> Any:
+            points = self.query_points()
+            others = self._others() if parameters.everywhere else []
+            return self.logic.similarTask(
+                volume,
+                points,
+                others,
+                parameters.regionCount,
+                parameters.regionDistance,
+                parameters.similarityThreshold / 100,
+            )
+
+        self.run(_("The search could not be done."), start, self._on_found)
+
+    def query_points(self) -> np.ndarray:
+        """The query, (N, 3) RAS mm of the world.
+
+        Raises:
+            QueryError: nothing was pointed at.
+        """
+        parameters, volume = self.parameters, self.volume
+        if parameters.queryKind == "point":
+            node = queries.node(volume)
+            points = structures.Structure(1, node).world_points() if node is not None else np.empty((0, 3))
+            if not len(points):
+                raise QueryError(_("Press 'Click a place', then click in a view on what you are looking for."))
+            return points
+        if parameters.queryKind == "segment":
+            if parameters.querySegmentation is None or not parameters.querySegment:
+                raise QueryError(_("Choose a segment to look for."))
+            own = segments.points(parameters.querySegmentation, parameters.querySegment, volume)
+            if not len(own):
+                raise QueryError(_("The segment is empty. Choose another, or paint something in it."))
+            return volumes.to_world(volume, own)
+        if parameters.queryRoi is None:
+            raise QueryError(_("Choose a region of interest, or draw one with Slicer's Markups module."))
+        return queries.inside(parameters.queryRoi, volume)
+
+    def show_map(self) -> None:
+        """Show the similarity over the scan."""
+        found = self.logic.similarities.get(self.volume.GetID()) if self.volume is not None else None
+        if found is None:
+            return
+        parameters, overlays = self.parameters, self.logic.overlays
+        overlays.update(overlay.SIMILARITY, found.percents, found.geometry, self.volume)
+        overlays.set_threshold(overlay.SIMILARITY, parameters.similarityThreshold)
+        overlays.show(overlay.SIMILARITY, parameters.similarityOpacity / 100)
+        overlays.render_in_3d(overlay.SIMILARITY, parameters.showIn3D, parameters.similarityThreshold)
+
+    def jump(self, row: int) -> None:
+        """Centre the views on a region, in its scan."""
+        if not 0 <= row < len(self.regions):
+            return
+        region = self.regions[row]
+        volume = slicer.mrmlScene.GetNodeByID(region.node_id)
+        if volume is not None and volume is not self.volume:
+            slicer.util.setSliceViewerLayers(background=volume)
+            self.parameters.volume = volume
+        volumes.jump_to(region.ras)
+
+    def to_markups(self) -> None:
+        """Make a point list of the regions."""
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", _("Similar regions"))
+        node.CreateDefaultDisplayNodes()
+        for region in self.regions:
+            index = node.AddControlPointWorld(*region.ras)
+            node.SetNthControlPointLabel(index, f"{region.rank} ({region.score:.2f})")
+
+    def to_segment(self) -> None:
+        """Make a segment of what belongs to the regions of this scan."""
+        self.attempt(_("The segment could not be made."), lambda: queries.to_segment(self.logic, self.volume, self.parameters))
+        self.refresh()
+
+    # -- inner workings
+
+    def _others(self) -> list[Any]:
+        return [
+            node
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            if node is not self.volume and not node.GetHideFromEditors() and not node.IsA("vtkMRMLLabelMapVolumeNode")
+        ]
+
+    def _on_found(self, regions: list[FoundRegion]) -> None:
+        self._fill(regions)
+        self.show_map()
+        self.refresh()
+
+    def _fill(self, regions: list[FoundRegion]) -> None:
+        self.regions = regions
+        table = self.ui.regionTable
+        table.setRowCount(len(regions))
+        for row, region in enumerate(regions):
+            place = ", ".join(f"{part:.0f}" for part in region.ras)
+            texts = (str(region.rank), f"{region.score:.2f}", f"{region.volume_ml:.1f}", place, region.volume)
+            for column, text in enumerate(texts):
+                cell = qt.QTableWidgetItem(text)
+                cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
+                cell.setToolTip(_("Click to go there"))
+                table.setItem(row, column, cell)
+
+    def _watch(self, node: Any) -> None:
+        self.removeObservers(self._on_point)
+        if node is not None:
+            self.addObserver(node, node.PointPositionDefinedEvent, self._on_point)
+
+    def _on_point(self, node: Any, event: Any) -> None:
+        # The newest click is the question; one click is enough.
+        placing.stop()
+        while node.GetNumberOfControlPoints() > 1:
+            node.RemoveNthControlPoint(0)
+        qt.QTimer.singleShot(0, self.search)
+
+    def _on_kind(self) -> None:
+        if not self._updating and self.parameters is not None and self.ui.querySelector.currentIndex >= 0:
+            self.parameters.queryKind = str(self.ui.querySelector.currentData)
+
+    def _on_segment(self) -> None:
+        if not self._updating and self.parameters is not None:
+            with slicer.util.NodeModify(self.parameters.parameterNode):
+                self.parameters.querySegmentation = self.ui.querySegmentSelector.currentNode()
+                self.parameters.querySegment = self.ui.querySegmentSelector.currentSegmentID()
+
+    def _on_show(self) -> None:
+        if self._updating:
+            return
+        if self.ui.showMapCheck.checked:
+            self.show_map()
+        elif self.logic.overlays.shown == overlay.SIMILARITY:
+            self.logic.overlays.render_in_3d(overlay.SIMILARITY, False)
+            self.logic.overlays.hide()

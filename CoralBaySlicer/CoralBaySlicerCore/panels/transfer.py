@@ -1,0 +1,117 @@
+"""A probe on other scans: saved, loaded, and applied to volumes of the scene or to a folder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..batch import applyProbeToFolderTask
+
+if TYPE_CHECKING:
+    from .segment import SegmentPanel
+
+
+class Transfer:
+    """The part of the panel of step 2 that takes a probe beyond the scan it was made on.
+
+    Args:
+        panel: of step 2.
+    """
+
+    def __init__(self, panel: SegmentPanel) -> None:
+        self._panel = panel
+        self._shown: list[tuple[str, str]] = []
+        ui = panel.ui
+        ui.saveProbeButton.connect("clicked(bool)", lambda *_: self.save())
+        ui.loadProbeButton.connect("clicked(bool)", lambda *_: self.load())
+        ui.applyToButton.connect("clicked(bool)", lambda *_: self.apply())
+        ui.applyFolderButton.connect("clicked(bool)", lambda *_: self.apply_to_folder())
+
+    def refresh(self) -> None:
+        """Offer the other volumes of the scene."""
+        ui, panel = self._panel.ui, self._panel
+        others = [
+            node
+            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            if node is not panel.volume and not node.GetHideFromEditors() and not node.IsA("vtkMRMLLabelMapVolumeNode")
+        ]
+        shown = [(node.GetID(), node.GetName()) for node in others]
+        if shown != self._shown:
+            self._shown = shown
+            ui.targetList.clear()
+            for _id, name in shown:
+                item = qt.QListWidgetItem(name)
+                item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
+                item.setCheckState(qt.Qt.Unchecked)
+                ui.targetList.addItem(item)
+        there = panel.logic.probe is not None
+        ui.saveProbeButton.enabled = ui.applyFolderButton.enabled = there
+        ui.applyToButton.enabled = there and bool(shown)
+
+    def save(self) -> None:
+        """Write the probe to a file."""
+        path = chosen_path(
+            qt.QFileDialog.getSaveFileName(self._panel.root, _("Save probe"), "probe.safetensors", "*.safetensors")
+        )
+        if path:
+            self._panel.attempt(_("The probe could not be saved."), lambda: self._panel.logic.saveProbe(path))
+
+    def load(self) -> None:
+        """Read a probe and show what it says of the scan."""
+        path = chosen_path(qt.QFileDialog.getOpenFileName(self._panel.root, _("Load probe"), "", "*.safetensors"))
+        if not path:
+            return
+        panel = self._panel
+
+        def read(*_args: Any) -> Any:
+            from CoralBayLib.probe import Probe
+
+            return Probe.load(path)
+
+        def done(probe: Any) -> None:
+            panel.logic.probe = probe
+            if panel.volume is not None:
+                panel.few_shot.show_probe(probe)
+            panel.refresh()
+
+        panel.run(_("The probe could not be loaded."), lambda: panel.logic.workTask(read, _("Loading the probe")), done)
+
+    def apply(self) -> None:
+        """Segment the volumes that are ticked."""
+        panel, items = self._panel, self._panel.ui.targetList
+        ticked = [self._shown[row][0] for row in range(items.count) if items.item(row).checkState() == qt.Qt.Checked]
+        targets = [slicer.mrmlScene.GetNodeByID(each) for each in ticked]
+        threshold = panel.parameters.threshold / 100
+
+        def done(made: list[Any]) -> None:
+            slicer.util.infoDisplay(_("{count} volumes were segmented.").format(count=len(made)))
+
+        panel.run(
+            _("The probe could not be applied. Nothing was changed."),
+            lambda: panel.logic.applyProbeTask(panel.logic.probe, [node for node in targets if node], threshold),
+            done,
+        )
+
+    def apply_to_folder(self) -> None:
+        """Segment every scan of a folder into files beside them."""
+        panel = self._panel
+        folder = str(qt.QFileDialog.getExistingDirectory(panel.root, _("Folder with scans")) or "")
+        if not folder:
+            return
+
+        def done(made: list[str]) -> None:
+            slicer.util.infoDisplay(_("{count} segmentations were written to {folder}.").format(count=len(made), folder=folder))
+
+        panel.run(
+            _("The folder could not be finished; what is there is complete."),
+            lambda: applyProbeToFolderTask(panel.logic, panel.logic.probe, folder, panel.parameters.threshold / 100),
+            done,
+        )
+
+
+def chosen_path(answer: Any) -> str:
+    """The path a file dialog gave: PythonQt gives a string, other bindings a pair with the filter."""
+    return str(answer[0] if isinstance(answer, tuple) else answer or "")

@@ -1,0 +1,67 @@
+"""The module's state, kept in the scene: a saved scene reopens with it.
+
+What belongs to the machine rather than to the scene (weights file, device) is kept in the application's settings.
+"""
+
+from typing import Annotated
+
+import slicer
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+ENCODERS = {"coralbay": "CoralBay (Swin, 6 scales)", "astra": "Astra (ResNet-152)"}
+"""Name and title of each encoder, known without importing torch; a test compares them with the library's."""
+
+SETTINGS = {"coralbay": ("faithful", "whole")}
+"""How an encoder can be run, where it offers a choice."""
+
+
+@parameterNodeWrapper
+class CoralBaySlicerParameters:
+    """All choices that are saved with a scene.
+
+    Attributes:
+        volume: the scan at work.
+        encoder, setting: which network, and how it is run ("" for its default).
+        assumeHU: the user vouches for the values being HU.
+        threshold: probability, percent, from which a voxel belongs to a structure.
+        overlayOpacity: of the probability and the uncertainty, percent.
+        overlay: "probability", "uncertainty" or "off".
+        livePreview: whether the preview follows every prompt.
+        connected: whether only pieces that a prompt touches are kept.
+        painted: segments that serve as prompts.
+        output: where Apply writes.
+        queryKind: "point", "segment" or "roi".
+        querySegmentation, querySegment, queryRoi: the query, when it is no point.
+        regionCount: most regions to list.
+        regionDistance: least distance between them, mm.
+        similarityThreshold: percent from which the map is shown and a region reaches.
+        similarityOpacity: of its overlay, percent.
+        everywhere: whether to search all loaded volumes.
+        showIn3D: whether the similarity is rendered in 3D.
+        clusters: how many.
+        colourOpacity: of the colours of the features, percent.
+    """
+
+    volume: slicer.vtkMRMLScalarVolumeNode
+    encoder: str = "coralbay"
+    setting: str = ""
+    assumeHU: bool = False
+    threshold: Annotated[float, WithinRange(1, 99)] = 50
+    overlayOpacity: Annotated[float, WithinRange(0, 100)] = 50
+    overlay: str = "probability"
+    livePreview: bool = True
+    connected: bool = True
+    painted: slicer.vtkMRMLSegmentationNode
+    output: slicer.vtkMRMLSegmentationNode
+    queryKind: str = "point"
+    querySegmentation: slicer.vtkMRMLSegmentationNode
+    querySegment: str = ""
+    queryRoi: slicer.vtkMRMLMarkupsROINode
+    regionCount: Annotated[int, WithinRange(1, 200)] = 10
+    regionDistance: Annotated[float, WithinRange(0, 200)] = 20
+    similarityThreshold: Annotated[float, WithinRange(0, 100)] = 50
+    similarityOpacity: Annotated[float, WithinRange(0, 100)] = 60
+    everywhere: bool = False
+    showIn3D: bool = False
+    clusters: Annotated[int, WithinRange(2, 64)] = 8
+    colourOpacity: Annotated[float, WithinRange(0, 100)] = 70

@@ -1,0 +1,33 @@
+"""Placing points with the mouse, through Slicer's own place mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import slicer
+
+
+def start(node: Any) -> None:
+    """Let every click in a view add a point to a markups node, until `stop` or until the user leaves the mode."""
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
+    selection.SetActivePlaceNodeID(node.GetID())
+    interaction().SwitchToPersistentPlaceMode()
+
+
+def stop() -> None:
+    """Give the mouse back to the views."""
+    interaction().SwitchToViewTransformMode()
+
+
+def is_placing(node: Any) -> bool:
+    """Whether a click would add a point to this node."""
+    if node is None or interaction() is None:
+        return False
+    active = slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID()
+    return active == node.GetID() and interaction().GetCurrentInteractionMode() == interaction().Place
+
+
+def interaction() -> Any:
+    """The node that holds the mouse mode."""
+    return slicer.app.applicationLogic().GetInteractionNode()

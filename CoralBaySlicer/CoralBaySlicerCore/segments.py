@@ -1,0 +1,175 @@
+"""Segments: read as prompts or as a query, written on the source geometry, with undo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from CoralBayLib.errors import PromptError, VolumeError
+
+from .volumes import Scan, between, follow, linear_between
+
+_MOST_POINTS = 2000
+BACKGROUND_NAMES = ("background", "hintergrund", "fond", "fondo")
+"""Segments of these names hold negative prompts."""
+
+
+def ids(segmentation: Any) -> list[str]:
+    """The IDs of a segmentation's segments, in their order."""
+    return list(segmentation.GetSegmentation().GetSegmentIDs()) if segmentation is not None else []
+
+
+def is_background(name: str) -> bool:
+    """Whether a segment of this name holds negative prompts."""
+    return name.strip().casefold() in (*BACKGROUND_NAMES, _("Background").casefold())
+
+
+def points(segmentation: Any, segment_id: str, volume: Any) -> NDArray[np.float64]:
+    """Voxel centres of a segment in a volume's own space, (N, 3) RAS mm; thinned out at random when there are many.
+
+    Raises:
+        PromptError: the segment is gone, or has no binary labelmap.
+    """
+    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    segment = segmentation.GetSegmentation().GetSegment(segment_id) if segmentation is not None else None
+    if segment is None:
+        raise PromptError(_("Choose a segment that exists."))
+    if not segmentation.GetSegmentation().ContainsRepresentation(name) and not (
+        segmentation.GetSegmentation().CreateRepresentation(name)
+    ):
+        raise PromptError(_("The segment '{name}' has no voxels to read.").format(name=segment.GetName()))
+    image = segment.GetRepresentation(name)
+    if image is None or image.GetPointData().GetScalars() is None:
+        return np.empty((0, 3))
+    extent = image.GetExtent()
+    shape = tuple(extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0))
+    kji = np.argwhere(vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape) == segment.GetLabelValue())
+    if len(kji) > _MOST_POINTS:
+        kji = kji[np.random.default_rng(0).choice(len(kji), _MOST_POINTS, replace=False)]
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    matrix = slicer.util.arrayFromVTKMatrix(matrix)
+    ijk = kji[:, ::-1] + np.array(extent[::2])
+    return between(
+        ijk @ matrix[:3, :3].T + matrix[:3, 3], segmentation.GetParentTransformNode(), volume.GetParentTransformNode()
+    )
+
+
+def new(volume: Any, name: str) -> Any:
+    """An empty segmentation node on a volume's geometry and under its parent transform."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(name))
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    follow(node, volume)
+    return node
+
+
+def way_to(segmentation: Any, volume: Any) -> NDArray[np.float64]:
+    """(4, 4) from a volume's own space to a segmentation's.
+
+    Raises:
+        VolumeError: a bent transform lies between the two.
+    """
+    matrix = linear_between(volume.GetParentTransformNode(), segmentation.GetParentTransformNode())
+    if volume.GetParentTransformNode() is segmentation.GetParentTransformNode():
+        return np.eye(4)
+    if matrix is None:
+        raise VolumeError(
+            _(
+                "A non-linear transform lies between the volume and the segmentation '{name}'. Choose a segmentation "
+                "under the volume's own transform, or a new one."
+            ).format(name=segmentation.GetName())
+        )
+    return matrix
+
+
+def write(segmentation: Any, name: str, colour: Any, mask: NDArray[np.bool_], geometry: NDArray[np.float64]) -> str:
+    """Write a mask [k, j, i] as the segment of a name, which is made when it is not there; returns its ID.
+
+    Args:
+        segmentation: the node.
+        name: of the segment.
+        colour: RGB from 0 to 1 for a new segment.
+        mask: the voxels.
+        geometry: (4, 4), IJK of the mask to the segmentation's own RAS mm.
+    """
+    inner = segmentation.GetSegmentation()
+    segment_id = inner.GetSegmentIdBySegmentName(name) or inner.AddEmptySegment("", name, colour)
+    image = _oriented(mask, geometry)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if not logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE):
+        raise VolumeError(_("The segment '{name}' could not be written.").format(name=name))
+    return segment_id
+
+
+def write_labelmap(
+    segmentation: Any,
+    volume: Any,
+    scan: Scan,
+    labels: NDArray,
+    names: dict[int, str],
+    colours: dict[str, Any],
+) -> dict[str, str]:
+    """Write the structures of a labelmap on a scan's grid as segments; returns their IDs by name."""
+    geometry = way_to(segmentation, volume) @ scan.ijk_to_ras
+    if not ids(segmentation):
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    written = {}
+    with slicer.util.NodeModify(segmentation):
+        for label, name in names.items():
+            colour = colours.get(name, (0.9, 0.6, 0.0))
+            written[name] = write(segmentation, name, colour, labels == label, geometry)
+    return written
+
+
+def _oriented(mask: NDArray[np.bool_], geometry: NDArray[np.float64]) -> Any:
+    """A labelmap cut to what is in the mask: Slicer's segments carry their own extent."""
+    extent = [0, -1, 0, -1, 0, -1]
+    where = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    image = slicer.vtkOrientedImageData()
+    if all(len(indices) for indices in where):
+        (k0, k1), (j0, j1), (i0, i1) = ((indices[0], indices[-1]) for indices in where)
+        extent = [int(n) for n in (i0, i1, j0, j1, k0, k1)]
+        mask = mask[k0 : k1 + 1, j0 : j1 + 1, i0 : i1 + 1]
+    image.SetExtent(*extent)
+    image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(geometry))
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    if extent[1] >= 0:
+        flat = np.ascontiguousarray(mask, dtype=np.uint8).ravel()
+        image.GetPointData().SetScalars(numpy_to_vtk(flat, deep=True))
+    return image
+
+
+class Undo:
+    """States of segmentations before each of our writes."""
+
+    def __init__(self) -> None:
+        self._histories: dict[str, Any] = {}
+
+    def save(self, segmentation: Any) -> None:
+        """Keep a segmentation's state, to come back to."""
+        history = self._histories.get(segmentation.GetID())
+        if history is None:
+            history = self._histories[segmentation.GetID()] = slicer.vtkSegmentationHistory()
+            history.SetSegmentation(segmentation.GetSegmentation())
+        history.SaveState()
+
+    def can_restore(self, segmentation: Any) -> bool:
+        """Whether there is a state to come back to."""
+        history = self._histories.get(segmentation.GetID()) if segmentation is not None else None
+        return history is not None and history.IsRestorePreviousStateAvailable()
+
+    def restore(self, segmentation: Any) -> None:
+        """Bring back the last state that was saved."""
+        if self.can_restore(segmentation):
+            self._histories[segmentation.GetID()].RestorePreviousState()
+
+    def clear(self) -> None:
+        """Forget everything, as when the scene closes."""
+        self._histories.clear()

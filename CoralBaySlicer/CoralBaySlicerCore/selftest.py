@@ -1,0 +1,102 @@
+"""The self test: generated data, an untrained small checkpoint, no network."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
+
+from . import install
+
+
+class CoralBaySlicerTest(ScriptedLoadableModuleTest):
+    """Runs embed, segment and similar on a phantom, as a script would."""
+
+    def setUp(self) -> None:
+        """An empty scene, and a cache of its own."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self, **_options: Any) -> None:
+        """Run all."""
+        self.setUp()
+        self.test_workflows()
+
+    def test_workflows(self) -> None:
+        """Embed, segment, search; segments and regions lie where they should."""
+        from .logic import CoralBaySlicerLogic
+
+        if install.missing():
+            self.delayDisplay(_("Skipped: PyTorch and the other packages are not installed."))
+            return
+        cache, file = os.environ.get("CORALBAY_CACHE"), install.weights_file("coralbay")
+        logic = CoralBaySlicerLogic()
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["CORALBAY_CACHE"] = folder
+            logic.worker.wait(logic.workTask(lambda *_args: write_random_checkpoint(Path(folder) / "small.safetensors"), ""))
+            install.set_weights_file("coralbay", str(Path(folder) / "small.safetensors"))
+            try:
+                self._check(logic)
+            finally:
+                logic.close()
+                install.set_weights_file("coralbay", file)
+                if cache is None:
+                    del os.environ["CORALBAY_CACHE"]
+                else:
+                    os.environ["CORALBAY_CACHE"] = cache
+        self.delayDisplay(_("CoralBay passed its self test."))
+
+    def _check(self, logic: Any) -> None:
+        volume, place = make_phantom()
+        self.delayDisplay(_("Computing embeddings of a phantom"))
+        logic.embed(volume)
+        background = [place + offset for offset in ([-28, 0, 0], [0, 26, 0], [0, 0, -26])]
+        inside = [place + offset for offset in ([0, 0, 0], [4, 0, 0], [0, -4, 3])]
+        segmentation = logic.segment(volume, {"Ball": inside, "Background": background})
+        self.assertEqual(segmentation.GetSegmentation().GetNumberOfSegments(), 1)
+        segment_id = segmentation.GetSegmentation().GetSegmentIdBySegmentName("Ball")
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, volume)
+        self.assertEqual(mask.shape, slicer.util.arrayFromVolume(volume).shape)
+        self.assertGreater(mask.sum(), 0)
+        regions = logic.similar(volume, [place], count=3)
+        self.assertGreater(len(regions), 0)
+        self.assertGreater(regions[0].score, 0.9)
+
+
+def make_phantom(ijk_to_ras: np.ndarray | None = None, name: str = "Phantom", seed: int = 0) -> tuple[Any, np.ndarray]:
+    """A body of soft tissue in air with two bright balls, as a volume node; and the centre of the first, RAS mm."""
+    if ijk_to_ras is None:
+        ijk_to_ras = np.array([[-2.5, 0, 0, 60.0], [0, -2.5, 0, 60], [0, 0, 3, -60], [0, 0, 0, 1]])
+    shape = (40, 48, 48)
+    k, j, i = np.indices(shape)
+    ras = np.stack([i, j, k], axis=-1) @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    middle = ijk_to_ras[:3, :3] @ (np.array(shape[::-1]) - 1) / 2 + ijk_to_ras[:3, 3]
+    aside = np.array([18.0, 0, 0])
+    place = middle + aside
+    hu = np.where(np.linalg.norm(ras - middle, axis=-1) < 50, 40.0, -1000.0)
+    for centre in (place, middle - aside):
+        hu[np.linalg.norm(ras - centre, axis=-1) < 10] = 300
+    hu += np.random.default_rng(seed).normal(0, 8, shape)
+    node = slicer.util.addVolumeFromArray(np.round(hu).astype(np.int16), ijkToRAS=ijk_to_ras, name=name)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetAutoWindowLevel(False)
+    node.GetDisplayNode().SetWindowLevelMinMax(-160, 400)
+    return node, place
+
+
+def write_random_checkpoint(path: Path) -> None:
+    """An untrained CoralBay of a quarter of its width: for tests of the way, not of the result. Imports torch."""
+    import torch
+    from safetensors.torch import save_file
+
+    from CoralBayLib.encoders.swin import CoralBayNetwork
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = CoralBayNetwork(feature_size=12)
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, path)

@@ -1,0 +1,192 @@
+"""Structures to segment and their point prompts: a markups node each, bound to the volume they were made on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+from .volumes import follow, from_world
+
+LABEL = "CoralBaySlicer.Label"
+"""Attribute of a prompts node: "0" for the background, "1" and up for structures."""
+_VOLUME_ROLE = "CoralBaySlicer.Volume"
+_BACKGROUND_COLOUR = (0.55, 0.55, 0.55)
+# Well apart from each other and from grey, also for most colour-blind eyes (after Okabe and Ito).
+_COLOURS = (
+    (0.90, 0.62, 0.00),
+    (0.34, 0.71, 0.91),
+    (0.00, 0.62, 0.45),
+    (0.94, 0.89, 0.26),
+    (0.80, 0.47, 0.65),
+    (0.84, 0.37, 0.00),
+    (0.00, 0.45, 0.70),
+    (0.60, 0.90, 0.40),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """A structure, or the background.
+
+    Attributes:
+        label: 0 for the background.
+        node: its vtkMRMLMarkupsFiducialNode.
+    """
+
+    label: int
+    node: Any
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+        return _("Background") if self.label == 0 else self.node.GetName()
+
+    @property
+    def colour(self) -> tuple[float, float, float]:
+        """RGB from 0 to 1."""
+        return tuple(self.node.GetDisplayNode().GetSelectedColor())
+
+    def world_points(self) -> NDArray[np.float64]:
+        """(N, 3) placed points, RAS mm of the world."""
+        node = self.node
+        placed = [i for i in range(node.GetNumberOfControlPoints()) if is_placed(node, i)]
+        return np.array([node.GetNthControlPointPositionWorld(i) for i in placed]).reshape(-1, 3)
+
+
+def is_placed(node: Any, index: int) -> bool:
+    """Whether a control point is there, rather than hanging on the mouse."""
+    return node.GetNthControlPointPositionStatus(index) == node.PositionDefined
+
+
+def of(volume: Any) -> list[Structure]:
+    """The structures of a volume by label, the background (when it has been made) last."""
+    found = []
+    for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode") if volume is not None else ():
+        if node.GetAttribute(LABEL) is not None and node.GetNodeReferenceID(_VOLUME_ROLE) == volume.GetID():
+            found.append(Structure(int(node.GetAttribute(LABEL)), node))
+    return sorted(found, key=lambda structure: structure.label or 1 << 30)
+
+
+def add(volume: Any, name: str = "") -> Structure:
+    """Add a structure to a volume, and the background when this is the first."""
+    known = of(volume)
+    label = max((structure.label for structure in known), default=0) + 1
+    taken = {structure.name.casefold() for structure in known}
+    name = name or next(
+        candidate
+        for number in range(label, label + len(known) + 1)
+        if (candidate := _("Structure {number}").format(number=number)).casefold() not in taken
+    )
+    structure = _make(volume, label, name, _COLOURS[(label - 1) % len(_COLOURS)])
+    if not any(each.label == 0 for each in known):
+        _make(volume, 0, _("Background"), _BACKGROUND_COLOUR)
+    return structure
+
+
+def remove(structure: Structure) -> None:
+    """Take a structure and its points out of the scene."""
+    slicer.mrmlScene.RemoveNode(structure.node)
+
+
+def place(volume: Any, structure: Structure, world: Any) -> None:
+    """Add a point prompt, RAS mm of the world, as a click would."""
+    structure.node.AddControlPointWorld(*(float(part) for part in world))
+
+
+def points_in(volume: Any, structures: list[Structure]) -> tuple[NDArray[np.float64], NDArray[np.int64], dict[int, str]]:
+    """All point prompts in the volume's own space, their labels, and the structures' names."""
+    points, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
+    for structure in structures:
+        placed = structure.world_points()
+        points.append(from_world(volume, placed))
+        labels.append(np.full(len(placed), structure.label))
+    names = {structure.label: structure.name for structure in structures if structure.label}
+    return np.concatenate(points), np.concatenate(labels), names
+
+
+def _make(volume: Any, label: int, name: str, colour: tuple[float, float, float]) -> Structure:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
+    node.SetAttribute(LABEL, str(label))
+    node.SetNodeReferenceID(_VOLUME_ROLE, volume.GetID())
+    node.CreateDefaultDisplayNodes()
+    follow(node, volume)
+    display = node.GetDisplayNode()
+    display.SetSelectedColor(*colour)
+    display.SetColor(*colour)
+    display.SetActiveColor(*colour)
+    # Dozens of names beside the points would hide what they point at.
+    display.SetPointLabelsVisibility(False)
+    display.SetPropertiesLabelVisibility(False)
+    return Structure(label, node)
+
+
+class History:
+    """Undo and redo of point prompts: what the nodes held after each change.
+
+    Example::
+
+        history.record(structures)      # after each change; the same state twice counts once
+        history.undo(structures)
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._states: list[dict[str, tuple]] = []
+        self._at = -1
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an earlier state."""
+        return self._at > 0
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether a state was undone."""
+        return self._at + 1 < len(self._states)
+
+    def record(self, structures: list[Structure]) -> None:
+        """Note what the prompts are now; what had been undone is forgotten when they changed."""
+        state = _state(structures)
+        if self._at >= 0 and self._states[self._at] == state:
+            return
+        del self._states[self._at + 1 :]
+        self._states.append(state)
+        self._at += 1
+
+    def undo(self, structures: list[Structure]) -> None:
+        """Go back one change."""
+        if self.can_undo:
+            self._at -= 1
+            _restore(structures, self._states[self._at])
+
+    def redo(self, structures: list[Structure]) -> None:
+        """Take back an undo."""
+        if self.can_redo:
+            self._at += 1
+            _restore(structures, self._states[self._at])
+
+
+def _state(structures: list[Structure]) -> dict[str, tuple]:
+    state = {}
+    for structure in structures:
+        node = structure.node
+        placed = [i for i in range(node.GetNumberOfControlPoints()) if is_placed(node, i)]
+        state[node.GetID()] = tuple(tuple(node.GetNthControlPointPosition(i)) for i in placed)
+    return state
+
+
+def _restore(structures: list[Structure], state: dict[str, tuple]) -> None:
+    for structure in structures:
+        node, wanted = structure.node, state.get(structure.node.GetID(), ())
+        with slicer.util.NodeModify(node):
+            node.RemoveAllControlPoints()
+            for position in wanted:
+                node.AddControlPoint(*position)

@@ -1,0 +1,134 @@
+"""Between MRML volumes and plain data: voxels, geometry, and the way through parent transforms.
+
+Everything is computed in a volume's own space, before its parent transform: moving a volume then costs nothing and its
+features stay valid. World points are taken into that space through the full transform, and nodes made for a volume are
+put under the same transform, so they lie on it in the views whatever the transform is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import ArrayLike, NDArray
+from slicer.i18n import tr as _
+
+from CoralBayLib.errors import VolumeError
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """A volume's voxels as they are now, free of MRML so that a worker may have it.
+
+    Attributes:
+        array: indexed [k, j, i]; shares the node's memory.
+        ijk_to_ras: (4, 4), IJK to the volume's own RAS mm.
+        node_id, name: of the volume node.
+        stamp: changes when the voxels or the geometry do.
+    """
+
+    array: NDArray
+    ijk_to_ras: NDArray[np.float64]
+    node_id: str
+    name: str
+    stamp: tuple
+
+    def volume(self) -> Any:
+        """The library's Volume; imports torch, so only on the worker."""
+        from CoralBayLib.geometry import Grid, Volume
+
+        return Volume(self.array, Grid(self.array.shape, self.ijk_to_ras))
+
+
+def read(node: Any) -> Scan:
+    """Take a volume node's voxels and geometry.
+
+    Raises:
+        VolumeError: there is no node, or it holds no 3D image.
+    """
+    if node is None:
+        raise VolumeError(_("Choose a volume first."))
+    if node.GetImageData() is None or node.GetImageData().GetPointData().GetScalars() is None:
+        raise VolumeError(_("The volume '{name}' holds no image.").format(name=node.GetName()))
+    array = slicer.util.arrayFromVolume(node)
+    if array.ndim != 3:
+        raise VolumeError(
+            _("The volume '{name}' has several values a voxel. Choose a CT with one.").format(name=node.GetName())
+        )
+    return Scan(array, ijk_to_ras(node), node.GetID(), node.GetName(), stamp(node))
+
+
+def stamp(node: Any) -> tuple:
+    """Something that changes whenever the voxels or the IJK-to-RAS matrix do, but not with the parent transform."""
+    image = node.GetImageData()
+    return (image.GetMTime() if image is not None else 0, ijk_to_ras(node).tobytes())
+
+
+def ijk_to_ras(node: Any) -> NDArray[np.float64]:
+    """(4, 4) from IJK to the volume's own RAS mm."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def is_transformed_nonlinearly(node: Any) -> bool:
+    """Whether a parent transform bends the volume."""
+    parent = node.GetParentTransformNode() if node is not None else None
+    return parent is not None and not parent.IsTransformToWorldLinear()
+
+
+def to_world(node: Any, points: ArrayLike) -> NDArray[np.float64]:
+    """Take (N, 3) points, mm, from a node's own space to the world."""
+    return between(points, node.GetParentTransformNode(), None)
+
+
+def from_world(node: Any, points: ArrayLike) -> NDArray[np.float64]:
+    """Take (N, 3) points, mm, from the world to a node's own space."""
+    return between(points, None, node.GetParentTransformNode())
+
+
+def between(points: ArrayLike, source: Any, target: Any) -> NDArray[np.float64]:
+    """Take (N, 3) points, mm, from below one transform node to below another; None is the world."""
+    points = np.array(points, dtype=np.float64).reshape(-1, 3)
+    if source is target or not len(points):
+        return points
+    matrix = linear_between(source, target)
+    if matrix is not None:
+        return points @ matrix[:3, :3].T + matrix[:3, 3]
+    general = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(source, target, general)
+    return np.array([general.TransformPoint(point) for point in points])
+
+
+def linear_between(source: Any, target: Any) -> NDArray[np.float64] | None:
+    """(4, 4) from below one transform node to below another; None when the way is not linear."""
+    for node in (source, target):
+        if node is not None and not node.IsTransformToWorldLinear():
+            return None
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(source, target, matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
+
+
+def put_array(node: Any, array: NDArray, geometry: NDArray[np.float64], like: Any) -> None:
+    """Give a volume node voxels [k, j, i(, component)] and a geometry, under the parent transform of another node."""
+    with slicer.util.NodeModify(node):
+        node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(geometry))
+        slicer.util.updateVolumeFromArray(node, array)
+        follow(node, like)
+
+
+def follow(node: Any, like: Any) -> None:
+    """Put a node under the same parent transform as another."""
+    if node.GetTransformNodeID() != like.GetTransformNodeID():
+        node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
+
+
+def jump_to(world: ArrayLike) -> None:
+    """Centre all slice views on a place of the world, RAS mm."""
+    slicer.vtkMRMLSliceNode.JumpAllSlices(
+        slicer.mrmlScene, *(float(part) for part in np.ravel(world)), slicer.vtkMRMLSliceNode.CenteredJumpSlice
+    )
