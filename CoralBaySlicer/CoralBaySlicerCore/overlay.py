@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
@@ -132,17 +133,13 @@ class Overlays:
         if display is None:
             if not visible:
                 return
-            display = logic.CreateDefaultVolumeRenderingNodes(node)
+            display = logic.CreateVolumeRenderingDisplayNode()
+            display.SetSaveWithScene(False)
+            shading = _add_hidden("vtkMRMLVolumePropertyNode", node.GetName(), kind)
+            display.SetAndObserveVolumePropertyNodeID(shading.GetID())
+            node.AddAndObserveDisplayNodeID(display.GetID())
         if visible:
-            shading = display.GetVolumePropertyNode()
-            opacity, colour = shading.GetScalarOpacity(), shading.GetColor()
-            opacity.RemoveAllPoints()
-            for value, alpha in ((0, 0), (max(threshold - 5, 1), 0), (threshold, 0.15), (100, 0.6)):
-                opacity.AddPoint(value, alpha)
-            colour.RemoveAllPoints()
-            ramp = _RAMPS.get(kind, _RAMPS[SIMILARITY])
-            for number, rgb in enumerate(ramp):
-                colour.AddRGBPoint(100 * number / (len(ramp) - 1), *rgb)
+            _shade(display.GetVolumePropertyNode().GetVolumeProperty(), _RAMPS.get(kind, _RAMPS[SIMILARITY]), threshold)
         display.SetVisibility(visible)
 
     def remove(self, kind: str | None = None) -> None:
@@ -154,10 +151,11 @@ class Overlays:
             self._held.pop(each, None)
             if node is None:
                 continue
-            colours = node.GetDisplayNode().GetColorNode() if node.GetDisplayNode() is not None else None
             slicer.mrmlScene.RemoveNode(node)
-            if colours is not None and colours.GetAttribute(KIND):
-                slicer.mrmlScene.RemoveNode(colours)
+            for helper in ("vtkMRMLColorTableNode", "vtkMRMLVolumePropertyNode"):
+                for other in slicer.util.getNodesByClass(helper):
+                    if other.GetAttribute(KIND) == each:
+                        slicer.mrmlScene.RemoveNode(other)
 
     def forget(self) -> None:
         """The scene was closed: there is nothing to bring back."""
@@ -167,19 +165,11 @@ class Overlays:
 
     def _make(self, kind: str) -> Any:
         node_class = "vtkMRMLVectorVolumeNode" if kind == COLOURS else "vtkMRMLScalarVolumeNode"
-        node = slicer.mrmlScene.AddNewNodeByClass(node_class, f"CoralBay: {titles()[kind]}")
-        node.SetAttribute(KIND, kind)
-        # It can be made again at any time, and must not be offered as a scan.
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-        return node
+        return _add_hidden(node_class, f"CoralBay: {titles()[kind]}", kind)
 
     def _dress(self, node: Any, kind: str) -> None:
         display = node.GetDisplayNode()
-        colours = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLColorTableNode", node.GetName())
-        colours.SetAttribute(KIND, kind)
-        colours.SetHideFromEditors(True)
-        colours.SetSaveWithScene(False)
+        colours = _add_hidden("vtkMRMLColorTableNode", node.GetName(), kind)
         _fill(colours, _RAMPS.get(kind, ((0.2, 0.15, 0.0), (0.9, 0.6, 0.0))))
         with slicer.util.NodeModify(display):
             display.SetAndObserveColorNodeID(colours.GetID())
@@ -200,8 +190,23 @@ class Overlays:
             legend.SetTitleText(titles()[kind])
             legend.SetLabelFormat("%.0f")
             legend.SetNumberOfLabels(5)
+            # Slicer's own size covers a third of a view that shares the window with three others.
+            legend.SetSize(0.12, 0.3)
+            legend.SetPosition(0.98, 0.1)
             legend.SetSaveWithScene(False)
         legend.SetVisibility(visible)
+
+
+def _add_hidden(node_class: str, name: str, kind: str) -> Any:
+    """A node that is neither offered in selectors nor saved: it can be made again at any time."""
+    node = slicer.mrmlScene.CreateNodeByClass(node_class)
+    node.UnRegister(None)
+    node.SetName(name)
+    node.SetAttribute(KIND, kind)
+    # Before it is added: selectors look once, when it comes.
+    node.SetHideFromEditors(True)
+    node.SetSaveWithScene(False)
+    return slicer.mrmlScene.AddNode(node)
 
 
 def _fill(colours: Any, ramp: Sequence[Sequence[float]]) -> None:
@@ -215,6 +220,18 @@ def _fill(colours: Any, ramp: Sequence[Sequence[float]]) -> None:
             colours.GetLookupTable().SetRange(0, 255)
         for number, colour in enumerate(rgb):
             colours.SetColor(number, f"{round(number / 2.55)}", *colour, 1.0)
+
+
+def _shade(shading: Any, ramp: Sequence[Sequence[float]], threshold: float) -> None:
+    """Let a volume in percent be seen from a threshold on, the more solid the higher."""
+    opacity, colour = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
+    for value, alpha in ((0, 0), (max(threshold - 5, 1), 0), (max(threshold, 2), 0.15), (100, 0.6)):
+        opacity.AddPoint(value, alpha)
+    for number, rgb in enumerate(ramp):
+        colour.AddRGBPoint(100 * number / (len(ramp) - 1), *rgb)
+    shading.SetScalarOpacity(opacity)
+    shading.SetColor(colour)
+    shading.SetInterpolationTypeToLinear()
 
 
 def _composites() -> list[Any]:

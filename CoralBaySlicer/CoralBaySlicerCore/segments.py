@@ -100,7 +100,10 @@ def write(segmentation: Any, name: str, colour: Any, mask: NDArray[np.bool_], ge
         geometry: (4, 4), IJK of the mask to the segmentation's own RAS mm.
     """
     inner = segmentation.GetSegmentation()
-    segment_id = inner.GetSegmentIdBySegmentName(name) or inner.AddEmptySegment("", name, colour)
+    segment_id = inner.GetSegmentIdBySegmentName(name)
+    if not segment_id:
+        # An ID like the name, for the sake of those who ask for it in a script.
+        segment_id = inner.AddEmptySegment(inner.GenerateUniqueSegmentID(name), name, colour)
     image = _oriented(mask, geometry)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if not logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE):

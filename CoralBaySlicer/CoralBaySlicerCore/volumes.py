@@ -71,7 +71,8 @@ def ijk_to_ras(node: Any) -> NDArray[np.float64]:
     """(4, 4) from IJK to the volume's own RAS mm."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    return slicer.util.arrayFromVTKMatrix(matrix)
+    # Saving and loading changes the last digits and the sign of zeros, and with them the key of stored features.
+    return np.round(slicer.util.arrayFromVTKMatrix(matrix), 9) + 0.0
 
 
 def is_transformed_nonlinearly(node: Any) -> bool:

@@ -150,3 +150,246 @@ def test_apply_writes_segments_where_the_structure_is(coralbay: Any, driver: Any
     mouse.press(panel.ui.undoApplyButton)
     driver.settle()
     assert segmentation.GetSegmentation().GetNumberOfSegments() == 0
+
+
+def test_several_structures_become_a_segment_each(ready: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    mouse.press(panel.ui.addStructureButton)
+    mouse.click_view("Red", place - [36, 0, 0])
+    mouse.click_view("Red", place - [33, 3, 0])
+    mouse.press(panel.ui.placeButton)
+    driver.settle()
+    table = panel.ui.structureTable
+    texts = [[table.item(row, column).text() for column in range(3)] for row in range(table.rowCount)]
+    assert texts == [["Structure 1", "2", "1"], ["Structure 2", "2", "2"], ["Background", "3", "0"]]
+    table.item(1, 0).setText("Right ball")
+    driver.settle()
+    assert panel.few_shot.structures[1].name == "Right ball"
+    assert set(panel.few_shot.preview.percents) == {1, 2}
+    # The second is shown in its own colour where it is.
+    assert colour_at("Red", place - [38, 3, 0])[2] > colour_at("Red", place - [38, 3, 0])[0] + 30
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    inner = coralbay.panel.parameters.output.GetSegmentation()
+    assert [inner.GetNthSegment(i).GetName() for i in range(2)] == ["Structure 1", "Right ball"]
+    assert inner.GetNthSegment(1).GetColor() == pytest.approx(panel.few_shot.structures[1].colour)
+    table.selectRow(0)
+    assert panel.few_shot.active == 1
+    mouse.press(panel.ui.removeStructureButton)
+    driver.settle()
+    assert [each.label for each in panel.few_shot.structures] == [2, 0]
+    assert len(slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")) == 2
+
+
+def test_overlays_threshold_and_opacity(ready: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    composite = slicer.app.layoutManager().sliceWidget("Green").mrmlSliceCompositeNode()
+
+    def shown() -> Any:
+        return slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID() or "")
+
+    assert shown().GetName() == "CoralBay: Probability (%)"
+    panel.ui.opacitySlider.value = 80
+    panel.ui.thresholdSlider.value = 70
+    driver.settle()
+    assert composite.GetForegroundOpacity() == pytest.approx(0.8)
+    assert shown().GetDisplayNode().GetLowerThreshold() == 70
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(shown())
+    assert legend.GetVisibility()
+    panel.ui.overlaySelector.currentIndex = 1
+    driver.settle()
+    assert shown().GetName() == "CoralBay: Uncertainty (%)"
+    assert not legend.GetVisibility()
+    doubt = slicer.util.arrayFromVolume(shown())
+    assert 0 < doubt.max() <= 100
+    panel.ui.overlaySelector.currentIndex = 2
+    driver.settle()
+    assert shown() is None
+    # Overlays are not scans.
+    assert coralbay.panel.scan.ui.volumeSelector.nodeCount() == 1
+
+
+def test_jumping_to_uncertain_places_one_after_another(ready: Any, driver: Any) -> None:
+    import slicer
+
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    places = []
+    for press in (lambda: mouse.press(panel.ui.uncertainButton), lambda: mouse.key("U")):
+        press()
+        driver.settle()
+        matrix = slicer.util.arrayFromVTKMatrix(red.GetSliceToRAS())
+        places.append(matrix[:3, 3])
+    assert np.linalg.norm(places[0] - places[1]) > 9
+    prompts = np.concatenate([each.world_points() for each in panel.few_shot.structures])
+    for each in places:
+        assert np.linalg.norm(prompts - each, axis=1).min() > 5
+
+
+def test_painted_segments_are_prompts_and_the_preview_follows(ready: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+
+    node, place, panel = ready
+    mouse.key("Esc")
+    driver.open(panel)
+    mouse.press(panel.ui.paintButton)
+    driver.settle()
+    painted = coralbay.panel.parameters.painted
+    inner = painted.GetSegmentation()
+    assert [inner.GetNthSegment(i).GetName() for i in range(2)] == ["Structure 1", "Background"]
+    assert panel._painting._editor.currentSegmentID() == inner.GetNthSegmentID(0)
+    ras = points_of(node)
+    for index, centre in enumerate((place, place - [0, 30, 0])):
+        stroke = np.linalg.norm(ras - centre, axis=-1) < 5
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            stroke.astype(np.uint8), painted, inner.GetNthSegmentID(index), node
+        )
+    driver.settle()
+    assert panel.few_shot.message == ""
+    points = panel.few_shot.points()
+    assert (points.labels == 1).sum() == (np.linalg.norm(ras - place, axis=-1) < 5).sum()
+    assert np.abs(points.points[points.labels == 1] - place).max() < 5
+    first = panel.few_shot.preview
+    assert first is not None
+    # A segment of a new name is a new structure.
+    third = inner.AddEmptySegment("", "Rim", [1.0, 0.0, 0.0])
+    stroke = np.abs(np.linalg.norm(ras - place, axis=-1) - 14) < 1.5
+    slicer.util.updateSegmentBinaryLabelmapFromArray(stroke.astype(np.uint8), painted, third, node)
+    driver.settle()
+    assert [each.name for each in panel.few_shot.structures] == ["Structure 1", "Rim", "Background"]
+    assert set(panel.few_shot.preview.percents) == {1, 2}
+
+
+def test_the_preview_waits_when_it_is_told_to(ready: Any, driver: Any) -> None:
+    _node, place, panel = ready
+    panel.ui.livePreviewCheck.click()
+    driver.settle()
+    click_all(panel, driver, place)
+    assert panel.few_shot.preview is None
+    mouse.press(panel.ui.updateButton)
+    driver.settle()
+    assert panel.few_shot.preview is not None
+
+
+def test_prompts_outside_the_volume_are_refused_in_words(ready: Any, driver: Any) -> None:
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    panel.few_shot.structures[0].node.AddControlPointWorld(900, 0, 0)
+    driver.settle()
+    assert "outside the volume" in panel.ui.previewLabel.text
+    assert panel.ui.previewLabel.visible
+    mouse.key("Z")
+    driver.settle()
+    assert not panel.ui.previewLabel.visible
+
+
+def test_the_newest_prompts_win(ready: Any, driver: Any) -> None:
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    structure = panel.few_shot.structures[0]
+    for step in range(8):
+        structure.node.SetNthControlPointPositionWorld(0, *(place + [step / 2, 0, 0]))
+        host.process_events(0.03)
+    driver.settle()
+    assert panel.few_shot._fitted_on.same_as(panel.few_shot.points())
+    assert panel.few_shot.preview.probe is panel.logic.probe
+
+
+def test_a_probe_is_saved_loaded_and_applied_to_other_scans(
+    ready: Any, driver: Any, coralbay: Any, scan: Any, tmp_path: Path
+) -> None:
+    import qt
+    import slicer
+
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    driver.open(panel)
+    path = tmp_path / "ball.safetensors"
+    host.dialogs.answer(str(path))
+    mouse.press(panel.ui.saveProbeButton)
+    assert path.is_file()
+    other, _place = scan(oblique(), "other", seed=3)
+    driver.settle()
+    items = panel.ui.targetList
+    assert [items.item(row).text() for row in range(items.count)] == ["other"]
+    items.item(0).setCheckState(qt.Qt.Checked)
+    mouse.press(panel.ui.applyToButton)
+    driver.settle()
+    assert "1 volumes" in host.dialogs.texts("info")[0]
+    made = slicer.util.getNode("other segmentation")
+    assert made.GetSegmentation().GetNthSegment(0).GetName() == "Structure 1"
+    driver.embed(other)
+    host.dialogs.answer(str(path))
+    mouse.press(panel.ui.loadProbeButton)
+    driver.settle()
+    assert panel.few_shot.volume is other
+    assert panel.few_shot.preview is not None
+    host.dialogs.answer(str(tmp_path / "none.safetensors"))
+    mouse.press(panel.ui.loadProbeButton)
+    driver.settle()
+    assert "There is no probe" in host.dialogs.texts("error")[-1]
+
+
+def test_a_probe_is_applied_to_a_folder(ready: Any, driver: Any, tmp_path: Path) -> None:
+    from CoralBayLib.segmentation_io import read_segmentation
+
+    import slicer
+
+    node, place, panel = ready
+    click_all(panel, driver, place)
+    driver.open(panel)
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    assert slicer.util.saveNode(node, str(folder / "one.nrrd"))
+    (folder / "notes.nrrd").write_text("no image")
+    host.dialogs.answer(str(folder))
+    mouse.press(panel.ui.applyFolderButton)
+    driver.settle()
+    assert "1 segmentations" in host.dialogs.texts("info")[0], host.dialogs.texts()
+    labelmap, parts = read_segmentation(folder / "one.seg.nrrd")
+    assert [part.name for part in parts] == ["Structure 1"]
+    assert labelmap.array.any()
+
+
+def test_a_failed_apply_leaves_segments_and_prompts_alone(
+    ready: Any, driver: Any, coralbay: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+    from CoralBayLib import segmentation
+
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    output = coralbay.panel.parameters.output
+    before = slicer.util.arrayFromSegmentBinaryLabelmap(output, output.GetSegmentation().GetNthSegmentID(0)).sum()
+
+    def fail(*_args: Any, **_options: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(segmentation, "labelmap_on", fail)
+    nodes = slicer.mrmlScene.GetNumberOfNodes()
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    assert "not enough memory" in host.dialogs.texts("error")[0]
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes
+    assert len(panel.few_shot.points().labels) == 5
+    after = slicer.util.arrayFromSegmentBinaryLabelmap(output, output.GetSegmentation().GetNthSegmentID(0)).sum()
+    assert after == before
+
+
+def points_of(node: Any) -> np.ndarray:
+    """RAS mm of every voxel centre, [k, j, i, 3]."""
+    import slicer
+    from CoralBaySlicerCore.volumes import ijk_to_ras
+
+    k, j, i = np.indices(slicer.util.arrayFromVolume(node).shape)
+    matrix = ijk_to_ras(node)
+    return np.stack([i, j, k], axis=-1) @ matrix[:3, :3].T + matrix[:3, 3]

@@ -40,6 +40,7 @@ class SegmentPanel(Panel):
         table.setHorizontalHeaderLabels([_("Structure"), _("Points"), _("Key")])
         table.horizontalHeader().setSectionResizeMode(_NAME, qt.QHeaderView.Stretch)
         table.verticalHeader().visible = False
+        table.verticalHeader().setDefaultSectionSize(22)
         table.connect("itemSelectionChanged()", self._on_selected)
         table.connect("itemChanged(QTableWidgetItem*)", self._on_renamed)
         clicks = {

@@ -38,6 +38,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         table.setHorizontalHeaderLabels([_("Rank"), _("Score"), _("Volume (ml)"), _("R, A, S (mm)"), _("Scan")])
         table.horizontalHeader().setStretchLastSection(True)
         table.verticalHeader().visible = False
+        table.verticalHeader().setDefaultSectionSize(22)
         table.connect("cellClicked(int,int)", lambda row, _column: self.jump(row))
         ui.querySelector.connect("currentIndexChanged(int)", lambda *_: self._on_kind())
         ui.querySegmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._on_segment())
@@ -202,6 +203,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
                 cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
                 cell.setToolTip(_("Click to go there"))
                 table.setItem(row, column, cell)
+        table.resizeColumnsToContents()
 
     def _watch(self, node: Any) -> None:
         self.removeObservers(self._on_point)

@@ -1,0 +1,225 @@
+"""The module's life: load, enter, exit, reload, scene closed, saved and restored, also in the middle of work."""
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import host
+import pytest
+from host import mouse
+
+from Testing.module.coralbay_fixtures import MODULE
+from Testing.module.test_few_shot import click_all
+
+def test_loading_the_module_imports_nothing_heavy() -> None:
+    source = f"""
+import sys
+sys.path[:0] = [{str(Path(host.__file__).parents[1])!r}]
+import host
+host.start()
+import slicer
+host.load_module({str(MODULE)!r})
+heavy = {{"torch", "monai", "sklearn", "scipy", "safetensors", "huggingface_hub"}} & set(sys.modules)
+print("heavy:", sorted(heavy))
+host.leave()
+"""
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=120)
+    assert "heavy: []" in done.stdout, done.stdout + done.stderr
+
+
+def test_metadata_and_icon(coralbay: Any) -> None:
+    import qt
+    import slicer
+
+    module = slicer.modules.coralbayslicer
+    assert module.title == "CoralBay"
+    assert "Segmentation" in module.categories
+    assert "not a medical device" in module.helpText
+    icon = qt.QPixmap(str(MODULE.parent / "Resources" / "Icons" / "CoralBaySlicer.png"))
+    assert (icon.width(), icon.height()) == (128, 128)
+    assert "Not a medical device" in coralbay.panel.ui.noticeLabel.text
+
+
+def test_every_control_has_a_tooltip(coralbay: Any) -> None:
+    import ctk
+    import qt
+    import slicer
+
+    controls = (
+        qt.QPushButton,
+        qt.QCheckBox,
+        qt.QComboBox,
+        qt.QSpinBox,
+        qt.QDoubleSpinBox,
+        qt.QTableWidget,
+        qt.QListWidget,
+        qt.QProgressBar,
+        ctk.ctkSliderWidget,
+        ctk.ctkPathLineEdit,
+        slicer.qMRMLNodeComboBox,
+        slicer.qMRMLSegmentSelectorWidget,
+    )
+    bare = [
+        name
+        for part in (coralbay.panel, *coralbay.panel.panels)
+        for name, widget in vars(part.ui).items()
+        if isinstance(widget, controls) and not widget.toolTip
+    ]
+    assert bare == []
+
+
+def test_every_string_of_the_code_is_translated(coralbay: Any) -> None:
+    """Whatever is set as a text in the code goes through `_`."""
+    import ast
+
+    setters = {"text", "toolTip", "title"}
+    calls = {"infoDisplay", "warningDisplay", "errorDisplay", "confirmOkCancelDisplay", "run", "attempt"}
+    found = []
+    for path in sorted((MODULE.parent / "CoralBaySlicerCore").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            plain: list[ast.expr] = []
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Attribute) and node.targets[0].attr in setters:
+                plain = [node.value]
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in calls:
+                plain = node.args[:1]
+            elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                plain = node.exc.args[:1]
+            for value in plain:
+                if isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value:
+                    found.append(f"{path.name}:{node.lineno}: {value.value}")
+    # A developer's own mistake in a source checkout, before Slicer's translations can be reached.
+    assert [each for each in found if not each.startswith("library.py")] == []
+
+
+def test_exit_gives_back_keys_mouse_and_views(coralbay: Any, driver: Any, scan: Any) -> None:
+    import slicer
+
+    node, place = scan()
+    other, _place = scan(name="fusion", seed=1)
+    slicer.util.setSliceViewerLayers(background=node, foreground=other, foregroundOpacity=0.3, fit=True)
+    driver.embed(node)
+    mouse.press(coralbay.panel.segment.ui.addStructureButton)
+    click_all(coralbay.panel.segment, driver, place)
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() != other.GetID()
+    coralbay.panel.segment.ui.placeButton.click()
+    slicer.util.selectModule("SegmentEditor")
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    assert composite.GetForegroundVolumeID() == other.GetID()
+    assert composite.GetForegroundOpacity() == pytest.approx(0.3)
+    points = len(coralbay.panel.segment.few_shot.structures[0].world_points())
+    mouse.key("Z")
+    assert len(coralbay.panel.segment.few_shot.structures[0].world_points()) == points
+    slicer.util.selectModule("CoralBaySlicer")
+    driver.settle()
+    # The preview is there again.
+    assert composite.GetForegroundVolumeID() not in (None, other.GetID())
+
+
+def test_reload_ends_the_worker_and_starts_afresh(coralbay: Any, driver: Any, scan: Any) -> None:
+    import slicer
+
+    node, _place = scan()
+    driver.embed(node)
+    core = sys.modules["CoralBaySlicerCore.logic"]
+    coralbay.onReload()
+    renewed = slicer.modules.CoralBaySlicerWidget
+    assert renewed is not coralbay
+    assert sys.modules["CoralBaySlicerCore.logic"] is not core
+    host.wait_for(lambda: not any(t.name == "CoralBay" for t in threading.enumerate()), 10)
+    renewed.panel.enter()
+    assert renewed.panel.parameters.volume is node
+    assert renewed.panel.scan.ui.volumeSelector.currentNode() is node
+
+
+def test_closing_the_scene_in_the_middle_of_work_is_safe(coralbay: Any, driver: Any, scan: Any) -> None:
+    import slicer
+
+    node, place = scan()
+    driver.embed(node)
+    panel = coralbay.panel.segment
+    mouse.press(panel.ui.addStructureButton)
+    click_all(panel, driver, place)
+    other, _place = scan(name="other", seed=2)
+    coralbay.panel.parameters.volume = other
+    host.process_events(0.01)
+    mouse.press(coralbay.panel.scan.ui.computeButton)
+    task = coralbay.panel.activity.task
+    slicer.mrmlScene.Clear()
+    driver.settle()
+    assert task.done
+    assert coralbay.panel.parameters.volume is None
+    assert panel.few_shot.structures == []
+    assert panel.ui.structureTable.rowCount == 0
+    assert not coralbay.panel.ui.activityFrame.visible
+    assert host.dialogs.texts("error") == []
+    # And all of it works again.
+    coralbay.panel.parameters.encoder = "pooling"
+    node, place = scan()
+    driver.embed(node)
+    mouse.press(panel.ui.addStructureButton)
+    click_all(panel, driver, place)
+    assert panel.few_shot.preview is not None
+
+
+def test_removing_the_volume_in_the_middle_of_work_is_safe(coralbay: Any, driver: Any, scan: Any) -> None:
+    import slicer
+
+    node, _place = scan()
+    coralbay.panel.scan.ui.volumeSelector.setCurrentNode(node)
+    driver.settle()
+    mouse.press(coralbay.panel.scan.ui.computeButton)
+    slicer.mrmlScene.RemoveNode(node)
+    driver.settle()
+    assert coralbay.panel.parameters.volume is None
+    assert all("removed or changed" in text for text in host.dialogs.texts("error"))
+
+
+def test_unloading_in_the_middle_of_work_is_safe(app: Any, pooling_encoder: str, scan: Any, tmp_path: Path) -> None:
+    widget = host.load_module(MODULE)
+    widget.panel.parameters.encoder = pooling_encoder
+    node, _place = scan()
+    widget.panel.scan.ui.volumeSelector.setCurrentNode(node)
+    task = widget.logic.embedTask(node)
+    host.unload_module("CoralBaySlicer")
+    assert task.done
+    host.wait_for(lambda: not any(t.name == "CoralBay" for t in threading.enumerate()), 10)
+
+
+def test_a_saved_scene_reopens_as_it_was(coralbay: Any, driver: Any, scan: Any, tmp_path: Path) -> None:
+    import slicer
+
+    node, place = scan()
+    driver.embed(node)
+    panel = coralbay.panel
+    mouse.press(panel.segment.ui.addStructureButton)
+    panel.segment.few_shot.structures[0].node.SetName("Liver")
+    click_all(panel.segment, driver, place)
+    panel.segment.ui.thresholdSlider.value = 35
+    panel.segment.ui.overlaySelector.currentIndex = 1
+    panel.similar.ui.countSpin.value = 7
+    mouse.press(panel.segment.ui.applyButton)
+    driver.settle()
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    driver.settle()
+    assert panel.parameters.threshold == 50
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    driver.settle()
+    parameters = panel.parameters
+    assert parameters.volume.GetName() == "CT"
+    assert parameters.encoder == "pooling"
+    assert panel.segment.ui.thresholdSlider.value == 35
+    assert parameters.overlay == "uncertainty"
+    assert panel.segment.ui.overlaySelector.currentIndex == 1
+    assert panel.similar.ui.countSpin.value == 7
+    assert parameters.output.GetSegmentation().GetNthSegment(0).GetName() == "Liver"
+    names = [(each.name, len(each.world_points())) for each in panel.segment.few_shot.structures]
+    assert names == [("Liver", 2), ("Background", 3)]
+    # The embeddings come from the store, and the preview with them.
+    assert coralbay.logic.features.at_hand(parameters.volume) is not None
+    assert panel.segment.few_shot.preview is not None
+    assert not [n for n in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if n.GetName() == "CoralBay: Probability (%)"]

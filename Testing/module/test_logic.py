@@ -1,0 +1,229 @@
+"""The console's verbs, the worker, installing, and geometry through transforms."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import host
+import numpy as np
+import pytest
+
+from Testing.module.coralbay_fixtures import MODULE
+from Testing.module.test_few_shot import oblique
+
+
+@pytest.fixture
+def logic(coralbay: Any) -> Any:
+    return coralbay.logic
+
+
+def test_the_example_of_the_documentation_runs(logic: Any, scan: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore.logic import CoralBaySlicerLogic
+
+    node, place = scan()
+    lines = CoralBaySlicerLogic.__doc__.split("Example::")[1].strip().splitlines()
+    assert len(lines) == 10
+    source = "\n".join(line.strip(" ") if not line.startswith(" " * 12) else "    " + line.strip() for line in lines)
+    source = source.replace("[60, 10, -20]", str(place.tolist())).replace("[-40, 30, -20]", str((place - [0, 30, 0]).tolist()))
+    exec(source, {"slicer": slicer})
+    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 2
+    assert slicer.util.getNode("CT segmentation").GetSegmentation().GetNthSegment(0).GetName() == "liver"
+
+
+def test_the_logic_works_without_the_panel(app: Any, pooling_encoder: str, scan: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("CORALBAY_CACHE", str(tmp_path))
+    from CoralBaySlicerCore.logic import CoralBaySlicerLogic
+
+    logic = CoralBaySlicerLogic()
+    logic.getParameterNode().encoder = pooling_encoder
+    node, place = scan()
+    regions = logic.similar(node, [place], count=3)
+    assert regions[0].score > 0.9
+    assert regions[0].volume == "CT"
+    logic.close()
+
+
+def test_errors_reach_the_caller(logic: Any, scan: Any) -> None:
+    from CoralBayLib.errors import CoralBayError, PromptError
+
+    node, place = scan()
+    with pytest.raises(CoralBayError, match="Choose a volume"):
+        logic.embed(None)
+    with pytest.raises(PromptError, match="All prompts are on"):
+        logic.segment(node, {"liver": [place]})
+    with pytest.raises(CoralBayError, match="no probe"):
+        logic.saveProbe("x.safetensors")
+
+
+def test_segments_go_into_a_segmentation_under_another_transform(logic: Any, scan: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore import segments
+
+    node, place = scan(oblique())
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    shift = np.eye(4)
+    shift[:3, 3] = [15, 5, -10]
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(shift))
+    target = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    target.CreateDefaultDisplayNodes()
+    target.SetAndObserveTransformNodeID(transform.GetID())
+    prompts = {"ball": [place, place + [3, 0, 0]], "background": [place + [0, 26, 0], place - [0, 26, 0]]}
+    logic.segment(node, prompts, target)
+    own = logic.segment(node, prompts)
+    world = []
+    for each in (target, own):
+        points = segments.points(each, each.GetSegmentation().GetNthSegmentID(0), node)
+        world.append(points.mean(axis=0))
+    assert world[0] == pytest.approx(world[1], abs=0.6)
+    bend = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    bend.SetAndObserveTransformToParent(bspline())
+    target.SetAndObserveTransformNodeID(bend.GetID())
+    with pytest.raises(Exception, match="non-linear transform"):
+        logic.segment(node, prompts, target)
+
+
+def bspline() -> Any:
+    """A transform that bends."""
+    import vtk
+
+    spline = vtk.vtkThinPlateSplineTransform()
+    spline.SetBasisToR()
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    for corner in ([-100, -100, -100], [100, -100, 80], [-90, 100, 100], [100, 90, -100], [0, 0, 0]):
+        source.InsertNextPoint(corner)
+        target.InsertNextPoint(corner if any(corner) else [6, 0, 0])
+    spline.SetSourceLandmarks(source)
+    spline.SetTargetLandmarks(target)
+    return spline
+
+
+def test_points_go_through_bent_transforms_and_the_user_is_warned(logic: Any, coralbay: Any, driver: Any, scan: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore import volumes
+
+    node, place = scan()
+    bend = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    bend.SetAndObserveTransformToParent(bspline())
+    node.SetAndObserveTransformNodeID(bend.GetID())
+    assert volumes.is_transformed_nonlinearly(node)
+    world = volumes.to_world(node, [place, place + [5, 0, 0]])
+    assert np.linalg.norm(world[0] - place) > 1
+    assert volumes.from_world(node, world) == pytest.approx(np.array([place, place + [5, 0, 0]]), abs=0.05)
+    driver.embed(node)
+    assert "non-linear" in host.dialogs.texts("warning")[0]
+
+
+def test_a_newer_task_stops_an_older_one_of_its_lane(app: Any) -> None:
+    from CoralBayLib.errors import Cancelled
+    from CoralBaySlicerCore.worker import Task, Worker
+
+    worker, outcomes = Worker(), []
+
+    def wait(progress: Any, cancel: Any) -> str:
+        for _ in range(200):
+            cancel.raise_if_cancelled()
+            time.sleep(0.01)
+        return "old"
+
+    old = worker.start(Task(wait, lane="a"))
+    old.on_failed = outcomes.append
+    other = worker.start(Task(lambda *_: "other", lane="b"))
+    new = worker.start(Task(lambda *_: threading.current_thread().name, lane="a"))
+    assert worker.wait(new) == "CoralBay"
+    assert worker.wait(other) == "other"
+    assert isinstance(outcomes[0], Cancelled)
+    worker.close()
+
+
+def test_a_failing_finish_is_a_failed_task(app: Any) -> None:
+    from CoralBaySlicerCore.worker import Task, Worker, in_words
+
+    worker = Worker()
+
+    def finish(_value: Any) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        raise ValueError("no place")
+
+    with pytest.raises(ValueError, match="no place") as caught:
+        worker.wait(worker.start(Task(lambda *_: 1, finish)))
+    assert "no place" in in_words(caught.value)
+    assert "PyTorch" in in_words(ImportError("DLL load failed"))
+    worker.close()
+
+
+def test_packages_are_asked_about_before_they_are_installed(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import types
+
+    from CoralBayLib.errors import CoralBayError
+    from CoralBaySlicerCore import install
+
+    lacking = ["torch>=2.3", "monai>=1.4,<1.7"]
+    monkeypatch.setattr(install, "missing", lambda: list(lacking))
+    host.dialogs.answer(False)
+    with pytest.raises(CoralBayError, match="Nothing was changed"):
+        install.ensure()
+    question = host.dialogs.texts("confirm")[0]
+    assert "GB" in question
+    assert "pytorch.org" in question
+    assert "monai>=1.4,<1.7, from pypi.org" in question
+    assert host.dialogs.pip == []
+    with pytest.raises(CoralBayError, match="extension 'PyTorch'"):
+        install.ensure()
+    calls = []
+
+    class PyTorchUtilsLogic:
+        def installTorch(self, askConfirmation: bool, torchVersionRequirement: str) -> str:
+            calls.append((askConfirmation, torchVersionRequirement))
+            lacking.clear()
+            return "torch"
+
+    module = types.ModuleType("PyTorchUtils")
+    module.PyTorchUtilsLogic = PyTorchUtilsLogic
+    module.__spec__ = types.SimpleNamespace(name="PyTorchUtils")
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", module)
+    monkeypatch.setattr(install.importlib.util, "find_spec", lambda name: name == "PyTorchUtils" or None)
+    install.ensure()
+    assert calls == [(False, ">=2.3")]
+    ((_name, requirements, _options),) = host.dialogs.pip
+    assert requirements.startswith("monai>=1.4,<1.7 ")
+    assert "numpy==" in requirements
+
+
+def test_requirements_are_those_of_the_library(app: Any) -> None:
+    import tomllib
+
+    from CoralBaySlicerCore import install
+
+    wanted = set(tomllib.loads((MODULE.parents[1] / "pyproject.toml").read_text())["project"]["dependencies"])
+    brought = {each for each in wanted if each.split(">")[0] in install._KEEP}
+    assert set(install.requirements()) == wanted - brought
+    assert f"torch{install.TORCH_VERSION}" in wanted
+    assert install.missing() == []
+    assert not install._is_met("monai<1.0")
+    assert not install._is_met("no-such-package>=1")
+
+
+def test_encoders_are_those_of_the_library(app: Any) -> None:
+    from CoralBayLib.encoders import encoder_cards
+    from CoralBayLib.encoders.swin import SETTINGS as LIBRARY_SETTINGS
+    from CoralBaySlicerCore.parameters import ENCODERS, SETTINGS
+
+    known = [card.name for card in encoder_cards()]
+    assert [name for name in known if name not in ("pooling", "asking")] == sorted(ENCODERS, key=known.index)
+    assert SETTINGS["coralbay"] == tuple(LIBRARY_SETTINGS)
+
+
+def test_the_self_test_passes(coralbay: Any) -> None:
+    import slicer
+
+    slicer.selfTests["CoralBaySlicer"]()
+    assert "passed" in host.dialogs.texts("delay")[-1]
+
+
+def test_the_sample_is_registered(coralbay: Any) -> None:
+    (sample,) = [each for each in host.sample_data if each["sampleName"] == "CoralBayChestCT"][:1]
+    assert sample["checksums"].startswith("SHA256:")
+    assert sample["uris"].startswith("https://")

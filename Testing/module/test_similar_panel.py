@@ -1,0 +1,223 @@
+"""Steps 3 and 4: similar regions, colours and clusters of the features."""
+
+from pathlib import Path
+from typing import Any
+
+import host
+import numpy as np
+import pytest
+from host import mouse, pictures
+
+from Testing.module.test_few_shot import colour_at, oblique, show_at
+
+
+@pytest.fixture
+def ready(coralbay: Any, driver: Any, scan: Any) -> Any:
+    node, place = scan()
+    driver.embed(node)
+    driver.open(coralbay.panel.similar)
+    driver.open(coralbay.panel.inside)
+    return node, place, coralbay.panel.similar
+
+
+def test_one_click_finds_the_like(ready: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+
+    node, place, panel = ready
+    twin = place - [36, 0, 0]
+    show_at(place)
+    mouse.press(panel.ui.placeQueryButton)
+    mouse.click_view("Red", place)
+    driver.settle()
+    assert not panel.ui.placeQueryButton.checked
+    assert panel.ui.showMapCheck.checked
+    assert len(panel.regions) >= 2
+    assert panel.regions[0].score > 0.9
+    near = [np.linalg.norm(np.array(region.ras) - twin) for region in panel.regions[:4]]
+    assert min(near) < 8
+    shown = colour_at("Red", place + [2, 2, 0])
+    assert shown[1] > shown[2] + 40
+    table = panel.ui.regionTable
+    assert table.rowCount == len(panel.regions)
+    assert table.item(0, 0).text() == "1"
+    row = int(np.argmin(near))
+    table.cellClicked.emit(row, 0)
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    centre = slicer.util.arrayFromVTKMatrix(red.GetSliceToRAS())[:3, 3]
+    assert centre == pytest.approx(np.array(panel.regions[row].ras), abs=1e-3)
+    # A second click asks anew, in place of the first.
+    mouse.press(panel.ui.placeQueryButton)
+    mouse.click_view("Red", twin)
+    driver.settle()
+    assert len(panel.query_points()) == 1
+    assert np.linalg.norm(panel.query_points()[0] - twin) < 2
+
+
+def test_regions_become_points_and_a_segment(ready: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore import queries
+
+    node, place, panel = ready
+    assert not panel.ui.markupsButton.enabled
+    queries.make(node).AddControlPointWorld(*place)
+    mouse.press(panel.ui.searchButton)
+    driver.settle()
+    mouse.press(panel.ui.markupsButton)
+    points = slicer.util.getNode("Similar regions")
+    assert points.GetNumberOfControlPoints() == len(panel.regions)
+    mouse.press(panel.ui.segmentButton)
+    driver.settle()
+    output = coralbay.panel.parameters.output
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(output, output.GetSegmentation().GetNthSegmentID(0), node)
+    ijk = np.linalg.inv(slicer.util.arrayFromVTKMatrix(matrix_of(node))) @ [*place, 1]
+    assert mask[tuple(np.round(ijk[2::-1]).astype(int))]
+
+
+def matrix_of(node: Any) -> Any:
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    return matrix
+
+
+def test_a_segment_and_a_roi_as_query(ready: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore import segments
+
+    from Testing.module.test_few_shot import points_of
+
+    node, place, panel = ready
+    panel.ui.querySelector.currentIndex = 1
+    driver.settle()
+    assert panel.ui.querySegmentSelector.visible
+    assert not panel.ui.placeQueryButton.visible
+    mouse.press(panel.ui.searchButton)
+    driver.settle()
+    assert "Choose a segment" in host.dialogs.texts("error")[0]
+    segmentation = segments.new(node, "query")
+    segment_id = segmentation.GetSegmentation().AddEmptySegment("", "ball", [1.0, 0, 0])
+    panel.ui.querySegmentSelector.setCurrentNode(segmentation)
+    driver.settle()
+    mouse.press(panel.ui.searchButton)
+    driver.settle()
+    assert "empty" in host.dialogs.texts("error")[1]
+    ball = np.linalg.norm(points_of(node) - place, axis=-1) < 6
+    slicer.util.updateSegmentBinaryLabelmapFromArray(ball.astype(np.uint8), segmentation, segment_id, node)
+    mouse.press(panel.ui.searchButton)
+    driver.settle()
+    assert np.linalg.norm(np.array(panel.regions[0].ras) - place) < 8
+    assert panel.regions[0].volume_ml > 0
+    panel.ui.querySelector.currentIndex = 2
+    roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
+    roi.SetCenter(*(place - [36, 0, 0]))
+    roi.SetSize(8, 8, 8)
+    panel.ui.roiSelector.setCurrentNode(roi)
+    driver.settle()
+    mouse.press(panel.ui.searchButton)
+    driver.settle()
+    assert np.linalg.norm(np.array(panel.regions[0].ras) - (place - [36, 0, 0])) < 8
+    roi.SetCenter(900, 0, 0)
+    mouse.press(panel.ui.searchButton)
+    driver.settle()
+    assert "outside the volume" in host.dialogs.texts("error")[2]
+
+
+def test_all_loaded_scans_are_searched(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore import queries
+
+    node, place, panel = ready
+    other, there = scan(oblique(), "other", seed=4)
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    shift = np.eye(4)
+    shift[:3, 3] = [30, -20, 10]
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(shift))
+    other.SetAndObserveTransformNodeID(transform.GetID())
+    queries.make(node).AddControlPointWorld(*place)
+    panel.ui.everywhereCheck.click()
+    panel.ui.countSpin.value = 12
+    mouse.press(panel.ui.searchButton)
+    driver.settle()
+    found = [region for region in panel.regions if region.node_id == other.GetID()]
+    balls = [there + shift[:3, 3], there + shift[:3, 3] - [36, 0, 0]]
+    assert min(np.linalg.norm(np.array(found[0].ras) - ball) for ball in balls) < 8
+    panel.jump(panel.regions.index(found[0]))
+    driver.settle()
+    assert coralbay.panel.parameters.volume is other
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    assert composite.GetBackgroundVolumeID() == other.GetID()
+
+
+def test_the_map_is_shown_in_3d_and_hidden(ready: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore import queries
+
+    node, place, panel = ready
+    queries.make(node).AddControlPointWorld(*place)
+    panel.search()
+    driver.settle()
+    slicer.util.resetThreeDViews()
+    before = pictures.pixels("1")
+    panel.ui.in3DCheck.click()
+    driver.settle()
+    assert (pictures.pixels("1") != before).any(axis=2).sum() > 50
+    panel.ui.showMapCheck.click()
+    driver.settle()
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() is None
+    display = slicer.modules.volumerendering.logic().GetFirstVolumeRenderingDisplayNode(
+        coralbay.logic.overlays.node("similarity")
+    )
+    assert not display.GetVisibility()
+
+
+def test_feature_colours_with_a_basis_that_is_shared(
+    ready: Any, driver: Any, coralbay: Any, scan: Any, tmp_path: Path
+) -> None:
+    import slicer
+
+    node, place, _similar = ready
+    panel = coralbay.panel.inside
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    mouse.press(panel.ui.coloursButton)
+    driver.settle()
+    shown = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID())
+    first = slicer.util.arrayFromVolume(shown).copy()
+    assert first.shape[-1] == 3
+    assert first.std() > 10
+    show_at(place)
+    assert np.ptp(colour_at("Red", place)) > 5
+    host.dialogs.answer(str(tmp_path / "basis.safetensors"))
+    mouse.press(panel.ui.saveBasisButton)
+    basis = panel.basis
+    mouse.press(panel.ui.newBasisButton)
+    assert panel.basis is None
+    host.dialogs.answer(str(tmp_path / "basis.safetensors"))
+    mouse.press(panel.ui.loadBasisButton)
+    driver.settle()
+    assert panel.basis.signature == basis.signature
+    other, _there = scan(name="other", seed=5)
+    driver.embed(other)
+    mouse.press(panel.ui.coloursButton)
+    driver.settle()
+    second = slicer.util.arrayFromVolume(coralbay.logic.overlays.node("colours"))
+    # Nearly the same phantom, and the same basis: nearly the same colours.
+    assert np.abs(second.astype(int) - first).mean() < 12
+    mouse.press(panel.ui.hideColoursButton)
+    driver.settle()
+    assert composite.GetForegroundVolumeID() is None
+
+
+def test_clusters_become_a_labelmap(ready: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+
+    node, _place, _similar = ready
+    panel = coralbay.panel.inside
+    panel.ui.clustersSpin.value = 4
+    mouse.press(panel.ui.clustersButton)
+    driver.settle()
+    (labelmap,) = slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode")
+    assert set(np.unique(slicer.util.arrayFromVolume(labelmap))) == {0, 1, 2, 3, 4}
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    assert composite.GetLabelVolumeID() == labelmap.GetID()
