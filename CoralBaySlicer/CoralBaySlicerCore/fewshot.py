@@ -51,6 +51,7 @@ class FewShot(VTKObservationMixin):
         self.paused = False
         self._held = False
         self._fitted_on: Points | None = None
+        self._fitted_with: Any = None
         self._running: Task | None = None
         self._seen: list[np.ndarray] = []
         self._timer = qt.QTimer()
@@ -94,7 +95,7 @@ class FewShot(VTKObservationMixin):
         """Forget preview and history, as when the scene closes; the prompts themselves stay."""
         if self._running is not None:
             self._running.cancel()
-        self.preview = self._fitted_on = None
+        self.preview = self._fitted_on = self._fitted_with = None
         self.message = ""
         self._seen = []
         self.history.clear()
@@ -183,16 +184,22 @@ class FewShot(VTKObservationMixin):
         if self.volume is None:
             return
         self._adopt_painted()
-        points = self.points()
-        if points.same_as(self._fitted_on):
+        points, features = self.points(), self.logic.features.at_hand(self.volume)
+        if points.same_as(self._fitted_on) and features is self._fitted_with:
             return
+        self._fitted_on, self._fitted_with = points, features
         problem = self._problem(points)
+        if features is None:
+            self.preview = None
         if problem:
-            self._fitted_on = points
             self._say(problem)
-            return
-        self._fitted_on = points
-        self._start(points, None)
+        else:
+            self._start(points, None)
+
+    def follow_features(self) -> None:
+        """Take up the prompts anew when the features of the volume have come, gone or changed."""
+        if self.volume is not None and self.logic.features.at_hand(self.volume) is not self._fitted_with:
+            self._schedule()
 
     def show_probe(self, probe: Any) -> None:
         """Show what a probe says that was made elsewhere."""
@@ -294,7 +301,7 @@ class FewShot(VTKObservationMixin):
 
     def _problem(self, points: Points) -> str:
         """What keeps the preview from being made, in words; "" when nothing does."""
-        if self.logic.features.at_hand(self.volume) is None:
+        if self._fitted_with is None:
             return _("Compute the embeddings of this scan first (step 1).")
         if not (points.labels > 0).any():
             return _("Click on a structure that you want.")

@@ -125,10 +125,10 @@ def _install_torch() -> None:
 
 def _install(packages: list[str]) -> None:
     if importlib.util.find_spec("slicer.packaging") is not None:
-        import slicer.packaging
+        from slicer import packaging
 
-        if hasattr(slicer.packaging, "pip_ensure"):
-            slicer.packaging.pip_ensure(
+        if hasattr(packaging, "pip_ensure"):
+            packaging.pip_ensure(
                 packages, skip_packages=list(_KEEP), prompt_install=False, requester=_("CoralBay"), skip_in_testing=False
             )
             return

@@ -134,7 +134,9 @@ class Overlays:
             if not visible:
                 return
             display = logic.CreateVolumeRenderingDisplayNode()
+            display.UnRegister(logic)
             display.SetSaveWithScene(False)
+            slicer.mrmlScene.AddNode(display)
             shading = _add_hidden("vtkMRMLVolumePropertyNode", node.GetName(), kind)
             display.SetAndObserveVolumePropertyNodeID(shading.GetID())
             node.AddAndObserveDisplayNodeID(display.GetID())

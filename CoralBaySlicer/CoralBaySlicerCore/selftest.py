@@ -54,8 +54,9 @@ class CoralBaySlicerTest(ScriptedLoadableModuleTest):
     def _check(self, logic: Any) -> None:
         volume, place = make_phantom()
         self.delayDisplay(_("Computing embeddings of a phantom"))
+        logic.getParameterNode().setting = "whole"
         logic.embed(volume)
-        background = [place + offset for offset in ([-28, 0, 0], [0, 26, 0], [0, 0, -26])]
+        background = [place + offset for offset in ([-16, 0, 0], [0, 24, 0], [0, 0, -24])]
         inside = [place + offset for offset in ([0, 0, 0], [4, 0, 0], [0, -4, 3])]
         segmentation = logic.segment(volume, {"Ball": inside, "Background": background})
         self.assertEqual(segmentation.GetSegmentation().GetNumberOfSegments(), 1)
@@ -71,16 +72,16 @@ class CoralBaySlicerTest(ScriptedLoadableModuleTest):
 def make_phantom(ijk_to_ras: np.ndarray | None = None, name: str = "Phantom", seed: int = 0) -> tuple[Any, np.ndarray]:
     """A body of soft tissue in air with two bright balls, as a volume node; and the centre of the first, RAS mm."""
     if ijk_to_ras is None:
-        ijk_to_ras = np.array([[-2.5, 0, 0, 60.0], [0, -2.5, 0, 60], [0, 0, 3, -60], [0, 0, 0, 1]])
+        ijk_to_ras = np.array([[-2.0, 0, 0, 48.0], [0, -2.0, 0, 48], [0, 0, 2.5, -50], [0, 0, 0, 1]])
     shape = (40, 48, 48)
     k, j, i = np.indices(shape)
     ras = np.stack([i, j, k], axis=-1) @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
     middle = ijk_to_ras[:3, :3] @ (np.array(shape[::-1]) - 1) / 2 + ijk_to_ras[:3, 3]
-    aside = np.array([18.0, 0, 0])
+    aside = np.array([16.0, 0, 0])
     place = middle + aside
-    hu = np.where(np.linalg.norm(ras - middle, axis=-1) < 50, 40.0, -1000.0)
+    hu = np.where(np.linalg.norm(ras - middle, axis=-1) < 40, 40.0, -1000.0)
     for centre in (place, middle - aside):
-        hu[np.linalg.norm(ras - centre, axis=-1) < 10] = 300
+        hu[np.linalg.norm(ras - centre, axis=-1) < 9] = 300
     hu += np.random.default_rng(seed).normal(0, 8, shape)
     node = slicer.util.addVolumeFromArray(np.round(hu).astype(np.int16), ijkToRAS=ijk_to_ras, name=name)
     node.CreateDefaultDisplayNodes()

@@ -20,7 +20,6 @@ __all__ = ["MODULE", "checkpoint", "coralbay", "driver", "pooling_encoder", "sca
 def pooling_encoder() -> str:
     """The name of a registered encoder that takes next to no time; it can be told to be slow or to fail."""
     from CoralBayLib.encoders.base import _registry, register_encoder
-
     from Testing.lib.conftest import PoolingEncoder
 
     if "pooling" not in _registry:
@@ -82,6 +81,7 @@ def driver(coralbay: Any) -> SimpleNamespace:
         return not coralbay.logic.worker.busy and not any(timer.active for timer in timers)
 
     def settle(timeout: float = 30) -> None:
+        host.process_events()
         host.wait_for(idle, timeout)
 
     def embed(node: Any) -> None:
@@ -98,6 +98,7 @@ def driver(coralbay: Any) -> SimpleNamespace:
         for name, widget in vars(part.ui).items():
             if type(widget) in (ctk.ctkCollapsibleButton, ctk.ctkCollapsibleGroupBox) and name:
                 widget.collapsed = False
-        settle()
+        # Until it is laid out, a click misses it.
+        host.process_events(0.05)
 
     return SimpleNamespace(settle=settle, embed=embed, open=open_panel)

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from host import mouse, pictures
 
-AXIAL = np.array([[-2.5, 0, 0, 60.0], [0, -2.5, 0, 60], [0, 0, 3, -60], [0, 0, 0, 1]])
+AXIAL = np.array([[-2.0, 0, 0, 48.0], [0, -2.0, 0, 48], [0, 0, 2.5, -50], [0, 0, 0, 1]])
 
 
 def oblique() -> np.ndarray:
     from scipy.spatial.transform import Rotation
 
     matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", [14, -9, 25], degrees=True).as_matrix() @ np.diag([-2.5, -2.5, 3])
-    matrix[:3, 3] = [40, 70, -50]
+    matrix[:3, :3] = Rotation.from_euler("xyz", [14, -9, 25], degrees=True).as_matrix() @ np.diag([-2.0, -2.0, 2.5])
+    matrix[:3, 3] = [30, 60, -40]
     return matrix
 
 
@@ -48,14 +48,14 @@ def click_all(panel: Any, driver: Any, place: np.ndarray, view: str = "Red") -> 
     for offset in ([0, 0, 0], [4, 3, 0]):
         mouse.click_view(view, place + offset)
     mouse.key("0")
-    for offset in ([-18, 0, 0], [0, 25, 0], [0, -25, 0]):
+    for offset in ([-16, 0, 0], [0, 22, 0], [0, -22, 0]):
         mouse.click_view(view, place + offset)
     mouse.key("Esc")
     driver.settle()
 
 
 def test_a_click_places_a_prompt_and_the_overlay_follows(ready: Any, driver: Any) -> None:
-    node, place, panel = ready
+    _node, place, panel = ready
     show_at(place)
     grey = colour_at("Red", place)
     clicked = mouse.click_view("Red", place)
@@ -64,7 +64,7 @@ def test_a_click_places_a_prompt_and_the_overlay_follows(ready: Any, driver: Any
     driver.settle()
     assert "background" in panel.ui.previewLabel.text
     mouse.key("0")
-    mouse.click_view("Red", place + [0, 25, 0])
+    mouse.click_view("Red", place + [0, 22, 0])
     driver.settle()
     assert not panel.ui.previewLabel.visible, panel.ui.previewLabel.text
     assert panel.few_shot.preview is not None
@@ -125,7 +125,7 @@ def test_apply_writes_segments_where_the_structure_is(coralbay: Any, driver: Any
     inside, outside = panel.few_shot.structures
     for offset in ([0, 0, 0], [4, 3, 0], [-3, 0, 4]):
         inside.node.AddControlPointWorld(*(place + offset))
-    for offset in ([0, 0, 25], [0, 0, -25], [22, 0, 0], [0, 22, 0], [0, -22, 0], [-22, 0, 0]):
+    for offset in ([0, 0, 22], [0, 0, -22], [16, 0, 0], [0, 20, 0], [0, -20, 0], [-17, 0, 0]):
         outside.node.AddControlPointWorld(*(place + offset))
     driver.settle()
     assert panel.few_shot.message == ""
@@ -158,8 +158,8 @@ def test_several_structures_become_a_segment_each(ready: Any, driver: Any, coral
     _node, place, panel = ready
     click_all(panel, driver, place)
     mouse.press(panel.ui.addStructureButton)
-    mouse.click_view("Red", place - [36, 0, 0])
-    mouse.click_view("Red", place - [33, 3, 0])
+    mouse.click_view("Red", place - [32, 0, 0])
+    mouse.click_view("Red", place - [29, 3, 0])
     mouse.press(panel.ui.placeButton)
     driver.settle()
     table = panel.ui.structureTable
@@ -170,7 +170,7 @@ def test_several_structures_become_a_segment_each(ready: Any, driver: Any, coral
     assert panel.few_shot.structures[1].name == "Right ball"
     assert set(panel.few_shot.preview.percents) == {1, 2}
     # The second is shown in its own colour where it is.
-    assert colour_at("Red", place - [38, 3, 0])[2] > colour_at("Red", place - [38, 3, 0])[0] + 30
+    assert colour_at("Red", place - [34, 3, 0])[2] > colour_at("Red", place - [34, 3, 0])[0] + 30
     mouse.press(panel.ui.applyButton)
     driver.settle()
     inner = coralbay.panel.parameters.output.GetSegmentation()
@@ -246,11 +246,9 @@ def test_painted_segments_are_prompts_and_the_preview_follows(ready: Any, driver
     assert [inner.GetNthSegment(i).GetName() for i in range(2)] == ["Structure 1", "Background"]
     assert panel._painting._editor.currentSegmentID() == inner.GetNthSegmentID(0)
     ras = points_of(node)
-    for index, centre in enumerate((place, place - [0, 30, 0])):
+    for index, centre in enumerate((place, place - [0, 25, 0])):
         stroke = np.linalg.norm(ras - centre, axis=-1) < 5
-        slicer.util.updateSegmentBinaryLabelmapFromArray(
-            stroke.astype(np.uint8), painted, inner.GetNthSegmentID(index), node
-        )
+        slicer.util.updateSegmentBinaryLabelmapFromArray(stroke.astype(np.uint8), painted, inner.GetNthSegmentID(index), node)
     driver.settle()
     assert panel.few_shot.message == ""
     points = panel.few_shot.points()
@@ -260,7 +258,7 @@ def test_painted_segments_are_prompts_and_the_preview_follows(ready: Any, driver
     assert first is not None
     # A segment of a new name is a new structure.
     third = inner.AddEmptySegment("", "Rim", [1.0, 0.0, 0.0])
-    stroke = np.abs(np.linalg.norm(ras - place, axis=-1) - 14) < 1.5
+    stroke = np.abs(np.linalg.norm(ras - place, axis=-1) - 12) < 1.5
     slicer.util.updateSegmentBinaryLabelmapFromArray(stroke.astype(np.uint8), painted, third, node)
     driver.settle()
     assert [each.name for each in panel.few_shot.structures] == ["Structure 1", "Rim", "Background"]
@@ -338,9 +336,9 @@ def test_a_probe_is_saved_loaded_and_applied_to_other_scans(
 
 
 def test_a_probe_is_applied_to_a_folder(ready: Any, driver: Any, tmp_path: Path) -> None:
-    from CoralBayLib.segmentation_io import read_segmentation
-
     import slicer
+
+    from CoralBayLib.segmentation_io import read_segmentation
 
     node, place, panel = ready
     click_all(panel, driver, place)
@@ -362,6 +360,7 @@ def test_a_failed_apply_leaves_segments_and_prompts_alone(
     ready: Any, driver: Any, coralbay: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import slicer
+
     from CoralBayLib import segmentation
 
     _node, place, panel = ready

@@ -13,6 +13,7 @@ from host import mouse
 from Testing.module.coralbay_fixtures import MODULE
 from Testing.module.test_few_shot import click_all
 
+
 def test_loading_the_module_imports_nothing_heavy() -> None:
     source = f"""
 import sys

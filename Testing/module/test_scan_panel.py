@@ -120,9 +120,7 @@ def test_progress_time_left_and_cancel(coralbay: Any, driver: Any, scan: Any) ->
     assert host.dialogs.texts("error") == []
 
 
-def test_the_event_loop_stays_free_while_the_network_runs(
-    coralbay: Any, driver: Any, scan: Any, checkpoint: Any
-) -> None:
+def test_the_event_loop_stays_free_while_the_network_runs(coralbay: Any, driver: Any, scan: Any, checkpoint: Any) -> None:
     """With the real architecture, and the imports that come with the first use."""
     from CoralBaySlicerCore import install
 
@@ -140,9 +138,7 @@ def test_the_event_loop_stays_free_while_the_network_runs(
 
 
 @pytest.mark.parametrize("kind", ["memory", "unexpected", "words"])
-def test_a_failure_is_said_in_words_and_changes_nothing(
-    coralbay: Any, driver: Any, scan: Any, failing: Any, kind: str
-) -> None:
+def test_a_failure_is_said_in_words_and_changes_nothing(coralbay: Any, driver: Any, scan: Any, failing: Any, kind: str) -> None:
     from CoralBayLib.errors import MemoryLimitError
 
     errors = {
@@ -189,16 +185,14 @@ def test_a_download_is_asked_about_on_the_main_thread(
 ) -> None:
     import threading
 
+    from CoralBaySlicerCore import install
+
     from CoralBayLib.encoders.base import _registry
     from CoralBayLib.encoders.weights import DownloadRequest
 
-    from CoralBaySlicerCore import install
-
     threads = []
     asked = install.ask_download
-    monkeypatch.setattr(
-        install, "ask_download", lambda request: threads.append(threading.current_thread()) or asked(request)
-    )
+    monkeypatch.setattr(install, "ask_download", lambda request: threads.append(threading.current_thread()) or asked(request))
 
     def load(weights=None, device="cpu", consent=None, *, setting=None) -> Any:
         from CoralBayLib.errors import WeightsError

@@ -23,8 +23,8 @@ def ready(coralbay: Any, driver: Any, scan: Any) -> Any:
 def test_one_click_finds_the_like(ready: Any, driver: Any, coralbay: Any) -> None:
     import slicer
 
-    node, place, panel = ready
-    twin = place - [36, 0, 0]
+    _node, place, panel = ready
+    twin = place - [32, 0, 0]
     show_at(place)
     mouse.press(panel.ui.placeQueryButton)
     mouse.click_view("Red", place)
@@ -106,17 +106,19 @@ def test_a_segment_and_a_roi_as_query(ready: Any, driver: Any, coralbay: Any) ->
     slicer.util.updateSegmentBinaryLabelmapFromArray(ball.astype(np.uint8), segmentation, segment_id, node)
     mouse.press(panel.ui.searchButton)
     driver.settle()
-    assert np.linalg.norm(np.array(panel.regions[0].ras) - place) < 8
+    # The twin is as good an answer.
+    balls = (place, place - [32, 0, 0])
+    assert min(np.linalg.norm(np.array(panel.regions[0].ras) - ball) for ball in balls) < 8
     assert panel.regions[0].volume_ml > 0
     panel.ui.querySelector.currentIndex = 2
     roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
-    roi.SetCenter(*(place - [36, 0, 0]))
+    roi.SetCenter(*(place - [32, 0, 0]))
     roi.SetSize(8, 8, 8)
     panel.ui.roiSelector.setCurrentNode(roi)
     driver.settle()
     mouse.press(panel.ui.searchButton)
     driver.settle()
-    assert np.linalg.norm(np.array(panel.regions[0].ras) - (place - [36, 0, 0])) < 8
+    assert min(np.linalg.norm(np.array(panel.regions[0].ras) - ball) for ball in balls) < 8
     roi.SetCenter(900, 0, 0)
     mouse.press(panel.ui.searchButton)
     driver.settle()
@@ -140,8 +142,8 @@ def test_all_loaded_scans_are_searched(ready: Any, driver: Any, coralbay: Any, s
     mouse.press(panel.ui.searchButton)
     driver.settle()
     found = [region for region in panel.regions if region.node_id == other.GetID()]
-    balls = [there + shift[:3, 3], there + shift[:3, 3] - [36, 0, 0]]
-    assert min(np.linalg.norm(np.array(found[0].ras) - ball) for ball in balls) < 8
+    balls = [there + shift[:3, 3], there + shift[:3, 3] - [32, 0, 0]]
+    assert min(np.linalg.norm(np.array(found[0].ras) - ball) for ball in balls) < 10
     panel.jump(panel.regions.index(found[0]))
     driver.settle()
     assert coralbay.panel.parameters.volume is other
@@ -172,16 +174,15 @@ def test_the_map_is_shown_in_3d_and_hidden(ready: Any, driver: Any, coralbay: An
     assert not display.GetVisibility()
 
 
-def test_feature_colours_with_a_basis_that_is_shared(
-    ready: Any, driver: Any, coralbay: Any, scan: Any, tmp_path: Path
-) -> None:
+def test_feature_colours_with_a_basis_that_is_shared(ready: Any, driver: Any, coralbay: Any, scan: Any, tmp_path: Path) -> None:
     import slicer
 
-    node, place, _similar = ready
+    _node, place, _similar = ready
     panel = coralbay.panel.inside
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     mouse.press(panel.ui.coloursButton)
     driver.settle()
+    assert host.dialogs.texts("error") == []
     shown = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID())
     first = slicer.util.arrayFromVolume(shown).copy()
     assert first.shape[-1] == 3
@@ -212,7 +213,7 @@ def test_feature_colours_with_a_basis_that_is_shared(
 def test_clusters_become_a_labelmap(ready: Any, driver: Any, coralbay: Any) -> None:
     import slicer
 
-    node, _place, _similar = ready
+    _node, _place, _similar = ready
     panel = coralbay.panel.inside
     panel.ui.clustersSpin.value = 4
     mouse.press(panel.ui.clustersButton)

@@ -85,6 +85,7 @@ class SegmentPanel(Panel):
             placing.stop()
             few_shot.set_volume(self.volume)
         few_shot.set_painted(self.parameters.painted)
+        few_shot.follow_features()
         self._fill_table()
         structure, ready = few_shot.active_structure, few_shot.preview is not None
         ui.addStructureButton.enabled = self.volume is not None
