@@ -230,3 +230,23 @@ def test_the_sample_is_registered(coralbay: Any) -> None:
     (sample,) = [each for each in host.sample_data if each["sampleName"] == "CoralBayChestCT"][:1]
     assert sample["checksums"].startswith("SHA256:")
     assert sample["uris"].startswith("https://")
+    assert callable(sample["customDownloader"])
+
+
+def test_extension_files_agree(coralbay: Any) -> None:
+    import json
+
+    root = MODULE.parents[1]
+    entry = (root / "CoralBay.json").read_bytes()
+    assert b"\r" not in entry
+    catalog = json.loads(entry)
+    assert catalog["$schema"].endswith("v1.0.1.json#")
+    assert catalog["category"] == "Segmentation"
+    assert catalog["build_dependencies"] == ["PyTorch"]
+    lists = (root / "CMakeLists.txt").read_text()
+    assert "project(CoralBay)" in lists
+    assert 'set(EXTENSION_DEPENDS "PyTorch")' in lists
+    named = (MODULE.parent / "CMakeLists.txt").read_text()
+    for path in (MODULE.parent / "Resources").rglob("*"):
+        if path.is_file() and path.suffix != ".py":
+            assert path.name.replace("CoralBaySlicer", "${MODULE_NAME}") in named, path.name
