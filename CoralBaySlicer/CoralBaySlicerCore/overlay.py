@@ -121,6 +121,7 @@ class Overlays:
                     view.SetForegroundVolumeID(before)
                     view.SetForegroundOpacity(opacity)
         self._set_legend(self.shown, False)
+        self.render_in_3d(self.shown, False)
         self.shown = None
         self._before = {}
 

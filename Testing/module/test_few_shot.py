@@ -320,7 +320,7 @@ def test_a_probe_is_saved_loaded_and_applied_to_other_scans(
     items.item(0).setCheckState(qt.Qt.Checked)
     mouse.press(panel.ui.applyToButton)
     driver.settle()
-    assert "1 volumes" in host.dialogs.texts("info")[0]
+    assert host.dialogs.texts("info") == ["Scans segmented: 1"]
     made = slicer.util.getNode("other segmentation")
     assert made.GetSegmentation().GetNthSegment(0).GetName() == "Structure 1"
     driver.embed(other)
@@ -350,7 +350,7 @@ def test_a_probe_is_applied_to_a_folder(ready: Any, driver: Any, tmp_path: Path)
     host.dialogs.answer(str(folder))
     mouse.press(panel.ui.applyFolderButton)
     driver.settle()
-    assert "1 segmentations" in host.dialogs.texts("info")[0], host.dialogs.texts()
+    assert host.dialogs.texts("info")[0].endswith(": 1"), host.dialogs.texts()
     labelmap, parts = read_segmentation(folder / "one.seg.nrrd")
     assert [part.name for part in parts] == ["Structure 1"]
     assert labelmap.array.any()

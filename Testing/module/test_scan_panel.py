@@ -248,7 +248,7 @@ def test_stored_embeddings_can_be_deleted(coralbay: Any, driver: Any, scan: Any,
     mouse.press(coralbay.panel.scan.ui.clearStoreButton)
     driver.settle()
     assert not list((tmp_path / "cache" / "embeddings").glob("*.safetensors"))
-    assert "1 stored" in host.dialogs.texts("info")[0]
+    assert host.dialogs.texts("info") == ["Stored embeddings deleted: 1"]
 
 
 def test_a_damaged_entry_is_computed_again(coralbay: Any, driver: Any, scan: Any, tmp_path: Any) -> None:

@@ -83,7 +83,7 @@ class ScanPanel(Panel):
             return Store().clear()
 
         def told(count: int) -> None:
-            slicer.util.infoDisplay(_("{count} stored embeddings were deleted.").format(count=count))
+            slicer.util.infoDisplay(_("Stored embeddings deleted: {count}").format(count=count))
 
         self.run(
             _("The stored embeddings could not be deleted."),

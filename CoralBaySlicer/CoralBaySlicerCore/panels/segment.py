@@ -197,7 +197,7 @@ class SegmentPanel(Panel):
         table.setRowCount(len(known))
         for row, structure in enumerate(known):
             name = qt.QTableWidgetItem(structure.name)
-            name.setData(qt.Qt.DecorationRole, qt.QColor.fromRgbF(*structure.colour))
+            name.setData(qt.Qt.DecorationRole, qt.QColor(*(round(255 * part) for part in structure.colour)))
             name.setToolTip(_("Double-click to rename; select to click on it and to see its probability"))
             cells = (name, qt.QTableWidgetItem(str(len(structure.world_points()))), qt.QTableWidgetItem(str(structure.label)))
             for column, cell in enumerate(cells):

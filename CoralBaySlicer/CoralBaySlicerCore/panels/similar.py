@@ -233,5 +233,4 @@ class SimilarPanel(Panel, VTKObservationMixin):
         if self.ui.showMapCheck.checked:
             self.show_map()
         elif self.logic.overlays.shown == overlay.SIMILARITY:
-            self.logic.overlays.render_in_3d(overlay.SIMILARITY, False)
             self.logic.overlays.hide()

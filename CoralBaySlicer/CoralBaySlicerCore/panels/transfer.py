@@ -87,7 +87,7 @@ class Transfer:
         threshold = panel.parameters.threshold / 100
 
         def done(made: list[Any]) -> None:
-            slicer.util.infoDisplay(_("{count} volumes were segmented.").format(count=len(made)))
+            slicer.util.infoDisplay(_("Scans segmented: {count}").format(count=len(made)))
 
         panel.run(
             _("The probe could not be applied. Nothing was changed."),
@@ -103,7 +103,7 @@ class Transfer:
             return
 
         def done(made: list[str]) -> None:
-            slicer.util.infoDisplay(_("{count} segmentations were written to {folder}.").format(count=len(made), folder=folder))
+            slicer.util.infoDisplay(_("Segmentations written to {folder}: {count}").format(count=len(made), folder=folder))
 
         panel.run(
             _("The folder could not be finished; what is there is complete."),

@@ -1,0 +1,225 @@
+"""The verbs that return at once: what is computed on the worker, and what then changes in the scene."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import slicer
+from numpy.typing import ArrayLike
+from slicer.i18n import tr as _
+
+from CoralBayLib.errors import CoralBayError
+from CoralBayLib.progress import CancelToken, Progress, part
+
+from . import compute, install, segments, volumes
+from .compute import Choice, Points
+from .features import Features
+from .overlay import Overlays
+from .worker import Task, Worker
+
+
+@dataclass(frozen=True)
+class FoundRegion:
+    """A region that looks like the query.
+
+    Attributes:
+        node_id, volume: the scan it lies in.
+        rank: from 1, over all scans searched.
+        ras: its peak, RAS mm of the world.
+        score: similarity there, at most 1.
+        volume_ml: of the connected piece around it, in millilitres.
+    """
+
+    node_id: str
+    volume: str
+    rank: int
+    ras: tuple[float, float, float]
+    score: float
+    volume_ml: float
+
+
+class Tasks:
+    """Starts work on volume nodes. Each method returns a `Task`, whose result is said in its description.
+
+    Args:
+        choice: tells which encoder is chosen now.
+
+    Attributes:
+        worker: the one thread that computes.
+        features: of the volumes.
+        overlays: the maps in the slice views.
+        undo: states of segmentations before they were written to.
+        probe: the last one that was fitted or loaded.
+        similarities: the last search, by the volume's node ID.
+    """
+
+    def __init__(self, choice: Callable[[], Choice]) -> None:
+        self.worker = Worker()
+        self.features = Features(self.worker, choice)
+        self.overlays = Overlays()
+        self.undo = segments.Undo()
+        self.probe: Any = None
+        self.similarities: dict[str, compute.Similarity] = {}
+
+    def embedTask(self, volume: Any) -> Task:
+        """As `embed`."""
+        source = self.features.source(volume)
+
+        def run(progress: Progress, cancel: CancelToken) -> Any:
+            return self.features.compute(source, progress, cancel)
+
+        def finish(pyramid: Any) -> Any:
+            self.features.keep(source, pyramid)
+            return pyramid
+
+        return self._start(Task(run, finish, title=_("Computing embeddings")))
+
+    def storedTask(self, volume: Any) -> Task:
+        """Fetch a volume's features from the store if they are there; the result is None otherwise."""
+        source = self.features.source(volume)
+
+        def finish(pyramid: Any) -> Any:
+            if pyramid is not None:
+                self.features.keep(source, pyramid)
+            return pyramid
+
+        return self._start(Task(lambda *_: self.features.stored(source), finish, "stored", _("Looking for embeddings")))
+
+    def segmentTask(
+        self,
+        volume: Any,
+        points: Points,
+        segmentation: Any = None,
+        threshold: float = 0.5,
+        connected: bool = True,
+        probe: Any = None,
+        colours: Mapping[str, Any] | None = None,
+    ) -> Task:
+        """As `segment`, with prompts as `points` gives them or with a probe."""
+        source = self.features.source(volume)
+        target = segmentation.GetID() if segmentation is not None else None
+        if segmentation is not None:
+            segments.way_to(segmentation, volume)
+
+        def run(progress: Progress, cancel: CancelToken) -> Any:
+            pyramid = self.features.compute(source, part(progress, 0, 0.8), cancel)
+            own = part(progress, 0.8, 1)
+            return pyramid, compute.labelmap(source.scan, pyramid, points, probe, threshold, connected, own, cancel)
+
+        def finish(result: Any) -> Any:
+            pyramid, (labels, names, fitted) = result
+            own = self.features.keep(source, pyramid)
+            node = slicer.mrmlScene.GetNodeByID(target) if target else None
+            if target and node is None:
+                raise CoralBayError(_("The segmentation was removed meanwhile. Choose another and apply again."))
+            node = node or segments.new(own, _("{volume} segmentation").format(volume=own.GetName()))
+            self.undo.save(node)
+            segments.write_labelmap(node, own, source.scan, labels, names, dict(colours or {}))
+            self.probe = fitted
+            return node
+
+        return self._start(Task(run, finish, title=_("Segmenting")))
+
+    def applyProbeTask(self, probe: Any, targets: Sequence[Any], threshold: float = 0.5) -> Task:
+        """As `applyProbe`. Nothing is written before all volumes are done."""
+        if not targets:
+            raise CoralBayError(_("Choose at least one volume to apply the probe to."))
+        sources = [self.features.source(volume) for volume in targets]
+
+        def run(progress: Progress, cancel: CancelToken) -> Any:
+            from CoralBayLib.probe import Probe
+
+            fitted = Probe.load(probe) if isinstance(probe, (str, Path)) else probe
+            done = []
+            for number, source in enumerate(sources):
+                own = part(progress, number / len(sources), (number + 1) / len(sources))
+                pyramid = self.features.compute(source, part(own, 0, 0.8), cancel)
+                labels, names, _probe = compute.labelmap(
+                    source.scan, pyramid, Points.none(), fitted, threshold, False, part(own, 0.8, 1), cancel
+                )
+                done.append((source, pyramid, labels, names))
+            return done
+
+        def finish(done: Any) -> list[Any]:
+            nodes = []
+            for source, pyramid, _labels, _names in done:
+                nodes.append(self.features.keep(source, pyramid))
+            written = []
+            for node, (source, _pyramid, labels, names) in zip(nodes, done, strict=True):
+                written.append(segments.new(node, _("{volume} segmentation").format(volume=node.GetName())))
+                segments.write_labelmap(written[-1], node, source.scan, labels, names, {})
+            return written
+
+        return self._start(Task(run, finish, title=_("Applying the probe")))
+
+    def similarTask(
+        self,
+        volume: Any,
+        query: ArrayLike,
+        others: Sequence[Any] = (),
+        count: int = 10,
+        distance_mm: float = 20.0,
+        threshold: float = 0.5,
+    ) -> Task:
+        """As `similar`; a newer search stops an older one."""
+        points, home = volumes.from_world(volume, query), volume.GetID()
+        wanted = [volume, *(other for other in others if other is not volume)]
+        sources = [self.features.source(node) for node in wanted]
+
+        def run(progress: Progress, cancel: CancelToken) -> Any:
+            pyramids = {}
+            for number, source in enumerate(sources):
+                own = part(progress, 0.8 * number / len(sources), 0.8 * (number + 1) / len(sources))
+                pyramids[source.scan.node_id] = self.features.compute(source, own, cancel)
+            own = part(progress, 0.8, 1)
+            return pyramids, compute.similar(pyramids, home, points, count, distance_mm, threshold, own, cancel)
+
+        def finish(result: Any) -> list[FoundRegion]:
+            pyramids, found = result
+            ids = [source.scan.node_id for source in sources]
+            nodes = {i: self.features.keep(source, pyramids[i]) for i, source in zip(ids, sources, strict=True)}
+            self.similarities = {each.node_id: each for each in found}
+            return _ranked(found, nodes, count)
+
+        return self._start(Task(run, finish, "similar", _("Looking for similar regions")))
+
+    def start(
+        self, volume: Any, run: Callable[[Any, CancelToken], Any], finish: Callable[[Any], Any], lane: str, title: str
+    ) -> Task:
+        """Start other work on a volume's features: `run(pyramid, cancel)` on the worker, `finish(result)` here."""
+        source = self.features.source(volume)
+
+        def with_features(progress: Progress, cancel: CancelToken) -> Any:
+            pyramid = self.features.compute(source, progress, cancel)
+            return pyramid, run(pyramid, cancel)
+
+        def keep_and_finish(result: Any) -> Any:
+            self.features.keep(source, result[0])
+            return finish(result[1])
+
+        return self._start(Task(with_features, keep_and_finish, lane, title))
+
+    def workTask(self, run: Callable[[Progress, CancelToken], Any], title: str) -> Task:
+        """Start work on the worker that needs no volume."""
+        return self._start(Task(run, title=title))
+
+    def _start(self, task: Task) -> Task:
+        install.ensure()
+        return self.worker.start(task)
+
+
+def _ranked(found: list[compute.Similarity], nodes: dict[str, Any], count: int) -> list[FoundRegion]:
+    """The best regions over all scans."""
+    everything: list[tuple[float, Any, Any, float]] = []
+    for each in found:
+        node = nodes[each.node_id]
+        world = volumes.to_world(node, each.places)
+        everything += zip(each.scores, [node] * len(world), world, each.volumes_ml, strict=True)
+    everything.sort(key=lambda entry: -entry[0])
+    return [
+        FoundRegion(node.GetID(), node.GetName(), rank, tuple(float(x) for x in place), float(score), float(millilitres))
+        for rank, (score, node, place, millilitres) in enumerate(everything[:count], start=1)
+    ]
