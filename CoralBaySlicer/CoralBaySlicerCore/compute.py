@@ -73,6 +73,29 @@ class Points:
 
 
 @dataclass(frozen=True, eq=False)
+class Piece:
+    """A structure's voxels, cut to where it is: small enough to be written in no time.
+
+    Attributes:
+        start: (i, j, k) of the first voxel in the scan's grid.
+        mask: uint8 [k, j, i]; may be empty.
+    """
+
+    start: tuple[int, int, int]
+    mask: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, mask: NDArray[np.bool_]) -> Piece:
+        """Cut a mask of a whole grid."""
+        where = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+        if not all(len(indices) for indices in where):
+            return cls((0, 0, 0), np.empty((0, 0, 0), np.uint8))
+        box = tuple(slice(int(indices[0]), int(indices[-1]) + 1) for indices in where)
+        k, j, i = (part.start for part in box)
+        return cls((i, j, k), np.ascontiguousarray(mask[box], dtype=np.uint8))
+
+
+@dataclass(frozen=True, eq=False)
 class Preview:
     """What the views show of a probe.
 
@@ -169,7 +192,7 @@ def preview(pyramid: Any, points: Points, probe: Any = None, cancel: CancelToken
     return Preview(probe, maps, percent(uncertainty.array), uncertainty, np.array(pyramid.grid.ijk_to_ras))
 
 
-def labelmap(
+def pieces(
     scan: Scan,
     pyramid: Any,
     points: Points,
@@ -178,8 +201,8 @@ def labelmap(
     connected: bool = True,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
-) -> tuple[NDArray, dict[int, str], Any]:
-    """Segment a scan on its own grid: the labelmap [k, j, i], the structures' names by label, and the probe."""
+) -> tuple[dict[str, Piece], Any]:
+    """Segment a scan on its own grid: what each structure has become, by name, and the probe."""
     from CoralBayLib.probe import Probe
     from CoralBayLib.segmentation import labelmap_on
 
@@ -188,7 +211,7 @@ def labelmap(
     check(cancel)
     touched = prompts if connected and len(prompts) else None
     labels = labelmap_on(scan.volume().grid, pyramid, probe, touched, threshold, progress, cancel)
-    return labels.array, dict(probe.names_), probe
+    return {name: Piece.of(labels.array == label) for label, name in probe.names_.items()}, probe
 
 
 def next_place(uncertainty: Any, points: Points, seen: Sequence[NDArray]) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.errors import QueryError
 
 from . import segments, volumes
+from .compute import Piece
 
 _ATTRIBUTE = "CoralBaySlicer.Query"
 _VOLUME_ROLE = "CoralBaySlicer.Volume"
@@ -70,6 +71,6 @@ def to_segment(logic: Any, volume: Any, parameters: Any) -> Any:
     target = parameters.output or segments.new(volume, _("{volume} segmentation").format(volume=volume.GetName()))
     geometry = segments.way_to(target, volume) @ found.geometry
     logic.undo.save(target)
-    segments.write(target, _("Similar regions"), (0.99, 0.91, 0.14), found.pieces > 0, geometry)
+    segments.write(target, _("Similar regions"), (0.99, 0.91, 0.14), Piece.of(found.pieces > 0), geometry)
     parameters.output = target
     return target

@@ -13,6 +13,8 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from CoralBayLib.errors import PromptError, VolumeError
 
+from .compute import Piece
+from .structures import default_colour
 from .volumes import Scan, between, follow, linear_between
 
 _MOST_POINTS = 2000
@@ -89,63 +91,52 @@ def way_to(segmentation: Any, volume: Any) -> NDArray[np.float64]:
     return matrix
 
 
-def write(segmentation: Any, name: str, colour: Any, mask: NDArray[np.bool_], geometry: NDArray[np.float64]) -> str:
-    """Write a mask [k, j, i] as the segment of a name, which is made when it is not there; returns its ID.
+def write(segmentation: Any, name: str, colour: Any, piece: Piece, geometry: NDArray[np.float64]) -> str:
+    """Write voxels as the segment of a name, which is made when it is not there; returns its ID.
 
     Args:
         segmentation: the node.
         name: of the segment.
         colour: RGB from 0 to 1 for a new segment.
-        mask: the voxels.
-        geometry: (4, 4), IJK of the mask to the segmentation's own RAS mm.
+        piece: the voxels.
+        geometry: (4, 4), IJK of the grid they are of to the segmentation's own RAS mm.
     """
     inner = segmentation.GetSegmentation()
     segment_id = inner.GetSegmentIdBySegmentName(name)
     if not segment_id:
         # An ID like the name, for the sake of those who ask for it in a script.
         segment_id = inner.AddEmptySegment(inner.GenerateUniqueSegmentID(name), name, colour)
-    image = _oriented(mask, geometry)
+    image = _oriented(piece, geometry)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if not logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE):
         raise VolumeError(_("The segment '{name}' could not be written.").format(name=name))
     return segment_id
 
 
-def write_labelmap(
-    segmentation: Any,
-    volume: Any,
-    scan: Scan,
-    labels: NDArray,
-    names: dict[int, str],
-    colours: dict[str, Any],
+def write_pieces(
+    segmentation: Any, volume: Any, scan: Scan, pieces: dict[str, Piece], colours: dict[str, Any]
 ) -> dict[str, str]:
-    """Write the structures of a labelmap on a scan's grid as segments; returns their IDs by name."""
+    """Write structures of a scan's grid as segments; returns their IDs by name."""
     geometry = way_to(segmentation, volume) @ scan.ijk_to_ras
     if not ids(segmentation):
         segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    written = {}
     with slicer.util.NodeModify(segmentation):
-        for label, name in names.items():
-            colour = colours.get(name, (0.9, 0.6, 0.0))
-            written[name] = write(segmentation, name, colour, labels == label, geometry)
-    return written
+        return {
+            name: write(segmentation, name, colours.get(name, default_colour(number)), piece, geometry)
+            for number, (name, piece) in enumerate(pieces.items())
+        }
 
 
-def _oriented(mask: NDArray[np.bool_], geometry: NDArray[np.float64]) -> Any:
-    """A labelmap cut to what is in the mask: Slicer's segments carry their own extent."""
-    extent = [0, -1, 0, -1, 0, -1]
-    where = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+def _oriented(piece: Piece, geometry: NDArray[np.float64]) -> Any:
+    """Voxels as Slicer keeps them in a segment, which has an extent of its own."""
     image = slicer.vtkOrientedImageData()
-    if all(len(indices) for indices in where):
-        (k0, k1), (j0, j1), (i0, i1) = ((indices[0], indices[-1]) for indices in where)
-        extent = [int(n) for n in (i0, i1, j0, j1, k0, k1)]
-        mask = mask[k0 : k1 + 1, j0 : j1 + 1, i0 : i1 + 1]
+    size = piece.mask.shape[::-1]
+    extent = [bound for start, count in zip(piece.start, size, strict=True) for bound in (start, start + count - 1)]
     image.SetExtent(*extent)
     image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(geometry))
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-    if extent[1] >= 0:
-        flat = np.ascontiguousarray(mask, dtype=np.uint8).ravel()
-        image.GetPointData().SetScalars(numpy_to_vtk(flat, deep=True))
+    if piece.mask.size:
+        image.GetPointData().SetScalars(numpy_to_vtk(piece.mask.ravel(), deep=True))
     return image
 
 

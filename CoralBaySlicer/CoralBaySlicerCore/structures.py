@@ -72,6 +72,11 @@ def of(volume: Any) -> list[Structure]:
     return sorted(found, key=lambda structure: structure.label or 1 << 30)
 
 
+def default_colour(number: int) -> tuple[float, float, float]:
+    """The colour of the structure of that number, from 0."""
+    return _COLOURS[number % len(_COLOURS)]
+
+
 def add(volume: Any, name: str = "") -> Structure:
     """Add a structure to a volume, and the background when this is the first."""
     known = of(volume)
@@ -82,7 +87,7 @@ def add(volume: Any, name: str = "") -> Structure:
         for number in range(label, label + len(known) + 1)
         if (candidate := _("Structure {number}").format(number=number)).casefold() not in taken
     )
-    structure = _make(volume, label, name, _COLOURS[(label - 1) % len(_COLOURS)])
+    structure = _make(volume, label, name, default_colour(label - 1))
     if not any(each.label == 0 for each in known):
         _make(volume, 0, _("Background"), _BACKGROUND_COLOUR)
     return structure

@@ -107,17 +107,17 @@ class Tasks:
         def run(progress: Progress, cancel: CancelToken) -> Any:
             pyramid = self.features.compute(source, part(progress, 0, 0.8), cancel)
             own = part(progress, 0.8, 1)
-            return pyramid, compute.labelmap(source.scan, pyramid, points, probe, threshold, connected, own, cancel)
+            return pyramid, compute.pieces(source.scan, pyramid, points, probe, threshold, connected, own, cancel)
 
         def finish(result: Any) -> Any:
-            pyramid, (labels, names, fitted) = result
+            pyramid, (pieces, fitted) = result
             own = self.features.keep(source, pyramid)
             node = slicer.mrmlScene.GetNodeByID(target) if target else None
             if target and node is None:
                 raise CoralBayError(_("The segmentation was removed meanwhile. Choose another and apply again."))
             node = node or segments.new(own, _("{volume} segmentation").format(volume=own.GetName()))
             self.undo.save(node)
-            segments.write_labelmap(node, own, source.scan, labels, names, dict(colours or {}))
+            segments.write_pieces(node, own, source.scan, pieces, dict(colours or {}))
             self.probe = fitted
             return node
 
@@ -137,20 +137,20 @@ class Tasks:
             for number, source in enumerate(sources):
                 own = part(progress, number / len(sources), (number + 1) / len(sources))
                 pyramid = self.features.compute(source, part(own, 0, 0.8), cancel)
-                labels, names, _probe = compute.labelmap(
+                pieces, _probe = compute.pieces(
                     source.scan, pyramid, Points.none(), fitted, threshold, False, part(own, 0.8, 1), cancel
                 )
-                done.append((source, pyramid, labels, names))
+                done.append((source, pyramid, pieces))
             return done
 
         def finish(done: Any) -> list[Any]:
             nodes = []
-            for source, pyramid, _labels, _names in done:
+            for source, pyramid, _pieces in done:
                 nodes.append(self.features.keep(source, pyramid))
             written = []
-            for node, (source, _pyramid, labels, names) in zip(nodes, done, strict=True):
+            for node, (source, _pyramid, pieces) in zip(nodes, done, strict=True):
                 written.append(segments.new(node, _("{volume} segmentation").format(volume=node.GetName())))
-                segments.write_labelmap(written[-1], node, source.scan, labels, names, {})
+                segments.write_pieces(written[-1], node, source.scan, pieces, {})
             return written
 
         return self._start(Task(run, finish, title=_("Applying the probe")))
