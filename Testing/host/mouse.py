@@ -22,7 +22,11 @@ def key(sequence: str, widget: QtWidgets.QWidget | None = None) -> None:
     """Type a key sequence such as ``Ctrl+Z`` into the main window, or into ``widget``."""
     import slicer
 
-    QTest.keySequence(widget or slicer.util.mainWindow(), sequence)
+    target = widget or slicer.util.mainWindow()
+    # Shortcuts live in the active window; a dialog that closed leaves none active where there is no window manager.
+    target.window().activateWindow()
+    process_events()
+    QTest.keySequence(target, sequence)
     process_events()
 
 

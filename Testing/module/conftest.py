@@ -82,3 +82,6 @@ _status = 0
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     global _status
     _status = int(exitstatus)
+
+
+from Testing.module.coralbay_fixtures import *  # noqa: E402, F403
