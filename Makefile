@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench screenshots clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -28,6 +28,11 @@ lint: $(STAMP)
 
 bench: $(STAMP)  ## timings on the sample CT
 	$(RUN)/python Testing/benchmarks/interaction.py
+
+screenshots: $(STAMP)  ## pictures of the module's panel and views on the sample CT, in output/screenshots
+	$(RUN)/python Testing/module/screenshots.py $$($(RUN)/python -c \
+	  "from CoralBayLib.sample import fetch_sample as f; s = f(); print(s.ct, '--labelmap', s.labelmap)") \
+	  --output output/screenshots --encoder astra --label 5 --name liver
 
 clean:
 	rm -rf $(VENV) output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 import time
 import warnings
 from collections.abc import Sequence
@@ -19,12 +20,13 @@ from .errors import CoralBayError, WeightsError
 from .progress import Progress
 
 NOTICE = "For research use only; not a medical device."
+_WEIGHTS_HINT = "Here that is --download to allow it, --weights FILE for a local file, --encoder NAME for another encoder."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     parser = build_parser()
-    args = parser.parse_args(arguments)
+    args = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     warnings.showwarning = lambda message, *_, **__: print(f"Note: {message}", file=sys.stderr)
     try:
         result = args.run(args)
@@ -32,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.json:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         print(f"coralbay: {error}", file=sys.stderr)
+        if isinstance(error, WeightsError):
+            print(_WEIGHTS_HINT, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ncoralbay: interrupted; nothing half-written was left behind.", file=sys.stderr)
@@ -75,7 +79,13 @@ def build_parser() -> argparse.ArgumentParser:
     what = segment.add_argument_group("what to segment (one of the two, or both)")
     what.add_argument("--prompts", nargs="+", metavar="FILE", help="prompts as JSON, or Slicer's markups (.mrk.json)")
     what.add_argument("--probe", metavar="FILE", help="a saved probe, in place of fitting one")
-    segment.add_argument("--output", "-o", default="segmentation.seg.nrrd", metavar="FILE", help="a .seg.nrrd for Slicer")
+    segment.add_argument(
+        "--output",
+        "-o",
+        default="segmentation.seg.nrrd",
+        metavar="FILE",
+        help="a .seg.nrrd for Slicer (default segmentation.seg.nrrd)",
+    )
     segment.add_argument("--save-probe", metavar="FILE", help="keep the fitted probe for other scans")
     segment.add_argument("--threshold", type=float, default=0.5, help="probability from 0 to 1 (default 0.5)")
     segment.add_argument("--all-pieces", action="store_true", help="keep pieces that no prompt touches too")
@@ -83,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     similar = commands.add_parser("similar", parents=[common, encoding, scan], help="find regions that look alike")
     query = similar.add_mutually_exclusive_group(required=True)
-    query.add_argument("--point", type=_point, metavar="R,A,S", help="a place, RAS mm; write --point=-10,20,30 for negatives")
+    query.add_argument("--point", type=_point, metavar="R,A,S", help="a place, RAS mm")
     query.add_argument("--prompts", nargs="+", metavar="FILE", help="the points of a stroke (JSON or .mrk.json)")
     query.add_argument("--segment", metavar="FILE", help="a labelmap or .seg.nrrd; see --label")
     similar.add_argument("--label", type=int, default=1, help="the segment's value in the labelmap (default 1)")
@@ -121,32 +131,41 @@ def open_encoder(args: argparse.Namespace) -> Any:
         if args.weights or args.setting:
             raise
         _say(args, "CoralBay's weights cannot be had here, so Astra's are used (`coralbay encoders` tells about both).")
-        _say(args, "  " + str(error).replace("\n", "\n  "))
+        _say(args, textwrap.indent(textwrap.fill(str(error), 110), "  "))
+        _say(args, "  " + _WEIGHTS_HINT)
         return load_encoder("astra", **{**options, "setting": None})
 
 
-def _embedded(args: argparse.Namespace) -> tuple[Any, Any, float]:
-    from .embedding import embed
+def _embedded(args: argparse.Namespace) -> tuple[Any, Any, float, bool]:
+    """The volume, its pyramid, how long that took, and whether it was in the store."""
+    from .embedding import FOUND, embed
     from .io import read_volume
     from .store import Store
 
     volume = read_volume(args.ct, series=args.series)
     encoder = open_encoder(args)
     start = time.perf_counter()
+    messages: list[str] = []
     with bar(args, "Embedding") as progress:
-        store = None if args.no_store else Store()
-        pyramid = embed(volume, encoder, progress, store=store, assume_hu=args.assume_hu)
-    return volume, pyramid, time.perf_counter() - start
+
+        def show(fraction: float, message: str) -> None:
+            messages.append(message)
+            progress(fraction, message)
+
+        pyramid = embed(volume, encoder, show, store=None if args.no_store else Store(), assume_hu=args.assume_hu)
+    return volume, pyramid, time.perf_counter() - start, messages == [FOUND]
 
 
 def run_embed(args: argparse.Namespace) -> dict:
     """`coralbay embed`."""
-    _, pyramid, seconds = _embedded(args)
+    _, pyramid, seconds, kept = _embedded(args)
     levels = {level.name: [level.channels, *level.grid.shape] for level in pyramid.levels}
-    _say(args, f"{pyramid.identity['encoder']}: {pyramid.channels} channels at {len(levels)} strides,", out=True)
-    _say(args, f"{pyramid.nbytes() / 2**20:.0f} MB, {seconds:.1f} s, key {pyramid.key[:12]}", out=True)
+    done = "was in the store" if kept else f"computed in {seconds:.1f} s"
+    size = f"{pyramid.channels} channels at {len(levels)} strides, {pyramid.nbytes() / 2**20:.0f} MB"
+    _say(args, f"{pyramid.identity['encoder']}: {size}, {done}, key {pyramid.key[:12]}", out=True)
     return {
         "key": pyramid.key,
+        "from_store": kept,
         "seconds": seconds,
         "bytes": pyramid.nbytes(),
         "levels": levels,
@@ -168,12 +187,14 @@ def run_segment(args: argparse.Namespace) -> dict:
         raise PromptError("Say what to segment: --prompts FILE with strokes or clicks, or --probe FILE with a saved probe.")
     prompts = Prompts.load(*args.prompts) if args.prompts else None
     probe = Probe.load(args.probe) if args.probe else None
-    volume, pyramid, _ = _embedded(args)
+    volume, pyramid, *_ = _embedded(args)
     if prompts is not None and probe is None:
         probe = Probe().fit(pyramid, prompts)
     assert probe is not None
     if args.save_probe:
         probe.save(args.save_probe)
+    if args.probe:
+        _say(args, "A probe from another scan is a start, not a result: look at it and correct it with prompts.")
     touched = None if args.all_pieces else prompts
     with bar(args, "Segmenting") as progress:
         labelmap = labelmap_on(volume.grid, pyramid, probe, touched, args.threshold, progress)
@@ -201,12 +222,13 @@ def run_similar(args: argparse.Namespace) -> dict:
         query = Query.stroke(Prompts.load(*args.prompts).points_ras)
     else:
         query = Query.sphere(args.point, args.radius_mm) if args.radius_mm > 0 else Query.point(args.point)
-    _, pyramid, _ = _embedded(args)
+    _, pyramid, *_ = _embedded(args)
     simmap = similarity_map(pyramid, query)
     if args.map:
         write_volume(simmap, args.map)
         _say(args, f"Written: {args.map}", out=True)
     regions = find_regions(simmap, args.k, args.min_distance_mm)
+    _say(args, "rank  score  position (RAS mm)", out=True)
     for rank, region in enumerate(regions, 1):
         _say(
             args,
@@ -248,6 +270,8 @@ def run_cache(args: argparse.Namespace) -> dict:
         removed = store.clear()
         _say(args, f"Removed {removed} embeddings.", out=True)
     elif args.action == "remove":
+        if not args.keys:
+            raise StoreError("Say which to remove: the keys, or their first digits, that `coralbay cache list` shows.")
         for prefix in args.keys:
             matches = [entry.key for entry in store.entries() if entry.key.startswith(prefix)]
             if len(matches) != 1:
@@ -283,6 +307,15 @@ class bar:  # noqa: N801 - reads as a function: `with bar(args, "Embedding") as 
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """`--point -10,20,30` as `--point=-10,20,30`: the parser would take the negative number for an option."""
+    words = list(arguments)
+    for n in range(len(words) - 1, 0, -1):
+        if words[n - 1] == "--point":
+            words[n - 1 : n + 1] = [f"--point={words[n]}"]
+    return words
 
 
 def _say(args: argparse.Namespace, text: str, out: bool = False) -> None:

@@ -25,6 +25,8 @@ from .store import Store
 FEATURES_VERSION = 1
 """Raised when preprocessing or tiling changes what the same encoder gives for the same CT."""
 
+FOUND = "Found in the store"
+"""What progress says when nothing had to be computed."""
 _MEMORY_SHARE = 0.8
 _AIR = 0.05
 """Windows without a voxel above this (scaled; -900 HU in a [-1000, 1000] window) hold air alone."""
@@ -89,7 +91,7 @@ def embed(
     if store is not None:
         found = store.get(key)
         if found is not None:
-            report(progress, 1.0, "Found in the store")
+            report(progress, 1.0, FOUND)
             return found
     check(cancel)
     report(progress, 0.0, "Preparing the CT")

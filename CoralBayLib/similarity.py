@@ -21,6 +21,8 @@ class Query:
 
     Attributes:
         points_ras: (N, 3) RAS mm.
+        around: (3,) RAS mm, the place the user gave when the points were laid around it; points that lie beyond the
+            scan are then passed over.
 
     Raises:
         QueryError: no points, or not finite.
@@ -33,6 +35,7 @@ class Query:
     """
 
     points_ras: NDArray[np.float64]
+    around: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         points = np.array(self.points_ras, dtype=np.float64)
@@ -59,7 +62,8 @@ class Query:
             raise QueryError(f"The radius must be positive, got {radius_mm} mm.")
         reach = int(radius_mm / step_mm)
         steps = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1) * step_mm] * 3, indexing="ij"), -1).reshape(-1, 3)
-        return cls(np.reshape(ras, (1, 3)) + steps[np.linalg.norm(steps, axis=1) <= radius_mm])
+        centre = cls.point(ras).points_ras
+        return cls(centre + steps[np.linalg.norm(steps, axis=1) <= radius_mm], centre[0])
 
     @classmethod
     def segment(cls, labelmap: Volume, label: int = 1) -> Query:
@@ -77,13 +81,16 @@ class Query:
         Raises:
             QueryError: a point lies outside the scan.
         """
-        outside = ~pyramid.source_grid.contains(self.points_ras)
+        given = self.points_ras if self.around is None else self.around[None]
+        outside = ~pyramid.source_grid.contains(given)
         if outside.any():
             raise QueryError(
                 f"{int(outside.sum())} of {len(outside)} query points lie outside the volume, the first at RAS "
-                f"{np.round(self.points_ras[outside][0], 1).tolist()}. Point at a place inside the scan."
+                f"{np.round(given[outside][0], 1).tolist()}. Point at a place inside the scan, whose middle is at RAS "
+                f"{np.round(pyramid.source_grid.centre_ras, 1).tolist()}."
             )
-        return pyramid.for_similarity.sample_whitened(self.points_ras).mean(dim=0)
+        inside = self.points_ras[pyramid.source_grid.contains(self.points_ras)]
+        return pyramid.for_similarity.sample_whitened(inside).mean(dim=0)
 
 
 @dataclass(frozen=True)
