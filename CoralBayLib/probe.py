@@ -20,8 +20,6 @@ from .prompts import Prompts
 from .pyramid import FeaturePyramid
 
 FORMAT_VERSION = 1
-_LEAST_WEAK = 30
-_WEAK_PER_PROMPT = 4
 _INSISTENCE = 3
 _LOUDER = 3.0
 
@@ -35,7 +33,7 @@ class Probe:
 
     Args:
         C: inverse strength of the L2 penalty, as in scikit-learn.
-        weak_negatives: how many random body voxels to add at most, fewer beside few prompts; 0 for none.
+        weak_negatives: how many random body voxels to add; 0 for none.
         max_per_label: prompts of one label beyond this are thinned out evenly over space.
 
     Attributes:
@@ -71,9 +69,7 @@ class Probe:
         prompts.require_usable(pyramid.source_grid)
         kept = prompts.thinned(self.max_per_label)
         basis = pyramid.basis
-        # Beside a handful of clicks a thousand strangers would drown the structure, some of which lie in it.
-        wanted = min(self.weak_negatives, max(_LEAST_WEAK, _WEAK_PER_PROMPT * len(kept)))
-        weak = slice(0, min(wanted, self.weak_negatives, len(basis.points_ras)))
+        weak = slice(0, min(self.weak_negatives, len(basis.points_ras)))
         deep = torch.cat([pyramid.sample_whitened(kept.points_ras), basis.vectors[weak]])
         points = np.concatenate([kept.points_ras, basis.points_ras[weak].numpy()])
         features = torch.cat([deep, pyramid.image_features.sample(points)], dim=1).numpy()
