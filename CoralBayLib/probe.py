@@ -174,7 +174,7 @@ class Probe:
         What the user said and the fit denies is made louder and fitted again: a click that corrects an error is few
         points against many, and must be heard all the same.
         """
-        model = LogisticRegression(C=self.C, solver="newton-cholesky", tol=1e-3, max_iter=50, warm_start=True)
+        model = LogisticRegression(C=self.C, solver="newton-cholesky", tol=3e-3, max_iter=50, warm_start=True)
         weights = np.ones(len(inside))
         for _ in range(1 + _INSISTENCE):
             balance = np.where(inside, weights[inside].sum(), weights[~inside].sum())
