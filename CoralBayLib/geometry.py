@@ -306,28 +306,24 @@ def _parallel_axes(to_source: NDArray[np.float64], target: Grid) -> tuple[int, i
 
 
 def _interpolate_affine(maps: torch.Tensor, source: Grid, target: Grid) -> torch.Tensor:
+    done = [_affine(channel, source, target, order=1) for channel in maps.cpu().numpy()]
+    return torch.from_numpy(np.stack(done)).to(maps.device)
+
+
+def _affine(array: NDArray, source: Grid, target: Grid, order: int) -> NDArray:
+    """Resample where the axes of the grids are not parallel; order 0 takes the nearest voxel, 1 is linear."""
     from scipy.ndimage import affine_transform
 
     to_source = np.linalg.inv(source.ijk_to_ras) @ target.ijk_to_ras
-    flip = np.array([2, 1, 0])
-    matrix = to_source[:3, :3][np.ix_(flip, flip)]
-    offset = to_source[:3, 3][flip]
-    done = [
-        affine_transform(channel, matrix, offset, output_shape=target.shape, order=1, mode="nearest")
-        for channel in maps.cpu().numpy()
-    ]
-    return torch.from_numpy(np.stack(done)).to(maps.device)
+    matrix, offset = to_source[:3, :3][::-1, ::-1], to_source[:3, 3][::-1]
+    return affine_transform(array, matrix, offset, output_shape=target.shape, order=order, mode="nearest")
 
 
 def _resample_nearest(volume: Volume, grid: Grid) -> NDArray:
     to_source = np.linalg.inv(volume.grid.ijk_to_ras) @ grid.ijk_to_ras
     axes = _parallel_axes(to_source, grid)
     if axes is None:
-        from scipy.ndimage import affine_transform
-
-        flip = np.array([2, 1, 0])
-        matrix, offset = to_source[:3, :3][np.ix_(flip, flip)], to_source[:3, 3][flip]
-        return affine_transform(volume.array, matrix, offset, output_shape=grid.shape, order=0, mode="nearest")
+        return _affine(volume.array, volume.grid, grid, order=0)
     array = volume.array.transpose([2 - axes[a] for a in (2, 1, 0)])
     indices = []
     for a in (2, 1, 0):
