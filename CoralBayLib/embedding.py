@@ -140,7 +140,9 @@ def choose_levels(encoder: Encoder, names: Sequence[str] | None) -> list[LevelSp
 def content_key(volume: Volume, identity: dict, names: Sequence[str]) -> str:
     """SHA-256 (hex) of voxels, geometry, and all that decides the features; the voxels' number type does not count."""
     digest = hashlib.sha256(json.dumps([identity, list(names), volume.array.shape], sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(volume.grid.ijk_to_ras, dtype="<f8").tobytes())
+    # Files and scenes keep a matrix to some digits, and some write a zero as -0.
+    matrix = np.round(volume.grid.ijk_to_ras, 6) + 0.0
+    digest.update(np.ascontiguousarray(matrix, dtype="<f8").tobytes())
     for piece in volume.array:
         digest.update(np.ascontiguousarray(piece, dtype="<f4").data)
     return digest.hexdigest()

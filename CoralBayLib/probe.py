@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 
-from .errors import ProbeError
+from .errors import ProbeError, PromptError
 from .paths import replacing
 from .prompts import Prompts
 from .pyramid import FeaturePyramid
@@ -61,12 +61,18 @@ class Probe:
 
         Args:
             pyramid: the scan's features.
-            prompts: at least two labels, all inside the scan.
+            prompts: of at least one structure, all inside the scan. Background prompts may come later: the weak
+                negatives stand for it until then.
 
         Raises:
-            PromptError: no prompts, some outside the scan, or one label only.
+            PromptError: no prompts, some outside the scan, background only, or one structure and nothing to tell it from.
         """
         prompts.require_usable(pyramid.source_grid)
+        if not self.weak_negatives and len(np.unique(prompts.labels)) < 2:
+            raise PromptError(
+                f"All prompts are on '{prompts.name(prompts.structures[0])}', and weak negatives are turned off. Add a "
+                "click or a stroke on the background, or on another structure."
+            )
         kept = prompts.thinned(self.max_per_label)
         basis = pyramid.basis
         weak = slice(0, min(self.weak_negatives, len(basis.points_ras)))

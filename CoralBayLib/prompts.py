@@ -70,12 +70,10 @@ class Prompts:
         """Refuse prompts that nothing can be learned from.
 
         Raises:
-            PromptError: no points, some outside the grid, or all of one label; says what to add or correct.
+            PromptError: no points, some outside the grid, or all of them background; says what to add or correct.
         """
         if not len(self):
-            raise PromptError(
-                "There are no prompts. Mark the structure with a click or a stroke, and something that is not it."
-            )
+            raise PromptError("There are no prompts. Mark the structure with a click or a stroke.")
         outside = np.flatnonzero(~grid.contains(self.points_ras))
         if len(outside):
             low, high = _bounds(grid)
@@ -86,11 +84,6 @@ class Prompts:
             )
         if not self.structures:
             raise PromptError("All prompts are background. Add a click or a stroke on the structure you want.")
-        if len(np.unique(self.labels)) < 2:
-            raise PromptError(
-                f"All prompts are on '{self.name(self.structures[0])}'. Add a click or a stroke on the background, or "
-                "on another structure."
-            )
 
     def thinned(self, max_per_label: int, cell_mm: float = 2.0) -> Prompts:
         """At most so many points of each label, one from each cube of space; their order is kept.

@@ -35,7 +35,7 @@ def segment(
     Args:
         volume: the CT that was embedded; its grid is the result's.
         pyramid: its features.
-        prompts: points of each structure and of the background.
+        prompts: points of each structure and, the better for it, of the background.
         probe: a fitted probe to use instead of fitting one on the prompts.
         threshold: probability from which a voxel belongs to a structure; where several claim it, the likeliest wins.
         connected: keep only the pieces of a structure that one of its prompts touches (all where none is touched).
@@ -46,7 +46,7 @@ def segment(
         Labelmap on the volume's grid, uint8 (uint16 for labels over 255); 0 is background.
 
     Raises:
-        PromptError: no prompts, some outside the volume, or one label only.
+        PromptError: no prompts, some outside the volume, or background only.
         VolumeError: the volume is not the one that was embedded.
         ProbeError: the probe was made for other features.
         Cancelled: `cancel` was called.

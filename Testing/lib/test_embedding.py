@@ -9,7 +9,7 @@ import torch
 import CoralBayLib as cb
 from CoralBayLib.embedding import content_key, make_plan
 from CoralBayLib.errors import Cancelled, EncoderError, MemoryLimitError, VolumeError
-from CoralBayLib.geometry import Volume
+from CoralBayLib.geometry import Grid, Volume
 from CoralBayLib.preprocessing import body_mask, prepare
 
 GEOMETRIES = ["axial", "flipped", "permuted", "anisotropic", "oblique", "sheared"]
@@ -134,6 +134,10 @@ def test_key_tells_content_geometry_and_settings_apart(make_grid, make_phantom):
     assert content_key(as_float, {"encoder": "a"}, ["x"]) in keys
     fortran = Volume(np.asfortranarray(volume.array), volume.grid)
     assert content_key(fortran, {"encoder": "a"}, ["x"]) in keys
+    matrix = volume.grid.ijk_to_ras * (1 + 1e-12)
+    matrix[matrix == 0] = -0.0
+    reread = Volume(volume.array, Grid(volume.grid.shape, matrix))
+    assert content_key(reread, {"encoder": "a"}, ["x"]) in keys
 
 
 @pytest.mark.parametrize("bad", ["nan", "constant", "thin", "8-bit"])

@@ -8,6 +8,7 @@ import torch
 
 import CoralBayLib as cb
 from CoralBayLib.errors import ProbeError, PromptError
+from CoralBayLib.geometry import Volume
 
 BALL = np.array([24.0, -30.0, 45.0])
 OTHER = np.array([-8.0, -30.0, 45.0])
@@ -118,7 +119,6 @@ def test_unfitted_probe_says_so(scan, tmp_path):
     ("points", "labels", "words"),
     [
         ([], [], "no prompts"),
-        ([BALL, OTHER], [1, 1], "on the background"),
         ([BALL, OTHER], [0, 0], "on the structure"),
         ([BALL, [500, 0, 0]], [1, 0], "outside the volume"),
     ],
@@ -127,6 +127,19 @@ def test_useless_prompts_are_refused(scan, points, labels, words):
     _, pyramid = scan
     with pytest.raises(PromptError, match=words):
         cb.Probe().fit(pyramid, cb.Prompts(points, labels))
+
+
+def test_one_structure_alone_is_told_from_the_rest_of_the_body(scan):
+    _, pyramid = scan
+    probability = cb.Probe().fit(pyramid, cb.Prompts(cross(BALL), [1] * 7)).predict(pyramid)
+    at = [Volume(probability[0].numpy(), pyramid.grid).values_at(np.array([place]))[0] for place in (BALL, OTHER)]
+    assert at[0] > 0.5 > at[1]
+
+
+def test_one_structure_alone_needs_weak_negatives(scan):
+    _, pyramid = scan
+    with pytest.raises(PromptError, match="on the background"):
+        cb.Probe(weak_negatives=0).fit(pyramid, cb.Prompts([BALL], [1]))
 
 
 @pytest.mark.parametrize("damage", ["missing", "foreign", "truncated", "other safetensors"])

@@ -66,13 +66,12 @@ def test_refused(points, labels, names, match):
 def test_unusable_prompts_say_what_to_do():
     for match, made in {
         "no prompts": prompts([]),
-        "Add a click or a stroke on the background": prompts([3, 3], {3: "liver"}),
-        "on 'liver'": prompts([3, 3], {3: "liver"}),
         "on the structure": prompts([0, 0]),
     }.items():
         with pytest.raises(PromptError, match=match):
             made.require_usable(GRID)
     prompts([1, 2]).require_usable(GRID)
+    prompts([3, 3]).require_usable(GRID)
 
 
 def test_prompts_outside_are_named():
