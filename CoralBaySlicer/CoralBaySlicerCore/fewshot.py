@@ -305,8 +305,6 @@ class FewShot(VTKObservationMixin):
             return _("Compute the embeddings of this scan first (step 1).")
         if not (points.labels > 0).any():
             return _("Click on a structure that you want.")
-        if len(np.unique(points.labels)) < 2:
-            return _("Now click on the background: a place that does not belong to the structure.")
         return ""
 
     def _start(self, points: Points, probe: Any) -> None:

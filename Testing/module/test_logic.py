@@ -52,8 +52,8 @@ def test_errors_reach_the_caller(logic: Any, scan: Any) -> None:
     node, place = scan()
     with pytest.raises(CoralBayError, match="Choose a volume"):
         logic.embed(None)
-    with pytest.raises(PromptError, match="All prompts are on"):
-        logic.segment(node, {"liver": [place]})
+    with pytest.raises(PromptError, match="All prompts are background"):
+        logic.segment(node, {"background": [place]})
     with pytest.raises(CoralBayError, match="no probe"):
         logic.saveProbe("x.safetensors")
 
