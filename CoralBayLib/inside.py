@@ -6,7 +6,6 @@ both rest on a small basis that can be kept and used on another scan, where equa
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from .errors import EncoderError, ProbeError
 from .geometry import Volume
-from .paths import replacing
 from .progress import CancelToken, check
 from .pyramid import FeaturePyramid
+from .tensor_files import read_tensors, write_tensors
 
 _SPREAD = 2.5
 """Standard deviations from the mean that still get a colour of their own."""
@@ -59,9 +56,7 @@ class LookBasis:
         Raises:
             StoreError: the file could not be written; whatever stood there before is untouched.
         """
-        tensors = {"weights": self.weights.contiguous(), "bias": self.bias.contiguous()}
-        with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata={"coralbay.look": json.dumps({"signature": self.signature})})
+        write_tensors(path, "basis", {"signature": self.signature}, {"weights": self.weights, "bias": self.bias})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> LookBasis:
@@ -70,15 +65,11 @@ class LookBasis:
         Raises:
             ProbeError: the file is missing, damaged, or no basis.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise ProbeError(f"There is no basis at {path}.")
+        header, tensors = read_tensors(path, "basis")
         try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["coralbay.look"])
-                return cls(file.get_tensor("weights").clone(), file.get_tensor("bias").clone(), str(header["signature"]))
-        except (SafetensorError, OSError, KeyError, ValueError) as error:
-            raise ProbeError(f"{path.name} is no basis, or a damaged one ({error}). Make it again.") from error
+            return cls(tensors["weights"], tensors["bias"], str(header["signature"]))
+        except KeyError as error:
+            raise ProbeError(f"The basis {Path(path).name} lacks {error}. Make it again.") from error
 
 
 def colour_basis(pyramid: FeaturePyramid) -> LookBasis:

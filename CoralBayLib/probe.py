@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from sklearn.linear_model import LogisticRegression
 
 from .errors import ProbeError, PromptError
-from .paths import replacing
 from .prompts import Prompts
 from .pyramid import FeaturePyramid
+from .tensor_files import read_tensors, write_tensors
 
 FORMAT_VERSION = 1
 _INSISTENCE = 3
@@ -138,8 +135,7 @@ class Probe:
             "parameters": {name: getattr(self, name) for name in ("C", "weak_negatives", "max_per_label")},
         }
         tensors = {"weights": self.weights_, "image_weights": self.image_weights_, "intercept": self.intercept_}
-        with replacing(path) as temporary:
-            save_file(tensors, temporary, metadata={"coralbay.probe": json.dumps(header)})
+        write_tensors(path, "probe", header, tensors)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Probe:
@@ -148,28 +144,19 @@ class Probe:
         Raises:
             ProbeError: the file is missing, damaged, or no probe.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise ProbeError(f"There is no probe at {path}.")
+        name = Path(path).name
+        header, tensors = read_tensors(path, "probe")
+        if header.get("format") != FORMAT_VERSION:
+            raise ProbeError(f"{name} is a probe of format {header.get('format')}; this version reads {FORMAT_VERSION}.")
         try:
-            with safe_open(path, framework="pt") as file:
-                header = json.loads((file.metadata() or {})["coralbay.probe"])
-                tensors = {name: file.get_tensor(name).clone() for name in ("weights", "image_weights", "intercept")}
-            if header["format"] != FORMAT_VERSION:
-                raise ProbeError(f"{path.name} is a probe of format {header['format']}; this version reads {FORMAT_VERSION}.")
             probe = cls(**header["parameters"])
             probe.labels_ = [int(label) for label in header["labels"]]
-            probe.names_ = {int(label): str(name) for label, name in header["names"].items()}
+            probe.names_ = {int(label): str(called) for label, called in header["names"].items()}
             probe.signature_ = str(header["signature"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-            if isinstance(error, ProbeError):
-                raise
-            raise ProbeError(f"{path.name} is no probe, or a damaged one ({error}). Fit it again.") from error
-        probe.weights_, probe.image_weights_, probe.intercept_ = (
-            tensors["weights"],
-            tensors["image_weights"],
-            tensors["intercept"],
-        )
+            probe.weights_, probe.image_weights_ = tensors["weights"], tensors["image_weights"]
+            probe.intercept_ = tensors["intercept"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ProbeError(f"The probe {name} is incomplete ({error}). Fit it again.") from error
         return probe
 
     def _fit_one(
