@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import textwrap
 import time
 import warnings
 from collections.abc import Sequence
@@ -16,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
-from .cli_encoders import add_encoders_command
+from .cli_encoders import WEIGHTS_HINT, add_encoders_command, open_encoder
+from .cli_weights import add_weights_command
 from .console import bar, say
 from .errors import CoralBayError, WeightsError
 
 NOTICE = "For research use only; not a medical device."
-_WEIGHTS_HINT = "Here that is --download to allow it, --weights FILE for a local file, --encoder NAME for another encoder."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.json:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         print(f"coralbay: {error}", file=sys.stderr)
-        if isinstance(error, WeightsError):
-            print(_WEIGHTS_HINT, file=sys.stderr)
+        if isinstance(error, WeightsError) and hasattr(args, "download"):
+            print(WEIGHTS_HINT, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ncoralbay: interrupted; nothing half-written was left behind.", file=sys.stderr)
@@ -60,7 +59,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     encoding = argparse.ArgumentParser(add_help=False)
     encoding.add_argument(
-        "--encoder", default="auto", help="an encoder's name (see `coralbay encoders`); auto: CoralBay, or Astra without it"
+        "--encoder",
+        default="auto",
+        help="an encoder's name (see `coralbay encoders`); auto: CoralBay, or the fallback without it",
     )
     encoding.add_argument("--weights", help="a local weights file for the encoder")
     encoding.add_argument("--setting", help="how the encoder is run, such as faithful or whole for coralbay")
@@ -105,6 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
     similar.set_defaults(run=run_similar)
 
     add_encoders_command(commands, [common])
+    add_weights_command(commands, [common])
 
     demo = commands.add_parser("demo", parents=[common, encoding], help="the whole job on a real chest CT")
     demo.add_argument("--output", "-o", default="output/demo", metavar="FOLDER")
@@ -116,24 +118,6 @@ def build_parser() -> argparse.ArgumentParser:
     cache.add_argument("keys", nargs="*", help="for remove: keys, or their first digits")
     cache.set_defaults(run=run_cache)
     return parser
-
-
-def open_encoder(args: argparse.Namespace) -> Any:
-    """The encoder the user asked for; with "auto" CoralBay, or Astra where CoralBay's weights cannot be had."""
-    from .encoders import load_encoder
-
-    options = {"device": args.device, "consent": args.download, "setting": args.setting}
-    if args.encoder != "auto":
-        return load_encoder(args.encoder, args.weights, **options)
-    try:
-        return load_encoder("coralbay", args.weights, **options)
-    except WeightsError as error:
-        if args.weights or args.setting:
-            raise
-        say(args, "CoralBay's weights cannot be had here, so Astra's are used (`coralbay encoders` tells about both).")
-        say(args, textwrap.indent(textwrap.fill(str(error), 110), "  "))
-        say(args, "  " + _WEIGHTS_HINT)
-        return load_encoder("astra", **{**options, "setting": None})
 
 
 def _embedded(args: argparse.Namespace) -> tuple[Any, Any, float, bool]:

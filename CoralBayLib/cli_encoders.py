@@ -1,4 +1,4 @@
-"""`coralbay encoders`: which there are, and what is on their cards."""
+"""`coralbay encoders`, which there are and what is on their cards; and the encoder that a command is to use."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from .console import say
+from .console import bar, say
+from .errors import WeightsError
 
 if TYPE_CHECKING:
     from .encoders.cards import EncoderCard
+
+
+WEIGHTS_HINT = "Here that is --download to allow it, --weights FILE for a local file, --encoder NAME for another encoder."
 
 
 def add_encoders_command(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -96,3 +100,24 @@ def _megabytes(count: int | None) -> str:
 
 def _width() -> int:
     return min(shutil.get_terminal_size((110, 24)).columns, 120)
+
+
+def open_encoder(args: argparse.Namespace) -> Any:
+    """The encoder the user asked for; with "auto" CoralBay, or the fallback where CoralBay's weights cannot be had."""
+    from .encoders import load_encoder, shipped_card
+    from .encoders.weights import FALLBACK
+
+    with bar(args, "Weights") as progress:
+        options = {"device": args.device, "consent": args.download, "setting": args.setting, "progress": progress}
+        if args.encoder != "auto":
+            return load_encoder(args.encoder, args.weights, **options)
+        try:
+            return load_encoder("coralbay", args.weights, **options)
+        except WeightsError as error:
+            if args.weights or args.setting:
+                raise
+            title = shipped_card(FALLBACK).title
+            say(args, f"CoralBay's weights cannot be had here, so {title} is used (`coralbay encoders` tells about both).")
+            say(args, textwrap.indent(textwrap.fill(str(error), 110), "  "))
+            say(args, "  " + WEIGHTS_HINT)
+            return load_encoder(FALLBACK, **{**options, "setting": None})

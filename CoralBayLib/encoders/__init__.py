@@ -14,9 +14,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..progress import CancelToken, Progress
 from .cards import EncoderCard, shipped_card
 from .registry import encoder_cards, encoder_names, register_encoder, registered
-from .weights import Consent
+from .weights import Consent, WeightsSource, find_weights
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +42,8 @@ def load_encoder(
     *,
     setting: str | None = None,
     consent: Consent = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
 ) -> Encoder:
     """Load an encoder with its weights.
 
@@ -50,12 +53,19 @@ def load_encoder(
         device: "auto" (a CUDA GPU that passes a small test, otherwise the CPU), or any torch device.
         setting: how the encoder is run, where it offers a choice.
         consent: whether a download is allowed, or a function that is asked; by default nothing is downloaded.
+        progress: told how far a download is.
+        cancel: ends a download; what came is kept.
 
     Raises:
         EncoderError: the name or the setting is unknown, or the device cannot be used.
         WeightsError: the weights could not be found, verified or loaded.
+        Cancelled: the user cancelled.
     """
     from ..devices import pick_device
 
-    load = registered(name).load
-    return load(weights=weights, device=pick_device(device), consent=consent, setting=setting)
+    known = registered(name)
+    if weights is None and consent and isinstance(known.weights, WeightsSource):
+        # Fetched here, so that a loader need not know of progress and cancelling; it then finds them.
+        find_weights(known.weights, consent=consent, progress=progress, cancel=cancel)
+        consent = None
+    return known.load(weights=weights, device=pick_device(device), consent=consent, setting=setting)

@@ -12,7 +12,7 @@ from .cards import EncoderCard, shipped_card
 
 if TYPE_CHECKING:
     from .base import Encoder
-    from .weights import WeightsSource
+    from .weights import Weights
 
 Load = Callable[..., "Encoder"]
 
@@ -29,13 +29,13 @@ class Registered:
 
     card: EncoderCard
     load: Load
-    weights: WeightsSource | None = None
+    weights: Weights | None = None
 
 
 _registry: dict[str, Registered] = {}
 
 
-def register_encoder(card: str | EncoderCard, *, weights: WeightsSource | None = None) -> Callable[[Load], Load]:
+def register_encoder(card: str | EncoderCard, *, weights: Weights | None = None) -> Callable[[Load], Load]:
     """Decorator that registers a function `load(weights, device, consent, *, setting) -> Encoder`.
 
     Args:
