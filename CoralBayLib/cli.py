@@ -63,6 +63,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="auto",
         help="an encoder's name (see `coralbay encoders`); auto: CoralBay, or the fallback without it",
     )
+    encoding.add_argument("--encoder-file", metavar="FILE", help="a Python file that registers an encoder; it is run")
     encoding.add_argument("--weights", help="a local weights file for the encoder")
     encoding.add_argument("--setting", help="how the encoder is run, such as faithful or whole for coralbay")
     encoding.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")

@@ -8,7 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from .console import bar, say
-from .errors import WeightsError
+from .errors import EncoderError, WeightsError
 
 if TYPE_CHECKING:
     from .encoders.cards import EncoderCard
@@ -104,13 +104,19 @@ def _width() -> int:
 
 def open_encoder(args: argparse.Namespace) -> Any:
     """The encoder the user asked for; with "auto" CoralBay, or the fallback where CoralBay's weights cannot be had."""
-    from .encoders import load_encoder, shipped_card
+    from .encoders import load_encoder, load_encoder_file, shipped_card
     from .encoders.weights import FALLBACK
 
+    name = args.encoder
+    if args.encoder_file:
+        names = load_encoder_file(args.encoder_file)
+        if name == "auto" and len(names) > 1:
+            raise EncoderError(f"{args.encoder_file} registers {', '.join(names)}. Choose one: --encoder NAME.")
+        name = names[0] if name == "auto" else name
     with bar(args, "Weights") as progress:
         options = {"device": args.device, "consent": args.download, "setting": args.setting, "progress": progress}
-        if args.encoder != "auto":
-            return load_encoder(args.encoder, args.weights, **options)
+        if name != "auto":
+            return load_encoder(name, args.weights, **options)
         try:
             return load_encoder("coralbay", args.weights, **options)
         except WeightsError as error:

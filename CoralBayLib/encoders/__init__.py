@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..progress import CancelToken, Progress
 from .cards import EncoderCard, shipped_card
+from .own import check_encoder, load_encoder_file
 from .registry import encoder_cards, encoder_names, register_encoder, registered
 from .weights import Consent, WeightsSource, find_weights
 
@@ -29,6 +30,7 @@ __all__ = [
     "encoder_cards",
     "encoder_names",
     "load_encoder",
+    "load_encoder_file",
     "register_encoder",
     "registered",
     "shipped_card",
@@ -57,7 +59,7 @@ def load_encoder(
         cancel: ends a download; what came is kept.
 
     Raises:
-        EncoderError: the name or the setting is unknown, or the device cannot be used.
+        EncoderError: the name or the setting is unknown, the device cannot be used, or what was loaded is no encoder.
         WeightsError: the weights could not be found, verified or loaded.
         Cancelled: the user cancelled.
     """
@@ -68,4 +70,6 @@ def load_encoder(
         # Fetched here, so that a loader need not know of progress and cancelling; it then finds them.
         find_weights(known.weights, consent=consent, progress=progress, cancel=cancel)
         consent = None
-    return known.load(weights=weights, device=pick_device(device), consent=consent, setting=setting)
+    encoder = known.load(weights=weights, device=pick_device(device), consent=consent, setting=setting)
+    check_encoder(encoder, name)
+    return encoder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -33,6 +34,8 @@ class Registered:
 
 
 _registry: dict[str, Registered] = {}
+_completing = threading.RLock()
+_is_complete = False
 
 
 def register_encoder(card: str | EncoderCard, *, weights: Weights | None = None) -> Callable[[Load], Load]:
@@ -62,10 +65,15 @@ def unregister(name: str) -> None:
     _registry.pop(name, None)
 
 
+def known_names() -> list[str]:
+    """The names registered so far."""
+    return list(_registry)
+
+
 def encoder_names() -> list[str]:
     """The names of all encoders: CoralBay's own, then others in the order they were registered."""
-    _import_families()
-    return list(_registry)
+    _complete()
+    return known_names()
 
 
 def encoder_cards() -> list[EncoderCard]:
@@ -79,10 +87,25 @@ def registered(name: str) -> Registered:
     Raises:
         EncoderError: there is no encoder of that name.
     """
-    _import_families()
+    _complete()
     if name not in _registry:
-        raise EncoderError(f"There is no encoder '{name}'. Known encoders: {', '.join(sorted(_registry))}.")
+        raise EncoderError(
+            f"There is no encoder '{name}'. Known encoders: {', '.join(sorted(_registry))}. One of your own comes from a "
+            "Python file (load_encoder_file) or an installed package."
+        )
     return _registry[name]
+
+
+def _complete() -> None:
+    """Let CoralBay's own encoders and those of installed packages register themselves, once."""
+    global _is_complete
+    with _completing:
+        _import_families()
+        if not _is_complete:
+            _is_complete = True
+            from .own import load_entry_points
+
+            load_entry_points()
 
 
 def _import_families() -> None:
