@@ -12,6 +12,7 @@ from CoralBayLib.errors import CoralBayError
 from .. import install, volumes
 from .base import Panel
 from .encoder import EncoderChoice
+from .weights import WeightsBox
 
 
 class ScanPanel(Panel):
@@ -25,6 +26,7 @@ class ScanPanel(Panel):
         self._looked_for: tuple | None = None
         self._updating = False
         self.encoder = EncoderChoice(self)
+        self.weights = WeightsBox(self)
         for title, name in ((_("Automatic"), "auto"), (_("CPU"), "cpu"), (_("NVIDIA graphics card (CUDA)"), "cuda")):
             ui.deviceSelector.addItem(title, name)
         ui.deviceSelector.connect("currentIndexChanged(int)", lambda *_: self._on_device())
@@ -39,6 +41,7 @@ class ScanPanel(Panel):
             return
         self._updating = True
         self.encoder.refresh()
+        self.weights.refresh()
         ui.deviceSelector.currentIndex = max(ui.deviceSelector.findData(install.device()), 0)
         if ui.weightsPath.currentPath != install.weights_file(parameters.encoder):
             ui.weightsPath.currentPath = install.weights_file(parameters.encoder)
