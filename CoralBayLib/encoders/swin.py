@@ -10,8 +10,9 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import EncoderError, WeightsError
-from .base import Axes, InputSpec, LevelSpec, Tiling, register_encoder
+from .base import Axes, InputSpec, LevelSpec, Tiling
 from .checkpoints import encoder_tree, load_strictly, read_safetensors
+from .registry import register_encoder
 from .swin_attention import PositionBias, run_stage
 from .weights import Consent, WeightsSource, find_weights, sha256_of
 
@@ -241,14 +242,7 @@ def network_from(tensors: Mapping[str, torch.Tensor]) -> CoralBayNetwork:
     return network
 
 
-@register_encoder(
-    "coralbay",
-    title=CoralBayEncoder.title,
-    summary="Swin encoder pretrained on CT by kaiko.ai; six feature maps at 1.5 to 48 mm.",
-    paper="arXiv 2606.03888",
-    licence="MIT",
-    source="https://huggingface.co/kaiko-ai/coralbay",
-)
+@register_encoder("coralbay", weights=WEIGHTS)
 def load_coralbay(
     weights: str | Path | None = None,
     device: torch.device | str = "cpu",

@@ -8,8 +8,8 @@ from typing import Annotated
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-ENCODERS = {"coralbay": "CoralBay (Swin, 6 scales)", "astra": "Astra (ResNet-152)"}
-"""Name and title of each encoder, known without importing torch; a test compares them with the library's."""
+ENCODERS = ("coralbay", "astra")
+"""The library's encoders, named here since asking the library imports torch; a test compares the two."""
 
 SETTINGS = {"coralbay": ("faithful", "whole")}
 """How an encoder can be run, where it offers a choice."""
