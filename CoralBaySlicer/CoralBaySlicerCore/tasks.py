@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.errors import CoralBayError
 from CoralBayLib.progress import CancelToken, Progress, part
 
-from . import compute, install, segments, volumes
+from . import compute, install, search, segments, volumes
 from .compute import Choice, Points
 from .features import Features
 from .overlay import Overlays
@@ -62,7 +62,7 @@ class Tasks:
         self.overlays = Overlays()
         self.undo = segments.Undo()
         self.probe: Any = None
-        self.similarities: dict[str, compute.Similarity] = {}
+        self.similarities: dict[str, search.Similarity] = {}
 
     def embedTask(self, volume: Any) -> Task:
         """As `embed`."""
@@ -175,7 +175,7 @@ class Tasks:
                 own = part(progress, 0.8 * number / len(sources), 0.8 * (number + 1) / len(sources))
                 pyramids[source.scan.node_id] = self.features.compute(source, own, cancel)
             own = part(progress, 0.8, 1)
-            return pyramids, compute.similar(pyramids, home, points, count, distance_mm, threshold, own, cancel)
+            return pyramids, search.similar(pyramids, home, points, count, distance_mm, threshold, own, cancel)
 
         def finish(result: Any) -> list[FoundRegion]:
             pyramids, found = result
@@ -211,7 +211,7 @@ class Tasks:
         return self.worker.start(task)
 
 
-def _ranked(found: list[compute.Similarity], nodes: dict[str, Any], count: int) -> list[FoundRegion]:
+def _ranked(found: list[search.Similarity], nodes: dict[str, Any], count: int) -> list[FoundRegion]:
     """The best regions over all scans."""
     everything: list[tuple[float, Any, Any, float]] = []
     for each in found:

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from .. import overlay, placing, segments, structures, volumes
 from ..fewshot import FewShot
+from ..look import Look
 from .base import Panel
 from .painting import Painting
 from .transfer import Transfer
@@ -30,7 +31,7 @@ class SegmentPanel(Panel):
         self._transfer = Transfer(self)
         self._filling = False
         for title, kind in (
-            (_("Probability"), overlay.PROBABILITY),
+            (_("Probability of the selected structure"), overlay.PROBABILITY),
             (_("Uncertainty"), overlay.UNCERTAINTY),
             (_("Nothing"), "off"),
         ):
@@ -108,7 +109,9 @@ class SegmentPanel(Panel):
     def show_preview(self) -> None:
         """Show the preview as the parameters say."""
         parameters = self.parameters
-        self.few_shot.show(parameters.overlay, parameters.threshold, parameters.overlayOpacity / 100)
+        few_shot, opacity = self.few_shot, parameters.overlayOpacity / 100
+        wanted = Look(parameters.overlay, parameters.threshold, opacity, parameters.together, parameters.outlines)
+        few_shot.show(few_shot.structures, few_shot.shown, wanted)
 
     def exit(self) -> None:
         """Give the mouse back."""
@@ -156,15 +159,16 @@ class SegmentPanel(Panel):
             self.ui.previewLabel.visible = True
 
         self.attempt(
-            _("There is no place to go to."), lambda: self.few_shot.next_place(lambda world: volumes.jump_to(world), failed)
+            _("There is no place to go to."),
+            lambda: self.few_shot.next_place(self.few_shot.points(), lambda world: volumes.jump_to(world), failed),
         )
 
     def apply(self) -> None:
         """Write the structures as segments on the scan's own grid."""
         few_shot, parameters = self.few_shot, self.parameters
         points = few_shot.points()
-        fitted = few_shot.preview.probe if few_shot.preview is not None else None
-        probe = fitted if not (points.labels > 0).any() else None
+        # What the user sees is what is written.
+        probe = few_shot.given
 
         def start() -> Any:
             return self.logic.segmentTask(

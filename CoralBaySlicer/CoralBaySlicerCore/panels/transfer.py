@@ -74,7 +74,7 @@ class Transfer:
         def done(probe: Any) -> None:
             panel.logic.probe = probe
             if panel.volume is not None:
-                panel.few_shot.show_probe(probe)
+                panel.few_shot.show_probe(probe, panel.few_shot.points())
             panel.refresh()
 
         panel.run(_("The probe could not be loaded."), lambda: panel.logic.workTask(read, _("Loading the probe")), done)
