@@ -29,6 +29,7 @@ class CoralBaySlicerParameters:
         together, outlines: whether all structures of the preview are shown, and as outlines rather than filled.
         livePreview: whether the preview follows every prompt.
         connected: whether only pieces that a prompt touches are kept.
+        solid: whether the segments are shown in 3D.
         painted: segments that serve as prompts.
         output: where Apply writes.
         queryKind: "point", "segment" or "roi".
@@ -54,6 +55,7 @@ class CoralBaySlicerParameters:
     outlines: bool = True
     livePreview: bool = True
     connected: bool = True
+    solid: bool = False
     painted: slicer.vtkMRMLSegmentationNode
     output: slicer.vtkMRMLSegmentationNode
     queryKind: str = "point"

@@ -116,6 +116,10 @@ class Previewer:
         except CoralBayError as error:
             self._say(in_words(error))
             return
+        ahead = self.logic.worker.ahead_of(task)
+        if ahead is not None and ahead.title:
+            self._say(_("The preview waits for this to finish: {title}").format(title=ahead.title))
+            task.on_progress = lambda *_args: self._say("")
         task.on_done = lambda _result: self._say("" if probe is not None else _hint(points))
         task.on_failed = lambda error: self._on_failed(task, error)
         self._running = task

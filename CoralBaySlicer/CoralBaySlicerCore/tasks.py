@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.errors import CoralBayError
 from CoralBayLib.progress import CancelToken, Progress, part
 
-from . import compute, install, search, segments, volumes
+from . import compute, install, search, segments, surfaces, volumes
 from .compute import Choice, Points
 from .features import Features
 from .overlay import Overlays
@@ -75,7 +75,7 @@ class Tasks:
             self.features.keep(source, pyramid)
             return pyramid
 
-        return self._start(Task(run, finish, title=_("Computing embeddings")))
+        return self._start(Task(run, finish, title=_("Computing embeddings of {name}").format(name=source.scan.name)))
 
     def storedTask(self, volume: Any) -> Task:
         """Fetch a volume's features from the store if they are there; the result is None otherwise."""
@@ -116,12 +116,28 @@ class Tasks:
             if target and node is None:
                 raise CoralBayError(_("The segmentation was removed meanwhile. Choose another and apply again."))
             node = node or segments.new(own, _("{volume} segmentation").format(volume=own.GetName()))
+            surfaces.remove(node)
             self.undo.save(node)
             segments.write_pieces(node, own, source.scan, pieces, dict(colours or {}))
             self.probe = fitted
             return node
 
         return self._start(Task(run, finish, title=_("Segmenting")))
+
+    def surfacesTask(self, segmentation: Any) -> Task:
+        """Show the segments of a segmentation in the 3D views; a newer call stops an older one."""
+        node_id, solids = segmentation.GetID(), surfaces.read(segmentation)
+
+        def run(progress: Progress, cancel: CancelToken) -> Any:
+            return surfaces.build(solids, progress, cancel)
+
+        def finish(made: Any) -> Any:
+            node = slicer.mrmlScene.GetNodeByID(node_id)
+            if node is not None:
+                surfaces.put(node, made)
+            return node
+
+        return self.worker.start(Task(run, finish, "surfaces", _("Making surfaces")))
 
     def applyProbeTask(self, probe: Any, targets: Sequence[Any], threshold: float = 0.5) -> Task:
         """As `applyProbe`. Nothing is written before all volumes are done."""

@@ -127,3 +127,66 @@ def test_closing_the_scene_leaves_nothing_behind(two: Any, driver: Any) -> None:
     driver.settle()
     assert layer_of()[0] is None
     assert host.dialogs.texts("error") == []
+
+
+def test_segments_are_shown_in_3d_when_ticked(two: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+    from host import pictures
+    from host.responsiveness import EventLoopMonitor
+
+    panel, first, _second = two
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    output = coralbay.panel.parameters.output
+    inner, name = output.GetSegmentation(), slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    for structure in panel.few_shot.structures:
+        structure.node.GetDisplayNode().SetVisibility3D(False)
+    before = pictures.pixels("1")
+    assert not inner.ContainsRepresentation(name)
+    with EventLoopMonitor() as monitor:
+        panel.ui.solidCheck.click()
+        driver.settle()
+    print(f"\nevent loop blocked for at most {1000 * monitor.longest_s:.0f} ms")
+    assert monitor.longest_s < 1
+    assert (pictures.pixels("1") != before).any(axis=2).sum() > 500
+    # Where the voxels are, to within one; and closed.
+    surface = inner.GetNthSegment(0).GetRepresentation(name)
+    voxels = slicer.util.arrayFromSegmentBinaryLabelmap(output, inner.GetNthSegmentID(0), coralbay.panel.parameters.volume)
+    from Testing.module.test_few_shot import points_of
+
+    inside = points_of(coralbay.panel.parameters.volume)[voxels > 0]
+    bounds = np.reshape(surface.GetBounds(), (3, 2))
+    assert np.abs(bounds[:, 0] - inside.min(axis=0)).max() < 2.5
+    assert np.abs(bounds[:, 1] - inside.max(axis=0)).max() < 2.5
+    assert volume_of(surface) == pytest.approx((voxels > 0).sum() * 2 * 2 * 2.5, rel=0.15)
+    # Applied anew, the surfaces are those of the new segments.
+    panel.few_shot.structures[0].node.AddControlPointWorld(*(first + [0, 0, 9]))
+    panel.ui.thresholdSlider.value = 20
+    driver.settle()
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    assert volume_of(inner.GetNthSegment(0).GetRepresentation(name)) > volume_of(surface)
+    mouse.press(panel.ui.undoApplyButton)
+    driver.settle()
+    assert volume_of(inner.GetNthSegment(0).GetRepresentation(name)) == pytest.approx(volume_of(surface))
+    panel.ui.solidCheck.click()
+    driver.settle()
+    assert not inner.ContainsRepresentation(name)
+
+
+def volume_of(surface: Any) -> float:
+    """Cubic millimetres inside a closed surface; negative when it is turned inside out."""
+    import vtk
+
+    triangles = vtk.vtkTriangleFilter()
+    triangles.SetInputData(surface)
+    mass = vtk.vtkMassProperties()
+    mass.SetInputConnection(triangles.GetOutputPort())
+    edges = vtk.vtkFeatureEdges()
+    edges.SetInputData(surface)
+    edges.FeatureEdgesOff()
+    edges.NonManifoldEdgesOff()
+    edges.ManifoldEdgesOff()
+    edges.Update()
+    assert edges.GetOutput().GetNumberOfCells() == 0
+    return mass.GetVolume()
