@@ -184,6 +184,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
     def _forget(self) -> None:
         self.features.forget()
         self.similarities.clear()
+        self.left_out.clear()
         self.undo.clear()
         self.probe = None
 

@@ -24,6 +24,7 @@ class Similarity:
         places: (N, 3) peaks in the volume's own RAS mm, by falling score.
         scores: (N,).
         volumes_ml: (N,).
+        leaders: (N,) index of the highest peak of the piece that a peak lies in: its own, or an earlier one.
         pieces: uint16 [k, j, i], the rank (from 1) of the region a voxel belongs to.
     """
 
@@ -33,6 +34,7 @@ class Similarity:
     places: NDArray[np.float64]
     scores: NDArray[np.float64]
     volumes_ml: NDArray[np.float64]
+    leaders: NDArray[np.int64]
     pieces: NDArray[np.uint16]
 
 
@@ -62,6 +64,7 @@ def similar(
         around = extents(simmap, regions, threshold)
         places = np.array([region.ras for region in regions]).reshape(-1, 3)
         scores = np.array([region.score for region in regions])
+        ranks = around.labelmap.values_at(places).astype(np.int64) if len(places) else np.empty(0, np.int64)
         found.append(
             Similarity(
                 node_id,
@@ -70,6 +73,7 @@ def similar(
                 places,
                 scores,
                 np.array(around.volumes_ml),
+                np.where(ranks > 0, ranks - 1, np.arange(len(places))),
                 around.labelmap.array,
             )
         )
