@@ -19,7 +19,6 @@ from .labellayer import LabelLayer
 from .volumes import put_array
 
 PROBABILITY, UNCERTAINTY, SIMILARITY, COLOURS = "probability", "uncertainty", "similarity", "colours"
-_LEGEND_POINTS = 9
 OF_PREVIEW = (PROBABILITY, UNCERTAINTY)
 
 _RAMPS: dict[str, Sequence[tuple[float, float, float]]] = {
@@ -197,8 +196,6 @@ class Overlays:
             # Slicer's own size covers a third of a view that shares the window with three others.
             legend.SetSize(0.12, 0.3)
             legend.SetPosition(0.98, 0.1)
-            legend.GetTitleTextProperty().SetFontSize(_LEGEND_POINTS)
-            legend.GetLabelTextProperty().SetFontSize(_LEGEND_POINTS)
             legend.SetSaveWithScene(False)
         legend.SetVisibility(visible)
 

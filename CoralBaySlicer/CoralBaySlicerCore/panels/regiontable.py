@@ -50,6 +50,7 @@ class RegionTable:
         )
         for column, tip in enumerate(tips):
             table.horizontalHeaderItem(column).setToolTip(tip)
+        table.resizeColumnsToContents()
         header = table.horizontalHeader()
         header.setStretchLastSection(True)
         header.setSortIndicatorShown(True)
