@@ -32,7 +32,8 @@ bench: $(STAMP)  ## timings on the sample CT
 screenshots: $(STAMP)  ## pictures of the module's panel and views on the sample CT, in output/screenshots
 	$(RUN)/python Testing/module/screenshots.py $$($(RUN)/python -c \
 	  "from CoralBayLib.sample import fetch_sample as f; s = f(); print(s.ct, '--labelmap', s.labelmap)") \
-	  --output output/screenshots --encoder astra --label 5 --name liver
+	  --output output/screenshots --encoder astra --structure 5 liver --structure 1 spleen \
+	  --structure 52 aorta --structure 51 heart
 
 clean:
 	rm -rf $(VENV) output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,7 +15,7 @@ _SETTLED = 0.08
 
 
 class Activity:
-    """Shows one task at a time, the one that was started last.
+    """Shows the task that runs, and names those that wait for it.
 
     Args:
         ui: with `activityFrame`, `activityLabel`, `progressBar` and `cancelButton`.
@@ -25,37 +25,45 @@ class Activity:
     def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
         self._ui = ui
         self.notify = changed
-        self.task: Task | None = None
+        self._tasks: list[Task] = []
         ui.cancelButton.connect("clicked(bool)", lambda *_: self.cancel())
         ui.activityFrame.visible = False
 
+    @property
+    def task(self) -> Task | None:
+        """The task that is shown: the one that was started first and has not ended."""
+        return self._tasks[0] if self._tasks else None
+
     def follow(self, task: Task, failure: str, done: Callable[[Any], None] | None = None) -> None:
         """Show a task until it ends; an error is shown below the line `failure`."""
-        self.task = task
-        task.on_progress = lambda fraction, message: self._show(task, fraction)
+        self._tasks.append(task)
+        task.on_progress = lambda fraction, message: self._show(fraction)
         task.on_done = lambda result: self._end(task, lambda: done(result) if done is not None else None)
         task.on_failed = lambda error: self._end(task, lambda: show_error(failure, error))
         self._ui.activityFrame.visible = True
-        self._ui.cancelButton.enabled = True
-        self._show(task, 0.0)
+        self._show(0.0 if task is self.task else self._ui.progressBar.value / 100)
 
     def cancel(self) -> None:
-        """Stop the task that is shown."""
+        """Stop the task that is shown; those that wait for it go on."""
         if self.task is not None:
             self.task.cancel()
-            self._ui.cancelButton.enabled = False
-            self._ui.activityLabel.text = _("Cancelling...")
+            self._show(self._ui.progressBar.value / 100)
 
-    def _show(self, task: Task, fraction: float) -> None:
-        if task is not self.task:
-            return
+    def _show(self, fraction: float) -> None:
+        task = self._tasks[0]
+        self._ui.cancelButton.enabled = not task.token.cancelled
         self._ui.progressBar.value = int(100 * fraction)
-        self._ui.activityLabel.text = f"{task.title}{_left(task, fraction)}"
+        text = _("Cancelling...") if task.token.cancelled else f"{task.title}{_left(task, fraction)}"
+        waiting = ", ".join(each.title for each in self._tasks[1:])
+        if waiting:
+            text += "\n" + _("Waiting: {titles}").format(titles=waiting)
+        self._ui.activityLabel.text = text
 
     def _end(self, task: Task, tell: Callable[[], None]) -> None:
-        if task is self.task:
-            self.task = None
-            self._ui.activityFrame.visible = False
+        self._tasks.remove(task)
+        if self._tasks:
+            self._show(0.0)
+        self._ui.activityFrame.visible = bool(self._tasks)
         self.notify()
         tell()
 

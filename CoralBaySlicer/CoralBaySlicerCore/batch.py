@@ -2,74 +2,134 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import CoralBayError, VolumeError
+from CoralBayLib.errors import Cancelled, CoralBayError, ProbeError, VolumeError
 from CoralBayLib.progress import CancelToken, Progress, check, part
 
 from . import install
-from .logic import CoralBaySlicerLogic
-from .worker import Task
+from .worker import Task, in_words
+
+if TYPE_CHECKING:
+    from .compute import Choice
+    from .tasks import Tasks
 
 _SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha", ".mhd")
+_DICOM_SUFFIXES = (".dcm", ".ima")
 _RESULT = ".seg.nrrd"
 
 
+@dataclass(frozen=True)
+class FolderResult:
+    """What has become of the scans of a folder.
+
+    Attributes:
+        written: the segmentations, by the path of the scan.
+        failed: why there is none, in words, by the path of the scan.
+    """
+
+    written: dict[Path, Path]
+    failed: dict[Path, str]
+
+
 def scans_in(folder: str | Path) -> list[Path]:
-    """The image files of a folder, and its subfolders that may hold a DICOM series; not segmentations."""
-    found = []
-    for path in sorted(Path(folder).iterdir()):
+    """What may be a scan: image files that are no segmentations, subfolders, and the folder itself if DICOM lies in it."""
+    folder, found = Path(folder), []
+    for path in sorted(folder.iterdir()):
         name = path.name.lower()
-        if (path.is_file() and name.endswith(_SUFFIXES) and not name.endswith(_RESULT)) or path.is_dir():
+        if name.startswith("."):
+            continue
+        if path.is_dir() or (name.endswith(_SUFFIXES) and not name.endswith(_RESULT)):
             found.append(path)
+        elif name.endswith(_DICOM_SUFFIXES) and folder not in found:
+            found.append(folder)
     return found
 
 
-def applyProbeToFolderTask(logic: CoralBaySlicerLogic, probe: Any, folder: str | Path, threshold: float = 0.5) -> Task:
-    """Segment every scan of a folder into `<name>.seg.nrrd` in it; the result is the list of files written.
+def target_of(folder: str | Path, scan: Path) -> Path:
+    """Where the segmentation of a scan of a folder goes."""
+    suffix = next((each for each in sorted(_SUFFIXES, key=len, reverse=True) if scan.name.lower().endswith(each)), "")
+    stem = scan.name[: -len(suffix)] if suffix and scan.is_file() else scan.name
+    return Path(folder) / (stem + _RESULT)
 
-    A file that cannot be read as a CT is passed over; the task fails when none could be.
+
+def already_there(folder: str | Path) -> list[Path]:
+    """Segmentations that would be replaced."""
+    return [target for scan in scans_in(folder) if (target := target_of(folder, scan)).exists()]
+
+
+def applyProbeToFolderTask(
+    logic: Tasks, probe: Any, folder: str | Path, threshold: float = 0.5, overwrite: bool = False
+) -> Task:
+    """Segment every scan of a folder into `<name>.seg.nrrd` in it; the result is a `FolderResult`.
+
+    What cannot be used is listed with the reason, and the rest goes on. Each file is written whole or not at all.
+
+    Args:
+        logic: whose worker computes.
+        probe: the library's Probe, or the path of one.
+        folder: with NRRD, NIfTI or MHA files, or subfolders with a DICOM series each.
+        threshold: probability from 0 to 1.
+        overwrite: whether segmentations that are there already are replaced.
     """
     install.ensure()
     choice, scans = logic.choice(), scans_in(folder)
     if not scans:
         raise VolumeError(_("There are no scans in this folder. Choose one with NRRD, NIfTI, MHA or DICOM."))
 
-    def run(progress: Progress, cancel: CancelToken) -> list[str]:
-        from CoralBayLib.embedding import embed
-        from CoralBayLib.io import read_volume
-        from CoralBayLib.segmentation import labelmap_on
-        from CoralBayLib.segmentation_io import Segment, default_color, write_segmentation
-        from CoralBayLib.store import Store
+    def run(progress: Progress, cancel: CancelToken) -> FolderResult:
+        from CoralBayLib.probe import Probe
 
+        fitted = Probe.load(probe) if isinstance(probe, (str, Path)) else probe
         encoder = logic.features.session.encoder(choice)
-        written, failed = [], []
-        for number, path in enumerate(scans):
+        result = FolderResult({}, {})
+        for number, scan in enumerate(scans):
             check(cancel)
             own = part(progress, number / len(scans), (number + 1) / len(scans))
+            target = target_of(folder, scan)
             try:
-                volume = read_volume(path)
-                pyramid = embed(volume, encoder, part(own, 0, 0.8), cancel, store=Store(), assume_hu=choice.assume_hu)
-            except VolumeError as error:
-                failed.append(f"{path.name}: {error}")
-                continue
-            labelmap = labelmap_on(volume.grid, pyramid, probe, None, threshold, part(own, 0.8, 1), cancel)
-            parts = [Segment(label, name, default_color(i)) for i, (label, name) in enumerate(probe.names_.items())]
-            target = path.parent / (_stem(path) + _RESULT)
-            write_segmentation(labelmap, parts, target)
-            written.append(str(target))
-        if not written:
-            raise CoralBayError("\n".join([_("No file of the folder could be used:"), *failed]))
-        return written
+                if target in result.written.values() or (target.exists() and not overwrite):
+                    raise CoralBayError(_("{name} is there already. Rename or remove it.").format(name=target.name))
+                _segment(scan, target, encoder, fitted, threshold, choice, own, cancel)
+            except (Cancelled, ProbeError):
+                # Neither is the fault of this scan, and the next would meet with the same.
+                raise
+            except Exception as error:  # whatever is wrong with one scan, the others have a right to be tried
+                if not isinstance(error, CoralBayError):
+                    logging.error(traceback.format_exc())
+                result.failed[scan] = in_words(error)
+            else:
+                result.written[scan] = target
+        return result
 
-    return logic.worker.start(Task(run, title=_("Applying the probe")))
+    return logic.worker.start(Task(run, title=_("Applying the probe to a folder")))
 
 
-def _stem(path: Path) -> str:
-    for suffix in sorted(_SUFFIXES, key=len, reverse=True):
-        if path.name.lower().endswith(suffix):
-            return path.name[: -len(suffix)]
-    return path.name
+def _segment(
+    scan: Path,
+    target: Path,
+    encoder: Any,
+    probe: Any,
+    threshold: float,
+    choice: Choice,
+    progress: Progress | None,
+    cancel: CancelToken,
+) -> None:
+    from CoralBayLib.embedding import embed
+    from CoralBayLib.io import read_volume
+    from CoralBayLib.segmentation import labelmap_on
+    from CoralBayLib.segmentation_io import Segment, default_color, write_segmentation
+    from CoralBayLib.store import Store
+
+    volume = read_volume(scan)
+    pyramid = embed(volume, encoder, part(progress, 0, 0.8), cancel, store=Store(), assume_hu=choice.assume_hu)
+    labelmap = labelmap_on(volume.grid, pyramid, probe, None, threshold, part(progress, 0.8, 1), cancel)
+    parts = [Segment(label, name, default_color(i)) for i, (label, name) in enumerate(probe.names_.items())]
+    check(cancel)
+    write_segmentation(labelmap, parts, target)

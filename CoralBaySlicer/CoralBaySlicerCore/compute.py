@@ -6,7 +6,7 @@ The library's heavy parts are imported inside the functions, so that torch is lo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,8 @@ class Preview:
     Attributes:
         probe: the fitted probe.
         percents: probability of each structure by label, (K, J, I) uint8.
+        threshold: percent from which a voxel belongs to a structure.
+        labels: the structure each voxel belongs to, likewise; 0 for none.
         doubt: uncertainty in percent, likewise.
         uncertainty: the same as the library's Volume, to look for a place in.
         geometry: (4, 4) of all of them, IJK to the volume's own RAS mm.
@@ -114,6 +116,8 @@ class Preview:
 
     probe: Any
     percents: dict[int, NDArray[np.uint8]]
+    threshold: float
+    labels: NDArray[np.unsignedinteger]
     doubt: NDArray[np.uint8]
     uncertainty: Any
     geometry: NDArray[np.float64]
@@ -193,8 +197,10 @@ class Session:
         return pyramid
 
 
-def preview(pyramid: Any, points: Points, probe: Any = None, cancel: CancelToken | None = None) -> Preview:
-    """Fit a probe on prompts, or take one, and say what it makes of the scan."""
+def preview(
+    pyramid: Any, points: Points, threshold: float = 50, probe: Any = None, cancel: CancelToken | None = None
+) -> Preview:
+    """Fit a probe on prompts, or take one, and say what it makes of the scan; the threshold is in percent."""
     from CoralBayLib.probe import Probe
     from CoralBayLib.uncertainty import uncertainty_map
 
@@ -208,7 +214,28 @@ def preview(pyramid: Any, points: Points, probe: Any = None, cancel: CancelToken
     for label, one in zip(probe.labels_, probability.numpy(), strict=True):
         maps[label] = percent(one)
         maps[label][outside] = 0
-    return Preview(probe, maps, percent(uncertainty.array), uncertainty, np.array(pyramid.grid.ijk_to_ras))
+    check(cancel)
+    geometry = np.array(pyramid.grid.ijk_to_ras)
+    return Preview(probe, maps, threshold, winners(maps, threshold), percent(uncertainty.array), uncertainty, geometry)
+
+
+def winners(percents: dict[int, NDArray[np.uint8]], threshold: float) -> NDArray[np.unsignedinteger]:
+    """The most probable structure at each voxel, of those that reach a threshold in percent; 0 where none does.
+
+    Where two are as probable the lower label wins.
+    """
+    shape = next(iter(percents.values())).shape
+    labels = np.zeros(shape, np.uint8 if max(percents) < 256 else np.uint16)
+    best = np.full(shape, max(int(np.ceil(threshold)), 1) - 1, np.uint8)
+    for label in sorted(percents):
+        np.copyto(labels, label, where=percents[label] > best)
+        np.maximum(best, percents[label], out=best)
+    return labels
+
+
+def with_threshold(preview: Preview, threshold: float) -> Preview:
+    """The same preview at another threshold, in percent."""
+    return replace(preview, threshold=threshold, labels=winners(preview.percents, threshold))
 
 
 def pieces(
@@ -238,69 +265,6 @@ def next_place(uncertainty: Any, points: Points, seen: Sequence[NDArray]) -> NDA
     from CoralBayLib.uncertainty import most_uncertain
 
     return most_uncertain(uncertainty, points.points, avoid_ras=seen)
-
-
-@dataclass(frozen=True, eq=False)
-class Similarity:
-    """What the views and the table show of one scan.
-
-    Attributes:
-        node_id: of the volume.
-        percents: similarity, (K, J, I) uint8; negative cosines are 0.
-        geometry: (4, 4), IJK to the volume's own RAS mm.
-        places: (N, 3) peaks in the volume's own RAS mm, by falling score.
-        scores: (N,).
-        volumes_ml: (N,).
-        pieces: uint16 [k, j, i], the rank (from 1) of the region a voxel belongs to.
-    """
-
-    node_id: str
-    percents: NDArray[np.uint8]
-    geometry: NDArray[np.float64]
-    places: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    volumes_ml: NDArray[np.float64]
-    pieces: NDArray[np.uint16]
-
-
-def similar(
-    pyramids: dict[str, Any],
-    query_id: str,
-    points: NDArray[np.float64],
-    count: int,
-    distance_mm: float,
-    threshold: float,
-    progress: Progress | None = None,
-    cancel: CancelToken | None = None,
-) -> list[Similarity]:
-    """Look for places like those of a query in scans; `points` are in the own RAS of the scan `query_id`."""
-    from CoralBayLib.regions import extents, in_basis_of
-    from CoralBayLib.similarity import Query, find_regions, similarity_map
-
-    home = pyramids[query_id]
-    vector = Query.stroke(points).vector(home)
-    found = []
-    for number, (node_id, pyramid) in enumerate(pyramids.items()):
-        check(cancel)
-        if progress is not None:
-            progress(number / len(pyramids), "")
-        simmap = similarity_map(pyramid if node_id == query_id else in_basis_of(pyramid, home), vector)
-        regions = find_regions(simmap, count, distance_mm)
-        around = extents(simmap, regions, threshold)
-        places = np.array([region.ras for region in regions]).reshape(-1, 3)
-        scores = np.array([region.score for region in regions])
-        found.append(
-            Similarity(
-                node_id,
-                percent(simmap.array),
-                np.array(simmap.grid.ijk_to_ras),
-                places,
-                scores,
-                np.array(around.volumes_ml),
-                around.labelmap.array,
-            )
-        )
-    return found
 
 
 def colours(pyramid: Any, basis: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.float64], Any]:

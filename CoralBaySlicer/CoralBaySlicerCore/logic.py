@@ -17,6 +17,7 @@ from slicer.util import VTKObservationMixin
 from CoralBayLib.errors import PromptError
 
 from . import encoderfiles, install, segments, volumes
+from .batch import FolderResult, applyProbeToFolderTask
 from .compute import Choice, Points
 from .parameters import CoralBaySlicerParameters
 from .tasks import FoundRegion, Tasks
@@ -150,6 +151,25 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """
         return self.worker.wait(self.applyProbeTask(probe, targets, threshold))
 
+    def applyProbeToFolder(
+        self, probe: Any, folder: str | Path, threshold: float = 0.5, overwrite: bool = False
+    ) -> FolderResult:
+        """Segment every scan of a folder into `<name>.seg.nrrd` in it, without loading them into the scene.
+
+        Args:
+            probe: the library's Probe, or the path of one.
+            folder: with NRRD, NIfTI or MHA files, or subfolders with a DICOM series each.
+            threshold: probability from 0 to 1.
+            overwrite: whether segmentations that are there already are replaced; left out otherwise.
+
+        Returns:
+            `written` and `failed`, the latter with the reason in words for each scan that could not be used.
+
+        Raises:
+            CoralBayError: there is nothing like a scan in the folder, or the probe is of another encoder.
+        """
+        return self.worker.wait(applyProbeToFolderTask(self, probe, folder, threshold, overwrite))
+
     def saveProbe(self, path: str | Path) -> None:
         """Write the probe of the last segmentation or preview."""
         if self.probe is None:
@@ -173,6 +193,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
     def _forget(self) -> None:
         self.features.forget()
         self.similarities.clear()
+        self.left_out.clear()
         self.undo.clear()
         self.probe = None
 

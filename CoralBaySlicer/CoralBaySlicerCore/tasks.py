@@ -11,14 +11,14 @@ import slicer
 from numpy.typing import ArrayLike
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import CoralBayError
+from CoralBayLib.errors import CoralBayError, VolumeError
 from CoralBayLib.progress import CancelToken, Progress, part
 
-from . import compute, install, segments, volumes
+from . import compute, install, search, segments, surfaces, volumes
 from .compute import Choice, Points
 from .features import Features
 from .overlay import Overlays
-from .worker import Task, Worker
+from .worker import Task, Worker, in_words
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class FoundRegion:
         ras: its peak, RAS mm of the world.
         score: similarity there, at most 1.
         volume_ml: of the connected piece around it, in millilitres.
+        within: rank of the region whose piece it lies in, when that is another's; else 0.
     """
 
     node_id: str
@@ -39,6 +40,7 @@ class FoundRegion:
     ras: tuple[float, float, float]
     score: float
     volume_ml: float
+    within: int = 0
 
 
 class Tasks:
@@ -54,6 +56,7 @@ class Tasks:
         undo: states of segmentations before they were written to.
         probe: the last one that was fitted or loaded.
         similarities: the last search, by the volume's node ID.
+        left_out: why scans could not be searched then, in words, by the scan's name.
     """
 
     def __init__(self, choice: Callable[[], Choice]) -> None:
@@ -62,7 +65,8 @@ class Tasks:
         self.overlays = Overlays()
         self.undo = segments.Undo()
         self.probe: Any = None
-        self.similarities: dict[str, compute.Similarity] = {}
+        self.similarities: dict[str, search.Similarity] = {}
+        self.left_out: dict[str, str] = {}
 
     def embedTask(self, volume: Any) -> Task:
         """As `embed`."""
@@ -75,7 +79,7 @@ class Tasks:
             self.features.keep(source, pyramid)
             return pyramid
 
-        return self._start(Task(run, finish, title=_("Computing embeddings")))
+        return self._start(Task(run, finish, title=_("Computing embeddings of {name}").format(name=source.scan.name)))
 
     def storedTask(self, volume: Any) -> Task:
         """Fetch a volume's features from the store if they are there; the result is None otherwise."""
@@ -116,12 +120,28 @@ class Tasks:
             if target and node is None:
                 raise CoralBayError(_("The segmentation was removed meanwhile. Choose another and apply again."))
             node = node or segments.new(own, _("{volume} segmentation").format(volume=own.GetName()))
+            surfaces.remove(node)
             self.undo.save(node)
             segments.write_pieces(node, own, source.scan, pieces, dict(colours or {}))
             self.probe = fitted
             return node
 
         return self._start(Task(run, finish, title=_("Segmenting")))
+
+    def surfacesTask(self, segmentation: Any) -> Task:
+        """Show the segments of a segmentation in the 3D views; a newer call stops an older one."""
+        node_id, solids = segmentation.GetID(), surfaces.read(segmentation)
+
+        def run(progress: Progress, cancel: CancelToken) -> Any:
+            return surfaces.build(solids, progress, cancel)
+
+        def finish(made: Any) -> Any:
+            node = slicer.mrmlScene.GetNodeByID(node_id)
+            if node is not None:
+                surfaces.put(node, made)
+            return node
+
+        return self.worker.start(Task(run, finish, "surfaces", _("Making surfaces")))
 
     def applyProbeTask(self, probe: Any, targets: Sequence[Any], threshold: float = 0.5) -> Task:
         """As `applyProbe`. Nothing is written before all volumes are done."""
@@ -164,23 +184,34 @@ class Tasks:
         distance_mm: float = 20.0,
         threshold: float = 0.5,
     ) -> Task:
-        """As `similar`; a newer search stops an older one."""
-        points, home = volumes.from_world(volume, query), volume.GetID()
-        wanted = [volume, *(other for other in others if other is not volume)]
-        sources = [self.features.source(node) for node in wanted]
+        """As `similar`; a newer search stops an older one. Another scan that cannot be searched is left out."""
+        points, home = volumes.from_world(volume, query), self.features.source(volume)
+        sources, refused = [home], {}
+        for other in others:
+            try:
+                if other is not volume:
+                    sources.append(self.features.source(other))
+            except VolumeError as error:
+                refused[other.GetName()] = in_words(error)
 
         def run(progress: Progress, cancel: CancelToken) -> Any:
-            pyramids = {}
+            pyramids, left_out = {}, dict(refused)
             for number, source in enumerate(sources):
                 own = part(progress, 0.8 * number / len(sources), 0.8 * (number + 1) / len(sources))
-                pyramids[source.scan.node_id] = self.features.compute(source, own, cancel)
+                try:
+                    pyramids[source.scan.node_id] = self.features.compute(source, own, cancel)
+                except VolumeError as error:
+                    if source is home:
+                        raise
+                    left_out[source.scan.name] = in_words(error)
             own = part(progress, 0.8, 1)
-            return pyramids, compute.similar(pyramids, home, points, count, distance_mm, threshold, own, cancel)
+            home_id = home.scan.node_id
+            return pyramids, left_out, search.similar(pyramids, home_id, points, count, distance_mm, threshold, own, cancel)
 
         def finish(result: Any) -> list[FoundRegion]:
-            pyramids, found = result
-            ids = [source.scan.node_id for source in sources]
-            nodes = {i: self.features.keep(source, pyramids[i]) for i, source in zip(ids, sources, strict=True)}
+            pyramids, self.left_out, found = result
+            used = [source for source in sources if source.scan.node_id in pyramids]
+            nodes = {source.scan.node_id: self.features.keep(source, pyramids[source.scan.node_id]) for source in used}
             self.similarities = {each.node_id: each for each in found}
             return _ranked(found, nodes, count)
 
@@ -211,15 +242,20 @@ class Tasks:
         return self.worker.start(task)
 
 
-def _ranked(found: list[compute.Similarity], nodes: dict[str, Any], count: int) -> list[FoundRegion]:
+def _ranked(found: list[search.Similarity], nodes: dict[str, Any], count: int) -> list[FoundRegion]:
     """The best regions over all scans."""
-    everything: list[tuple[float, Any, Any, float]] = []
+    everything = []
     for each in found:
-        node = nodes[each.node_id]
-        world = volumes.to_world(node, each.places)
-        everything += zip(each.scores, [node] * len(world), world, each.volumes_ml, strict=True)
-    everything.sort(key=lambda entry: -entry[0])
-    return [
-        FoundRegion(node.GetID(), node.GetName(), rank, tuple(float(x) for x in place), float(score), float(millilitres))
-        for rank, (score, node, place, millilitres) in enumerate(everything[:count], start=1)
-    ]
+        world = volumes.to_world(nodes[each.node_id], each.places)
+        for number, (score, place, millilitres) in enumerate(zip(each.scores, world, each.volumes_ml, strict=True)):
+            everything.append((float(score), each, number, place, float(millilitres)))
+    everything = sorted(everything, key=lambda entry: -entry[0])[:count]
+    # A piece's highest peak comes before its others, so it has a rank when they are listed.
+    ranks = {(each.node_id, number): rank for rank, (_s, each, number, _p, _v) in enumerate(everything, start=1)}
+    regions = []
+    for rank, (score, each, number, place, millilitres) in enumerate(everything, start=1):
+        node, leader = nodes[each.node_id], int(each.leaders[number])
+        within = 0 if leader == number else ranks[each.node_id, leader]
+        ras = tuple(float(part) for part in place)
+        regions.append(FoundRegion(node.GetID(), node.GetName(), rank, ras, score, millilitres, within))
+    return regions

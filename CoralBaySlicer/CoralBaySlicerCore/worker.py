@@ -109,6 +109,15 @@ class Worker:
         self._timer.start()
         return task
 
+    def ahead_of(self, task: Task) -> Task | None:
+        """The unfinished task that one is waiting for, or None when it can run."""
+        for each in self._open:
+            if each is task:
+                break
+            if not each.token.cancelled:
+                return each
+        return None
+
     def wait(self, task: Task) -> Any:
         """Let the event loop run until a task has ended; return its result or raise its error.
 

@@ -1,5 +1,6 @@
 """Starting, driving and ending the host. One per process, as there is one QApplication per process."""
 
+import ctypes
 import logging
 import os
 import sys
@@ -40,6 +41,7 @@ def start(testing: bool = False) -> Any:
     global _app, _window
     if _app is not None:
         return _app
+    _make_singletons_immortal()
     QtCore.qInstallMessageHandler(_on_qt_message)
     pythonqt.install()
     import slicer
@@ -122,6 +124,17 @@ def unload_module(name: str) -> None:
         if file and folder in Path(file).parents:
             del sys.modules[known]
     process_events()
+
+
+def _make_singletons_immortal() -> None:
+    """What Python does itself from 3.12 on.
+
+    PySide 6.12 drops a reference to None with each call that returns nothing; a minute of event loop would end the
+    process with "deallocating None".
+    """
+    if sys.version_info < (3, 12):
+        for each in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(each)).value += 1 << 40
 
 
 def process_events(seconds: float = 0.0) -> None:

@@ -5,6 +5,8 @@ import types
 from typing import Any
 
 registered: list[dict[str, Any]] = []
+categories: dict[str, str] = {}
+_ONE_EACH = ("uris", "fileNames", "nodeNames", "loadFiles", "loadFileTypes", "checksums")
 
 
 class SampleDataLogic:
@@ -13,6 +15,7 @@ class SampleDataLogic:
     @staticmethod
     def registerCustomSampleDataCategory(category: str, title: str) -> None:
         """Of Slicer 5.11 and later."""
+        categories[category] = title
 
     @staticmethod
     def registerCustomSampleDataSource(
@@ -29,7 +32,15 @@ class SampleDataLogic:
         checksums: Any = None,
         loadFileType: Any = None,
     ) -> None:
-        registered.append(dict(locals()))
+        given = dict(locals())
+        # One of each for every file: Slicer refuses anything else, and takes the number from the addresses.
+        if not isinstance(uris, (str, list, tuple)):
+            raise TypeError(f"uris: expected a text or a list of them, got {uris!r}")
+        for name in _ONE_EACH[1:]:
+            both = isinstance(given[name], (list, tuple)), isinstance(uris, (list, tuple))
+            if given[name] is not None and (both[0] != both[1] or (both[0] and len(given[name]) != len(uris))):
+                raise ValueError(f"{name}: expected as many as there are uris")
+        registered.append(given)
 
 
 def install() -> None:

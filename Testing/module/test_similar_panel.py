@@ -144,11 +144,87 @@ def test_all_loaded_scans_are_searched(ready: Any, driver: Any, coralbay: Any, s
     found = [region for region in panel.regions if region.node_id == other.GetID()]
     balls = [there + shift[:3, 3], there + shift[:3, 3] - [32, 0, 0]]
     assert min(np.linalg.norm(np.array(found[0].ras) - ball) for ball in balls) < 10
-    panel.jump(panel.regions.index(found[0]))
+    panel.go_to(found[0])
     driver.settle()
     assert coralbay.panel.parameters.volume is other
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     assert composite.GetBackgroundVolumeID() == other.GetID()
+
+
+def rows(panel: Any, column: int) -> list[str]:
+    table = panel.ui.regionTable
+    return [table.item(row, column).text() for row in range(table.rowCount)]
+
+
+def centre_of_views() -> np.ndarray:
+    import slicer
+
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    return slicer.util.arrayFromVTKMatrix(red.GetSliceToRAS())[:3, 3]
+
+
+def test_the_table_is_sorted_by_its_headers_and_walked_with_the_keys(ready: Any, driver: Any) -> None:
+    from CoralBaySlicerCore import queries
+
+    node, place, panel = ready
+    assert not panel.ui.showQueryButton.enabled
+    queries.make(node).AddControlPointWorld(*place)
+    mouse.press(panel.ui.searchButton)
+    driver.settle()
+    table, count = panel.ui.regionTable, len(panel.regions)
+    assert rows(panel, 0) == [str(rank) for rank in range(1, count + 1)]
+    first = panel.regions[0]
+    sides = [("R", "L"), ("A", "P"), ("S", "I")]
+    wanted = [f"{side[part < 0]} {abs(part):.0f}" for side, part in zip(sides, first.ras, strict=True)]
+    assert rows(panel, 3)[0] == " ".join(wanted)
+    header = table.horizontalHeader()
+    for _ in range(2):
+        header.sectionClicked.emit(1)
+    assert rows(panel, 0) == [str(rank) for rank in range(count, 0, -1)]
+    header.sectionClicked.emit(3)
+    heights = [region.ras[2] for region in panel.regions]
+    assert heights == sorted(heights, reverse=True)
+    header.sectionClicked.emit(0)
+    # A piece's volume is listed once.
+    for region, text in zip(panel.regions, rows(panel, 2), strict=True):
+        if region.within:
+            assert text == f"part of {region.within}"
+            assert panel.regions[region.within - 1].volume_ml == region.volume_ml
+        else:
+            assert text == f"{region.volume_ml:.1f} ml"
+    table.setFocus()
+    table.setCurrentCell(0, 0)
+    assert centre_of_views() == pytest.approx(np.array(panel.regions[0].ras), abs=1e-3)
+    mouse.key("Down", table)
+    assert centre_of_views() == pytest.approx(np.array(panel.regions[1].ras), abs=1e-3)
+    mouse.key("Down", table)
+    mouse.key("Up", table)
+    assert centre_of_views() == pytest.approx(np.array(panel.regions[1].ras), abs=1e-3)
+    mouse.press(panel.ui.showQueryButton)
+    assert centre_of_views() == pytest.approx(place, abs=1e-3)
+
+
+def test_the_search_of_all_scans_says_what_it_needs_and_leaves_out(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore import queries
+
+    node, place, panel = ready
+    panel.ui.everywhereCheck.click()
+    driver.settle()
+    assert "no other scan" in panel.ui.othersLabel.text
+    scan(name="other", seed=4)
+    slicer.util.addVolumeFromArray(np.indices((30, 30, 30)).sum(axis=0).astype(np.uint8), name="MR")
+    driver.settle()
+    assert "Embedded first, which takes a while: other, MR" in panel.ui.othersLabel.text
+    queries.make(node).AddControlPointWorld(*place)
+    mouse.press(panel.ui.searchButton)
+    driver.settle()
+    assert host.dialogs.texts("error") == []
+    assert {region.volume for region in panel.regions} == {"CT", "other"}
+    assert "Embedded first" not in panel.ui.othersLabel.text
+    assert "Left out: MR." in panel.ui.othersLabel.text
+    assert "Hounsfield" in panel.ui.othersLabel.text
+    assert coralbay.panel.parameters.volume is node
 
 
 def test_the_map_is_shown_in_3d_and_hidden(ready: Any, driver: Any, coralbay: Any) -> None:

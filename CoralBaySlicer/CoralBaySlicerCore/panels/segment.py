@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
-from .. import overlay, placing, segments, structures, volumes
+from .. import overlay, placing, segments, structures, surfaces, volumes
 from ..fewshot import FewShot
+from ..look import Look
 from .base import Panel
 from .painting import Painting
 from .transfer import Transfer
@@ -30,7 +32,7 @@ class SegmentPanel(Panel):
         self._transfer = Transfer(self)
         self._filling = False
         for title, kind in (
-            (_("Probability"), overlay.PROBABILITY),
+            (_("Probability of the selected structure"), overlay.PROBABILITY),
             (_("Uncertainty"), overlay.UNCERTAINTY),
             (_("Nothing"), "off"),
         ):
@@ -54,6 +56,7 @@ class SegmentPanel(Panel):
             ui.uncertainButton: self.jump_to_uncertain,
             ui.applyButton: self.apply,
             ui.undoApplyButton: self.undo_apply,
+            ui.solidCheck: self.show_in_3d,
         }
         for button, action in clicks.items():
             button.connect("clicked(bool)", _ignoring(action))
@@ -108,7 +111,9 @@ class SegmentPanel(Panel):
     def show_preview(self) -> None:
         """Show the preview as the parameters say."""
         parameters = self.parameters
-        self.few_shot.show(parameters.overlay, parameters.threshold, parameters.overlayOpacity / 100)
+        few_shot, opacity = self.few_shot, parameters.overlayOpacity / 100
+        wanted = Look(parameters.overlay, parameters.threshold, opacity, parameters.together, parameters.outlines)
+        few_shot.show(few_shot.structures, few_shot.shown, wanted)
 
     def exit(self) -> None:
         """Give the mouse back."""
@@ -156,15 +161,16 @@ class SegmentPanel(Panel):
             self.ui.previewLabel.visible = True
 
         self.attempt(
-            _("There is no place to go to."), lambda: self.few_shot.next_place(lambda world: volumes.jump_to(world), failed)
+            _("There is no place to go to."),
+            lambda: self.few_shot.next_place(self.few_shot.points(), lambda world: volumes.jump_to(world), failed),
         )
 
     def apply(self) -> None:
         """Write the structures as segments on the scan's own grid."""
         few_shot, parameters = self.few_shot, self.parameters
         points = few_shot.points()
-        fitted = few_shot.preview.probe if few_shot.preview is not None else None
-        probe = fitted if not (points.labels > 0).any() else None
+        # What the user sees is what is written.
+        probe = few_shot.given
 
         def start() -> Any:
             return self.logic.segmentTask(
@@ -177,18 +183,40 @@ class SegmentPanel(Panel):
                 few_shot.colours(),
             )
 
+        had_surfaces = surfaces.shown(parameters.output)
+
         def done(segmentation: Any) -> None:
             parameters.output = segmentation
             self.refresh()
+            if parameters.solid or had_surfaces:
+                self._show_surfaces(centre=not had_surfaces)
 
         self.run(_("The segments could not be made. Nothing was changed."), start, done)
 
     def undo_apply(self) -> None:
         """Bring the segments back as they were before the last Apply."""
+        surfaces.remove(self.parameters.output)
         self.logic.undo.restore(self.parameters.output)
         self.refresh()
+        self.show_in_3d()
+
+    def show_in_3d(self) -> None:
+        """Show the segments that were written in the 3D views, or take them away, as is ticked."""
+        output = self.parameters.output if self.parameters is not None else None
+        surfaces.remove(output)
+        if output is not None and self.parameters.solid:
+            self._show_surfaces(centre=True)
 
     # -- inner workings
+
+    def _show_surfaces(self, centre: bool) -> None:
+        def done(_segmentation: Any) -> None:
+            # Not each time: whoever has turned the view wants to keep it.
+            if centre:
+                slicer.util.resetThreeDViews()
+
+        output = self.parameters.output
+        self.run(_("The segments could not be shown in 3D."), lambda: self.logic.surfacesTask(output), done)
 
     def _fill_table(self) -> None:
         known = self.few_shot.structures

@@ -15,6 +15,7 @@ from CoralBayLib.errors import QueryError
 from .. import overlay, placing, queries, segments, structures, volumes
 from ..logic import FoundRegion
 from .base import Panel
+from .regiontable import RegionTable
 
 
 class SimilarPanel(Panel, VTKObservationMixin):
@@ -29,25 +30,24 @@ class SimilarPanel(Panel, VTKObservationMixin):
     def setup(self) -> None:
         """Connect the widgets."""
         ui = self.ui
-        self.regions: list[FoundRegion] = []
         self._updating = False
         for title, kind in ((_("A point"), "point"), (_("A segment"), "segment"), (_("A region of interest"), "roi")):
             ui.querySelector.addItem(title, kind)
-        table = ui.regionTable
-        table.setColumnCount(5)
-        table.setHorizontalHeaderLabels([_("Rank"), _("Score"), _("Volume (ml)"), _("R, A, S (mm)"), _("Scan")])
-        table.horizontalHeader().setStretchLastSection(True)
-        table.verticalHeader().visible = False
-        table.verticalHeader().setDefaultSectionSize(22)
-        table.connect("cellClicked(int,int)", lambda row, _column: self.jump(row))
+        self._table = RegionTable(ui.regionTable, self.go_to)
         ui.querySelector.connect("currentIndexChanged(int)", lambda *_: self._on_kind())
         ui.querySegmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._on_segment())
         ui.querySegmentSelector.connect("currentSegmentChanged(QString)", lambda *_: self._on_segment())
         ui.placeQueryButton.connect("clicked(bool)", lambda *_: self.place_query())
+        ui.showQueryButton.connect("clicked(bool)", lambda *_: self.show_query())
         ui.searchButton.connect("clicked(bool)", lambda *_: self.search())
         ui.showMapCheck.connect("toggled(bool)", lambda *_: self._on_show())
         ui.markupsButton.connect("clicked(bool)", lambda *_: self.to_markups())
         ui.segmentButton.connect("clicked(bool)", lambda *_: self.to_segment())
+
+    @property
+    def regions(self) -> list[FoundRegion]:
+        """The regions that were found, as the table shows them."""
+        return self._table.regions
 
     def refresh(self) -> None:
         """Show what can be done now, and the map as the parameters say."""
@@ -66,6 +66,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
         node = queries.node(self.volume)
         ui.placeQueryButton.enabled = self.volume is not None
         ui.placeQueryButton.checked = node is not None and placing.is_placing(node)
+        ui.showQueryButton.enabled = self._can_show_query(node)
+        ui.othersLabel.text = self._about_others()
+        ui.othersLabel.visible = bool(ui.othersLabel.text)
         there = self.volume is not None and self.volume.GetID() in self.logic.similarities
         ui.searchButton.enabled = self.volume is not None
         ui.showMapCheck.enabled = there
@@ -84,7 +87,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
     def forget(self) -> None:
         """The scene was closed."""
         self.removeObservers()
-        self._fill([])
+        self._table.fill([])
 
     # -- what the user does
 
@@ -153,11 +156,12 @@ class SimilarPanel(Panel, VTKObservationMixin):
         overlays.show(overlay.SIMILARITY, parameters.similarityOpacity / 100)
         overlays.render_in_3d(overlay.SIMILARITY, parameters.showIn3D, parameters.similarityThreshold)
 
-    def jump(self, row: int) -> None:
+    def show_query(self) -> None:
+        """Centre the views on what is looked for."""
+        self.attempt(_("The query cannot be shown."), lambda: volumes.jump_to(self.query_points().mean(axis=0)))
+
+    def go_to(self, region: FoundRegion) -> None:
         """Centre the views on a region, in its scan."""
-        if not 0 <= row < len(self.regions):
-            return
-        region = self.regions[row]
         volume = slicer.mrmlScene.GetNodeByID(region.node_id)
         if volume is not None and volume is not self.volume:
             slicer.util.setSliceViewerLayers(background=volume)
@@ -186,24 +190,33 @@ class SimilarPanel(Panel, VTKObservationMixin):
             if node is not self.volume and not node.GetHideFromEditors() and not node.IsA("vtkMRMLLabelMapVolumeNode")
         ]
 
+    def _can_show_query(self, node: Any) -> bool:
+        if self.volume is None or self.parameters.queryKind == "point":
+            return node is not None and node.GetNumberOfDefinedControlPoints() > 0
+        if self.parameters.queryKind == "segment":
+            return self.parameters.querySegmentation is not None and bool(self.parameters.querySegment)
+        return self.parameters.queryRoi is not None
+
+    def _about_others(self) -> str:
+        """What the search of all scans will do or could not do, in words; "" when there is nothing to say."""
+        if not self.parameters.everywhere or self.volume is None:
+            return ""
+        others = self._others()
+        if not others:
+            return _("There is no other scan in the scene.")
+        lines = []
+        known = [*others, self.volume]
+        missing = [node.GetName() for node in known if self.logic.features.at_hand(node) is None]
+        missing = [name for name in missing if name not in self.logic.left_out]
+        if missing:
+            lines.append(_("Embedded first, which takes a while: {names}").format(names=", ".join(missing)))
+        lines += [_("Left out: {name}. {reason}").format(name=name, reason=why) for name, why in self.logic.left_out.items()]
+        return "\n".join(lines) or _("The embeddings of all scans are ready.")
+
     def _on_found(self, regions: list[FoundRegion]) -> None:
-        self._fill(regions)
+        self._table.fill(regions)
         self.show_map()
         self.refresh()
-
-    def _fill(self, regions: list[FoundRegion]) -> None:
-        self.regions = regions
-        table = self.ui.regionTable
-        table.setRowCount(len(regions))
-        for row, region in enumerate(regions):
-            place = ", ".join(f"{part:.0f}" for part in region.ras)
-            texts = (str(region.rank), f"{region.score:.2f}", f"{region.volume_ml:.1f}", place, region.volume)
-            for column, text in enumerate(texts):
-                cell = qt.QTableWidgetItem(text)
-                cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
-                cell.setToolTip(_("Click to go there"))
-                table.setItem(row, column, cell)
-        table.resizeColumnsToContents()
 
     def _watch(self, node: Any) -> None:
         self.removeObservers(self._on_point)

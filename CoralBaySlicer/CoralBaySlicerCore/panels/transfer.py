@@ -8,7 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..batch import applyProbeToFolderTask
+from ..batch import FolderResult, already_there, applyProbeToFolderTask
 
 if TYPE_CHECKING:
     from .segment import SegmentPanel
@@ -25,6 +25,7 @@ class Transfer:
         self._panel = panel
         self._shown: list[tuple[str, str]] = []
         ui = panel.ui
+        ui.folderReport.visible = False
         ui.saveProbeButton.connect("clicked(bool)", lambda *_: self.save())
         ui.loadProbeButton.connect("clicked(bool)", lambda *_: self.load())
         ui.applyToButton.connect("clicked(bool)", lambda *_: self.apply())
@@ -74,7 +75,7 @@ class Transfer:
         def done(probe: Any) -> None:
             panel.logic.probe = probe
             if panel.volume is not None:
-                panel.few_shot.show_probe(probe)
+                panel.few_shot.show_probe(probe, panel.few_shot.points())
             panel.refresh()
 
         panel.run(_("The probe could not be loaded."), lambda: panel.logic.workTask(read, _("Loading the probe")), done)
@@ -102,12 +103,27 @@ class Transfer:
         if not folder:
             return
 
-        def done(made: list[str]) -> None:
-            slicer.util.infoDisplay(_("Segmentations written to {folder}: {count}").format(count=len(made), folder=folder))
+        there = already_there(folder)
+        question = _("These segmentations are there already and will be replaced:")
+        if there and not slicer.util.confirmOkCancelDisplay("\n".join([question, *(path.name for path in there)])):
+            return
 
+        def done(result: FolderResult) -> None:
+            summary = _("Segmentations written to {folder}: {written}. Scans left out: {failed}.").format(
+                folder=folder, written=len(result.written), failed=len(result.failed)
+            )
+            reasons = [f"{path.name}: {reason}" for path, reason in result.failed.items()]
+            panel.ui.folderReport.setPlainText("\n".join([summary, *reasons]))
+            panel.ui.folderReport.visible = True
+            if reasons:
+                slicer.util.warningDisplay("\n\n".join([summary, _("The reasons are listed below the button.")]))
+            else:
+                slicer.util.infoDisplay(summary)
+
+        threshold = panel.parameters.threshold / 100
         panel.run(
-            _("The folder could not be finished; what is there is complete."),
-            lambda: applyProbeToFolderTask(panel.logic, panel.logic.probe, folder, panel.parameters.threshold / 100),
+            _("The folder could not be finished; the files that were written are complete."),
+            lambda: applyProbeToFolderTask(panel.logic, panel.logic.probe, folder, threshold, overwrite=True),
             done,
         )
 

@@ -1,0 +1,165 @@
+"""The preview of what prompts, or a probe that was made elsewhere, say of a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from slicer.i18n import tr as _
+
+from CoralBayLib.errors import Cancelled, CoralBayError
+
+from . import compute, look, volumes
+from .compute import Points, Preview
+from .logic import CoralBaySlicerLogic
+from .structures import Structure
+from .worker import Task, in_words
+
+
+class Previewer:
+    """Keeps a preview up to date; while one is computed the newest prompts win.
+
+    `changed` is called, on the main thread, whenever something is to be shown anew.
+
+    Attributes:
+        volume: the scan, or None.
+        preview: what the probe says, or None.
+        given: the probe the preview shows when it was made elsewhere, until the prompts change.
+        message: what the user reads below the preview.
+    """
+
+    def __init__(self, logic: CoralBaySlicerLogic, changed: Callable[[], None]) -> None:
+        self.logic = logic
+        self.changed = changed
+        self.volume: Any = None
+        self.preview: Preview | None = None
+        self.given: Any = None
+        self.message = ""
+        self._threshold = 50.0
+        self._fitted_on: Points | None = None
+        self._fitted_with: Any = None
+        self._running: Task | None = None
+        self._bounding: tuple | None = None
+        self._seen: list[np.ndarray] = []
+
+    @property
+    def features_changed(self) -> bool:
+        """Whether the features of the volume have come, gone or changed since they were last used."""
+        return self.volume is not None and self.logic.features.at_hand(self.volume) is not self._fitted_with
+
+    def fit(self, points: Points) -> None:
+        """Fit a probe on prompts and show what it says; nothing happens when neither they nor the features changed."""
+        features, known = self.logic.features.at_hand(self.volume), points.same_as(self._fitted_on)
+        if known and features is self._fitted_with:
+            return
+        marked = bool((points.labels > 0).any())
+        if marked and not known:
+            self.given = None
+        self._fitted_on, self._fitted_with = points, features
+        if features is None:
+            self._stop(_("Compute the embeddings of this scan first (step 1)."))
+        elif self.given is not None or marked:
+            self._start(points, self.given)
+        else:
+            self._stop(_("Click on a structure that you want."))
+
+    def show_probe(self, probe: Any, points: Points) -> None:
+        """Show what a probe says that was made elsewhere, for as long as the prompts stay as they are."""
+        self.given = probe
+        self._fitted_on, self._fitted_with = points, None
+        self.fit(points)
+
+    def forget(self) -> None:
+        """Let go of the preview, as when the volume changes."""
+        self.given = self._fitted_on = self._fitted_with = None
+        self._seen = []
+        self._stop("", tell=False)
+
+    def next_place(self, points: Points, found: Callable[[np.ndarray], None], failed: Callable[[Exception], None]) -> None:
+        """Look for the most uncertain place that was not shown yet; `found` gets it in RAS mm of the world."""
+        if self.preview is None:
+            raise CoralBayError(_("There is no preview yet. Mark a structure first."))
+        preview, seen, volume = self.preview, list(self._seen), self.volume
+
+        def finish(place: np.ndarray) -> np.ndarray:
+            self._seen.append(place)
+            return volumes.to_world(volume, place)[0]
+
+        task = Task(lambda *_args: compute.next_place(preview.uncertainty, points, seen), finish, lane="place")
+        task.on_done, task.on_failed = found, failed
+        self.logic.worker.start(task)
+
+    def show(self, structures: list[Structure], label: int, wanted: look.Look) -> None:
+        """Show the preview in the slice views, of the map that of the structure of that label."""
+        self._threshold = wanted.threshold
+        self._follow_threshold()
+        look.show(self.logic.overlays, self.preview, self.volume, structures, label, wanted)
+
+    # -- inner workings
+
+    def _start(self, points: Points, probe: Any) -> None:
+        volume, threshold = self.volume, self._threshold
+
+        def finish(preview: Preview) -> None:
+            if self.volume is volume:
+                self.preview, self.logic.probe, self._seen = preview, preview.probe, []
+
+        try:
+            task = self.logic.start(
+                volume,
+                lambda pyramid, cancel: compute.preview(pyramid, points, threshold, probe, cancel),
+                finish,
+                lane="preview",
+                title=_("Preview"),
+            )
+        except CoralBayError as error:
+            self._say(in_words(error))
+            return
+        ahead = self.logic.worker.ahead_of(task)
+        if ahead is not None and ahead.title:
+            self._say(_("The preview waits for this to finish: {title}").format(title=ahead.title))
+            task.on_progress = lambda *_args: self._say("")
+        task.on_done = lambda _result: self._say("" if probe is not None else _hint(points))
+        task.on_failed = lambda error: self._on_failed(task, error)
+        self._running = task
+
+    def _stop(self, message: str, tell: bool = True) -> None:
+        if self._running is not None:
+            self._running.cancel()
+        self.preview = self._running = None
+        self.message = message
+        if tell:
+            self.changed()
+
+    def _follow_threshold(self) -> None:
+        """Have the structures bounded anew when the threshold is another than the preview's."""
+        preview, threshold = self.preview, self._threshold
+        if preview is None or threshold == preview.threshold or (preview, threshold) == self._bounding:
+            return
+
+        def finish(bounded: Preview) -> None:
+            if self.preview is preview:
+                self.preview = bounded
+
+        task = Task(lambda *_args: compute.with_threshold(preview, threshold), finish, lane="threshold")
+        task.on_done = lambda _result: self.changed()
+        self._bounding = (preview, threshold)
+        self.logic.worker.start(task)
+
+    def _on_failed(self, task: Task, error: Exception) -> None:
+        # One that a newer one has stopped has nothing to say.
+        if task is self._running:
+            self._fitted_on = None if isinstance(error, Cancelled) else self._fitted_on
+            self._say(in_words(error))
+
+    def _say(self, message: str) -> None:
+        self.message = message
+        self.changed()
+
+
+def _hint(points: Points) -> str:
+    """What would make the preview better, in words; "" when nothing is missing."""
+    if len(np.unique(points.labels)) == 1:
+        return _("Press 0 and click on a few places that do not belong to the structure: the preview gets better.")
+    return ""

@@ -1,0 +1,192 @@
+"""All structures of a preview at once, in the label layer of the slice views."""
+
+from typing import Any
+
+import host
+import numpy as np
+import pytest
+from host import mouse
+
+from Testing.module.test_few_shot import click_all, colour_at, ready, show_at
+
+__all__ = ["ready"]
+
+
+@pytest.fixture
+def two(ready: Any, driver: Any) -> Any:
+    """The panel with a preview of two structures, the second selected; the centres of both."""
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    mouse.press(panel.ui.addStructureButton)
+    for offset in ([-32, 0, 0], [-29, 3, 0]):
+        mouse.click_view("Red", place + offset)
+    mouse.key("Esc")
+    driver.settle()
+    return panel, place, place - [32, 0, 0]
+
+
+def layer_of(view: str = "Red") -> tuple[Any, Any, Any]:
+    """The labelmap in a view, and the view's composite and slice nodes."""
+    import slicer
+
+    widget = slicer.app.layoutManager().sliceWidget(view)
+    composite = widget.mrmlSliceCompositeNode()
+    return slicer.mrmlScene.GetNodeByID(composite.GetLabelVolumeID() or ""), composite, widget.mrmlSliceNode()
+
+
+def test_every_structure_is_seen_in_its_colour(two: Any, driver: Any) -> None:
+    import slicer
+
+    panel, first, second = two
+    panel.ui.overlaySelector.currentIndex = 2
+    panel.ui.outlinesCheck.click()
+    driver.settle()
+    labelmap, composite, view = layer_of()
+    assert not view.GetUseLabelOutline()
+    assert composite.GetLabelOpacity() == pytest.approx(0.5)
+    percents = panel.few_shot.preview.percents
+    assert np.array_equal(slicer.util.arrayFromVolume(labelmap), panel.few_shot.preview.labels)
+    assert set(np.unique(panel.few_shot.preview.labels)) == {0, 1, 2}
+    both = (percents[1] >= 50) & (percents[2] >= 50)
+    likelier = np.where(percents[2] > percents[1], 2, 1)
+    assert np.array_equal(panel.few_shot.preview.labels[both], likelier[both])
+    show_at(first)
+    orange, blue = colour_at("Red", first + [2, -2, 0]), colour_at("Red", second + [2, -2, 0])
+    assert orange[0] > orange[2] + 40
+    assert blue[2] > blue[0] + 30
+    structure = panel.few_shot.structures[0].node.GetDisplayNode()
+    structure.SetSelectedColor(0.0, 1.0, 0.0)
+    panel.refresh()
+    assert colour_at("Red", first + [2, -2, 0])[1] > orange[1] + 40
+
+
+def test_the_layer_follows_the_threshold_and_the_next_prompt(two: Any, driver: Any) -> None:
+    import slicer
+
+    panel, first, _second = two
+    before = (slicer.util.arrayFromVolume(layer_of()[0]) > 0).sum()
+    panel.ui.thresholdSlider.value = 90
+    driver.settle()
+    labels = slicer.util.arrayFromVolume(layer_of()[0])
+    percents = panel.few_shot.preview.percents
+    assert np.array_equal(labels > 0, (percents[1] >= 90) | (percents[2] >= 90))
+    assert (labels > 0).sum() < before
+    panel.few_shot.structures[0].node.AddControlPointWorld(*(first + [0, 0, 6]))
+    driver.settle()
+    assert panel.few_shot.preview.threshold == 90
+    assert not np.array_equal(labels, panel.few_shot.preview.labels)
+    assert np.array_equal(slicer.util.arrayFromVolume(layer_of()[0]), panel.few_shot.preview.labels)
+
+
+def test_the_users_own_labelmap_comes_back(two: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+
+    panel, first, _second = two
+    panel.ui.togetherCheck.click()
+    driver.settle()
+    assert layer_of()[0] is None
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "own")
+    slicer.util.updateVolumeFromArray(own, np.ones((4, 4, 4), np.uint8))
+    own.CreateDefaultDisplayNodes()
+    slicer.util.setSliceViewerLayers(label=own, labelOpacity=0.3)
+    panel.ui.togetherCheck.click()
+    driver.settle()
+    shown, composite, view = layer_of()
+    assert shown is not own
+    assert view.GetUseLabelOutline()
+    # Another map than the preview's wants the views for itself.
+    coralbay.panel.inside.show_colours()
+    driver.settle()
+    assert layer_of()[0] is own
+    coralbay.panel.inside.hide_colours()
+    driver.settle()
+    assert layer_of()[0] is shown
+    slicer.util.selectModule("SegmentEditor")
+    assert layer_of()[0] is own
+    assert composite.GetLabelOpacity() == pytest.approx(0.3)
+    assert not view.GetUseLabelOutline()
+    slicer.util.selectModule("CoralBaySlicer")
+    driver.settle()
+    assert layer_of()[0] is shown
+    # What the user puts there while the preview is shown stays, in that view.
+    composite.SetLabelVolumeID(own.GetID())
+    panel.few_shot.structures[0].node.AddControlPointWorld(*first)
+    driver.settle()
+    assert layer_of()[0] is own
+    assert layer_of("Green")[0] is shown
+    mouse.press(panel.ui.clearButton)
+    driver.settle()
+    assert panel.few_shot.preview is None
+    assert layer_of("Green")[0] is own
+
+
+def test_closing_the_scene_leaves_nothing_behind(two: Any, driver: Any) -> None:
+    import slicer
+
+    slicer.mrmlScene.Clear()
+    driver.settle()
+    assert layer_of()[0] is None
+    assert host.dialogs.texts("error") == []
+
+
+def test_segments_are_shown_in_3d_when_ticked(two: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+    from host import pictures
+    from host.responsiveness import EventLoopMonitor
+
+    panel, first, _second = two
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    output = coralbay.panel.parameters.output
+    inner, name = output.GetSegmentation(), slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    for structure in panel.few_shot.structures:
+        structure.node.GetDisplayNode().SetVisibility3D(False)
+    before = pictures.pixels("1")
+    assert not inner.ContainsRepresentation(name)
+    with EventLoopMonitor() as monitor:
+        panel.ui.solidCheck.click()
+        driver.settle()
+    print(f"\nevent loop blocked for at most {1000 * monitor.longest_s:.0f} ms")
+    assert monitor.longest_s < 1
+    assert (pictures.pixels("1") != before).any(axis=2).sum() > 500
+    # Where the voxels are, to within one; and closed.
+    surface = inner.GetNthSegment(0).GetRepresentation(name)
+    voxels = slicer.util.arrayFromSegmentBinaryLabelmap(output, inner.GetNthSegmentID(0), coralbay.panel.parameters.volume)
+    from Testing.module.test_few_shot import points_of
+
+    inside = points_of(coralbay.panel.parameters.volume)[voxels > 0]
+    bounds = np.reshape(surface.GetBounds(), (3, 2))
+    assert np.abs(bounds[:, 0] - inside.min(axis=0)).max() < 2.5
+    assert np.abs(bounds[:, 1] - inside.max(axis=0)).max() < 2.5
+    assert volume_of(surface) == pytest.approx((voxels > 0).sum() * 2 * 2 * 2.5, rel=0.15)
+    # Applied anew, the surfaces are those of the new segments.
+    panel.few_shot.structures[0].node.AddControlPointWorld(*(first + [0, 0, 9]))
+    panel.ui.thresholdSlider.value = 20
+    driver.settle()
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    assert volume_of(inner.GetNthSegment(0).GetRepresentation(name)) > volume_of(surface)
+    mouse.press(panel.ui.undoApplyButton)
+    driver.settle()
+    assert volume_of(inner.GetNthSegment(0).GetRepresentation(name)) == pytest.approx(volume_of(surface))
+    panel.ui.solidCheck.click()
+    driver.settle()
+    assert not inner.ContainsRepresentation(name)
+
+
+def volume_of(surface: Any) -> float:
+    """Cubic millimetres inside a closed surface; negative when it is turned inside out."""
+    import vtk
+
+    triangles = vtk.vtkTriangleFilter()
+    triangles.SetInputData(surface)
+    mass = vtk.vtkMassProperties()
+    mass.SetInputConnection(triangles.GetOutputPort())
+    edges = vtk.vtkFeatureEdges()
+    edges.SetInputData(surface)
+    edges.FeatureEdgesOff()
+    edges.NonManifoldEdgesOff()
+    edges.ManifoldEdgesOff()
+    edges.Update()
+    assert edges.GetOutput().GetNumberOfCells() == 0
+    return mass.GetVolume()

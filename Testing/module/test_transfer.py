@@ -1,0 +1,141 @@
+"""A probe beyond the scan it was made on: saved, loaded, applied to other scans and to a folder."""
+
+from pathlib import Path
+from typing import Any
+
+import host
+import numpy as np
+import pytest
+from host import mouse
+
+from Testing.module.test_few_shot import click_all, oblique, ready
+
+__all__ = ["ready"]
+
+
+def test_a_probe_is_saved_loaded_and_applied_to_other_scans(
+    ready: Any, driver: Any, coralbay: Any, scan: Any, tmp_path: Path
+) -> None:
+    import qt
+    import slicer
+
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    driver.open(panel)
+    path = tmp_path / "ball.safetensors"
+    host.dialogs.answer(str(path))
+    mouse.press(panel.ui.saveProbeButton)
+    assert path.is_file()
+    other, _place = scan(oblique(), "other", seed=3)
+    driver.settle()
+    items = panel.ui.targetList
+    assert [items.item(row).text() for row in range(items.count)] == ["other"]
+    items.item(0).setCheckState(qt.Qt.Checked)
+    mouse.press(panel.ui.applyToButton)
+    driver.settle()
+    assert host.dialogs.texts("info") == ["Scans segmented: 1"]
+    made = slicer.util.getNode("other segmentation")
+    assert made.GetSegmentation().GetNthSegment(0).GetName() == "Structure 1"
+    driver.embed(other)
+    host.dialogs.answer(str(path))
+    mouse.press(panel.ui.loadProbeButton)
+    driver.settle()
+    assert panel.few_shot.volume is other
+    assert panel.few_shot.preview is not None
+    assert panel.few_shot.message == ""
+    # What is shown is what is written, whatever prompts there are.
+    given = panel.few_shot.given
+    assert panel.few_shot.preview.probe is given
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    assert panel.logic.probe is given
+    host.dialogs.answer(str(tmp_path / "none.safetensors"))
+    mouse.press(panel.ui.loadProbeButton)
+    driver.settle()
+    assert "There is no probe" in host.dialogs.texts("error")[-1]
+
+
+@pytest.fixture
+def folder(ready: Any, driver: Any, tmp_path: Path) -> Path:
+    """A folder with a CT, and much that is none; a probe is at hand."""
+    import slicer
+
+    node, place, panel = ready
+    click_all(panel, driver, place)
+    driver.open(panel)
+    folder = tmp_path / "scans"
+    (folder / "empty").mkdir(parents=True)
+    assert slicer.util.saveNode(node, str(folder / "one.nrrd"))
+    assert slicer.util.saveNode(node, str(folder / "one.nii.gz"))
+    (folder / "broken.nrrd").write_text("no image")
+    (folder / "two.nrrd").write_bytes((folder / "one.nrrd").read_bytes()[:-4000])
+    photo = slicer.util.addVolumeFromArray(np.indices((20, 20, 20)).sum(axis=0).astype(np.uint8), name="photo")
+    assert slicer.util.saveNode(photo, str(folder / "photo.nrrd"))
+    slicer.mrmlScene.RemoveNode(photo)
+    (folder / "notes.txt").write_text("not looked at")
+    driver.settle()
+    return folder
+
+
+def test_a_folder_is_segmented_and_what_was_left_out_is_listed(folder: Path, ready: Any, driver: Any) -> None:
+    from CoralBayLib.segmentation_io import read_segmentation
+
+    _node, _place, panel = ready
+    assert not panel.ui.folderReport.visible
+    host.dialogs.answer(str(folder))
+    mouse.press(panel.ui.applyFolderButton)
+    driver.settle()
+    assert "written to" in host.dialogs.texts("warning")[0], host.dialogs.texts()
+    labelmap, parts = read_segmentation(folder / "one.seg.nrrd")
+    assert [part.name for part in parts] == ["Structure 1"]
+    assert labelmap.array.any()
+    assert panel.ui.folderReport.visible
+    lines = panel.ui.folderReport.toPlainText().splitlines()
+    assert lines[0].endswith(": 1. Scans left out: 5.")
+    reasons = dict(line.split(": ", 1) for line in lines[1:])
+    assert set(reasons) == {"broken.nrrd", "two.nrrd", "photo.nrrd", "empty", "one.nrrd"}
+    assert "Hounsfield" in reasons["photo.nrrd"]
+    assert "one.seg.nrrd is there already" in reasons["one.nrrd"]
+    # Nothing half-written, and no leftovers.
+    assert sorted(path.name for path in folder.glob("*.seg.nrrd")) == ["one.seg.nrrd"]
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_the_user_is_asked_before_files_are_replaced(folder: Path, ready: Any, driver: Any) -> None:
+    _node, _place, panel = ready
+    (folder / "one.seg.nrrd").write_text("drawn by hand")
+    host.dialogs.answer(str(folder), False)
+    mouse.press(panel.ui.applyFolderButton)
+    driver.settle()
+    assert "one.seg.nrrd" in host.dialogs.texts("confirm")[0]
+    assert (folder / "one.seg.nrrd").read_text() == "drawn by hand"
+    result = panel.logic.applyProbeToFolder(panel.logic.probe, folder)
+    assert result.written == {}
+    assert "there already" in result.failed[folder / "one.nrrd"]
+    assert (folder / "one.seg.nrrd").read_text() == "drawn by hand"
+    result = panel.logic.applyProbeToFolder(panel.logic.probe, folder, overwrite=True)
+    assert result.written == {folder / "one.nii.gz": folder / "one.seg.nrrd"}
+
+
+def test_an_error_that_nobody_thought_of_does_not_stop_the_rest(
+    folder: Path, ready: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from CoralBayLib import segmentation_io
+    from CoralBayLib.errors import CoralBayError
+
+    _node, _place, panel = ready
+    write, seen = segmentation_io.write_segmentation, []
+
+    def fail_once(labelmap: Any, parts: Any, path: Path) -> None:
+        seen.append(path)
+        if len(seen) == 1:
+            raise ZeroDivisionError("odd")
+        write(labelmap, parts, path)
+
+    monkeypatch.setattr(segmentation_io, "write_segmentation", fail_once)
+    result = panel.logic.applyProbeToFolder(panel.logic.probe, folder)
+    assert "ZeroDivisionError" in result.failed[folder / "one.nii.gz"]
+    assert result.written == {folder / "one.nrrd": folder / "one.seg.nrrd"}
+    (folder / "nothing").mkdir()
+    with pytest.raises(CoralBayError, match="no scans"):
+        panel.logic.applyProbeToFolder(panel.logic.probe, folder / "nothing")
