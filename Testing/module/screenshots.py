@@ -105,6 +105,7 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     few_shot.activate(few_shot.structures[0].label)
     jump_to(main.mean(axis=0))
     mouse.key("Esc")
+    slicer.util.resetThreeDViews()
     picture("few-shot")
     panel.segment.ui.overlaySelector.currentIndex = 1
     picture("uncertainty")

@@ -1,5 +1,8 @@
 """Several things at once: what waits is said, and what runs can be stopped."""
 
+import threading
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import host
@@ -7,9 +10,25 @@ import pytest
 from host import mouse
 
 from Testing.module.test_few_shot import click_all
-from Testing.module.test_scan_panel import slow
 
-__all__ = ["slow"]
+
+@pytest.fixture
+def endless(embedded: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes the quick encoder go on until it is cancelled or the test has ended, in small steps as a network's layers."""
+    from Testing.lib.conftest import PoolingEncoder
+
+    quick, over = PoolingEncoder.forward_features, threading.Event()
+
+    def forward(self: Any, x: Any, names: Any) -> Any:
+        while not over.is_set():
+            time.sleep(0.02)
+            for pool in self.network.pools:
+                pool(x)
+        return quick(self, x, names)
+
+    monkeypatch.setattr(PoolingEncoder, "forward_features", forward)
+    yield
+    over.set()
 
 
 @pytest.fixture
@@ -21,7 +40,7 @@ def embedded(coralbay: Any, driver: Any, scan: Any) -> Any:
 
 
 @pytest.fixture
-def embedding(embedded: Any, slow: None, coralbay: Any, driver: Any, scan: Any) -> Any:
+def embedding(embedded: Any, endless: None, coralbay: Any, driver: Any, scan: Any) -> Any:
     """The same, while the embeddings of another scan are computed; and that task."""
     node, place = embedded
     other, _place = scan(name="other", seed=7)
@@ -52,14 +71,14 @@ def test_a_preview_says_what_it_waits_for(embedding: Any, coralbay: Any, driver:
 def test_what_runs_is_shown_and_stopped_before_what_waits(embedding: Any, coralbay: Any, driver: Any) -> None:
     from CoralBaySlicerCore import queries
 
-    node, place, _task = embedding
+    node, place, task = embedding
     top, panel = coralbay.panel.ui, coralbay.panel.similar
     queries.make(node).AddControlPointWorld(*place)
     panel.search()
     assert top.activityLabel.text.startswith("Computing embeddings of other")
     assert "Waiting: Looking for similar regions" in top.activityLabel.text
     mouse.press(top.cancelButton)
-    assert top.activityLabel.text.startswith("Cancelling")
+    assert task.token.cancelled
     driver.settle()
     assert panel.regions
     assert not top.activityFrame.visible
