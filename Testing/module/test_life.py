@@ -78,6 +78,7 @@ def test_every_string_of_the_code_is_translated(coralbay: Any) -> None:
 
     # Names; messages for the log; and a developer's own mistake, before Slicer's translations can be reached.
     untranslated = {"CoralBaySlicer.py": "contributors", "parameters.py": "(", "worker.py": "%s", "library.py": "not found"}
+    untranslated["weights.py"] = "hub cache"  # one of the library's codes
     found, computed = [], []
     for path in sorted(MODULE.parent.rglob("*.py")):
         tree, passed = ast.parse(path.read_text(encoding="utf-8")), set()
