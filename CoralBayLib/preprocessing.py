@@ -38,22 +38,37 @@ class Prepared:
 
 def prepare(volume: Volume, spec: InputSpec) -> Prepared:
     """Resample a CT to the encoder's spacing along its own (permuted, flipped, never rotated) axes and crop it to the
-    patient with a margin."""
+    patient with a margin; or without one, and brought to the size that the encoder wants the patient to fit."""
     canonical = volume.canonical()
-    working = resample(canonical, canonical.grid.with_spacing(spec.spacing_mm))
+    finest = canonical.grid.spacing_mm.min() if spec.at_least else 0.0
+    working = resample(canonical, canonical.grid.with_spacing(np.maximum(spec.spacing_mm, finest)))
     body = body_mask(working.array, working.grid.spacing_mm)
-    margin = np.ceil(CROP_MARGIN_MM / working.grid.spacing_mm).astype(int)[::-1]
+    margin = np.ceil((CROP_MARGIN_MM if spec.fit is None else 0.0) / working.grid.spacing_mm).astype(int)[::-1]
     box = []
     for axis, n in enumerate(body.shape):
         where = np.flatnonzero(body.any(axis=tuple(a for a in range(3) if a != axis)))
         box.append(slice(max(0, where[0] - margin[axis]), min(n, where[-1] + 1 + margin[axis])))
     shape = tuple(s.stop - s.start for s in box)
     grid = working.grid.sub([s.start for s in reversed(box)], 1, shape)  # type: ignore[arg-type]
-    cut = tuple(box)
-    return Prepared(
-        Volume(np.ascontiguousarray(working.array[cut]), grid),
-        Volume(np.ascontiguousarray(body[cut]).astype(np.uint8), grid),
-    )
+    image, body = np.ascontiguousarray(working.array[tuple(box)]), body[tuple(box)].astype(np.uint8)
+    if spec.fit is not None:
+        image, body = _averaged(image, spec.fit), (_averaged(body, spec.fit) >= 0.5).astype(np.uint8)
+        step = np.array(grid.size) / spec.fit
+        grid = grid.sub((step - 1) / 2, step, spec.fit[::-1])
+    return Prepared(Volume(image, grid), Volume(body, grid))
+
+
+def _averaged(array: NDArray, size: Axes) -> NDArray[np.float32]:
+    """A [k, j, i] array cut into `size` equal blocks along I, J, K and averaged over each; a voxel that two blocks
+    share counts in each by its share, so that the block's centre is where its average lies."""
+    made = torch.from_numpy(array).float()
+    for axis, blocks in enumerate(reversed(size)):
+        n = array.shape[axis]
+        edges = torch.arange(blocks + 1, dtype=torch.float64) * n / blocks
+        voxels = torch.arange(n, dtype=torch.float64)
+        shared = torch.minimum(edges[1:, None], voxels + 1) - torch.maximum(edges[:-1, None], voxels)
+        made = torch.tensordot(shared.clamp_min_(0).mul_(blocks / n).float(), made.movedim(axis, 0), dims=1).movedim(0, axis)
+    return made.contiguous().numpy()
 
 
 def body_mask(hu: NDArray, spacing_mm: NDArray) -> NDArray[np.bool_]:
