@@ -39,15 +39,10 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    start = _start(path)
     try:
-        with open(path, "rb") as file:
-            start = file.read(64)
         return load_file(path)
-    except OSError as error:
-        raise WeightsError(
-            f"Cannot read the weights file '{path.name}': {error.strerror or error}. Check that the file is there."
-        ) from error
-    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
         raise WeightsError(f"'{path.name}' is not a usable safetensors file: {_diagnosis(start, path)} ({error}).") from error
 
 
@@ -58,25 +53,23 @@ def read_torch(path: Path) -> Any:
     Raises:
         WeightsError: the file is missing, truncated, damaged, of another format, or holds anything else.
     """
+    start = _start(path)
+    if not start.startswith(_PICKLES):
+        what = "it is a safetensors file; expected the .pth" if start[8:9] == b"{" else _diagnosis(start, path)
+        raise WeightsError(f"'{path.name}' is not a usable file of torch.save: {what}.")
     try:
-        with open(path, "rb") as file:
-            start = file.read(64)
-        if not start.startswith(_PICKLES):
-            raise WeightsError(f"'{path.name}' is not a usable file of torch.save: {_diagnosis(start, path)}.")
         return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise WeightsError(
-            f"Cannot read the weights file '{path.name}': {error.strerror or error}. Check that the file is there."
-        ) from error
     except pickle.UnpicklingError as error:
         more = re.search(r"GLOBAL ([\w.]+)", str(error))
         if more is None:
-            raise WeightsError(f"'{path.name}' is damaged; download it again.") from error
+            raise WeightsError(
+                f"'{path.name}' is damaged or holds more than tensors, and is refused; download it again."
+            ) from error
         raise WeightsError(
             f"'{path.name}' is refused: it holds more than tensors ({more[1]}), which could run code when opened. "
             "Use the file that the authors published, or save its tensors alone to a new one."
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError) as error:
+    except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
         raise WeightsError(
             f"'{path.name}' is truncated or damaged (it holds {path.stat().st_size} bytes); download it again."
         ) from error
@@ -99,10 +92,20 @@ def tensors_in(content: Any, below: Sequence[str], path: Path) -> dict[str, torc
     if not isinstance(content, Mapping) or not all(
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
     ):
-        raise WeightsError(
-            f"Expected '{path.name}' to hold tensors by name{' under ' * bool(below)}{'.'.join(below)}, and no more."
-        )
+        where = f" under '{'.'.join(below)}'" if below else ""
+        raise WeightsError(f"Expected '{path.name}' to hold tensors by name and nothing else{where}. Use the published file.")
     return dict(content)
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file, which tell its format."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(64)
+    except OSError as error:
+        raise WeightsError(
+            f"Cannot read the weights file '{path.name}': {error.strerror or error}. Check that the file is there."
+        ) from error
 
 
 def _diagnosis(start: bytes, path: Path) -> str:
