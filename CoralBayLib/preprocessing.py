@@ -50,25 +50,23 @@ def prepare(volume: Volume, spec: InputSpec) -> Prepared:
         box.append(slice(max(0, where[0] - margin[axis]), min(n, where[-1] + 1 + margin[axis])))
     shape = tuple(s.stop - s.start for s in box)
     grid = working.grid.sub([s.start for s in reversed(box)], 1, shape)  # type: ignore[arg-type]
-    image, body = np.ascontiguousarray(working.array[tuple(box)]), body[tuple(box)].astype(np.uint8)
+    image = Volume(np.ascontiguousarray(working.array[tuple(box)]), grid)
+    patient = Volume(np.ascontiguousarray(body[tuple(box)]).astype(np.uint8), grid)
     if spec.fit is not None:
-        image, body = _averaged(image, spec.fit), (_averaged(body, spec.fit) >= 0.5).astype(np.uint8)
-        step = np.array(grid.size) / spec.fit
-        grid = grid.sub((step - 1) / 2, step, spec.fit[::-1])
-    return Prepared(Volume(image, grid), Volume(body, grid))
+        image, shares = _averaged(image, spec.fit), _averaged(patient, spec.fit)
+        patient = Volume((shares.array >= 0.5).astype(np.uint8), shares.grid)
+    return Prepared(image, patient)
 
 
-def _averaged(array: NDArray, size: Axes) -> NDArray[np.float32]:
-    """A [k, j, i] array cut into `size` equal blocks along I, J, K and averaged over each; a voxel that two blocks
-    share counts in each by its share, so that the block's centre is where its average lies."""
-    made = torch.from_numpy(array).float()
-    for axis, blocks in enumerate(reversed(size)):
-        n = array.shape[axis]
-        edges = torch.arange(blocks + 1, dtype=torch.float64) * n / blocks
-        voxels = torch.arange(n, dtype=torch.float64)
-        shared = torch.minimum(edges[1:, None], voxels + 1) - torch.maximum(edges[:-1, None], voxels)
-        made = torch.tensordot(shared.clamp_min_(0).mul_(blocks / n).float(), made.movedim(axis, 0), dims=1).movedim(0, axis)
-    return made.contiguous().numpy()
+def _averaged(volume: Volume, size: Axes) -> Volume:
+    """A volume cut into `size` equal blocks along I, J, K, and its average (float32) over each; the blocks' edges may
+    lie between voxels."""
+    step = np.array(volume.grid.size) / size
+    parts = np.ceil(step).astype(int)
+    fine = volume.grid.sub((step / parts - 1) / 2, step / parts, tuple((parts * size)[::-1]))
+    samples = torch.from_numpy(resample(volume, fine).array)[None]
+    blocks = torch.nn.functional.avg_pool3d(samples, tuple(parts[::-1].tolist()))[0]
+    return Volume(blocks.numpy(), volume.grid.sub((step - 1) / 2, step, size[::-1]))
 
 
 def body_mask(hu: NDArray, spacing_mm: NDArray) -> NDArray[np.bool_]:
