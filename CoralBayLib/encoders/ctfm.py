@@ -44,6 +44,8 @@ SETTINGS = {
     "pretraining": (Tiling("windows-128x128x32-3mm", (128, 128, 32), (96, 96, 16)), (1.0, 1.0, 3.0)),
 }
 
+# Peak memory in floats per voxel and channel of the first level. Measured at 32 channels: 416 MB for 96^3 voxels, 1036 MB
+# for 128^3.
 _FIXED_BYTES = 100 * 2**20
 _FLOATS = 4.0
 
