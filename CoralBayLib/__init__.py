@@ -25,7 +25,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .embedding import embed
-    from .encoders import encoder_cards, load_encoder, register_encoder
+    from .encoders import EncoderCard, encoder_cards, load_encoder, load_encoder_file, register_encoder
     from .errors import CoralBayError
     from .geometry import Grid, Volume, resample
     from .io import read_labelmap, read_volume, write_volume
@@ -40,8 +40,10 @@ if TYPE_CHECKING:
 
 _HOME = {
     "embed": "embedding",
+    "EncoderCard": "encoders",
     "encoder_cards": "encoders",
     "load_encoder": "encoders",
+    "load_encoder_file": "encoders",
     "register_encoder": "encoders",
     "CoralBayError": "errors",
     "Grid": "geometry",

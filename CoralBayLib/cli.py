@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import textwrap
 import time
 import warnings
 from collections.abc import Sequence
@@ -16,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__
+from .cli_encoders import WEIGHTS_HINT, add_encoders_command, open_encoder
+from .cli_weights import add_weights_command
+from .console import bar, say
 from .errors import CoralBayError, WeightsError
-from .progress import Progress
 
 NOTICE = "For research use only; not a medical device."
-_WEIGHTS_HINT = "Here that is --download to allow it, --weights FILE for a local file, --encoder NAME for another encoder."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,8 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.json:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         print(f"coralbay: {error}", file=sys.stderr)
-        if isinstance(error, WeightsError):
-            print(_WEIGHTS_HINT, file=sys.stderr)
+        if isinstance(error, WeightsError) and hasattr(args, "download"):
+            print(WEIGHTS_HINT, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ncoralbay: interrupted; nothing half-written was left behind.", file=sys.stderr)
@@ -59,8 +59,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     encoding = argparse.ArgumentParser(add_help=False)
     encoding.add_argument(
-        "--encoder", default="auto", help="an encoder's name (see `coralbay encoders`); auto: CoralBay, or Astra without it"
+        "--encoder",
+        default="auto",
+        help="an encoder's name (see `coralbay encoders`); auto: CoralBay, or the fallback without it",
     )
+    encoding.add_argument("--encoder-file", metavar="FILE", help="a Python file that registers an encoder; it is run")
     encoding.add_argument("--weights", help="a local weights file for the encoder")
     encoding.add_argument("--setting", help="how the encoder is run, such as faithful or whole for coralbay")
     encoding.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
@@ -103,8 +106,8 @@ def build_parser() -> argparse.ArgumentParser:
     similar.add_argument("--map", metavar="FILE", help="write the similarity map (NRRD, NIfTI or MHA)")
     similar.set_defaults(run=run_similar)
 
-    encoders = commands.add_parser("encoders", parents=[common], help="list the encoders")
-    encoders.set_defaults(run=run_encoders)
+    add_encoders_command(commands, [common])
+    add_weights_command(commands, [common])
 
     demo = commands.add_parser("demo", parents=[common, encoding], help="the whole job on a real chest CT")
     demo.add_argument("--output", "-o", default="output/demo", metavar="FOLDER")
@@ -116,24 +119,6 @@ def build_parser() -> argparse.ArgumentParser:
     cache.add_argument("keys", nargs="*", help="for remove: keys, or their first digits")
     cache.set_defaults(run=run_cache)
     return parser
-
-
-def open_encoder(args: argparse.Namespace) -> Any:
-    """The encoder the user asked for; with "auto" CoralBay, or Astra where CoralBay's weights cannot be had."""
-    from .encoders import load_encoder
-
-    options = {"device": args.device, "consent": args.download, "setting": args.setting}
-    if args.encoder != "auto":
-        return load_encoder(args.encoder, args.weights, **options)
-    try:
-        return load_encoder("coralbay", args.weights, **options)
-    except WeightsError as error:
-        if args.weights or args.setting:
-            raise
-        _say(args, "CoralBay's weights cannot be had here, so Astra's are used (`coralbay encoders` tells about both).")
-        _say(args, textwrap.indent(textwrap.fill(str(error), 110), "  "))
-        _say(args, "  " + _WEIGHTS_HINT)
-        return load_encoder("astra", **{**options, "setting": None})
 
 
 def _embedded(args: argparse.Namespace) -> tuple[Any, Any, float, bool]:
@@ -162,7 +147,7 @@ def run_embed(args: argparse.Namespace) -> dict:
     levels = {level.name: [level.channels, *level.grid.shape] for level in pyramid.levels}
     done = "was in the store" if kept else f"computed in {seconds:.1f} s"
     size = f"{pyramid.channels} channels at {len(levels)} strides, {pyramid.nbytes() / 2**20:.0f} MB"
-    _say(args, f"{pyramid.identity['encoder']}: {size}, {done}, key {pyramid.key[:12]}", out=True)
+    say(args, f"{pyramid.identity['encoder']}: {size}, {done}, key {pyramid.key[:12]}", out=True)
     return {
         "key": pyramid.key,
         "from_store": kept,
@@ -194,7 +179,7 @@ def run_segment(args: argparse.Namespace) -> dict:
     if args.save_probe:
         probe.save(args.save_probe)
     if args.probe:
-        _say(args, "A probe from another scan is a start, not a result: look at it and correct it with prompts.")
+        say(args, "A probe from another scan is a start, not a result: look at it and correct it with prompts.")
     touched = None if args.all_pieces else prompts
     with bar(args, "Segmenting") as progress:
         labelmap = labelmap_on(volume.grid, pyramid, probe, touched, args.threshold, progress)
@@ -205,8 +190,8 @@ def run_segment(args: argparse.Namespace) -> dict:
         for label in probe.labels_
     }
     for name, value in millilitres.items():
-        _say(args, f"{name}: {value:.1f} ml", out=True)
-    _say(args, f"Written: {args.output}", out=True)
+        say(args, f"{name}: {value:.1f} ml", out=True)
+    say(args, f"Written: {args.output}", out=True)
     return {"output": str(args.output), "volume_ml": millilitres, "key": pyramid.key}
 
 
@@ -226,11 +211,11 @@ def run_similar(args: argparse.Namespace) -> dict:
     simmap = similarity_map(pyramid, query)
     if args.map:
         write_volume(simmap, args.map)
-        _say(args, f"Written: {args.map}", out=True)
+        say(args, f"Written: {args.map}", out=True)
     regions = find_regions(simmap, args.k, args.min_distance_mm)
-    _say(args, "rank  score  position (RAS mm)", out=True)
+    say(args, "rank  score  position (RAS mm)", out=True)
     for rank, region in enumerate(regions, 1):
-        _say(
+        say(
             args,
             f"{rank:3d}  {region.score:6.3f}  R {region.ras[0]:7.1f}  A {region.ras[1]:7.1f}  S {region.ras[2]:7.1f}",
             True,
@@ -238,23 +223,11 @@ def run_similar(args: argparse.Namespace) -> dict:
     return {"regions": [{"rank": n, "score": r.score, "ras": r.ras} for n, r in enumerate(regions, 1)], "key": pyramid.key}
 
 
-def run_encoders(args: argparse.Namespace) -> dict:
-    """`coralbay encoders`."""
-    from .encoders import encoder_cards
-
-    cards = encoder_cards()
-    for card in cards:
-        _say(args, f"{card.name:<12} {card.title} - {card.summary}", out=True)
-        _say(args, f"{'':<12} {card.paper}; {card.licence}; {card.source}", out=True)
-    fields = ("name", "title", "summary", "paper", "licence", "source")
-    return {"encoders": [{field: getattr(card, field) for field in fields} for card in cards]}
-
-
 def run_demo(args: argparse.Namespace) -> dict:
     """`coralbay demo`."""
     from .demo import Demo
 
-    _say(args, NOTICE, out=True)
+    say(args, NOTICE, out=True)
     encoder = open_encoder(args)
     return Demo(Path(args.output), encoder, args).run()
 
@@ -268,7 +241,7 @@ def run_cache(args: argparse.Namespace) -> dict:
     removed = 0
     if args.action == "clear":
         removed = store.clear()
-        _say(args, f"Removed {removed} embeddings.", out=True)
+        say(args, f"Removed {removed} embeddings.", out=True)
     elif args.action == "remove":
         if not args.keys:
             raise StoreError("Say which to remove: the keys, or their first digits, that `coralbay cache list` shows.")
@@ -277,36 +250,15 @@ def run_cache(args: argparse.Namespace) -> dict:
             if len(matches) != 1:
                 raise StoreError(f"{len(matches)} kept embeddings have a key that starts with '{prefix}'; one is needed.")
             removed += store.remove(matches[0])
-        _say(args, f"Removed {removed} embeddings.", out=True)
+        say(args, f"Removed {removed} embeddings.", out=True)
     entries = store.entries()
     if args.action == "list":
         for entry in entries:
             used = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used))
-            _say(args, f"{entry.key[:12]}  {entry.nbytes / 2**20:8.1f} MB  last used {used}", out=True)
-        _say(args, f"{len(entries)} embeddings, {store.nbytes() / 2**20:.1f} MB in {store.root}", out=True)
+            say(args, f"{entry.key[:12]}  {entry.nbytes / 2**20:8.1f} MB  last used {used}", out=True)
+        say(args, f"{len(entries)} embeddings, {store.nbytes() / 2**20:.1f} MB in {store.root}", out=True)
     listed = [{"key": e.key, "bytes": e.nbytes, "used": e.used} for e in entries]
     return {"folder": str(store.root), "removed": removed, "entries": listed}
-
-
-class bar:  # noqa: N801 - reads as a function: `with bar(args, "Embedding") as progress`
-    """A progress bar on stderr, or nothing when the user wants quiet or no terminal is there to draw it on."""
-
-    def __init__(self, args: argparse.Namespace, title: str) -> None:
-        from tqdm import tqdm
-
-        silent = args.quiet or args.json or not sys.stderr.isatty()
-        form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-        self._bar = tqdm(total=1.0, desc=title, disable=silent, bar_format=form, leave=False)
-
-    def __enter__(self) -> Progress:
-        def show(fraction: float, message: str) -> None:
-            self._bar.set_description_str(message, refresh=False)
-            self._bar.update(max(0.0, fraction - self._bar.n))
-
-        return show
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:
@@ -316,11 +268,6 @@ def _joined(arguments: Sequence[str]) -> list[str]:
         if words[n - 1] == "--point":
             words[n - 1 : n + 1] = [f"--point={words[n]}"]
     return words
-
-
-def _say(args: argparse.Namespace, text: str, out: bool = False) -> None:
-    if not args.json:
-        print(text, file=sys.stdout if out else sys.stderr, flush=True)
 
 
 def _point(text: str) -> list[float]:

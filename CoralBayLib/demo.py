@@ -17,7 +17,8 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from .cli import NOTICE, bar
+from .cli import NOTICE
+from .console import bar
 from .devices import describe
 from .embedding import embed
 from .encoders.base import Encoder

@@ -1,4 +1,4 @@
-"""Frozen networks that turn a CT into feature maps, by name.
+"""Frozen networks that turn a CT into feature maps, by name. Importing this does not import torch.
 
 Example::
 
@@ -12,15 +12,29 @@ Example::
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from ..progress import CancelToken, Progress
+from .cards import EncoderCard, shipped_card
+from .own import check_encoder, load_encoder_file
+from .registry import encoder_cards, encoder_names, register_encoder, registered
+from .weights import Consent, WeightsSource, find_weights
 
-from ..devices import pick_device
-from . import astra, ctfm, fmct, swin, voxelfm  # noqa: F401  the families register themselves
-from .base import Encoder, encoder_card, encoder_cards, register_encoder
-from .weights import Consent
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["encoder_cards", "load_encoder", "register_encoder"]
+    from .base import Encoder
+
+__all__ = [
+    "EncoderCard",
+    "encoder_cards",
+    "encoder_names",
+    "load_encoder",
+    "load_encoder_file",
+    "register_encoder",
+    "registered",
+    "shipped_card",
+]
 
 
 def load_encoder(
@@ -30,6 +44,8 @@ def load_encoder(
     *,
     setting: str | None = None,
     consent: Consent = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
 ) -> Encoder:
     """Load an encoder with its weights.
 
@@ -39,10 +55,21 @@ def load_encoder(
         device: "auto" (a CUDA GPU that passes a small test, otherwise the CPU), or any torch device.
         setting: how the encoder is run, where it offers a choice.
         consent: whether a download is allowed, or a function that is asked; by default nothing is downloaded.
+        progress: told how far a download is.
+        cancel: ends a download; what came is kept.
 
     Raises:
-        EncoderError: the name or the setting is unknown, or the device cannot be used.
+        EncoderError: the name or the setting is unknown, the device cannot be used, or what was loaded is no encoder.
         WeightsError: the weights could not be found, verified or loaded.
+        Cancelled: the user cancelled.
     """
-    card = encoder_card(name)
-    return card.load(weights=weights, device=pick_device(device), consent=consent, setting=setting)
+    from ..devices import pick_device
+
+    known = registered(name)
+    if weights is None and consent and isinstance(known.weights, WeightsSource):
+        # Fetched here, so that a loader need not know of progress and cancelling; it then finds them.
+        find_weights(known.weights, consent=consent, progress=progress, cancel=cancel)
+        consent = None
+    encoder = known.load(weights=weights, device=pick_device(device), consent=consent, setting=setting)
+    check_encoder(encoder, name)
+    return encoder

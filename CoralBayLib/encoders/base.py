@@ -1,14 +1,11 @@
-"""What every encoder offers, and the registry that knows them by name."""
+"""What every encoder offers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-
-from ..errors import EncoderError
 
 Axes = tuple[int, int, int]
 
@@ -114,53 +111,3 @@ class Encoder(Protocol):
     def to(self, device: torch.device) -> None:
         """Move the network."""
         ...
-
-
-@dataclass(frozen=True)
-class EncoderCard:
-    """What a user reads about an encoder before choosing it."""
-
-    name: str
-    title: str
-    summary: str
-    paper: str
-    licence: str
-    source: str
-    load: Callable[..., Encoder]
-
-
-_registry: dict[str, EncoderCard] = {}
-
-
-def register_encoder(
-    name: str, *, title: str, summary: str, paper: str, licence: str, source: str
-) -> Callable[[Callable[..., Encoder]], Callable[..., Encoder]]:
-    """Decorator that registers a function `load(weights, device, consent, **options) -> Encoder` under a name.
-
-    Raises:
-        EncoderError: the name is taken.
-    """
-
-    def decorate(load: Callable[..., Encoder]) -> Callable[..., Encoder]:
-        if name in _registry:
-            raise EncoderError(f"An encoder named '{name}' is already registered; choose another name.")
-        _registry[name] = EncoderCard(name, title, summary, paper, licence, source, load)
-        return load
-
-    return decorate
-
-
-def encoder_cards() -> list[EncoderCard]:
-    """Every registered encoder, in the order of registration."""
-    return list(_registry.values())
-
-
-def encoder_card(name: str) -> EncoderCard:
-    """The card of one encoder.
-
-    Raises:
-        EncoderError: there is no encoder of that name.
-    """
-    if name not in _registry:
-        raise EncoderError(f"There is no encoder '{name}'. Known encoders: {', '.join(sorted(_registry))}.")
-    return _registry[name]

@@ -17,9 +17,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import WeightsError
 from .axes import check_sides, from_spl, strided_offset, to_spl
-from .base import Axes, InputSpec, LevelSpec, Tiling, register_encoder
+from .base import Axes, InputSpec, LevelSpec, Tiling
 from .checkpoints import encoder_tree, load_strictly, read_safetensors
 from .frozen import FrozenEncoder, loader
+from .registry import register_encoder
 from .weights import WeightsSource, find_weights
 
 LEVEL_NAMES = ("stage1", "stage2", "stage3", "stage4", "stage5")
@@ -158,11 +159,6 @@ def network_from(tensors: Mapping[str, torch.Tensor]) -> CTFMNetwork:
     return network.fold()
 
 
-load_ctfm = register_encoder(
-    CTFMEncoder.name,
-    title=CTFMEncoder.title,
-    summary="Residual convolution encoder pretrained on 148,000 CTs; five feature maps at 1 to 16 mm.",
-    paper="arXiv 2501.09001",
-    licence="Apache-2.0",
-    source="https://huggingface.co/project-lighter/ct_fm_feature_extractor",
-)(loader(CTFMEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_safetensors(path))))
+load_ctfm = register_encoder("ct-fm", weights=WEIGHTS)(
+    loader(CTFMEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_safetensors(path)))
+)

@@ -6,17 +6,19 @@ is above 0 HU; here it is the box of the patient, without a head rest. The weigh
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ..errors import EncoderError, WeightsError
-from .base import Axes, InputSpec, LevelSpec, Tiling, register_encoder
+from .base import Axes, InputSpec, LevelSpec, Tiling
 from .checkpoints import encoder_tree, load_strictly, read_torch, tensors_in
 from .frozen import FrozenEncoder, loader
-from .local_weights import LocalWeights
+from .registry import register_encoder
 from .vit import attend, depth_of, feed_forward
+from .weights import WeightsSource, find_weights
 
 SIDE, PATCH = 96, 12
 TOKEN = "cls"  # noqa: S105 - a token of a transformer
@@ -27,11 +29,14 @@ _MARKER = "patch_embedding.patch_embeddings.weight"
 _ROOTS = ("patch_embedding", "blocks", "norm", "cls_token")
 _HEAD_CHANNELS = 64  # 768 channels in 12 heads; a checkpoint does not tell
 
-WEIGHTS = LocalWeights(
+WEIGHTS = WeightsSource(
     encoder="fm-ct",
+    repo_id="",
     filename="model_weights.pth",
+    revision="",
     env="FMCT_WEIGHTS",
-    how=(
+    licence="by agreement with NYU Langone",
+    by_hand=(
         "They are given on request, after an institutional agreement: write to the authors "
         "(https://github.com/NYUMedML/headCT_foundation) and to DataSharing@nyulangone.org."
     ),
@@ -161,11 +166,4 @@ def read_network(path: Path) -> FMCTNetwork:
     return network
 
 
-load_fmct = register_encoder(
-    FMCTEncoder.name,
-    title=FMCTEncoder.title,
-    summary="3D vision transformer pretrained on 361,663 head CTs; 8 x 8 x 8 patches. Weights on request.",
-    paper="arXiv 2502.02779",
-    licence="by agreement with NYU Langone",
-    source="https://github.com/NYUMedML/headCT_foundation",
-)(loader(FMCTEncoder, WEIGHTS.find, read_network))
+load_fmct = register_encoder("fm-ct", weights=WEIGHTS)(loader(FMCTEncoder, partial(find_weights, WEIGHTS), read_network))

@@ -11,9 +11,10 @@ from torch import nn
 from torch.nn import functional
 
 from ..errors import EncoderError, WeightsError
-from .base import Axes, InputSpec, LevelSpec, Tiling, register_encoder
+from .base import Axes, InputSpec, LevelSpec, Tiling
 from .checkpoints import encoder_tree, load_strictly, read_safetensors
 from .frozen import FrozenEncoder, loader
+from .registry import register_encoder
 from .swin_attention import PositionBias, run_stage
 from .weights import WeightsSource, find_weights
 
@@ -212,11 +213,6 @@ def network_from(tensors: Mapping[str, torch.Tensor]) -> CoralBayNetwork:
     return network
 
 
-load_coralbay = register_encoder(
-    "coralbay",
-    title=CoralBayEncoder.title,
-    summary="Swin encoder pretrained on CT by kaiko.ai; six feature maps at 1.5 to 48 mm.",
-    paper="arXiv 2606.03888",
-    licence="MIT",
-    source="https://huggingface.co/kaiko-ai/coralbay",
-)(loader(CoralBayEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_safetensors(path))))
+load_coralbay = register_encoder("coralbay", weights=WEIGHTS)(
+    loader(CoralBayEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_safetensors(path)))
+)

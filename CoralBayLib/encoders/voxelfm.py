@@ -8,6 +8,7 @@ that no border goes without features.
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from torch import nn
 
 from ..errors import WeightsError
 from .axes import check_sides, from_spl, to_spl
-from .base import Axes, InputSpec, LevelSpec, Tiling, register_encoder
+from .base import Axes, InputSpec, LevelSpec, Tiling
 from .checkpoints import encoder_tree, load_strictly, read_torch, tensors_in
 from .frozen import FrozenEncoder, loader
-from .local_weights import LocalWeights
+from .registry import register_encoder
 from .vit import attend, depth_of, feed_forward
+from .weights import WeightsSource, find_weights
 
 PATCH = 14
 TOKEN = "cls"  # noqa: S105 - a token of a transformer
@@ -31,11 +33,14 @@ _MEAN_HU, _STD_HU = -573.8, 461.3
 _MARKER = "patch_embed.proj.weight"
 _ROOTS = ("patch_embed", "rope_embed", "blocks", "norm", "cls_token", "register_tokens", "mask_token")
 
-WEIGHTS = LocalWeights(
+WEIGHTS = WeightsSource(
     encoder="voxelfm",
-    filename="99999.pth",
+    repo_id="rmaguado/VoxelFM",
+    filename="vitb_3d/checkpoints/99999.pth",
+    revision="",
     env="VOXELFM_WEIGHTS",
-    how="Get vitb_3d/checkpoints/99999.pth from https://huggingface.co/rmaguado/VoxelFM.",
+    licence="Apache-2.0",
+    by_hand="Get vitb_3d/checkpoints/99999.pth from https://huggingface.co/rmaguado/VoxelFM.",
 )
 
 SETTINGS = {"1mm": 1.0, "0.75mm": 0.75, "1.5mm": 1.5}
@@ -206,11 +211,6 @@ def read_network(path: Path) -> VoxelFMNetwork:
     return network
 
 
-load_voxelfm = register_encoder(
-    VoxelFMEncoder.name,
-    title=VoxelFMEncoder.title,
-    summary="3D vision transformer pretrained on 137,000 CT studies by self-distillation; one map of 14-voxel patches.",
-    paper="arXiv 2604.04133",
-    licence="Apache-2.0",
-    source="https://huggingface.co/rmaguado/VoxelFM",
-)(loader(VoxelFMEncoder, WEIGHTS.find, read_network))
+load_voxelfm = register_encoder("voxelfm", weights=WEIGHTS)(
+    loader(VoxelFMEncoder, partial(find_weights, WEIGHTS), read_network)
+)

@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from CoralBayLib.errors import CoralBayError
 from CoralBayLib.progress import CancelToken, Progress, check
 
+from . import encoderfiles
 from .volumes import Scan
+from .worker import Shown
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Choice:
         device: "auto", "cpu", "cuda", ...
         setting: "" for the encoder's default.
         assume_hu: skip the check that the values look like HU.
+        file, file_sha256: the Python file the encoder comes from, as the user agreed to it; "" for none.
     """
 
     encoder: str = "coralbay"
@@ -35,6 +38,8 @@ class Choice:
     device: str = "auto"
     setting: str = ""
     assume_hu: bool = False
+    file: str = ""
+    file_sha256: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,16 +127,30 @@ class Session:
         self._encoder: Any = None
         self.device = ""
 
-    def encoder(self, choice: Choice, consent: Callable[[Any], bool] | None = None) -> Any:
-        """The encoder of a choice, loaded when it is another than last time."""
+    def encoder(
+        self,
+        choice: Choice,
+        consent: Callable[[Any], bool] | None = None,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Any:
+        """The encoder of a choice, loaded when it is another than last time; progress is that of a download."""
         from CoralBayLib.devices import describe
         from CoralBayLib.encoders import load_encoder
 
-        wanted = (choice.encoder, choice.weights, choice.device, choice.setting)
+        wanted = (choice.encoder, choice.weights, choice.device, choice.setting, choice.file_sha256)
         if self._choice != wanted:
             self._choice = self._encoder = None
+            if choice.file:
+                encoderfiles.load(choice.file, choice.file_sha256)
             self._encoder = load_encoder(
-                choice.encoder, choice.weights or None, choice.device, setting=choice.setting or None, consent=consent
+                choice.encoder,
+                choice.weights or None,
+                choice.device,
+                setting=choice.setting or None,
+                consent=consent,
+                progress=(lambda fraction, message: progress(fraction, Shown(message))) if progress is not None else None,
+                cancel=cancel,
             )
             self._choice = wanted
         self.device = describe(self._encoder.device)
@@ -167,7 +186,7 @@ class Session:
         from CoralBayLib.embedding import embed
         from CoralBayLib.store import Store
 
-        encoder = self.encoder(choice, consent)
+        encoder = self.encoder(choice, consent, progress, cancel)
         check(cancel)
         pyramid = embed(scan.volume(), encoder, progress, cancel, store=Store(), assume_hu=choice.assume_hu)
         self.device = self.device or str(encoder.device)

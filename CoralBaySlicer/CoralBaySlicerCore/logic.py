@@ -16,7 +16,7 @@ from slicer.util import VTKObservationMixin
 
 from CoralBayLib.errors import PromptError
 
-from . import install, segments, volumes
+from . import encoderfiles, install, segments, volumes
 from .compute import Choice, Points
 from .parameters import CoralBaySlicerParameters
 from .tasks import FoundRegion, Tasks
@@ -62,7 +62,16 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """The encoder and how it is run, from the parameters and this computer's settings."""
         parameters = self.getParameterNode()
         name = parameters.encoder
-        return Choice(name, install.weights_file(name), install.device(), parameters.setting, parameters.assumeHU)
+        file = encoderfiles.file_of(name)
+        return Choice(
+            name,
+            install.weights_file(name),
+            install.device(),
+            parameters.setting,
+            parameters.assumeHU,
+            file.path if file else "",
+            file.sha256 if file else "",
+        )
 
     def close(self) -> None:
         """End the worker; the logic cannot be used afterwards."""

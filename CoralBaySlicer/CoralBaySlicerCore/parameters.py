@@ -8,14 +8,8 @@ from typing import Annotated
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-ENCODERS = {
-    "coralbay": "CoralBay (Swin, 6 scales)",
-    "astra": "Astra (ResNet-152)",
-    "ct-fm": "CT-FM (SegResNet, 5 scales)",
-    "voxelfm": "VoxelFM (3D ViT)",
-    "fm-ct": "FM-CT (3D ViT, head CT)",
-}
-"""Name and title of each encoder, known without importing torch; a test compares them with the library's."""
+ENCODERS = ("coralbay", "astra", "ct-fm", "voxelfm", "fm-ct")
+"""The library's encoders, named here since asking the library imports torch; a test compares the two."""
 
 SETTINGS = {"coralbay": ("faithful", "whole"), "ct-fm": ("1mm", "pretraining"), "voxelfm": ("1mm", "0.75mm", "1.5mm")}
 """How an encoder can be run, where it offers a choice."""

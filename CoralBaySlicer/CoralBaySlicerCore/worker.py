@@ -25,6 +25,10 @@ Compute = Callable[[Progress, CancelToken], Any]
 _POLL_MS = 20
 
 
+class Shown(str):
+    """A progress message that takes the place of the task's title while it is the last one, such as of a download."""
+
+
 class Task:
     """A piece of work.
 
@@ -35,6 +39,7 @@ class Task:
         title: what the user reads while it runs.
 
     Attributes:
+        says: a message in place of the title.
         on_progress, on_done, on_failed: called on the main thread, if set, with (fraction, message), the result, or
             the exception (`Cancelled` included).
         result, error: the outcome.
@@ -50,7 +55,8 @@ class Task:
         self.compute = compute
         self.finish = finish
         self.lane = lane
-        self.title = title
+        self.says = ""
+        self._title = title
         self.token = CancelToken()
         self.started_at: float | None = None
         self.done = False
@@ -59,6 +65,11 @@ class Task:
         self.on_progress: Callable[[float, str], None] | None = None
         self.on_done: Callable[[Any], None] | None = None
         self.on_failed: Callable[[Exception], None] | None = None
+
+    @property
+    def title(self) -> str:
+        """What the user reads while it runs."""
+        return self.says or self._title
 
     def cancel(self) -> None:
         """Ask the task to stop. It ends as `Cancelled`, whatever it has computed by then."""
@@ -179,6 +190,11 @@ class Worker:
         self._progress(task, 0.0, task.title)
 
     def _progress(self, task: Task, fraction: float, message: str) -> None:
+        if isinstance(message, Shown):
+            task.says, task.started_at = message, None
+        elif task.says:
+            # What follows a download is timed by itself.
+            task.says, task.started_at = "", time.monotonic()
         if task.on_progress is not None and not task.done and not task.token.cancelled:
             task.on_progress(fraction, message)
 

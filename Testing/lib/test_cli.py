@@ -11,8 +11,7 @@ import pytest
 
 import CoralBayLib as cb
 from CoralBayLib import cli
-from CoralBayLib.encoders import base
-from CoralBayLib.encoders.base import EncoderCard
+from CoralBayLib.encoders import EncoderCard, registry
 from CoralBayLib.errors import WeightsError
 
 from .conftest import PoolingEncoder
@@ -34,8 +33,8 @@ def pooling_by_name(monkeypatch):
     def load(weights=None, device="cpu", consent=None, *, setting=None):
         return PoolingEncoder(strides=(2, 4, 8))
 
-    card = EncoderCard("pooling", "Pooling", "for tests", "none", "none", "none", load)
-    monkeypatch.setitem(base._registry, "pooling", card)
+    pooling = registry.Registered(EncoderCard("pooling", "Pooling", "for tests"), load)
+    monkeypatch.setitem(registry._registry, "pooling", pooling)
 
 
 @pytest.fixture
@@ -148,6 +147,23 @@ def test_encoders_lists_both(capsys):
     assert "coralbay" in out
     assert "astra" in out
     assert "MIT" in out
+
+
+def test_encoders_prints_a_whole_card_in_words_and_as_json(capsys):
+    status, out, _ = run(capsys, "encoders", "astra")
+    assert status == 0
+    for part in ("1.5 x 1.5 x 3 mm", "HU [-1000, 1000]", "117.4 M", "weights MIT", "please cite"):
+        assert part in out
+    status, out, _ = run(capsys, "encoders", "astra", "--json")
+    assert json.loads(out)["input"]["spacing_mm"] == [1.5, 1.5, 3.0]
+    status, out, _ = run(capsys, "encoders", "--json")
+    assert {"coralbay", "astra"} <= {card["name"] for card in json.loads(out)["encoders"]}
+
+
+def test_a_card_with_little_on_it_can_be_shown(capsys, pooling_by_name):
+    status, out, _ = run(capsys, "encoders", "pooling")
+    assert status == 0
+    assert "Pooling (pooling)" in out
 
 
 def test_help_and_package_import_do_not_load_torch():

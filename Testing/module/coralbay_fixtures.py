@@ -19,12 +19,12 @@ __all__ = ["MODULE", "checkpoint", "coralbay", "driver", "pooling_encoder", "sca
 @pytest.fixture(scope="session")
 def pooling_encoder() -> str:
     """The name of a registered encoder that takes next to no time; it can be told to be slow or to fail."""
-    from CoralBayLib.encoders.base import _registry, register_encoder
+    from CoralBayLib.encoders import EncoderCard, encoder_names, register_encoder
     from Testing.lib.conftest import PoolingEncoder
 
-    if "pooling" not in _registry:
+    if "pooling" not in encoder_names():
 
-        @register_encoder("pooling", title="Pooling", summary="", paper="", licence="", source="")
+        @register_encoder(EncoderCard("pooling", "Pooling", "For tests."))
         def load(weights=None, device="cpu", consent=None, *, setting=None) -> Any:
             return PoolingEncoder((2, 4, 8), (3.0, 3.0, 3.0))
 

@@ -187,7 +187,7 @@ def test_a_download_is_asked_about_on_the_main_thread(
 
     from CoralBaySlicerCore import install
 
-    from CoralBayLib.encoders.base import _registry
+    from CoralBayLib.encoders import EncoderCard, registered, registry
     from CoralBayLib.encoders.weights import DownloadRequest
 
     threads = []
@@ -199,9 +199,10 @@ def test_a_download_is_asked_about_on_the_main_thread(
 
         if consent is None or not consent(DownloadRequest("weights of X", "300 MB", "https://example.org", "MIT")):
             raise WeightsError("No weights.")
-        return _registry["pooling"].load()
+        return registered("pooling").load()
 
-    monkeypatch.setitem(_registry, "asking", type(_registry["pooling"])("asking", "", "", "", "", "", load))
+    asking = registry.Registered(EncoderCard("asking", "", ""), load)
+    monkeypatch.setitem(registry._registry, "asking", asking)
     coralbay.panel.parameters.encoder = "asking"
     node, _place = scan()
     ui = choose(coralbay, driver, node)
@@ -238,6 +239,21 @@ def test_choices_of_this_computer_are_kept_in_the_settings(coralbay: Any, driver
     assert install.weights_file("astra") == str(tmp_path)
     assert install.device() == "cpu"
     assert coralbay.logic.choice().setting == "whole"
+
+
+def test_the_encoder_menu_shows_titles_and_the_card_of_the_chosen_one(coralbay: Any, driver: Any) -> None:
+    ui = coralbay.panel.scan.ui
+    titles = [ui.encoderSelector.itemText(i) for i in range(ui.encoderSelector.count)]
+    assert {"CoralBay", "Astra ResNet-152"} <= set(titles)
+    ui.encoderSelector.currentIndex = titles.index("Astra ResNet-152")
+    driver.settle()
+    assert "pretrained on CT reports" in ui.encoderLabel.text
+    assert "Licence of the weights: MIT" in ui.encoderLabel.text
+    assert "Please cite: Image backbone of Astra_CTRG" in ui.encoderSelector.toolTip
+    # One of which there is no card.
+    coralbay.panel.parameters.encoder = "pooling"
+    driver.settle()
+    assert ui.encoderLabel.text == ""
 
 
 def test_stored_embeddings_can_be_deleted(coralbay: Any, driver: Any, scan: Any, tmp_path: Any) -> None:

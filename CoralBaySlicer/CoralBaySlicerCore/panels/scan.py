@@ -10,8 +10,9 @@ from slicer.i18n import tr as _
 from CoralBayLib.errors import CoralBayError
 
 from .. import install, volumes
-from ..parameters import ENCODERS, SETTINGS
 from .base import Panel
+from .encoder import EncoderChoice
+from .weights import WeightsBox
 
 
 class ScanPanel(Panel):
@@ -24,12 +25,10 @@ class ScanPanel(Panel):
         ui = self.ui
         self._looked_for: tuple | None = None
         self._updating = False
-        for name, title in ENCODERS.items():
-            ui.encoderSelector.addItem(title, name)
+        self.encoder = EncoderChoice(self)
+        self.weights = WeightsBox(self)
         for title, name in ((_("Automatic"), "auto"), (_("CPU"), "cpu"), (_("NVIDIA graphics card (CUDA)"), "cuda")):
             ui.deviceSelector.addItem(title, name)
-        ui.encoderSelector.connect("currentIndexChanged(int)", lambda *_: self._on_encoder())
-        ui.settingSelector.connect("currentIndexChanged(int)", lambda *_: self._on_setting())
         ui.deviceSelector.connect("currentIndexChanged(int)", lambda *_: self._on_device())
         ui.weightsPath.connect("currentPathChanged(QString)", lambda *_: self._on_weights())
         ui.computeButton.connect("clicked(bool)", lambda *_: self.compute())
@@ -41,11 +40,9 @@ class ScanPanel(Panel):
         if parameters is None:
             return
         self._updating = True
-        if ui.encoderSelector.findData(parameters.encoder) < 0:
-            ui.encoderSelector.addItem(parameters.encoder, parameters.encoder)
-        ui.encoderSelector.currentIndex = ui.encoderSelector.findData(parameters.encoder)
+        self.encoder.refresh()
+        self.weights.refresh()
         ui.deviceSelector.currentIndex = max(ui.deviceSelector.findData(install.device()), 0)
-        self._fill_settings(parameters)
         if ui.weightsPath.currentPath != install.weights_file(parameters.encoder):
             ui.weightsPath.currentPath = install.weights_file(parameters.encoder)
         self._updating = False
@@ -111,29 +108,6 @@ class ScanPanel(Panel):
         self._looked_for = looked_for
         task = self.logic.storedTask(self.volume)
         task.on_done = lambda pyramid: self.activity.notify() if pyramid is not None else None
-
-    def _fill_settings(self, parameters: Any) -> None:
-        ui, offered = self.ui, SETTINGS.get(parameters.encoder, ())
-        titles = {
-            "faithful": _("Small windows, as trained (best, less memory)"),
-            "whole": _("Whole scan at once (faster)"),
-        }
-        if [ui.settingSelector.itemData(i) for i in range(ui.settingSelector.count)] != list(offered):
-            ui.settingSelector.clear()
-            for name in offered:
-                ui.settingSelector.addItem(titles.get(name, name), name)
-        ui.settingSelector.currentIndex = max(ui.settingSelector.findData(parameters.setting), 0) if offered else -1
-        ui.settingSelector.enabled = len(offered) > 1
-
-    def _on_encoder(self) -> None:
-        if self._may_write() and self.ui.encoderSelector.currentIndex >= 0:
-            with slicer.util.NodeModify(self.parameters.parameterNode):
-                self.parameters.setting = ""
-                self.parameters.encoder = str(self.ui.encoderSelector.currentData)
-
-    def _on_setting(self) -> None:
-        if self._may_write() and self.ui.settingSelector.currentIndex >= 0:
-            self.parameters.setting = str(self.ui.settingSelector.currentData)
 
     def _on_device(self) -> None:
         if self._may_write():

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from huggingface_hub import constants
 
 from CoralBayLib.encoders.weights import DownloadRequest, WeightsSource, find_weights, sha256_of
 from CoralBayLib.errors import WeightsError
 
-SOURCE = WeightsSource("coralbay", "some/model", "model.safetensors", "a" * 40, "CORALBAY_WEIGHTS", "MIT")
-CONTENT = b"the weights" * 1000
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    """An empty hub cache and an environment that names nothing."""
-    for name in ("CORALBAY_WEIGHTS", "HF_ENDPOINT", "HF_HUB_OFFLINE", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-    folder = tmp_path / "hub"
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-    return folder
+from .local_hub import CONTENT, SHA256, SOURCE, put_in_cache
 
 
 @pytest.fixture
@@ -44,47 +26,6 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", refuse)
     yield
     assert not touched
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """A local stand-in for the hub that serves CONTENT; `hub.announced` is the SHA-256 it claims."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.server.asked.append(self.path)
-            self.send_response(200)
-            self.send_header("X-Repo-Commit", self.server.commit)
-            self.send_header("X-Linked-Etag", f'"{self.server.announced}"')
-            self.send_header("X-Linked-Size", str(len(CONTENT)))
-            self.send_header("Content-Length", str(len(CONTENT)))
-            self.end_headers()
-
-        def do_GET(self):
-            self.do_HEAD()
-            self.wfile.write(CONTENT)
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.asked, server.announced, server.commit = [], SHA256, SOURCE.revision
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def put_in_cache(cache, content=CONTENT, revision=SOURCE.revision, name=SHA256):
-    """Lay a file where the hub's client does: under its SHA-256, linked from the revision."""
-    repo = cache / "models--some--model"
-    blob, link = repo / "blobs" / name, repo / "snapshots" / revision / SOURCE.filename
-    blob.parent.mkdir(parents=True, exist_ok=True)
-    link.parent.mkdir(parents=True, exist_ok=True)
-    blob.write_bytes(content)
-    link.symlink_to(blob)
-    return link
 
 
 def put_file(folder, name=SOURCE.filename):
@@ -120,6 +61,20 @@ def test_a_named_file_that_is_missing_is_not_replaced_by_another(tmp_path, cache
         find_weights(SOURCE)
 
 
+def test_weights_that_nobody_may_download_come_with_advice(no_network):
+    source = WeightsSource("fm-ct", "", "model.pth", "", "FMCT_WEIGHTS", "by agreement", "Write to the authors.")
+    with pytest.raises(WeightsError, match=r"Write to the authors\. Then pass it as weights=.*FMCT_WEIGHTS"):
+        find_weights(source, consent=lambda request: pytest.fail("asked"))
+
+
+def test_a_file_in_a_folder_of_the_repository_is_found_by_its_own_name_too(tmp_path, no_network):
+    source = WeightsSource("voxelfm", "", "vitb_3d/checkpoints/99999.pth", "", "VOXELFM_WEIGHTS", "Apache-2.0")
+    flat = put_file(tmp_path / "flat", "99999.pth")
+    assert find_weights(source, flat.parent).path == flat
+    deep = put_file(tmp_path / "deep" / "vitb_3d" / "checkpoints", "99999.pth")
+    assert find_weights(source, tmp_path / "deep").path == deep
+
+
 def test_another_revision_in_the_cache_does_not_count(cache, no_network):
     put_in_cache(cache, revision="b" * 40)
     with pytest.raises(WeightsError, match="cache: does not hold the file"):
@@ -153,14 +108,14 @@ def test_offline_mode_is_honoured_and_nobody_asked(monkeypatch, no_network):
         find_weights(SOURCE, consent=lambda request: pytest.fail("asked"))
 
 
-def test_with_consent_the_file_is_downloaded_and_verified(hub, cache):
+def test_with_consent_the_file_is_downloaded_and_verified(hub, tmp_path):
     asked: list[DownloadRequest] = []
     found = find_weights(SOURCE, consent=lambda request: not asked.append(request))
     assert found.path.read_bytes() == CONTENT
     assert sha256_of(found.path) == SHA256
-    assert cache in found.path.parents
+    assert tmp_path / "cache" / "weights" / "coralbay" in found.path.parents
     assert asked[0].licence == "MIT"
-    assert asked[0].source == f"http://127.0.0.1:{hub.server_port}/some/model/resolve/{'a' * 40}/model.safetensors"
+    assert asked[0].source == f"{hub.address}/some/model/resolve/{'a' * 40}/model.safetensors"
     requests = len(hub.asked)
     assert find_weights(SOURCE).path == found.path
     assert len(hub.asked) == requests
@@ -171,11 +126,11 @@ def test_a_damaged_copy_is_replaced(hub, cache):
     assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
 
 
-def test_a_file_that_is_not_the_announced_one_is_deleted(hub, cache):
+def test_a_file_that_is_not_the_announced_one_is_deleted(hub, tmp_path):
     hub.announced = "0" * 64
     with pytest.raises(WeightsError, match=f"SHA-256 {SHA256}, expected {'0' * 64}"):
         find_weights(SOURCE, consent=True)
-    assert not [path for path in cache.rglob("*") if path.is_file() and path.read_bytes() == CONTENT]
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes() == CONTENT]
 
 
 def test_a_hub_that_announces_no_sha256_is_not_trusted(hub):

@@ -1,0 +1,167 @@
+"""Encoder cards: what a person reads about an encoder before choosing it. Imports nothing heavy.
+
+The card of an encoder that comes with CoralBay is `Resources/Encoders/<name>.json`, and the only place for these facts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import EncoderError
+from ..resources import resources_dir
+
+Number = int | float
+
+
+@dataclass(frozen=True)
+class CardInput:
+    """What an encoder takes in.
+
+    Attributes:
+        orientation: of the tensor's axes, such as "RAS".
+        spacing_mm: along these axes, or None when it follows the scan; see `note`.
+        windows_hu: (low, high) of each input channel.
+        note: what else is done to the scan.
+    """
+
+    orientation: str
+    spacing_mm: tuple[float, float, float] | None
+    windows_hu: tuple[tuple[float, float], ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CardLevel:
+    """One feature map: the input voxels between neighbouring features along the input's axes, and its channels."""
+
+    stride: tuple[int, int, int]
+    channels: int
+
+
+@dataclass(frozen=True)
+class EncoderCard:
+    """What a person reads about an encoder before choosing it.
+
+    Attributes:
+        name: by which it is chosen.
+        title: for menus.
+        summary: one sentence.
+        good_for: what it was made for or has been shown to do.
+        paper: identifier, such as "arXiv 2606.03888".
+        citation: to be copied into a reference list.
+        code_licence, weights_licence: SPDX identifiers where there is one.
+        source: address of the weights.
+        parameters: of the network that is run, or None when not known.
+        input: what it takes in.
+        levels: its feature maps.
+        embedding_size: of one vector for the whole scan.
+        weights_bytes: size of the weights file as published, or None when not known.
+        limits: what to know before relying on it.
+    """
+
+    name: str
+    title: str
+    summary: str
+    good_for: str = ""
+    paper: str = ""
+    citation: str = ""
+    code_licence: str = ""
+    weights_licence: str = ""
+    source: str = ""
+    parameters: int | None = None
+    input: CardInput | None = None
+    levels: tuple[CardLevel, ...] = ()
+    embedding_size: int | None = None
+    weights_bytes: int | None = None
+    limits: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything on the card, ready for JSON."""
+        return asdict(self)
+
+
+def shipped_card(name: str) -> EncoderCard:
+    """The card of an encoder that comes with CoralBay.
+
+    Raises:
+        EncoderError: there is no such card, or it is damaged.
+    """
+    path = resources_dir() / "Encoders" / f"{name}.json"
+    if not path.is_file():
+        raise EncoderError(
+            f"There is no card {path.name} in {path.parent}. Register the encoder with an EncoderCard in place of its name."
+        )
+    return read_card(path)
+
+
+def read_card(path: Path) -> EncoderCard:
+    """Read a card from JSON: one object with every field of `EncoderCard`.
+
+    Raises:
+        EncoderError: the file cannot be read, a field is missing, unknown or of another kind, or the name is not the
+            file's.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EncoderError(f"The encoder card {path.name} cannot be read as JSON: {error}.") from error
+    data = _checked(content, _CARD, path.name)
+    if data["name"] != path.stem:
+        raise EncoderError(f"The encoder card {path.name} names '{data['name']}'; expected '{path.stem}', as the file.")
+    data["input"] = CardInput(**_checked(data["input"], _INPUT, f"{path.name}, input"))
+    data["levels"] = tuple(CardLevel(**_checked(level, _LEVEL, f"{path.name}, levels")) for level in data["levels"])
+    return EncoderCard(**data)
+
+
+def _numbers(count: int) -> Any:
+    return lambda value: (
+        isinstance(value, list) and len(value) == count and all(isinstance(n, Number) and n is not True for n in value)
+    )
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+_TEXT = ("a text", lambda value: isinstance(value, str) and bool(value.strip()))
+_COUNT = ("a positive whole number", _whole)
+_COUNT_OR_NULL = ("a positive whole number or null", lambda value: value is None or _whole(value))
+_LIST = ("a list", lambda value: isinstance(value, list) and bool(value))
+
+_CARD = {
+    **{field.name: _TEXT for field in fields(EncoderCard)},
+    "parameters": _COUNT_OR_NULL,
+    "input": ("an object", lambda value: isinstance(value, dict)),
+    "levels": _LIST,
+    "embedding_size": _COUNT,
+    "weights_bytes": _COUNT_OR_NULL,
+}
+_INPUT = {
+    "orientation": _TEXT,
+    "spacing_mm": ("three numbers or null", lambda value: value is None or _numbers(3)(value)),
+    "windows_hu": ("a list of [low, high]", lambda value: _LIST[1](value) and all(_numbers(2)(pair) for pair in value)),
+    "note": ("a text", lambda value: isinstance(value, str)),
+}
+_LEVEL = {"stride": ("three numbers", _numbers(3)), "channels": _COUNT}
+
+
+def _checked(content: Any, expected: dict[str, Any], where: str) -> dict[str, Any]:
+    """The fields of a JSON object, its lists as tuples."""
+    if not isinstance(content, dict):
+        raise EncoderError(f"The encoder card {where}: expected an object, got {type(content).__name__}.")
+    missing = [name for name in expected if name not in content]
+    unknown = [name for name in content if name not in expected]
+    if missing or unknown:
+        told = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has the unknown", unknown)) if names]
+        raise EncoderError(f"The encoder card {where} {' and '.join(told)}. Its fields: {', '.join(expected)}.")
+    for name, (kind, fits) in expected.items():
+        if not fits(content[name]):
+            raise EncoderError(f"The encoder card {where}: expected '{name}' to be {kind}, got {content[name]!r}.")
+    return {name: _frozen(content[name]) for name in expected}
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(each) for each in value) if isinstance(value, list) else value

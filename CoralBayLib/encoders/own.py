@@ -1,0 +1,151 @@
+"""Encoders of the user's own: from a Python file or an installed package.
+
+A package names a module of its own as an entry point of the group `coralbay.encoders`; importing it registers encoders.
+A working example is `Resources/Examples/my_encoder.py`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ..errors import EncoderError
+from ..paths import reason
+from . import registry
+from .weights import sha256_of
+
+GROUP = "coralbay.encoders"
+
+_WORDS = {
+    "name": "the name it is registered under",
+    "title": "a title for people",
+    "input": "an InputSpec: voxel spacing, HU window, what sides must be multiples of",
+    "levels": "a tuple of LevelSpec, one for each feature map",
+    "scan_token": "None, or the name of the vector that its forward_features gives for the whole scan",
+    "tiling": "a Tiling: the windows it is run on, or the whole volume",
+    "weights_sha256": "a text that tells its weights from others, so that stored features are found again",
+    "weights_source": "where its weights come from, in words",
+    "device": "the torch device it runs on",
+    "network": "the torch module that is run",
+    "forward_features": "a method (x, names) that returns a feature map for each name",
+    "memory_bytes": "a method (window, names) that returns the bytes it needs",
+    "to": "a method (device) that moves it to a device",
+}
+
+_files: dict[Path, tuple[str, list[str]]] = {}
+
+
+def load_encoder_file(path: str | Path) -> list[str]:
+    """Run a Python file that registers one or more encoders. The file can do whatever its user can: run only what you
+    trust.
+
+    A file that was loaded before is run again only if it has changed; its encoders then replace its earlier ones.
+
+    Returns:
+        The names of the encoders it registered.
+
+    Raises:
+        EncoderError: there is no such file, it raises, registers nothing, or takes a name that is taken.
+    """
+    path = Path(path).expanduser().resolve()
+    if not path.is_file():
+        raise EncoderError(f"There is no encoder file '{path}'. Name a Python file that calls register_encoder.")
+    try:
+        sha256 = sha256_of(path)
+    except OSError as error:
+        raise EncoderError(f"The encoder file '{path.name}' cannot be read: {reason(error)}.") from error
+    before, names = _files.get(path, ("", []))
+    if before == sha256:
+        return list(names)
+    for name in _files.pop(path, ("", []))[1]:
+        registry.unregister(name)
+    module_name = f"coralbay_encoder_file_{sha256}"
+    try:
+        with _registering(f"The encoder file '{path.name}'", path) as names:
+            _run(path, module_name)
+    except EncoderError:
+        sys.modules.pop(module_name, None)
+        raise
+    _files[path] = (sha256, names)
+    return list(names)
+
+
+def load_entry_points() -> None:
+    """Import what installed packages name in the group `coralbay.encoders`; one that fails is warned about."""
+    for point in metadata.entry_points(group=GROUP):
+        try:
+            with _registering(f"The encoder package '{point.name}' ({point.value})"):
+                point.load()
+        except EncoderError as error:
+            warnings.warn(f"{error} The other encoders work.", stacklevel=2)
+
+
+def check_encoder(encoder: Any, name: str) -> None:
+    """See whether an object has all that an `Encoder` must have.
+
+    Raises:
+        EncoderError: something is missing or of another kind; says what each is for.
+    """
+    from .base import Encoder, InputSpec, LevelSpec, Tiling
+
+    wanted = [*Encoder.__annotations__, *(each for each in vars(Encoder) if not each.startswith("_"))]
+    wrong = [f"'{each}', {_WORDS.get(each, 'see CoralBayLib.encoders.base')}" for each in wanted if not hasattr(encoder, each)]
+    methods = [each for each in ("forward_features", "memory_bytes", "to") if hasattr(encoder, each)]
+    wrong += [f"'{each}' as {_WORDS[each]}" for each in methods if not callable(getattr(encoder, each))]
+    for each, kind in (("input", InputSpec), ("tiling", Tiling), ("weights_sha256", str)):
+        if hasattr(encoder, each) and not isinstance(getattr(encoder, each), kind):
+            wrong.append(f"'{each}' as {_WORDS[each]}")
+    levels = getattr(encoder, "levels", None)
+    if levels is not None:
+        if not isinstance(levels, tuple) or not levels or not all(isinstance(level, LevelSpec) for level in levels):
+            wrong.append(f"'levels' as {_WORDS['levels']}")
+        elif len({level.name for level in levels}) != len(levels):
+            wrong.append("levels with names of their own")
+    if wrong:
+        raise EncoderError(
+            f"The encoder '{name}' ({type(encoder).__name__}) lacks {'; '.join(wrong)}. "
+            "See CoralBayLib.encoders.base.Encoder, and Resources/Examples/my_encoder.py for one that works."
+        )
+
+
+def _run(path: Path, module_name: str) -> None:
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise EncoderError(f"'{path.name}' is no Python file; expected a name that ends with .py.")
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses and pickles of the file look their module up here.
+    sys.modules[module_name] = module
+    spec.loader.exec_module(module)
+
+
+@contextmanager
+def _registering(what: str, path: Path | None = None) -> Iterator[list[str]]:
+    """Watch code that registers encoders: yields a list that holds their names at the end; forgets them if it fails."""
+    known = set(registry.known_names())
+    names: list[str] = []
+    try:
+        yield names
+    except (Exception, SystemExit) as error:
+        _forget(known)
+        if isinstance(error, EncoderError):
+            raise EncoderError(f"{what} could not be used: {error}") from error
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+        line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else (lines or [None])[-1]
+        where = f" in line {line}" if line else ""
+        raise EncoderError(f"{what} raised {type(error).__name__}{where}: {error}. No encoder of it is known.") from error
+    names += [name for name in registry.known_names() if name not in known]
+    if not names:
+        raise EncoderError(f"{what} registers no encoder; expected a function decorated with @register_encoder(card).")
+
+
+def _forget(known: set[str]) -> None:
+    for name in registry.known_names():
+        if name not in known:
+            registry.unregister(name)

@@ -1,0 +1,242 @@
+"""Weights as one file, to be carried to machines without a network: a plain zip of the files and a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+from uuid import uuid4
+
+from ...errors import CoralBayError, EncoderError, WeightsError
+from ...paths import reason, replacing
+from ...progress import CancelToken, Progress, check, report
+from ..registry import encoder_names
+from . import hub, shelf
+from .download import disk_error
+from .manage import weights_of
+from .shelf import Record
+from .sources import PackagedWeights, ShippedWeights, Weights, megabytes, sha256_of
+
+MANIFEST = "coralbay-weights.json"
+_FORMAT = "coralbay-weights"
+_VERSION = 1
+_MOST_MANIFEST_BYTES = 2**20
+_CHUNK = 2**22
+
+
+def export_bundle(
+    path: str | Path,
+    encoders: Sequence[str] | None = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> list[Record]:
+    """Write the weights that are on this machine into one file.
+
+    Args:
+        path: of the bundle, such as "weights.zip".
+        encoders: whose weights; by default all that are here. Files that the user named by a path or a variable are not
+            taken: nothing vouches for what they are.
+        progress: told how far it is.
+        cancel: leaves no file behind.
+
+    Returns:
+        What is in the bundle.
+
+    Raises:
+        EncoderError: there is no such encoder.
+        WeightsError: an encoder's weights are not here, are damaged, or come with CoralBay.
+        StoreError: the file cannot be written.
+        Cancelled: the user cancelled.
+    """
+    files = []
+    for name in encoders or encoder_names():
+        check(cancel)
+        try:
+            files.append(_verified(weights_of(name)))
+        except WeightsError as error:
+            if encoders:
+                raise WeightsError(f"The weights of '{name}' cannot be exported: {error}.") from error
+    if not files:
+        raise WeightsError("There are no weights on this machine to export. Download some: `coralbay weights download NAME`.")
+    total = sum(record.bytes for record, _file in files)
+    _check_space(Path(path).absolute().parent, total)
+    manifest = {"format": _FORMAT, "version": _VERSION, "weights": [record.as_dict() for record, _file in files]}
+    done = 0
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=2))
+        for record, file in files:
+            with open(file, "rb") as source, archive.open(_entry(_member(record)), "w", force_zip64=True) as target:
+                for block in iter(lambda source=source: source.read(_CHUNK), b""):  # type: ignore[misc]
+                    check(cancel)
+                    target.write(block)
+                    done += len(block)
+                    report(progress, done / total, f"Exporting weights: {megabytes(done)} of {megabytes(total)}")
+    return [record for record, _file in files]
+
+
+def import_bundle(path: str | Path, progress: Progress | None = None, cancel: CancelToken | None = None) -> list[Record]:
+    """Take the weights of a bundle into CoralBay's folder, where they are found from now on.
+
+    Every file is verified against the SHA-256 of the manifest, and of the installed version where it knows it, before
+    the first is put in place.
+
+    Args:
+        path: of the bundle.
+        progress: told how far it is.
+        cancel: leaves everything as it was.
+
+    Returns:
+        What was imported; weights that come with this version of CoralBay are left out.
+
+    Raises:
+        WeightsError: the file is no bundle, is damaged, holds anything else, or is for other versions of the weights; or
+            the folder cannot be written.
+        Cancelled: the user cancelled.
+    """
+    path = Path(path).expanduser()
+    staged: list[tuple[Record, Path]] = []
+    try:
+        with _reading(path), zipfile.ZipFile(path) as archive:
+            records = _manifest(archive, path)
+            for record in records:
+                _check_wanted(record)
+            total = sum(record.bytes for record in records)
+            done = 0
+            for record in records:
+                place = shelf.make_folder(record.encoder)
+                if not staged:
+                    _check_space(place, total)
+                staged.append((record, place / f".import-{uuid4().hex}"))
+                with archive.open(_member(record)) as source:
+                    for count in _copy(source, *staged[-1]):
+                        check(cancel)
+                        done += count
+                        report(progress, done / max(total, 1), f"Importing weights: {megabytes(done)} of {megabytes(total)}")
+        for record, temporary in staged:
+            shelf.put(record, temporary)
+    finally:
+        for _record, temporary in staged:
+            temporary.unlink(missing_ok=True)
+    return records
+
+
+def _verified(weights: Weights) -> tuple[Record, Path]:
+    """The file of weights that are what they should be.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    if isinstance(weights, ShippedWeights):
+        raise WeightsError("they come with CoralBay")
+    record, outcome = shelf.find(weights)
+    if record is not None:
+        return record, shelf.path_of(record)
+    if isinstance(weights, PackagedWeights):
+        path = weights.make()
+        if sha256_of(path) != weights.sha256:
+            raise WeightsError(f"{path.name} is damaged; delete it and install the packages again")
+        return Record.of(weights, path), path
+    found, cached = hub.find_in_cache(weights)
+    if found is None:
+        raise WeightsError(f"CoralBay's folder {outcome}, the hub's cache {cached}")
+    return Record.of(weights, found), found
+
+
+def _manifest(archive: zipfile.ZipFile, path: Path) -> list[Record]:
+    """The records of a bundle that holds what its manifest says and nothing else."""
+    members = {info.filename: info for info in archive.infolist()}
+    if MANIFEST not in members or members[MANIFEST].file_size > _MOST_MANIFEST_BYTES:
+        raise WeightsError(f"{path.name} is no bundle of weights: it lacks {MANIFEST}. Make one: `coralbay weights export`.")
+    try:
+        content = json.loads(archive.read(MANIFEST))
+        if not isinstance(content, dict) or content.get("format") != _FORMAT or content.get("version") != _VERSION:
+            raise ValueError(f"expected format {_FORMAT}, version {_VERSION}")
+        records = [Record.read(each) for each in content["weights"]]
+        if len({record.encoder for record in records}) != len(records):
+            raise ValueError("an encoder is named twice")
+    except (ValueError, KeyError, TypeError) as error:
+        raise WeightsError(f"The manifest of {path.name} cannot be used: {error}. Export the bundle again.") from error
+    expected = {MANIFEST, *(_member(record) for record in records)}
+    if len(archive.infolist()) != len(expected) or set(members) != expected:
+        odd = sorted(set(members) ^ expected) or ["a name twice"]
+        raise WeightsError(f"{path.name} does not hold what its manifest says ({', '.join(odd[:5])}). Export it again.")
+    for record in records:
+        info = members[_member(record)]
+        if info.compress_type != zipfile.ZIP_STORED or info.file_size != record.bytes:
+            raise WeightsError(f"{info.filename} in {path.name} is not stored as its manifest says. Export it again.")
+    return records
+
+
+def _check_wanted(record: Record) -> None:
+    """Refuse weights that no encoder here could use."""
+    try:
+        weights = weights_of(record.encoder)
+    except EncoderError as error:
+        raise WeightsError(f"The bundle holds weights of '{record.encoder}', which this CoralBay does not know.") from error
+    if isinstance(weights, ShippedWeights):
+        raise WeightsError(f"The bundle holds weights of '{record.encoder}', which come with CoralBay already.")
+    if other := record.mismatch(weights):
+        raise WeightsError(
+            f"The bundle's weights of '{record.encoder}' are {other}; expected {weights.origin}. Export the bundle with the "
+            "version of CoralBay that is installed here."
+        )
+
+
+def _copy(source: IO[bytes], record: Record, target: Path) -> Iterator[int]:
+    """Copy and verify a file; yields the size of each piece."""
+    digest = hashlib.sha256()
+    try:
+        file = open(target, "wb")  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise disk_error(error, target) from error
+    with file:
+        while block := source.read(_CHUNK):
+            try:
+                file.write(block)
+            except OSError as error:
+                raise disk_error(error, target) from error
+            digest.update(block)
+            yield len(block)
+    if digest.hexdigest() != record.sha256:
+        raise WeightsError(
+            f"The weights of '{record.encoder}' in the bundle are damaged: SHA-256 {digest.hexdigest()}, expected "
+            f"{record.sha256}. Nothing was imported; copy or export the bundle again."
+        )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What can go wrong with a zip file, in words."""
+    try:
+        yield
+    except CoralBayError:
+        raise
+    except FileNotFoundError as error:
+        raise WeightsError(f"There is no file '{path}'.") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+        raise WeightsError(
+            f"{path.name} is damaged or no bundle of weights ({reason(error)}). Nothing was imported; copy or export it again."
+        ) from error
+
+
+def _member(record: Record) -> str:
+    return f"{record.encoder}/{record.file}"
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    # A fixed date, so that the same weights make the same bundle.
+    info: Any = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+    info.external_attr = 0o644 << 16
+    return info
+
+
+def _check_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free if folder.is_dir() else needed
+    if needed > free:
+        raise WeightsError(f"The disk is too full: {megabytes(needed)} are needed and {folder} has {megabytes(free)} free.")

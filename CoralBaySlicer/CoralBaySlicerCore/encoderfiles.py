@@ -1,0 +1,123 @@
+"""Encoder files of the user's own that were agreed to, kept in the application's settings.
+
+A file runs with all rights of its user, so each is asked about before it runs the first time, and counts as another one
+once its content has changed. Its encoders are in the menu from then on; it is run again at their first use.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CoralBayLib.encoders.cards import EncoderCard
+
+_KEY = "CoralBaySlicer/EncoderFiles"
+
+
+@dataclass(frozen=True)
+class EncoderFile:
+    """An encoder of a file.
+
+    Attributes:
+        path: of the file.
+        sha256: of its content when the user agreed.
+        name, title, summary: from the encoder's card.
+    """
+
+    path: str
+    sha256: str
+    name: str
+    title: str
+    summary: str
+
+    @property
+    def card(self) -> EncoderCard:
+        """For the menu."""
+        return EncoderCard(self.name, self.title, self.summary)
+
+
+def remembered() -> list[EncoderFile]:
+    """The encoders of all files that were agreed to."""
+    try:
+        return [EncoderFile(**each) for each in json.loads(str(qt.QSettings().value(_KEY) or "[]"))]
+    except (ValueError, TypeError):
+        return []
+
+
+def file_of(encoder: str) -> EncoderFile | None:
+    """The file an encoder comes from, if it comes from one."""
+    return next((each for each in remembered() if each.name == encoder), None)
+
+
+def remember(found: list[EncoderFile]) -> None:
+    """Keep the encoders of a file in place of those it had before."""
+    paths = {each.path for each in found}
+    _write([each for each in remembered() if each.path not in paths] + found)
+
+
+def forget(path: str) -> list[str]:
+    """Forget a file; returns the names of its encoders."""
+    known = remembered()
+    _write([each for each in known if each.path != path])
+    return [each.name for each in known if each.path == path]
+
+
+def ask_to_run(path: str) -> bool:
+    """Ask whether a file may be run."""
+    return bool(
+        slicer.util.confirmOkCancelDisplay(
+            _(
+                "Run '{name}'?\n\n{path}\n\nAn encoder file is a program: it can read, change and send whatever you can. "
+                "Go on only if you know where it comes from. It will be run again whenever its encoder is used, as long "
+                "as its content stays the same."
+            ).format(name=Path(path).name, path=path),
+            _("CoralBay: add encoder from file"),
+        )
+    )
+
+
+def read(path: str) -> list[EncoderFile]:
+    """Run a file and tell what it registers; on the worker, and only once the user has agreed.
+
+    Raises:
+        EncoderError: the file cannot be used.
+    """
+    from CoralBayLib.encoders import load_encoder_file, registered
+
+    names = load_encoder_file(path)
+    cards = [registered(name).card for name in names]
+    return [EncoderFile(str(path), _sha256(path), card.name, card.title, card.summary) for card in cards]
+
+
+def load(path: str, sha256: str) -> None:
+    """Run a file that was agreed to, unless it has been run already; on the worker.
+
+    Raises:
+        EncoderError: it is not the file that was agreed to, or cannot be used.
+    """
+    from CoralBayLib.encoders import load_encoder_file
+    from CoralBayLib.errors import EncoderError
+
+    if Path(path).is_file() and _sha256(path) != sha256:
+        raise EncoderError(
+            _("The encoder file '{name}' has changed since you agreed to run it. Add it again to use it.").format(
+                name=Path(path).name
+            )
+        )
+    load_encoder_file(path)
+
+
+def _sha256(path: Any) -> str:
+    from CoralBayLib.encoders.weights import sha256_of
+
+    return sha256_of(path)
+
+
+def _write(files: list[EncoderFile]) -> None:
+    qt.QSettings().setValue(_KEY, json.dumps([asdict(each) for each in files]))

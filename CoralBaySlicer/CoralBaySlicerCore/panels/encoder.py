@@ -1,0 +1,141 @@
+"""The encoder of step 1: which one, how it is run, and what there is to know about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CoralBayLib.encoders.cards import EncoderCard, shipped_card
+
+from .. import encoderfiles
+from ..parameters import ENCODERS, SETTINGS
+from .transfer import chosen_path
+
+if TYPE_CHECKING:
+    from .scan import ScanPanel
+
+
+class EncoderChoice:
+    """The part of the panel of step 1 that is about the encoder.
+
+    Args:
+        panel: of step 1.
+    """
+
+    def __init__(self, panel: ScanPanel) -> None:
+        self._panel = panel
+        self._updating = False
+        self._cards: dict[str, EncoderCard] = {}
+        ui = panel.ui
+        self.offer([*map(shipped_card, ENCODERS), *(file.card for file in encoderfiles.remembered())])
+        ui.addEncoderButton.connect("clicked(bool)", lambda *_: self.add_file())
+        ui.forgetEncoderButton.connect("clicked(bool)", lambda *_: self.forget_file())
+        ui.encoderSelector.connect("currentIndexChanged(int)", lambda *_: self._on_encoder())
+        ui.settingSelector.connect("currentIndexChanged(int)", lambda *_: self._on_setting())
+
+    def refresh(self) -> None:
+        """Show what is chosen, and its card."""
+        ui, name = self._panel.ui, self._panel.parameters.encoder
+        self._updating = True
+        if ui.encoderSelector.findData(name) < 0:
+            ui.encoderSelector.addItem(name, name)
+        ui.encoderSelector.currentIndex = ui.encoderSelector.findData(name)
+        self._fill_settings()
+        self._updating = False
+        card = self._cards.get(name)
+        ui.encoderSelector.toolTip = _tip(card) if card else _("The pretrained network that turns the CT into features")
+        ui.encoderLabel.text = _told(card) if card else ""
+        ui.addEncoderButton.enabled = self._panel.activity.task is None
+        ui.forgetEncoderButton.enabled = encoderfiles.file_of(name) is not None
+
+    def offer(self, cards: Sequence[EncoderCard]) -> None:
+        """Put encoders into the menu, or renew what it says of them."""
+        selector = self._panel.ui.encoderSelector
+        self._updating = True
+        for card in cards:
+            self._cards[card.name] = card
+            place = selector.findData(card.name)
+            if place < 0:
+                selector.addItem(card.title, card.name)
+            else:
+                selector.setItemText(place, card.title)
+        self._updating = False
+
+    def add_file(self) -> None:
+        """Offer the encoders of a Python file, which is run once the user has agreed."""
+        panel = self._panel
+        path = chosen_path(qt.QFileDialog.getOpenFileName(panel.root, _("Add encoder from file"), "", "*.py"))
+        if not path or not encoderfiles.ask_to_run(path):
+            return
+
+        def done(found: list[encoderfiles.EncoderFile]) -> None:
+            encoderfiles.remember(found)
+            self.offer([each.card for each in found])
+            panel.parameters.encoder = found[0].name
+            panel.refresh()
+
+        def start() -> Any:
+            return panel.logic.workTask(lambda *_a: encoderfiles.read(path), _("Adding the encoder"))
+
+        panel.run(_("The encoder could not be added."), start, done)
+
+    def forget_file(self) -> None:
+        """Take the chosen encoder, and others of its file, from the menu."""
+        panel = self._panel
+        file = encoderfiles.file_of(panel.parameters.encoder)
+        if file is None:
+            return
+        names = encoderfiles.forget(file.path)
+        panel.parameters.encoder = ENCODERS[0]
+        self._updating = True
+        for name in names:
+            self._cards.pop(name, None)
+            panel.ui.encoderSelector.removeItem(panel.ui.encoderSelector.findData(name))
+        self._updating = False
+        panel.refresh()
+
+    def _fill_settings(self) -> None:
+        ui, parameters = self._panel.ui, self._panel.parameters
+        offered = SETTINGS.get(parameters.encoder, ())
+        titles = {
+            "faithful": _("Small windows, as trained (best, less memory)"),
+            "whole": _("Whole scan at once (faster)"),
+        }
+        if [ui.settingSelector.itemData(i) for i in range(ui.settingSelector.count)] != list(offered):
+            ui.settingSelector.clear()
+            for name in offered:
+                ui.settingSelector.addItem(titles.get(name, name), name)
+        ui.settingSelector.currentIndex = max(ui.settingSelector.findData(parameters.setting), 0) if offered else -1
+        ui.settingSelector.enabled = len(offered) > 1
+
+    def _on_encoder(self) -> None:
+        parameters = self._panel.parameters
+        if self._may_write() and self._panel.ui.encoderSelector.currentIndex >= 0:
+            with slicer.util.NodeModify(parameters.parameterNode):
+                parameters.setting = ""
+                parameters.encoder = str(self._panel.ui.encoderSelector.currentData)
+
+    def _on_setting(self) -> None:
+        if self._may_write() and self._panel.ui.settingSelector.currentIndex >= 0:
+            self._panel.parameters.setting = str(self._panel.ui.settingSelector.currentData)
+
+    def _may_write(self) -> bool:
+        return self._panel.parameters is not None and not self._updating
+
+
+def _told(card: EncoderCard) -> str:
+    if not card.weights_licence:
+        return card.summary
+    return _("{summary} Licence of the weights: {licence}.").format(summary=card.summary, licence=card.weights_licence)
+
+
+def _tip(card: EncoderCard) -> str:
+    lines: list[Any] = [card.summary]
+    lines += [_("Good for: {text}").format(text=card.good_for)] if card.good_for else []
+    lines += [_("Limits: {text}").format(text=card.limits)] if card.limits else []
+    lines += [_("Please cite: {text}").format(text=card.citation)] if card.citation else []
+    return "\n".join(lines)

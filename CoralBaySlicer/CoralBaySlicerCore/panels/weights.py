@@ -1,0 +1,159 @@
+"""The weights of the chosen encoder: where they are, deleting them, and importing a bundle."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from .. import install
+from .transfer import chosen_path
+
+if TYPE_CHECKING:
+    from CoralBayLib.encoders.cards import EncoderCard
+    from CoralBayLib.encoders.weights.manage import WeightsState
+    from CoralBayLib.encoders.weights.shelf import Record
+
+    from .scan import ScanPanel
+
+
+class WeightsBox:
+    """The part of the panel of step 1 that is about weights. All of it is looked up on the worker.
+
+    Args:
+        panel: of step 1.
+    """
+
+    def __init__(self, panel: ScanPanel) -> None:
+        self._panel = panel
+        self._looked_for: str | None = None
+        self._stale = False
+        self._told = ""
+        ui = panel.ui
+        ui.deleteWeightsButton.connect("clicked(bool)", lambda *_: self.delete())
+        ui.importWeightsButton.connect("clicked(bool)", lambda *_: self.import_bundle())
+
+    def refresh(self) -> None:
+        """Show where the weights are. Asking the library imports torch, so that waits until there is a scan."""
+        panel = self._panel
+        name = panel.parameters.encoder
+        if self._looked_for != name:
+            self._told = ""
+        panel.ui.weightsLabel.text = self._told
+        panel.ui.weightsLabel.visible = bool(self._told)
+        idle = panel.activity.task is None
+        # Whatever runs may bring or delete weights.
+        self._stale |= not idle
+        panel.ui.deleteWeightsButton.enabled = panel.ui.importWeightsButton.enabled = idle
+        looked = self._looked_for == name and not self._stale
+        if panel.volume is not None and idle and not looked and not install.missing():
+            self._look(name)
+
+    def delete(self) -> None:
+        """Delete the weights of the chosen encoder after asking."""
+        name = self._panel.parameters.encoder
+
+        def ask(state: WeightsState | None) -> None:
+            if state is None or not state.deletable:
+                slicer.util.infoDisplay(_("CoralBay keeps no weights of this encoder that could be deleted."))
+                return
+            size = _megabytes((state.nbytes or 0) + state.part_bytes)
+            question = _(
+                "Delete the weights of '{name}' from this computer ({size})? They can be fetched again from:\n{origin}"
+            )
+            if slicer.util.confirmOkCancelDisplay(question.format(name=name, size=size, origin=state.origin)):
+                self._run(_("Deleting weights"), _("The weights could not be deleted."), lambda *_a: _delete(name), self._freed)
+
+        title, failure = _("Looking for weights"), _("The weights could not be found.")
+        self._run(title, failure, lambda *_a: _state(name), ask)
+
+    def import_bundle(self) -> None:
+        """Take weights from a file that `coralbay weights export` made."""
+        panel = self._panel
+        path = chosen_path(qt.QFileDialog.getOpenFileName(panel.root, _("Import weights"), "", "*.zip"))
+        if not path:
+            return
+
+        def read(progress: Any, cancel: Any) -> list[Record]:
+            from CoralBayLib.encoders.weights.bundle import import_bundle
+
+            return import_bundle(path, progress, cancel)
+
+        def done(records: list[Record]) -> None:
+            names = ", ".join(record.encoder for record in records)
+            slicer.util.infoDisplay(_("Weights imported: {names}").format(names=names))
+
+        self._run(_("Importing weights"), _("The weights could not be imported."), read, done)
+
+    def _run(self, title: str, failure: str, work: Any, done: Any) -> None:
+        panel = self._panel
+        panel.run(failure, lambda: panel.logic.workTask(work, title), done)
+        panel.refresh()
+
+    def _freed(self, count: int) -> None:
+        slicer.util.infoDisplay(_("Weights deleted; {size} freed.").format(size=_megabytes(count)))
+
+    def _look(self, name: str) -> None:
+        panel = self._panel
+        self._looked_for, self._stale = name, False
+
+        def look(*_args: Any) -> tuple[WeightsState | None, list[EncoderCard]]:
+            from CoralBayLib.encoders import encoder_cards
+
+            return _state(name), encoder_cards()
+
+        def done(found: tuple[WeightsState | None, list[EncoderCard]]) -> None:
+            # Installed packages may bring encoders, which nobody knew of before the library was asked.
+            panel.encoder.offer(found[1])
+            if self._looked_for == name:
+                self._told = _where(found[0])
+                panel.activity.notify()
+
+        task = panel.logic.workTask(look, _("Looking for weights"))
+        task.on_done = done
+
+
+def _state(name: str) -> WeightsState | None:
+    """On the worker."""
+    from CoralBayLib.encoders import registered
+    from CoralBayLib.encoders.weights.manage import state
+    from CoralBayLib.errors import EncoderError
+
+    try:
+        return state(name) if registered(name).weights is not None else None
+    except EncoderError:
+        return None
+
+
+def _delete(name: str) -> int:
+    """On the worker."""
+    from CoralBayLib.encoders.weights.manage import delete
+
+    return delete(name)
+
+
+def _where(state: WeightsState | None) -> str:
+    if state is None:
+        return ""
+    places = {
+        "variable": _("Weights: a file that an environment variable names{size}."),
+        "folder": _("Weights: on this computer{size}."),
+        "hub cache": _("Weights: in the Hugging Face cache of this computer{size}."),
+        "packages": _("Weights: installed with pip{size}."),
+        "shipped": _("Weights: come with CoralBay{size}."),
+    }
+    if state.here:
+        return places[state.place].format(size=f" ({_megabytes(state.nbytes)})" if state.nbytes else "")
+    if state.part_bytes:
+        return _("Weights: {size} of an unfinished download are here.").format(size=_megabytes(state.part_bytes))
+    if state.offered == "download":
+        return _("Weights: not on this computer; you will be asked before they are downloaded.")
+    return _("Weights: not on this computer; choose a file under Advanced.")
+
+
+def _megabytes(count: int) -> str:
+    from CoralBayLib.encoders.weights.sources import megabytes
+
+    return megabytes(count)

@@ -1,0 +1,119 @@
+"""Encoder cards: every one that comes along is whole and true to the code; a bad one is refused in words."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from CoralBayLib import resources
+from CoralBayLib.encoders import encoder_cards, shipped_card
+from CoralBayLib.encoders.astra import AstraEncoder, AstraNetwork
+from CoralBayLib.encoders.cards import read_card
+from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
+from CoralBayLib.errors import EncoderError
+
+ROOT = Path(__file__).parents[3]
+FILES = sorted((ROOT / "Resources" / "Encoders").glob("*.json"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_each_card_is_whole(path):
+    card = read_card(path)
+    assert card.name == path.stem
+    assert len(card.summary) < 200
+    assert all(low < high for low, high in card.input.windows_hu)
+    assert card.input.orientation in {"RAS", "SPL"}
+    assert card.source.startswith("https://")
+
+
+def test_there_is_a_card_for_each_encoder():
+    assert {"coralbay", "coralbay-mini", "astra", "ct-fm", "voxelfm", "fm-ct"} == {path.stem for path in FILES}
+    for card in encoder_cards():
+        assert card == shipped_card(card.name)
+
+
+def encoders():
+    yield shipped_card("astra"), AstraEncoder(AstraNetwork(), "", "")
+    yield shipped_card("coralbay"), CoralBayEncoder(CoralBayNetwork(48), "", "")
+
+
+def test_cards_tell_what_the_code_does():
+    for card, encoder in encoders():
+        assert card.title == encoder.title
+        assert card.parameters == sum(parameter.numel() for parameter in encoder.network.parameters())
+        assert card.input.spacing_mm == encoder.input.spacing_mm
+        assert np.array_equal(card.input.windows_hu, [encoder.input.window_hu])
+        assert [(level.stride, level.channels) for level in card.levels] == [
+            (level.stride, level.channels) for level in encoder.levels
+        ]
+        assert card.embedding_size == sum(level.channels for level in encoder.levels if level.pooled)
+
+
+@pytest.fixture
+def card(tmp_path):
+    """Writes a good card with some fields changed; returns its path."""
+
+    def write(**changes):
+        content = json.loads((ROOT / "Resources/Encoders/astra.json").read_text()) | {"name": "mine"} | changes
+        path = tmp_path / "mine.json"
+        path.write_text(json.dumps({name: value for name, value in content.items() if value != "drop it"}))
+        return path
+
+    return write
+
+
+def test_a_changed_copy_is_good(card):
+    assert read_card(card(parameters=None)).parameters is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"citation": "drop it", "limits": "drop it"}, "lacks citation, limits"),
+        ({"licence": "MIT"}, "has the unknown licence"),
+        ({"name": "other"}, "names 'other'; expected 'mine'"),
+        ({"title": " "}, "'title' to be a text, got ' '"),
+        ({"parameters": 1.5}, "'parameters' to be a positive whole number or null, got 1.5"),
+        ({"embedding_size": True}, "'embedding_size' to be a positive whole number"),
+        ({"levels": []}, "'levels' to be a list"),
+        ({"levels": [{"stride": [1, 1], "channels": 3}]}, "levels: expected 'stride' to be three numbers"),
+        ({"input": {"orientation": "RAS"}}, "input lacks spacing_mm, windows_hu, note"),
+        ({"input": ["RAS"]}, "'input' to be an object"),
+    ],
+)
+def test_a_bad_card_is_refused_in_words(card, changes, words):
+    with pytest.raises(EncoderError, match=re.escape(words)):
+        read_card(card(**changes))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "\xff"])
+def test_what_is_no_card_is_refused(tmp_path, content):
+    path = tmp_path / "mine.json"
+    path.write_text(content, encoding="latin-1")
+    with pytest.raises(EncoderError, match=r"mine\.json"):
+        read_card(path)
+
+
+def test_resources_are_found_inside_an_installed_package(tmp_path, monkeypatch):
+    monkeypatch.setattr(resources, "_PACKAGE", tmp_path / "CoralBayLib")
+    assert resources.resources_dir() == tmp_path / "Resources"
+    (tmp_path / "CoralBayLib" / "Resources").mkdir(parents=True)
+    assert resources.resources_dir() == tmp_path / "CoralBayLib" / "Resources"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
+def test_the_wheel_holds_every_package_and_the_resources():
+    import tomllib
+
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {path.parent for path in (ROOT / "CoralBayLib").rglob("*.py") if "Resources" not in path.parts}
+    named = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
+    assert set(setup["packages"]) == named | {"CoralBayLib.Resources"}
+    patterns = setup["package-data"]["CoralBayLib.Resources"]
+    packaged = {path for pattern in patterns for path in (ROOT / "Resources").glob(pattern)}
+    assert set(FILES) <= packaged

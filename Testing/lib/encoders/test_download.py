@@ -1,0 +1,243 @@
+"""Downloads: resumed where they stopped, cancelled, through proxies and mirrors, and full disks."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import threading
+from collections import namedtuple
+
+import pytest
+from filelock import FileLock
+
+from CoralBayLib.encoders import EncoderCard, load_encoder, registry
+from CoralBayLib.encoders.weights import download, find_weights, shelf
+from CoralBayLib.errors import Cancelled, WeightsError
+from CoralBayLib.progress import CancelToken
+
+from .conftest import new_session
+from .local_hub import CONTENT, SHA256, SOURCE, LocalHub, path_of
+
+HALF = len(CONTENT) // 2
+CHUNK = 2**16
+"""What the last piece may lack when the connection breaks, with a hub client before 1.0."""
+
+
+@pytest.fixture
+def part():
+    """Where an unfinished download is kept."""
+    shelf.make_folder("coralbay")
+    return shelf.partial("coralbay", SHA256)
+
+
+def start_of(request):
+    return int(request.range.removeprefix("bytes=").removesuffix("-"))
+
+
+def test_a_connection_that_breaks_is_taken_up_again_where_it_broke(hub, part):
+    hub.cuts = [300_000, 0, 200_000]
+    assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
+    first, *others = hub.gets()
+    assert first.range is None
+    again, fruitless, last = (start_of(request) for request in others)
+    assert 0 <= 300_000 - again < CHUNK
+    assert fruitless == again
+    assert 0 <= again + 200_000 - last < CHUNK
+    assert not part.exists()
+
+
+def test_what_came_is_kept_when_the_hub_stays_away_and_the_next_try_goes_on(hub, part):
+    hub.cuts = [300_000] + [0] * 5
+    with pytest.raises(WeightsError, match=r"the download failed .*0\.3 MB came and are kept, so try again to go on"):
+        find_weights(SOURCE, consent=True)
+    came = part.stat().st_size
+    assert 0 <= 300_000 - came < CHUNK
+    assert part.read_bytes() == CONTENT[:came]
+    hub.cuts.clear()
+    asked = []
+    assert find_weights(SOURCE, consent=lambda request: not asked.append(request)).path.read_bytes() == CONTENT
+    assert start_of(hub.gets()[-1]) == came
+    assert "0.3 MB of it are here already" in asked[0].size
+
+
+def test_cancelling_in_the_middle_is_prompt_and_loses_nothing(hub, part):
+    hub.gate = threading.Event()
+    cancel = CancelToken()
+
+    def progress(fraction, message):
+        if fraction >= 0.5:
+            cancel.cancel()
+
+    with pytest.raises(Cancelled):
+        find_weights(SOURCE, consent=True, progress=progress, cancel=cancel)
+    assert not hub.gate.is_set()
+    assert part.read_bytes() == CONTENT[:HALF]
+    # What the abandoned connection still brings is not written.
+    hub.gate.set()
+    hub.gate = None
+    assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
+    assert start_of(hub.gets()[-1]) == HALF
+
+
+def test_cancelling_while_the_hub_does_not_answer_is_prompt(monkeypatch):
+    import socket
+
+    cancel = CancelToken()
+    cancel.cancel()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(Cancelled):
+            find_weights(SOURCE, consent=True, cancel=cancel, timeout_s=1000)
+
+
+def test_progress_tells_bytes_and_total(hub):
+    told = []
+    hub.gate = threading.Event()
+
+    def progress(fraction, message):
+        told.append((fraction, message))
+        if fraction >= 0.5:
+            hub.gate.set()
+
+    find_weights(SOURCE, consent=True, progress=progress)
+    fractions = [fraction for fraction, _ in told]
+    assert fractions == sorted(fractions)
+    assert any(f == 0.5 and m.startswith("Downloading the weights of coralbay: 0.5 MB of 1.0 MB") for f, m in told)
+    assert told[-1] == (1.0, "Checking the weights of coralbay")
+
+
+def test_time_left_follows_from_the_speed_of_this_try():
+    assert download.time_left(0, 100, 10) is None
+    assert download.time_left(50, 100, 0.5) is None
+    assert download.time_left(50, 100, 10) == 20
+    assert download.told("Weights", 5 * 10**7, 10**8, 20.4) == "Weights: 50 MB of 100 MB, about 20 s left"
+    assert download.told("Weights", 5 * 10**7, 10**8, 300) == "Weights: 50 MB of 100 MB, about 5 min left"
+    assert download.told("Weights", 5 * 10**7, None, None) == "Weights: 50 MB"
+
+
+def test_a_hub_that_ignores_ranges_is_heard_from_the_start(hub, part):
+    part.write_bytes(CONTENT[:HALF])
+    hub.ranges = False
+    assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("left", [b"damaged" * 1000, CONTENT + b"more", bytes(len(CONTENT))])
+def test_a_damaged_beginning_does_not_spoil_the_download(hub, part, left):
+    part.write_bytes(left)
+    assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
+
+
+def test_more_than_announced_is_not_kept(hub, part):
+    hub.size = HALF
+    with pytest.raises(WeightsError, match=f"more bytes came than the announced {HALF}"):
+        find_weights(SOURCE, consent=True)
+    assert part.stat().st_size == 0
+
+
+@pytest.mark.parametrize(("status", "tries"), [(403, 1), (404, 1), (503, 5), (429, 5)])
+def test_what_may_pass_is_tried_again_and_a_no_is_not(hub, status, tries):
+    hub.status = status
+    with pytest.raises(WeightsError, match="the download failed"):
+        find_weights(SOURCE, consent=True)
+    assert len(hub.gets()) == tries
+
+
+def test_a_full_disk_is_told_before_anything_comes(hub, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**6, 10**6 - 1000, 1000))
+    with pytest.raises(WeightsError, match=r"too full: the download needs 1\.0 MB .* 0\.0 MB free.*CORALBAY_CACHE"):
+        find_weights(SOURCE, consent=True)
+    assert hub.gets() == []
+
+
+def test_only_what_is_missing_must_fit_on_the_disk(hub, part, monkeypatch):
+    part.write_bytes(CONTENT[:HALF])
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**7, 0, HALF))
+    assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
+
+
+def test_a_disk_that_fills_up_is_told_and_what_came_is_kept(hub, part, monkeypatch):
+    class SmallDisk:
+        """A file on a disk with room for half of it."""
+
+        def __init__(self, path, *args, **kwargs):
+            self.file = open(path, *args, **kwargs)  # noqa: SIM115 - closed by the download
+
+        def write(self, data):
+            if self.file.tell() + len(data) > HALF:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self.file.write(data)
+
+        def __getattr__(self, name):
+            return getattr(self.file, name)
+
+    monkeypatch.setattr(download, "open", SmallDisk, raising=False)
+    with pytest.raises(WeightsError, match=r"The disk is full.* came and are kept.*CORALBAY_CACHE"):
+        find_weights(SOURCE, consent=True)
+    assert len(hub.gets()) == 1
+    assert 0 < part.stat().st_size <= HALF
+    assert part.read_bytes() == CONTENT[: part.stat().st_size]
+    monkeypatch.undo()
+
+
+def test_two_downloads_of_the_same_file_do_not_mix(hub, part):
+    with FileLock(f"{part}.lock"), pytest.raises(WeightsError, match="Another CoralBay .* is downloading"):
+        find_weights(SOURCE, consent=True)
+    assert hub.gets() == []
+
+
+def test_a_folder_that_cannot_be_made_is_told(hub, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CORALBAY_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(WeightsError, match=r"Cannot make the folder .*CORALBAY_CACHE"):
+        find_weights(SOURCE, consent=True)
+
+
+def test_the_token_goes_to_the_hub_and_not_beyond_it(hub, monkeypatch):
+    store = LocalHub()
+    try:
+        hub.token = "secret"
+        hub.moved_to = f"{store.address.replace('127.0.0.1', 'localhost')}/signed"
+        with pytest.raises(WeightsError, match="401"):
+            find_weights(SOURCE, consent=True)
+        monkeypatch.setenv("HF_TOKEN", "secret")
+        assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
+        assert [request.token for request in store.gets()] == [None]
+        assert hub.gets()[-1].token == "Bearer secret"
+    finally:
+        store.close()
+
+
+def test_a_proxy_is_used(hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example")
+    monkeypatch.setenv("HTTP_PROXY", hub.address)
+    new_session()
+    assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
+    assert all(request.path.startswith("http://hub.example/") for request in hub.asked)
+    assert path_of(hub.asked[0]) == f"/some/model/resolve/{'a' * 40}/model.safetensors"
+
+
+def test_a_proxy_for_https_is_used_and_its_failure_told(hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example")
+    monkeypatch.setenv("HTTPS_PROXY", hub.address)
+    new_session()
+    with pytest.raises(WeightsError, match=r"https://hub\.example: no usable answer \(ProxyError"):
+        find_weights(SOURCE, consent=True)
+    assert hub.asked[0].method == "CONNECT"
+    assert hub.asked[0].path == "hub.example:443"
+
+
+def test_loading_an_encoder_fetches_its_weights_with_progress(hub, monkeypatch, pooling):
+    given = {}
+
+    def load(weights=None, device="cpu", consent=None, *, setting=None):
+        given.update(consent=consent, path=find_weights(SOURCE, weights, consent).path)
+        return pooling()
+
+    monkeypatch.setitem(registry._registry, "asking", registry.Registered(EncoderCard("asking", "", ""), load, SOURCE))
+    told = []
+    load_encoder("asking", device="cpu", consent=True, progress=lambda fraction, message: told.append(message))
+    assert given["path"].read_bytes() == CONTENT
+    assert given["consent"] is None
+    assert any("MB of 1.0 MB" in message for message in told)

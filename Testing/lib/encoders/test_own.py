@@ -1,0 +1,199 @@
+"""Encoders of the user's own: the example from end to end, packages, and everything that can be wrong with one."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import CoralBayLib as cb
+from CoralBayLib import cli
+from CoralBayLib.encoders import encoder_cards, encoder_names, load_encoder, load_encoder_file, own, registry
+from CoralBayLib.errors import EncoderError
+
+EXAMPLE = Path(__file__).parents[3] / "Resources" / "Examples" / "my_encoder.py"
+CENTRE = np.array([12.0, -30.0, 45.0])
+HEAD = """
+from CoralBayLib.encoders import EncoderCard, register_encoder
+from Testing.lib.conftest import PoolingEncoder
+def register(name, encoder=PoolingEncoder):
+    register_encoder(EncoderCard(name, name.title(), ""))(lambda **_: encoder())
+"""
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch):
+    """Encoders that a test registers are gone after it."""
+    encoder_names()
+    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
+    monkeypatch.setattr(own, "_files", {})
+    modules = set(sys.modules)
+    yield
+    for name in set(sys.modules) - modules:
+        if name.startswith("coralbay_encoder_file"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes an encoder file."""
+
+    def file(text, name="mine.py"):
+        (tmp_path / name).write_text(HEAD + text)
+        return tmp_path / name
+
+    return file
+
+
+@pytest.fixture
+def ct(tmp_path, make_grid, make_phantom):
+    blobs = [(CENTRE + [-18, 0, 0], 6.0, 250.0), (CENTRE + [18, 0, 0], 6.0, 250.0)]
+    path = tmp_path / "ct.nrrd"
+    cb.write_volume(make_phantom(make_grid("oblique"), blobs), path)
+    return path
+
+
+def test_the_example_embeds_segments_and_finds(ct):
+    assert load_encoder_file(EXAMPLE) == ["my-encoder"]
+    encoder = load_encoder("my-encoder", device="cpu")
+    volume = cb.read_volume(ct)
+    pyramid = cb.embed(volume, encoder, store=cb.Store())
+    assert pyramid.identity["encoder"] == "my-encoder"
+    left, right = CENTRE + [-18, 0, 0], CENTRE + [18, 0, 0]
+    steps = 3 * np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    away = CENTRE + [[0, 24, 0], [0, -24, 0], [0, 0, 24], [0, 0, -24]]
+    prompts = cb.Prompts(np.concatenate([left + steps, away]), [1] * 4 + [0] * 4, {1: "ball"})
+    probability = cb.Probe().fit(pyramid, prompts).predict(pyramid)
+    assert probability.shape[0] == 1
+    assert cb.segment(volume, pyramid, prompts).values_at([left])[0] == 1
+    # The ball that is like the query, 36 mm away from it; the finest map has steps of 6 mm.
+    regions = cb.find_regions(cb.similarity_map(pyramid, cb.Query.sphere(left, 6)), k=2, min_distance_mm=20)
+    assert sorted(float(np.linalg.norm(region.ras - right)) for region in regions)[0] < 12
+
+
+def test_the_example_on_the_command_line(ct, capsys):
+    point = "--point=" + ",".join(map(str, CENTRE + [-18, 0, 0]))
+    assert cli.main(["similar", str(ct), "--encoder-file", str(EXAMPLE), point, "-k", "2", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["regions"]) == 2
+
+
+def test_several_encoders_of_a_file_are_chosen_by_name(write, ct, capsys):
+    file = write("register('one'); register('two')")
+    assert cli.main(["embed", str(ct), "--encoder-file", str(file)]) == 1
+    assert "registers one, two. Choose one: --encoder NAME" in capsys.readouterr().err
+    assert cli.main(["embed", str(ct), "--encoder-file", str(file), "--encoder", "two", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["encoder"] == "pooling"
+
+
+def test_a_file_is_run_once_and_again_when_it_has_changed(write):
+    file = write("register('one')")
+    assert load_encoder_file(file) == ["one"]
+    assert load_encoder_file(str(file)) == ["one"]
+    write("register('other')")
+    assert load_encoder_file(file) == ["other"]
+    assert "one" not in encoder_names()
+    assert encoder_cards()[-1].title == "Other"
+
+
+def test_a_file_may_hold_dataclasses(write):
+    text = "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass A:\n    b: int\n"
+    file = write("")
+    file.write_text(text + HEAD + "register('one')")
+    assert load_encoder_file(file) == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("raise ValueError('no GPU')", r"'mine.py' raised ValueError in line 6: no GPU\. No encoder of it is known"),
+        ("register('half')\n1 / 0", "raised ZeroDivisionError in line 7"),
+        ("def f(:", "raised SyntaxError in line 6"),
+        ("import sys; sys.exit(3)", "raised SystemExit in line 6"),
+        ("import no_such_package", "raised ModuleNotFoundError in line 6: No module named 'no_such_package'"),
+        ("", "registers no encoder; expected a function decorated"),
+        ("register('coralbay')", "'mine.py' could not be used: An encoder named 'coralbay' is already registered"),
+        ("register_encoder('mine')(None)", r"no card mine\.json"),
+    ],
+)
+def test_a_bad_file_is_told_and_leaves_nothing(write, text, words):
+    before, modules = encoder_names(), set(sys.modules)
+    with pytest.raises(EncoderError, match=words):
+        load_encoder_file(write(text))
+    assert encoder_names() == before
+    assert not [name for name in set(sys.modules) - modules if name.startswith("coralbay_encoder_file")]
+
+
+def test_a_file_that_is_missing_or_no_python(tmp_path, write):
+    with pytest.raises(EncoderError, match="There is no encoder file"):
+        load_encoder_file(tmp_path / "none.py")
+    with pytest.raises(EncoderError, match=r"expected a name that ends with \.py"):
+        load_encoder_file(write("", "mine.txt"))
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("del PoolingEncoder.memory_bytes", r"lacks 'memory_bytes', a method \(window, names\) that returns the bytes"),
+        ("PoolingEncoder.tiling = 'whole'", "'tiling' as a Tiling"),
+        ("PoolingEncoder.to = None", "'to' as a method"),
+        ("PoolingEncoder.levels = ()", "'levels' as a tuple of LevelSpec"),
+        ("PoolingEncoder.levels = PoolingEncoder().levels[:1] * 2", "levels with names of their own"),
+        ("PoolingEncoder.weights_sha256 = None", "'weights_sha256' as a text"),
+        ("PoolingEncoder = dict", "(dict) lacks 'name', the name it is registered under; 'title', a title"),
+    ],
+)
+def test_what_is_no_encoder_is_refused_in_words(write, body, words):
+    # A class of the file's own, so that nothing of it stays.
+    copy = "class PoolingEncoder(PoolingEncoder): memory_bytes = PoolingEncoder.memory_bytes\n"
+    if "del " in body:
+        copy = "B = PoolingEncoder\nclass PoolingEncoder:\n    pass\n"
+        copy += (
+            "for k, v in vars(B).items():\n    if not k.startswith('__') or k == '__init__': setattr(PoolingEncoder, k, v)\n"
+        )
+    if "levels" in body or "tiling" in body:
+        copy += (
+            "base = PoolingEncoder()\nclass Same(PoolingEncoder):\n    def __init__(self): self.__dict__.update(vars(base))\n"
+        )
+        body = body.replace("PoolingEncoder.levels =", "base.levels =").replace("PoolingEncoder.tiling =", "base.tiling =")
+        body += "\nPoolingEncoder = Same"
+    load_encoder_file(write(f"{copy}{body}\nregister('broken', PoolingEncoder)"))
+    with pytest.raises(EncoderError, match=words.replace("(dict)", r"\(dict\)")):
+        load_encoder("broken", device="cpu")
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Makes an installed package with an entry point; returns the names known once it is seen."""
+
+    def install(name, text):
+        site = tmp_path / "site"
+        info = site / f"{name}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (site / f"{name}.py").write_text(HEAD + text)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[coralbay.encoders]\n{name} = {name}\n")
+        monkeypatch.syspath_prepend(site)
+        monkeypatch.setattr(registry, "_is_complete", False)
+
+    return install
+
+
+def test_an_installed_package_brings_encoders(package):
+    package("cb_test_packaged", "register('packaged')")
+    assert "packaged" in encoder_names()
+    assert load_encoder("packaged", device="cpu").name == "pooling"
+
+
+@pytest.mark.parametrize(("text", "words"), [("1 / 0", "ZeroDivisionError"), ("register('astra')", "already registered")])
+def test_a_package_that_fails_is_warned_about_once_and_spoils_nothing(package, text, words):
+    package(f"cb_test_broken_{len(words)}", text)
+    before = registry.known_names()
+    with pytest.warns(UserWarning, match=rf"The encoder package 'cb_test_broken_\d+' .*{words}.*The other encoders work"):
+        assert encoder_names() == before
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert encoder_names() == before
