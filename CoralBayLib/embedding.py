@@ -19,7 +19,7 @@ from .errors import EncoderError, MemoryLimitError, StoreError
 from .geometry import Volume
 from .preprocessing import Prepared, padded_size, prepare, to_level, to_tensor
 from .progress import CancelToken, Progress, check, part, report
-from .pyramid import FeaturePyramid
+from .pyramid import FeaturePyramid, Level
 from .store import Store
 
 FEATURES_VERSION = 1
@@ -96,10 +96,8 @@ def embed(
     check(cancel)
     report(progress, 0.0, "Preparing the CT")
     prepared = prepare(volume, encoder.input)
-    maps = run(prepared, encoder, specs, part(progress, 0.05, 0.92), cancel)
+    maps, token = run(prepared, encoder, specs, part(progress, 0.05, 0.92), cancel)
     made = tuple(to_level(m, spec, prepared.image.grid) for m, spec in zip(maps, specs, strict=True))
-    wanted = {spec.name for spec in encoder.levels if spec.pooled}
-    pooled = [level.features.float().mean(dim=(1, 2, 3)) for level in made if level.name in wanted]
     pyramid = FeaturePyramid(
         levels=made,
         image=Volume(np.clip(np.round(prepared.image.array), -1024, 3071).astype(np.int16), prepared.image.grid),
@@ -107,7 +105,7 @@ def embed(
         identity=identity,
         source_grid=volume.grid,
         key=key,
-        scan_embedding=torch.cat(pooled) if len(pooled) == len(wanted) else None,
+        scan_embedding=token if token is not None else _pooled(made, encoder),
     )
     check(cancel)
     report(progress, 0.93, "Whitening the features")
@@ -122,6 +120,13 @@ def embed(
             warnings.warn(f"The features could not be kept for next time. {error}", stacklevel=2)
     report(progress, 1.0, "Embedded")
     return pyramid
+
+
+def _pooled(levels: Sequence[Level], encoder: Encoder) -> torch.Tensor | None:
+    """Averages of the levels that make the scan embedding, joined; None when one of them was not computed."""
+    wanted = {spec.name for spec in encoder.levels if spec.pooled}
+    pooled = [level.features.float().mean(dim=(1, 2, 3)) for level in levels if level.name in wanted]
+    return torch.cat(pooled) if len(pooled) == len(wanted) else None
 
 
 def choose_levels(encoder: Encoder, names: Sequence[str] | None) -> list[LevelSpec]:
@@ -183,18 +188,23 @@ def run(
     specs: Sequence[LevelSpec],
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
-) -> list[torch.Tensor]:
-    """The (C, r, a, s) map of each level over the whole tensor, windows blended with weights that fall towards their
-    edges, where a window's features know least of what lies beyond."""
+) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+    """The (C, r, a, s) map of each level over the whole tensor, and the scan token of an encoder that has one.
+
+    Windows are blended with weights that fall towards their edges, where a window's features know least of what lies
+    beyond.
+    """
     names = tuple(spec.name for spec in specs)
     plan = make_plan(prepared, encoder, names)
     tensor = to_tensor(prepared.image, encoder.input, plan.size)
     full = [tuple(n // s for n, s in zip(plan.size, spec.stride, strict=True)) for spec in specs]
     queue = [s for s in plan.starts if float(_cut(tensor, s, plan.window).max()) > _AIR]
-    if len(queue) == 1 and plan.window == plan.size:
+    if encoder.scan_token is not None or (len(queue) == 1 and plan.window == plan.size):
+        wanted = names if encoder.scan_token is None else (*names, encoder.scan_token)
         watch = _watch(encoder, cancel, progress, 0, 1, 1)
         with torch.inference_mode(), watch:
-            return [m[0].float().cpu() for m in _forward(encoder, tensor, names, cancel)]
+            made = [m[0].float().cpu() for m in _forward(encoder, tensor, wanted, cancel)]
+        return made[: len(names)], made[-1] if encoder.scan_token is not None else None
     sums = [torch.zeros(spec.channels, *shape) for spec, shape in zip(specs, full, strict=True)]
     weights = [torch.zeros(shape) for shape in full]
     done, batch = 0, plan.batch
@@ -221,7 +231,7 @@ def run(
                     total[(slice(None), *at)] += one * blend
                     weight[at] += blend
             done += len(group)
-    return [total.div_(weight.clamp_min(1e-6)) for total, weight in zip(sums, weights, strict=True)]
+    return [total.div_(weight.clamp_min(1e-6)) for total, weight in zip(sums, weights, strict=True)], None
 
 
 def _forward(encoder: Encoder, tensor: torch.Tensor, names: tuple[str, ...], cancel: CancelToken | None) -> list[torch.Tensor]:
@@ -245,14 +255,13 @@ def _watch(
 ) -> Iterator[None]:
     """Check for cancelling and report progress at every layer of the network: one forward pass can take a minute."""
     leaves = [m for m in encoder.network.modules() if not list(m.children())]
-    seen = 0
+    seen: set[torch.nn.Module] = set()  # a layer that runs piece by piece counts once
 
     def before(module: torch.nn.Module, inputs: object) -> None:
-        nonlocal seen
         check(cancel)
-        seen += 1
+        seen.add(module)
         message = f"Embedding, window {done + 1} of {count}" if count > 1 else "Embedding"
-        report(progress, (done + group * min(1.0, seen / len(leaves))) / count, message)
+        report(progress, (done + group * len(seen) / len(leaves)) / count, message)
 
     hooks = [leaf.register_forward_pre_hook(before) for leaf in leaves]
     try:

@@ -38,22 +38,35 @@ class Prepared:
 
 def prepare(volume: Volume, spec: InputSpec) -> Prepared:
     """Resample a CT to the encoder's spacing along its own (permuted, flipped, never rotated) axes and crop it to the
-    patient with a margin."""
+    patient with a margin; or without one, and brought to the size that the encoder wants the patient to fit."""
     canonical = volume.canonical()
-    working = resample(canonical, canonical.grid.with_spacing(spec.spacing_mm))
+    finest = canonical.grid.spacing_mm.min() if spec.at_least else 0.0
+    working = resample(canonical, canonical.grid.with_spacing(np.maximum(spec.spacing_mm, finest)))
     body = body_mask(working.array, working.grid.spacing_mm)
-    margin = np.ceil(CROP_MARGIN_MM / working.grid.spacing_mm).astype(int)[::-1]
+    margin = np.ceil((CROP_MARGIN_MM if spec.fit is None else 0.0) / working.grid.spacing_mm).astype(int)[::-1]
     box = []
     for axis, n in enumerate(body.shape):
         where = np.flatnonzero(body.any(axis=tuple(a for a in range(3) if a != axis)))
         box.append(slice(max(0, where[0] - margin[axis]), min(n, where[-1] + 1 + margin[axis])))
     shape = tuple(s.stop - s.start for s in box)
     grid = working.grid.sub([s.start for s in reversed(box)], 1, shape)  # type: ignore[arg-type]
-    cut = tuple(box)
-    return Prepared(
-        Volume(np.ascontiguousarray(working.array[cut]), grid),
-        Volume(np.ascontiguousarray(body[cut]).astype(np.uint8), grid),
-    )
+    image = Volume(np.ascontiguousarray(working.array[tuple(box)]), grid)
+    patient = Volume(np.ascontiguousarray(body[tuple(box)]).astype(np.uint8), grid)
+    if spec.fit is not None:
+        image, shares = _averaged(image, spec.fit), _averaged(patient, spec.fit)
+        patient = Volume((shares.array >= 0.5).astype(np.uint8), shares.grid)
+    return Prepared(image, patient)
+
+
+def _averaged(volume: Volume, size: Axes) -> Volume:
+    """A volume cut into `size` equal blocks along I, J, K, and its average (float32) over each; the blocks' edges may
+    lie between voxels."""
+    step = np.array(volume.grid.size) / size
+    parts = np.ceil(step).astype(int)
+    fine = volume.grid.sub((step / parts - 1) / 2, step / parts, tuple((parts * size)[::-1]))
+    samples = torch.from_numpy(resample(volume, fine).array)[None]
+    blocks = torch.nn.functional.avg_pool3d(samples, tuple(parts[::-1].tolist()))[0]
+    return Volume(blocks.numpy(), volume.grid.sub((step - 1) / 2, step, size[::-1]))
 
 
 def body_mask(hu: NDArray, spacing_mm: NDArray) -> NDArray[np.bool_]:

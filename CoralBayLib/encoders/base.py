@@ -19,12 +19,18 @@ class InputSpec:
         window_hu: HU that become 0 and 1; values beyond are clipped.
         multiple: each side of the tensor is padded with air to a multiple of these.
         minimum: the least size of each side.
+        at_least: whether `spacing_mm` is but a lower bound: a scan whose finest spacing is coarser keeps that one, along
+            all axes.
+        fit: voxels along R, A, S that the box around the patient is brought to, averaging what `spacing_mm` gave;
+            their spacing then differs from scan to scan and from axis to axis. None keeps `spacing_mm`.
     """
 
     spacing_mm: tuple[float, float, float]
     window_hu: tuple[float, float]
     multiple: Axes
     minimum: Axes = (1, 1, 1)
+    at_least: bool = False
+    fit: Axes | None = None
 
 
 @dataclass(frozen=True)
@@ -65,12 +71,17 @@ class Tiling:
 
 
 class Encoder(Protocol):
-    """A frozen network that turns a CT into feature maps at several strides."""
+    """A frozen network that turns a CT into feature maps at several strides.
+
+    `scan_token` names a vector of the whole input (a CLS token) that is the scan embedding; such an encoder is run on
+    the whole volume at once. Without one (None) the scan embedding is the average of the pooled levels.
+    """
 
     name: str
     title: str
     input: InputSpec
     levels: tuple[LevelSpec, ...]
+    scan_token: str | None
     tiling: Tiling
     weights_sha256: str
     weights_source: str
@@ -86,10 +97,10 @@ class Encoder(Protocol):
 
         Args:
             x: (B, 1, R, A, S) float32 in [0, 1] on `device`.
-            names: which levels to compute, in the order of `levels`.
+            names: which levels to compute, in the order of `levels`; `scan_token` may follow them.
 
         Returns:
-            One (B, C, r, a, s) tensor a level.
+            One (B, C, r, a, s) tensor a level; (B, D) for the scan token.
         """
         ...
 

@@ -1,11 +1,13 @@
-"""Reading safetensors checkpoints and loading them strictly, with errors that name each key."""
+"""Reading checkpoints and loading them strictly, with errors that name each key."""
 
 from __future__ import annotations
 
 import logging
+import pickle  # its errors; nothing is unpickled but by torch's restricted reader
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +22,11 @@ PREFIXES = ("encoder", "model", "backbone", "module", "teacher")
 _BESIDE = re.compile(r"(heads?|.*_head|decoder\d*|student|out|projector|predictor|classifier|loss|criterion|queue)(\.|$)")
 """First parts of keys of what is trained beside an encoder and not needed to run it."""
 
+_PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+"""How files of torch.save begin: a zip archive, or in its old format a pickle."""
+
+_COUNTER = "num_batches_tracked"
+
 _LISTED = 12
 
 
@@ -32,20 +39,77 @@ def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    start = _start(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+        raise WeightsError(f"'{path.name}' is not a usable safetensors file: {_diagnosis(start, path)} ({error}).") from error
+
+
+def read_torch(path: Path) -> Any:
+    """What a file written by torch.save holds, as long as that is tensors, numbers and texts in plain containers, on
+    the CPU. Such a file is a pickle, but torch's restricted reader runs no code.
+
+    Raises:
+        WeightsError: the file is missing, truncated, damaged, of another format, or holds anything else.
+    """
+    start = _start(path)
+    if not start.startswith(_PICKLES):
+        what = "it is a safetensors file; expected the .pth" if start[8:9] == b"{" else _diagnosis(start, path)
+        raise WeightsError(f"'{path.name}' is not a usable file of torch.save: {what}.")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        more = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if more is None:
+            raise WeightsError(
+                f"'{path.name}' is damaged or holds more than tensors, and is refused; download it again."
+            ) from error
+        raise WeightsError(
+            f"'{path.name}' is refused: it holds more than tensors ({more[1]}), which could run code when opened. "
+            "Use the file that the authors published, or save its tensors alone to a new one."
+        ) from error
+    except (RuntimeError, OSError, EOFError, KeyError, ValueError) as error:
+        raise WeightsError(
+            f"'{path.name}' is truncated or damaged (it holds {path.stat().st_size} bytes); download it again."
+        ) from error
+
+
+def tensors_in(content: Any, below: Sequence[str], path: Path) -> dict[str, torch.Tensor]:
+    """The tensors by key that a checkpoint holds under the names in `below`, one inside the other.
+
+    Raises:
+        WeightsError: a name is not there, or holds anything but tensors.
+    """
+    for name in below:
+        if not isinstance(content, Mapping) or name not in content:
+            there = ", ".join(sorted(map(str, content))[:4]) if isinstance(content, Mapping) else type(content).__name__
+            raise WeightsError(
+                f"Expected '{path.name}' to hold its weights under '{name}', got {there or 'nothing'}. "
+                "This file belongs to another network, or to another stage of its training."
+            )
+        content = content[name]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in content.items()
+    ):
+        where = f" under '{'.'.join(below)}'" if below else ""
+        raise WeightsError(f"Expected '{path.name}' to hold tensors by name and nothing else{where}. Use the published file.")
+    return dict(content)
+
+
+def _start(path: Path) -> bytes:
+    """The first bytes of a file, which tell its format."""
     try:
         with open(path, "rb") as file:
-            start = file.read(64)
-        return load_file(path)
+            return file.read(64)
     except OSError as error:
         raise WeightsError(
             f"Cannot read the weights file '{path.name}': {error.strerror or error}. Check that the file is there."
         ) from error
-    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(f"'{path.name}' is not a usable safetensors file: {_diagnosis(start, path)} ({error}).") from error
 
 
 def _diagnosis(start: bytes, path: Path) -> str:
-    if start.startswith((b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+    if start.startswith(_PICKLES):
         return (
             "it is a pickled PyTorch checkpoint (.pt, .pth, .bin), which can run code when opened and is refused; "
             "get the safetensors file, or convert it with safetensors.torch.save_file"
@@ -110,7 +174,7 @@ def load_strictly(network: nn.Module, tree: Mapping[str, torch.Tensor], title: s
     """Copy the tensors into the network; it must want exactly these.
 
     Floating-point tensors may be of any precision. Integer buffers are constants of the architecture and must equal
-    the network's own.
+    the network's own, but for counters of training steps, which mean nothing here.
 
     Raises:
         WeightsError: keys are missing, unexpected, of another shape or type, or hold values that are not finite.
@@ -130,6 +194,7 @@ def load_strictly(network: nn.Module, tree: Mapping[str, torch.Tensor], title: s
             key
             for key in shared
             if not wanted[key].is_floating_point()
+            and not key.endswith(_COUNTER)
             and wanted[key].shape == tree[key].shape
             and not torch.equal(wanted[key].cpu(), tree[key].to(wanted[key].dtype))
         ],

@@ -28,6 +28,7 @@ _WORDS = {
     "title": "a title for people",
     "input": "an InputSpec: voxel spacing, HU window, what sides must be multiples of",
     "levels": "a tuple of LevelSpec, one for each feature map",
+    "scan_token": "None, or the name of the vector that its forward_features gives for the whole scan",
     "tiling": "a Tiling: the windows it is run on, or the whole volume",
     "weights_sha256": "a text that tells its weights from others, so that stored features are found again",
     "weights_source": "where its weights come from, in words",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,9 +13,10 @@ from torch.nn import functional
 from ..errors import EncoderError, WeightsError
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .checkpoints import encoder_tree, load_strictly, read_safetensors
+from .frozen import FrozenEncoder, loader
 from .registry import register_encoder
 from .swin_attention import PositionBias, run_stage
-from .weights import Consent, WeightsSource, find_weights, sha256_of
+from .weights import WeightsSource, find_weights
 
 LEVEL_NAMES = ("enc0", "enc1", "enc2", "enc3", "hidden3", "dec4")
 _WIDTHS = (1, 1, 2, 4, 8, 16)
@@ -107,11 +109,8 @@ class CoralBayNetwork(nn.Module):
             16C at 32.
 
         Raises:
-            EncoderError: a name is unknown or a side is unusable.
+            EncoderError: a side is unusable.
         """
-        unknown = [name for name in names if name not in LEVEL_NAMES]
-        if unknown:
-            raise EncoderError(f"CoralBay has the levels {', '.join(LEVEL_NAMES)}; asked for {', '.join(unknown)}.")
         if any(side % 32 or side < 64 for side in x.shape[2:]):
             raise EncoderError(
                 f"CoralBay needs sides that are multiples of 32 and at least 64 voxels, got {tuple(x.shape[2:])}; "
@@ -153,46 +152,28 @@ def _normalised(tokens: torch.Tensor) -> torch.Tensor:
     return functional.layer_norm(tokens.movedim(1, -1), tokens.shape[1:2]).movedim(-1, 1).contiguous()
 
 
-class CoralBayEncoder:
-    """CoralBay as an `Encoder`.
+class CoralBayEncoder(FrozenEncoder):
+    """CoralBay as an `Encoder`, set to "faithful" (96-voxel windows) or "whole" (the scan in one pass).
 
     Example::
 
         encoder = load_encoder("coralbay", weights="model.safetensors", setting="whole")
         enc2, dec4 = encoder.forward_features(x, ("enc2", "dec4"))    # x: (1, 1, R, A, S) in [0, 1], 1.5 mm
-
-    Args:
-        network: with its weights loaded.
-        weights_sha256: SHA-256 of the file they came from.
-        weights_source: where they came from, for the user to read.
-        setting: "faithful" (96-voxel windows) or "whole" (the scan in one pass).
-        device: where to run.
-
-    Raises:
-        EncoderError: the setting is unknown.
     """
 
     name = "coralbay"
     title = "CoralBay"
+    settings = tuple(SETTINGS)
+    network: CoralBayNetwork
 
-    def __init__(
-        self,
-        network: CoralBayNetwork,
-        weights_sha256: str,
-        weights_source: str,
-        setting: str | None = None,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        setting = setting or "faithful"
-        if setting not in SETTINGS:
-            raise EncoderError(f"CoralBay has the settings {', '.join(SETTINGS)}; asked for '{setting}'.")
-        self.setting = setting
-        self.tiling, minimum = SETTINGS[setting]
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.tiling, minimum = SETTINGS[self.setting]
         self.input = InputSpec((1.5, 1.5, 1.5), (-1000.0, 1000.0), (32, 32, 32), minimum)
         self.levels = tuple(
             LevelSpec(
                 name,
-                network.feature_size * width,
+                self.network.feature_size * width,
                 (stride, stride, stride),
                 ((stride - 1) / 2,) * 3,  # type: ignore[arg-type]
                 pooled=name != "hidden3",
@@ -200,15 +181,6 @@ class CoralBayEncoder:
             )
             for name, width, stride in zip(LEVEL_NAMES, _WIDTHS, (1, 2, 4, 8, 16, 32), strict=True)
         )
-        self.weights_sha256 = weights_sha256
-        self.weights_source = weights_source
-        self.network = network.eval().requires_grad_(False)
-        self.to(torch.device(device))
-
-    def forward_features(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
-        """See `Encoder.forward_features` and `CoralBayNetwork.forward_features`."""
-        with torch.inference_mode():
-            return self.network.forward_features(x, names)
 
     def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
         """See `Encoder.memory_bytes`; fitted to peak resident memory measured on a CPU."""
@@ -218,9 +190,8 @@ class CoralBayEncoder:
 
     def to(self, device: torch.device) -> None:
         """Move the network."""
-        self.device = torch.device(device)
         self.network._bias.clear()
-        self.network.to(self.device)
+        super().to(device)
 
 
 def network_from(tensors: Mapping[str, torch.Tensor]) -> CoralBayNetwork:
@@ -242,20 +213,6 @@ def network_from(tensors: Mapping[str, torch.Tensor]) -> CoralBayNetwork:
     return network
 
 
-@register_encoder("coralbay", weights=WEIGHTS)
-def load_coralbay(
-    weights: str | Path | None = None,
-    device: torch.device | str = "cpu",
-    consent: Consent = None,
-    *,
-    setting: str | None = None,
-) -> CoralBayEncoder:
-    """Find the weights, load them and return the encoder.
-
-    Raises:
-        WeightsError: no weights could be had, or they do not fit.
-        EncoderError: the setting is unknown.
-    """
-    found = find_weights(WEIGHTS, weights, consent)
-    network = network_from(read_safetensors(found.path))
-    return CoralBayEncoder(network, sha256_of(found.path), found.origin, setting, device)
+load_coralbay = register_encoder("coralbay", weights=WEIGHTS)(
+    loader(CoralBayEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_safetensors(path)))
+)

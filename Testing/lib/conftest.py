@@ -26,6 +26,7 @@ class PoolingEncoder:
     title = "Pooling"
     weights_source = "none"
     weights_sha256 = "0" * 64
+    scan_token = None
 
     def __init__(self, strides=(2, 4, 8), spacing_mm=(2.0, 2.0, 2.0), window=None, step=(0, 0, 0), device="cpu") -> None:
         self.input = InputSpec(spacing_mm, (-1000.0, 1000.0), (max(strides),) * 3)

@@ -76,9 +76,15 @@ def test_every_string_of_the_code_is_translated(coralbay: Any) -> None:
     """Whatever reads like words goes through `_`, as a plain text that translators can be given."""
     import ast
 
-    # Names; messages for the log; and a developer's own mistake, before Slicer's translations can be reached.
-    untranslated = {"CoralBaySlicer.py": "contributors", "parameters.py": "(", "worker.py": "%s", "library.py": "not found"}
-    untranslated["weights.py"] = "hub cache"  # one of the library's codes
+    # Names; the library's codes; messages for the log; and a developer's own mistake, before Slicer's translations can be
+    # reached.
+    untranslated = {
+        "CoralBaySlicer.py": "contributors",
+        "parameters.py": "(",
+        "worker.py": "%s",
+        "library.py": "not found",
+        "weights.py": "hub cache",
+    }
     found, computed = [], []
     for path in sorted(MODULE.parent.rglob("*.py")):
         tree, passed = ast.parse(path.read_text(encoding="utf-8")), set()

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 def test_the_families_are_registered():
     cards = {card.name: card for card in encoder_cards()}
-    assert {"coralbay", "astra"} <= set(cards)
+    assert {"coralbay", "astra", "ct-fm", "voxelfm", "fm-ct"} <= set(cards)
     assert cards["coralbay"].weights_licence == "MIT"
     assert "2606.03888" in cards["coralbay"].paper
 

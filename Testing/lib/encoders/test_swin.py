@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-
+import filling
+import make_swin_fixture as fixture
 import numpy as np
 import pytest
 import torch
@@ -15,14 +14,10 @@ from CoralBayLib.errors import EncoderError
 
 pytest.importorskip("monai")
 
-_spec = importlib.util.spec_from_file_location("make_swin_fixture", Path(__file__).parent / "fixtures" / "make_swin_fixture.py")
-fixture = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fixture)
-
 
 def network(use_v2: bool = True, feature_size: int = 12) -> CoralBayNetwork:
     made = CoralBayNetwork(feature_size, use_v2=use_v2).eval()
-    fixture.fill(made, seed=1)
+    filling.fill(made, seed=1)
     return made
 
 
@@ -40,11 +35,11 @@ def test_equals_the_frozen_output_of_eva(use_v2, dtype, tolerance):
     net = network(use_v2).to(dtype)
     assert sorted(net.state_dict()) == list(stored[f"{tag}_keys"])
     with torch.inference_mode():
-        maps = net.forward_features(fixture.image(seed=2).to(dtype))
+        maps = net.forward_features(filling.image(2, fixture.SIZE).to(dtype))
     for seed, (name, level) in enumerate(zip(LEVEL_NAMES, maps, strict=True)):
         values = level.numpy().ravel()
         assert level.shape == tuple(stored[f"{tag}_{name}_shape"])
-        difference = np.abs(values[fixture.positions(values.size, seed)] - stored[f"{tag}_{name}"]).max()
+        difference = np.abs(values[filling.positions(values.size, seed)] - stored[f"{tag}_{name}"]).max()
         assert difference < tolerance, name
         np.testing.assert_allclose(
             [values.mean(dtype=np.float64), values.std(dtype=np.float64)], stored[f"{tag}_{name}_mean_std"], atol=1e-5
@@ -60,7 +55,7 @@ def test_equals_eva_itself(dtype, tolerance):
     theirs = eva.SwinUNETREncoder(feature_size=12).to(dtype).eval()
     ours = network().to(dtype)
     theirs.load_state_dict(ours.state_dict(), strict=True)
-    x = fixture.image(3, (64, 64, 96)).to(dtype)
+    x = filling.image(3, (64, 64, 96)).to(dtype)
     with torch.inference_mode():
         embedding, maps = theirs.forward_intermediates(x)
         for name, a, b in zip(LEVEL_NAMES, ours.forward_features(x), maps, strict=True):
@@ -74,7 +69,7 @@ def test_trunk_equals_monai(size, use_v2, monkeypatch):
     pytest.importorskip("einops", reason="MONAI's own forward needs einops")
     monkeypatch.setattr(swin_attention, "CHUNK_BYTES", 2**22)
     net = network(use_v2)
-    x = fixture.image(4, size)
+    x = filling.image(4, size)
     with torch.inference_mode():
         theirs = net.swinViT(x)
         names = LEVEL_NAMES[1:]
@@ -91,7 +86,7 @@ def test_block_equals_monai(size, batch):
     from monai.networks.nets.swin_unetr import SwinTransformerBlock, compute_mask, get_window_size
 
     block = SwinTransformerBlock(12, 3, (7, 7, 7), (3, 3, 3)).eval()
-    fixture.fill(block, seed=5)
+    filling.fill(block, seed=5)
     block.double()
     x = torch.randn(batch, *size, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     window, shift = get_window_size(size, (7, 7, 7), (3, 3, 3))

@@ -1,0 +1,169 @@
+"""FM-CT: a 3D vision transformer for head CT, pretrained on 361,663 scans (arXiv 2502.02779).
+
+The patient's box is brought to 96 x 96 x 96 voxels and seen through three windows. Its authors take the box of all that
+is above 0 HU; here it is the box of the patient, without a head rest. The weights are given by the authors on request.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ..errors import EncoderError, WeightsError
+from .base import Axes, InputSpec, LevelSpec, Tiling
+from .checkpoints import encoder_tree, load_strictly, read_torch, tensors_in
+from .frozen import FrozenEncoder, loader
+from .registry import register_encoder
+from .vit import attend, depth_of, feed_forward
+from .weights import WeightsSource, find_weights
+
+SIDE, PATCH = 96, 12
+TOKEN = "cls"  # noqa: S105 - a token of a transformer
+WINDOWS_HU = ((0.0, 80.0), (-20.0, 180.0), (-800.0, 2000.0))
+"""Brain, blood and bone: centre and width (40, 80), (80, 200) and (600, 2800). The last spans the other two."""
+
+_MARKER = "patch_embedding.patch_embeddings.weight"
+_ROOTS = ("patch_embedding", "blocks", "norm", "cls_token")
+_HEAD_CHANNELS = 64  # 768 channels in 12 heads; a checkpoint does not tell
+
+WEIGHTS = WeightsSource(
+    encoder="fm-ct",
+    repo_id="",
+    filename="model_weights.pth",
+    revision="",
+    env="FMCT_WEIGHTS",
+    licence="by agreement with NYU Langone",
+    by_hand=(
+        "They are given on request, after an institutional agreement: write to the authors "
+        "(https://github.com/NYUMedML/headCT_foundation) and to DataSharing@nyulangone.org."
+    ),
+)
+
+_MEMORY_BYTES = 150 * 2**20  # measured: 54 MB
+
+
+class Block(nn.Module):
+    """Attention and feed-forward layers, each on normalised tokens and added to them."""
+
+    def __init__(self, channels: int, heads: int, hidden: int, bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.mlp = nn.ModuleDict({"linear1": nn.Linear(channels, hidden), "linear2": nn.Linear(hidden, channels)})
+        self.att_norm = nn.LayerNorm(channels)
+        self.ffn_norm = nn.LayerNorm(channels)
+        self.attn = nn.ModuleDict({"qkv": nn.Linear(channels, 3 * channels, bias), "proj": nn.Linear(channels, channels)})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, N, C) to the same."""
+        x = x + attend(self.att_norm(x), self.attn["qkv"], self.attn["proj"], self.heads)
+        return x + feed_forward(self.ffn_norm(x), self.mlp["linear1"], self.mlp["linear2"])
+
+
+class PatchEmbedding(nn.Module):
+    """Patches of three channels as tokens, with what is learnt or laid down of each place."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.position_embeddings = nn.Parameter(torch.zeros(1, (SIDE // PATCH) ** 3, channels))
+        self.patch_embeddings = nn.Conv3d(len(WINDOWS_HU), channels, PATCH, PATCH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 96, 96, 96) to (B, 512, C)."""
+        return self.patch_embeddings(x).flatten(2).transpose(1, 2) + self.position_embeddings
+
+
+class FMCTNetwork(nn.Module):
+    """The transformer, with the state-dict keys of headCT_foundation's `ViT`.
+
+    Args:
+        channels: C of every token.
+        depth: blocks.
+        heads: of attention.
+        hidden: channels inside the feed-forward layers.
+        bias: whether queries, keys and values have one; the authors' example says no, some of their configurations yes.
+    """
+
+    def __init__(self, channels: int = 768, depth: int = 12, heads: int = 12, hidden: int = 3072, bias: bool = False) -> None:
+        super().__init__()
+        self.channels = channels
+        self.patch_embedding = PatchEmbedding(channels)
+        self.blocks = nn.ModuleList(Block(channels, heads, hidden, bias) for _ in range(depth))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, channels))
+        self.norm = nn.LayerNorm(channels, eps=1e-6)
+
+    def forward_features(self, x: torch.Tensor, names: tuple[str, ...] = ("patches", TOKEN)) -> list[torch.Tensor]:
+        """The normalised patch tokens as a map, and the normalised CLS token.
+
+        Args:
+            x: (B, 1, 96, 96, 96) in [0, 1], axes R, A, S.
+            names: "patches", "cls" or both.
+
+        Returns:
+            One tensor a name, in their order: (B, C, 8, 8, 8) for the patches, (B, C) for the token.
+
+        Raises:
+            EncoderError: the size is another.
+        """
+        if tuple(x.shape[2:]) != (SIDE, SIDE, SIDE):
+            raise EncoderError(f"FM-CT needs {SIDE} voxels a side, got {tuple(x.shape[2:])}; see `InputSpec.fit`.")
+        low, high = WINDOWS_HU[-1]
+        hu = x * (high - low) + low
+        windowed = torch.cat([((hu - a) / (b - a)).clamp_(0, 1) for a, b in WINDOWS_HU], dim=1)
+        tokens = torch.cat((self.cls_token.expand(len(x), -1, -1), self.patch_embedding(windowed)), dim=1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = self.norm(tokens)
+        made = {"patches": tokens[:, 1:].transpose(1, 2).unflatten(2, (SIDE // PATCH,) * 3), TOKEN: tokens[:, 0]}
+        return [made[name] for name in names]
+
+
+class FMCTEncoder(FrozenEncoder):
+    """FM-CT as an `Encoder`; for scans of the head alone."""
+
+    name = "fm-ct"
+    title = "FM-CT (head CT)"
+    settings = ("fit-96",)
+    scan_token = TOKEN
+    input = InputSpec((1.0,) * 3, WINDOWS_HU[-1], (PATCH,) * 3, fit=(SIDE,) * 3)  # type: ignore[arg-type]
+    tiling = Tiling("fit-96", None)
+    network: FMCTNetwork
+
+    @property
+    def levels(self) -> tuple[LevelSpec, ...]:  # type: ignore[override]
+        """One, of 8 x 8 x 8 patches."""
+        return (LevelSpec("patches", self.network.channels, (PATCH,) * 3, ((PATCH - 1) / 2,) * 3),)  # type: ignore[arg-type]
+
+    def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
+        """See `Encoder.memory_bytes`; there is one size only."""
+        return _MEMORY_BYTES
+
+
+def read_network(path: Path) -> FMCTNetwork:
+    """The network that a checkpoint calls for, with its weights: tensors by name, after `module.` or `backbone.`.
+
+    Raises:
+        WeightsError: the file cannot be used, is another network's, or keys are missing, unexpected or of another shape.
+    """
+    tree = encoder_tree(tensors_in(read_torch(path), (), path), _MARKER, _ROOTS)
+    shapes = {key: tuple(tensor.shape) for key, tensor in tree.items()}
+    channels, *rest = shapes[_MARKER]
+    if rest != [len(WINDOWS_HU), PATCH, PATCH, PATCH] or channels % _HEAD_CHANNELS:
+        raise WeightsError(
+            f"Expected '{_MARKER}' of shape (C, 3, 12, 12, 12) with C a multiple of {_HEAD_CHANNELS}, got "
+            f"{shapes[_MARKER]}. This is not a checkpoint of FM-CT."
+        )
+    network = FMCTNetwork(
+        channels,
+        depth_of(tree),
+        channels // _HEAD_CHANNELS,
+        (shapes.get("blocks.0.mlp.linear1.weight") or (4 * channels,))[0],
+        "blocks.0.attn.qkv.bias" in tree,
+    )
+    load_strictly(network, tree, FMCTEncoder.title)
+    return network
+
+
+load_fmct = register_encoder("fm-ct", weights=WEIGHTS)(loader(FMCTEncoder, partial(find_weights, WEIGHTS), read_network))
