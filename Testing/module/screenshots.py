@@ -2,8 +2,8 @@
 
     python Testing/module/screenshots.py VOLUME --output FOLDER --weights FILE [--labelmap FILE --structure N NAME ...]
 
-The clicks are simulated on the volume given. With a labelmap they are drawn from some of its structures, as a person who
-knows them would click; without one the middle of the volume is the structure.
+The clicks are simulated on the volume given. With a labelmap they lie along strokes on three slices of some of its
+structures, as a person who knows them would draw; without one the middle of the volume is the structure.
 """
 
 from __future__ import annotations
@@ -99,9 +99,9 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     for name, (inside, outside) in clicks.items():
         mouse.press(panel.segment.ui.addStructureButton)
         few_shot.active_structure.node.SetName(name)
-        for one, other in zip(inside, outside, strict=True):
-            few_shot.active_structure.node.AddControlPointWorld(*one)
-            few_shot.structures[-1].node.AddControlPointWorld(*other)
+        for node, points in ((few_shot.active_structure.node, inside), (few_shot.structures[-1].node, outside)):
+            for point in points:
+                node.AddControlPointWorld(*point)
     few_shot.activate(few_shot.structures[0].label)
     jump_to(main.mean(axis=0))
     mouse.key("Esc")
@@ -141,34 +141,27 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
 
 def places(volume: Any, arguments: argparse.Namespace) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Clicks in each structure and around it, RAS mm, by the structure's name."""
-    import slicer
-
     if arguments.labelmap is None:
+        import slicer
+        from CoralBaySlicerCore.volumes import ijk_to_ras
+
         k, j, i = np.indices(slicer.util.arrayFromVolume(volume).shape)
         middle = (np.array(volume.GetImageData().GetDimensions()) - 1) / 2
-        mask = np.linalg.norm((np.stack([i, j, k], -1) - middle) * volume.GetSpacing(), axis=-1) < 15
-        return {"Structure 1": clicks_on(mask, volume, arguments.clicks)}
-    node = slicer.util.loadLabelVolume(str(arguments.labelmap), {"show": False})
-    labels = slicer.util.arrayFromVolume(node).copy()
-    slicer.mrmlScene.RemoveNode(node)
-    chosen = arguments.structure or [("1", "Structure 1")]
-    elsewhere = ~np.isin(labels, [int(label) for label, _name in chosen])
-    return {name: clicks_on(labels == int(label), volume, arguments.clicks, elsewhere) for label, name in chosen}
+        away = np.linalg.norm((np.stack([i, j, k], -1) - middle) * volume.GetSpacing(), axis=-1)
+        matrix, random = ijk_to_ras(volume), np.random.default_rng(0)
+        masks = (away < 15, (away > 20) & (away < 40))
+        ijk = [random.choice(np.argwhere(mask)[:, ::-1], arguments.clicks) for mask in masks]
+        return {"Structure 1": tuple(each @ matrix[:3, :3].T + matrix[:3, 3] for each in ijk)}
+    from CoralBayLib.io import read_labelmap
+    from CoralBayLib.prompts import Prompts
+    from CoralBayLib.simulate import Annotator
 
-
-def clicks_on(mask: np.ndarray, volume: Any, count: int, elsewhere: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Clicks in a mask [k, j, i] and around it, where `elsewhere` allows, RAS mm."""
-    from CoralBaySlicerCore.volumes import ijk_to_ras
-
-    matrix, random = ijk_to_ras(volume), np.random.default_rng(0)
-    ijk = np.argwhere(mask)[:, ::-1]
-    low, high = ijk.min(axis=0) - 15, ijk.max(axis=0) + 15
-    limit = np.array(volume.GetImageData().GetDimensions()) - 1
-    around = random.integers(np.clip(low, 0, limit), np.clip(high, 1, limit), size=(4000, 3))
-    around = around[(~mask if elsewhere is None else elsewhere)[tuple(around[:, ::-1].T)]]
-    chosen = np.stack([ijk[random.choice(len(ijk), count)], around[:count]])
-    world = chosen @ matrix[:3, :3].T + matrix[:3, 3]
-    return world[0], world[1]
+    reference, made = read_labelmap(arguments.labelmap), {}
+    for label, name in arguments.structure or [("1", "Structure 1")]:
+        points, inside = Annotator(reference, int(label)).strokes(3)
+        kept = Prompts(points, inside.astype(int)).thinned(arguments.clicks)
+        made[name] = kept.points_ras[kept.labels == 1], kept.points_ras[kept.labels == 0]
+    return made
 
 
 if __name__ == "__main__":
