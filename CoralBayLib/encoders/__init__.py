@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from ..devices import pick_device
-from . import astra, swin  # noqa: F401  the families register themselves
+from . import astra, mini, swin  # noqa: F401  the families register themselves
 from .base import Encoder, encoder_card, encoder_cards, register_encoder
 from .weights import Consent
 

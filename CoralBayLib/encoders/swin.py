@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -116,6 +117,11 @@ class CoralBayNetwork(nn.Module):
                 f"CoralBay needs sides that are multiples of 32 and at least 64 voxels, got {tuple(x.shape[2:])}; "
                 "pad the image with air."
             )
+        return self.maps(x, names)
+
+    def maps(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
+        """`forward_features` without its checks, for training: a side that a stride does not divide gets one more block,
+        filled up with zeros."""
         maps = {}
         if "enc0" in names:
             maps["enc0"] = self.encoder1(x)
@@ -173,6 +179,10 @@ class CoralBayEncoder:
 
     name = "coralbay"
     title = "CoralBay"
+    spacing_mm: tuple[float, float, float] = (1.5, 1.5, 1.5)
+    settings: ClassVar[dict[str, tuple[Tiling, Axes]]] = SETTINGS
+    """What a user may choose from; the first is the default."""
+    offered: tuple[str, ...] = LEVEL_NAMES
 
     def __init__(
         self,
@@ -182,12 +192,12 @@ class CoralBayEncoder:
         setting: str | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        setting = setting or "faithful"
-        if setting not in SETTINGS:
-            raise EncoderError(f"CoralBay has the settings {', '.join(SETTINGS)}; asked for '{setting}'.")
+        setting = setting or next(iter(self.settings))
+        if setting not in self.settings:
+            raise EncoderError(f"{self.title} has the settings {', '.join(self.settings)}; asked for '{setting}'.")
         self.setting = setting
-        self.tiling, minimum = SETTINGS[setting]
-        self.input = InputSpec((1.5, 1.5, 1.5), (-1000.0, 1000.0), (32, 32, 32), minimum)
+        self.tiling, minimum = self.settings[setting]
+        self.input = InputSpec(self.spacing_mm, (-1000.0, 1000.0), (32, 32, 32), minimum)
         self.levels = tuple(
             LevelSpec(
                 name,
@@ -198,6 +208,7 @@ class CoralBayEncoder:
                 optional=name == "enc0",
             )
             for name, width, stride in zip(LEVEL_NAMES, _WIDTHS, (1, 2, 4, 8, 16, 32), strict=True)
+            if name in self.offered
         )
         self.weights_sha256 = weights_sha256
         self.weights_source = weights_source

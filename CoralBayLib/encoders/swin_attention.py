@@ -105,8 +105,9 @@ def _windowed_attention(block: MonaiModule, x: torch.Tensor, bias: PositionBias)
     x = x.view(batch, counts[0], window[0], counts[1], window[1], counts[2], window[2], channels)
     windows = x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, window[0] * window[1] * window[2], channels)
     done = torch.empty_like(windows)
+    position = bias(block.attn, windows.shape[1])[None]  # four axes, or torch falls back to its slow attention on a CPU
     for chosen, mask in _groups(batch, counts, window, shift, x.device):  # type: ignore[arg-type]
-        _attend(block.attn, windows, done, chosen, mask, bias)
+        _attend(block.attn, windows, done, chosen, position if mask is None else position + mask)
 
     x = done.view(batch, *counts, *window, channels).permute(0, 1, 4, 2, 5, 3, 6, 7)
     x = x.reshape(batch, *(c * w for c, w in zip(counts, window, strict=True)), channels)
@@ -149,15 +150,11 @@ def _attend(
     windows: torch.Tensor,
     done: torch.Tensor,
     chosen: torch.Tensor,
-    mask: torch.Tensor | None,
-    position_bias: PositionBias,
+    bias: torch.Tensor,
 ) -> None:
     """Multi-head attention in the chosen windows of (N, n, C) tokens, written into `done`."""
     n, channels = windows.shape[1:]
     heads = attention.num_heads
-    bias = position_bias(attention, n)[None]  # four axes, or torch falls back to its slow attention on a CPU
-    if mask is not None:
-        bias = bias + mask
     step = max(1, CHUNK_BYTES // (4 * n * max(heads * n, 3 * channels)))
     for part in chosen.split(step):
         qkv = attention.qkv(windows[part]).view(len(part), n, 3, heads, channels // heads)
