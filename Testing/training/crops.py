@@ -35,20 +35,23 @@ class Example:
     weights: list[torch.Tensor]
 
 
-def draw(made: TeacherPass, specs: list[LevelSpec], spacing_mm: float, most: Axes, random: np.random.Generator) -> Example:
-    """A random crop of at most `most` voxels, jittered.
+def draw(
+    made: TeacherPass, specs: list[LevelSpec], spacing_mm: float, most: Axes, whole: bool, random: np.random.Generator
+) -> Example:
+    """A random crop, jittered.
 
     Args:
         made: the teacher's pass.
         specs: the student's levels that have a layer of the teacher's each.
         spacing_mm: the student's.
-        most: size along R, A, S; a body smaller than that is padded with air as it is when the network is used.
+        most: size along R, A, S; a body smaller than that is padded with air.
+        whole: make the crop no larger than the body needs when the network is used.
         random: where the jitter comes from.
     """
     box = made.body.grid
     step = spacing_mm * random.uniform(0.94, 1.06) / box.spacing_mm
     extent = np.array(box.size) / step
-    size = np.minimum(np.maximum(LEAST_SIDE, -(-extent // 32) * 32), most).astype(int)
+    size = np.minimum(np.maximum(LEAST_SIDE, -(-extent // 32) * 32), most).astype(int) if whole else np.array(most)
     low, high = -_PAST_THE_BODY, np.maximum(extent - size, 0) + _PAST_THE_BODY
     start = random.uniform(low, np.where(extent > size, high, 0))
     crop = box.sub(start * step, step, tuple(size[::-1]))

@@ -64,11 +64,11 @@ def halved(m: torch.Tensor) -> torch.Tensor:
     return functional.avg_pool3d(functional.pad(m, [side for n in reversed(m.shape[2:]) for side in (0, n % 2)]), 2)
 
 
-def losses(predictions: list[torch.Tensor], example: Example) -> list[torch.Tensor]:
-    """One a prediction; the predictions are of a batch of one."""
+def losses(predictions: list[torch.Tensor], examples: list[Example]) -> list[torch.Tensor]:
+    """One a prediction; all examples are of one size."""
     device = predictions[0].device
-    targets = [target[None].to(device) for target in example.targets]
-    weights = [weight[None].to(device) for weight in example.weights]
+    targets = [torch.stack(t).to(device) for t in zip(*(e.targets for e in examples), strict=True)]
+    weights = [torch.stack(w).to(device) for w in zip(*(e.weights for e in examples), strict=True)]
     deepest = halved(targets[3] * weights[3]) / halved(weights[3]).clamp_min(1e-3)
     deep = together([targets[2], targets[3]], 0)
     targets += [deepest, targets[1], deep]

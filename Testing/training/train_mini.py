@@ -13,6 +13,7 @@ import contextlib
 import copy
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +28,31 @@ from .crops import Example, draw
 from .student import LEVELS, Student, losses
 from .teacher import LAYERS, Reduction, TeacherPass, fit_reductions, magnified, reduced, teach, zoom_of
 
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training.
+
+    Attributes:
+        until: the share of the time at which it ends.
+        most: size of its crops in voxels along R, A, S. The sides of the first two leave Swin's 7-voxel windows full.
+        batch: crops a step on a CPU; four times as many on a GPU.
+        whole: crops are as large as the body, if smaller than `most`, as they are when the network is used.
+    """
+
+    until: float
+    most: Axes
+    batch: int
+    whole: bool = False
+
+
 FEATURE_SIZE = 24
 SPACING_MM = 3.0
 RATE, WARM_UP, DECAY, CLIP = 1.2e-3, 100, 0.02, 1.0
 EMA = 0.99
 WEIGHTS = (1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0)
 """Of the losses: enc1, enc2, enc3, hidden3, dec4, and the two fused ones."""
-SIZES: tuple[tuple[float, Axes], ...] = ((0.35, (56, 56, 56)), (0.7, (112, 84, 56)), (1.0, (128, 96, 96)))
-"""Until this share of the time, crops of at most this size; the last are whole bodies, as the network will be run."""
+STAGES = (Stage(0.5, (56, 56, 56), 2), Stage(0.85, (112, 84, 56), 1), Stage(1.0, (128, 96, 96), 1, whole=True))
 CHECKPOINT_S = 300
 STEPS_BETWEEN_PASSES = 20
 
@@ -51,7 +69,7 @@ class Training:
         self.state: Path = args.state
         self.state.mkdir(parents=True, exist_ok=True)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.batch = 4 if self.device.type == "cuda" else 1
+        self.repeats = 4 if self.device.type == "cuda" else 1
         self.random = np.random.default_rng(args.seed)
         torch.manual_seed(args.seed)
         self.student = Student(FEATURE_SIZE).to(self.device)
@@ -132,14 +150,14 @@ class Training:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
         values = np.zeros(len(WEIGHTS))
-        for _ in range(self.batch):
-            example = self.example(done)
+        for _ in range(self.repeats):
+            examples = self.examples(done)
             with self.precision():
-                predictions = self.student(example.image[None].to(self.device))
-            parts = losses(predictions, example)
+                predictions = self.student(torch.stack([e.image for e in examples]).to(self.device))
+            parts = losses(predictions, examples)
             total = sum(w * part for w, part in zip(WEIGHTS, parts, strict=True))
-            (total / self.batch).backward()
-            values += [float(part.detach()) / self.batch for part in parts]
+            (total / self.repeats).backward()
+            values += [float(part.detach()) / self.repeats for part in parts]
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), CLIP)
         self.optimizer.step()
         self.step += 1
@@ -152,20 +170,13 @@ class Training:
     def precision(self) -> contextlib.AbstractContextManager:
         return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else contextlib.nullcontext()
 
-    def example(self, done: float) -> Example:
-        """Larger scans more often, but less so than by their size."""
-        most = next(size for until, size in SIZES if done < until)
-        if most == SIZES[-1][1] and self.random.random() < 0.3:
-            most = SIZES[-2][1]
+    def examples(self, done: float) -> list[Example]:
+        """What a step learns from; larger scans come more often, but less so than by their size."""
+        stage = next(stage for stage in STAGES if done < stage.until)
         keys = list(self.passes)
         volumes = np.array([float(self.passes[key].body.array.sum()) ** 0.5 for key in keys])
-        return draw(
-            self.passes[keys[self.random.choice(len(keys), p=volumes / volumes.sum())]],
-            self.specs,
-            SPACING_MM,
-            most,
-            self.random,
-        )
+        chosen = self.random.choice(len(keys), stage.batch, p=volumes / volumes.sum())
+        return [draw(self.passes[keys[n]], self.specs, SPACING_MM, stage.most, stage.whole, self.random) for n in chosen]
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights."""
