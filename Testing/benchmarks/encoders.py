@@ -7,7 +7,7 @@ against the untrained network, position alone, and hand-made filters.
 Further labelled scans for the columns across patients are folders with ct.nii.gz, labels.nii.gz and labels.json (names
 by label), which this project does not come with.
 
-Usage: python Testing/benchmarks/encoders.py [--scans FOLDER...] [--weights FILE] [--rows astra ...] [--details]
+Usage: python -m Testing.benchmarks.encoders [--scans FOLDER...] [--weights FILE] [--rows astra ...] [--details]
        [--timing [--faithful]]
 """
 
@@ -17,7 +17,6 @@ import argparse
 import json
 import re
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,8 +36,7 @@ from CoralBayLib.sample import fetch_sample
 from CoralBayLib.segmentation import labelmap_on
 from CoralBayLib.simulate import Annotator, dice
 
-sys.path.insert(0, str(Path(__file__).parent))
-from baselines import hand_made, position_only
+from .baselines import hand_made, position_only
 
 ORGANS = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "stomach", "esophagus")
 BONES = ("vertebrae_T8", "rib_left_7", "clavicula_right", "sternum")
@@ -136,7 +134,7 @@ def few_shot(pyramid: FeaturePyramid, scan: Labelled) -> dict[str, dict[str, flo
 
     for slices in (1, 3):
         prompts = cb.Prompts(np.empty((0, 3)), [])
-        for number, annotator in annotators.items():
+        for number in annotators:
             points, inside = Annotator(told, number).strokes(slices)
             # A stroke around one structure may run through another, which a person would not call background.
             prompts += cb.Prompts(points, np.where(inside, number, told.values_at(points)))
@@ -255,12 +253,16 @@ def main() -> None:
         print(f"coralbay-mini left out: there is no {args.weights.name}")
         del rows["coralbay-mini"]
     print(f"Scans: sample{''.join(', ' + other.name for other in others)}; {torch.get_num_threads()} threads\n")
-    print(
-        f"| features | Dice of {len(ORGANS)} organs: 1 slice / 3 slices / +{CLICKS} clicks | the same of {len(BONES)} bones",
-        end="",
+    columns = (
+        "features",
+        f"Dice of {len(ORGANS)} organs: 1 slice / 3 slices / +{CLICKS} clicks",
+        f"the same of {len(BONES)} bones",
+        f"precision@{TOP} within",
+        "across patients, there / back",
+        "other kidney's rank, left / right",
+        "seconds",
     )
-    print(f" | precision@{TOP} within | across patients, there / back | other kidney's rank, left / right | seconds |")
-    print("|---|---|---|---|---|---|---|", flush=True)
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|", flush=True)
     found = {}
     for title, make in rows.items():
         if not args.rows or title in args.rows:
