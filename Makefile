@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench screenshots clean
+.PHONY: demo test lint bench bench-encoders screenshots clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -28,6 +28,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)  ## timings on the sample CT
 	$(RUN)/python Testing/benchmarks/interaction.py
+
+bench-encoders: $(STAMP)  ## what encoders know, side by side; SCANS="folder ..." adds labelled scans of other patients
+	$(RUN)/python -m Testing.benchmarks.encoders $(if $(SCANS),--scans $(SCANS))
 
 screenshots: $(STAMP)  ## pictures of the module's panel and views on the sample CT, in output/screenshots
 	$(RUN)/python Testing/module/screenshots.py $$($(RUN)/python -c \

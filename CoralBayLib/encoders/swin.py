@@ -116,6 +116,11 @@ class CoralBayNetwork(nn.Module):
                 f"CoralBay needs sides that are multiples of 32 and at least 64 voxels, got {tuple(x.shape[2:])}; "
                 "pad the image with air."
             )
+        return self.maps(x, names)
+
+    def maps(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
+        """`forward_features` without its checks, for training: a side that a stride does not divide gets one more block,
+        filled up with zeros."""
         maps = {}
         if "enc0" in names:
             maps["enc0"] = self.encoder1(x)
@@ -164,12 +169,14 @@ class CoralBayEncoder(FrozenEncoder):
     name = "coralbay"
     title = "CoralBay"
     settings = tuple(SETTINGS)
+    spacing_mm: tuple[float, float, float] = (1.5, 1.5, 1.5)
+    offered: tuple[str, ...] = LEVEL_NAMES
     network: CoralBayNetwork
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.tiling, minimum = SETTINGS[self.setting]
-        self.input = InputSpec((1.5, 1.5, 1.5), (-1000.0, 1000.0), (32, 32, 32), minimum)
+        self.input = InputSpec(self.spacing_mm, (-1000.0, 1000.0), (32, 32, 32), minimum)
         self.levels = tuple(
             LevelSpec(
                 name,
@@ -180,6 +187,7 @@ class CoralBayEncoder(FrozenEncoder):
                 optional=name == "enc0",
             )
             for name, width, stride in zip(LEVEL_NAMES, _WIDTHS, (1, 2, 4, 8, 16, 32), strict=True)
+            if name in self.offered
         )
 
     def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:

@@ -105,8 +105,9 @@ def _windowed_attention(block: MonaiModule, x: torch.Tensor, bias: PositionBias)
     x = x.view(batch, counts[0], window[0], counts[1], window[1], counts[2], window[2], channels)
     windows = x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, window[0] * window[1] * window[2], channels)
     done = torch.empty_like(windows)
+    position = bias(block.attn, windows.shape[1])[None]  # four axes, or torch falls back to its slow attention on a CPU
     for chosen, mask in _groups(batch, counts, window, shift, x.device):  # type: ignore[arg-type]
-        _attend(block.attn, windows, done, chosen, mask, bias)
+        _attend(block.attn, windows, done, chosen, position if mask is None else position + mask)
 
     x = done.view(batch, *counts, *window, channels).permute(0, 1, 4, 2, 5, 3, 6, 7)
     x = x.reshape(batch, *(c * w for c, w in zip(counts, window, strict=True)), channels)
@@ -149,18 +150,21 @@ def _attend(
     windows: torch.Tensor,
     done: torch.Tensor,
     chosen: torch.Tensor,
-    mask: torch.Tensor | None,
-    position_bias: PositionBias,
+    bias: torch.Tensor,
 ) -> None:
     """Multi-head attention in the chosen windows of (N, n, C) tokens, written into `done`."""
     n, channels = windows.shape[1:]
     heads = attention.num_heads
-    bias = position_bias(attention, n)[None]  # four axes, or torch falls back to its slow attention on a CPU
-    if mask is not None:
-        bias = bias + mask
     step = max(1, CHUNK_BYTES // (4 * n * max(heads * n, 3 * channels)))
     for part in chosen.split(step):
         qkv = attention.qkv(windows[part]).view(len(part), n, 3, heads, channels // heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        out = functional.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype), scale=attention.scale)
+        if query.requires_grad:
+            # Torch's attention with a gradient for the bias looks for rows masked throughout, which do not occur here;
+            # on a CPU that takes an eighth of a training step.
+            scores = (query * attention.scale) @ key.transpose(-1, -2) + bias
+            out = scores.softmax(dim=-1) @ value
+        else:
+            mask = bias.to(query.dtype)
+            out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attention.scale)
         done[part] = attention.proj(out.transpose(1, 2).reshape(len(part), n, channels))

@@ -8,7 +8,7 @@ from typing import Annotated
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-ENCODERS = ("coralbay", "astra", "ct-fm", "voxelfm", "fm-ct")
+ENCODERS = ("coralbay", "coralbay-mini", "astra", "ct-fm", "voxelfm", "fm-ct")
 """The library's encoders, named here since asking the library imports torch; a test compares the two."""
 
 SETTINGS = {"coralbay": ("faithful", "whole"), "ct-fm": ("1mm", "pretraining"), "voxelfm": ("1mm", "0.75mm", "1.5mm")}

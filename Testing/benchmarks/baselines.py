@@ -1,0 +1,87 @@
+"""What an encoder has to beat: features made without learning, as pyramids for the same probe and the same search."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+
+from CoralBayLib.encoders.base import InputSpec
+from CoralBayLib.geometry import Volume
+from CoralBayLib.preprocessing import Prepared, prepare
+from CoralBayLib.pyramid import FeaturePyramid, Level
+
+SPACING_MM = 3.0
+SCALES_MM = (1.5, 3.0, 6.0, 12.0)
+_INPUT = InputSpec((SPACING_MM,) * 3, (-1000.0, 1000.0), (1, 1, 1))
+
+
+class _NoImageFeatures:
+    """In place of intensity and position, so that a probe sees the pyramid alone."""
+
+    def sample(self, ras: ArrayLike) -> torch.Tensor:
+        return torch.zeros(len(np.asarray(ras)), 0)
+
+    def add_linear_map(self, weights: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        return out
+
+
+class PositionPyramid(FeaturePyramid):
+    """A pyramid whose probe knows nothing else."""
+
+    @cached_property
+    def image_features(self) -> _NoImageFeatures:  # type: ignore[override]
+        return _NoImageFeatures()
+
+
+def position_only(volume: Volume) -> FeaturePyramid:
+    """Where a voxel lies between the ends of the body along R, A and S, from -1 to 1."""
+    prepared = prepare(volume, _INPUT)
+    axes = []
+    for axis in (2, 1, 0):
+        where = np.flatnonzero(prepared.body.array.any(axis=tuple(a for a in range(3) if a != axis)))
+        low, high = where[0], max(where[-1], where[0] + 1)
+        axes.append(2 * (np.arange(prepared.body.array.shape[axis]) - low) / (high - low) - 1)
+    i, j, k = np.meshgrid(*axes, indexing="ij")
+    features = np.stack([i, j, k]).transpose(0, 3, 2, 1).astype(np.float32)
+    made = _pyramid(volume, prepared, features, "position only")
+    return PositionPyramid(**{f.name: getattr(made, f.name) for f in fields(made)})
+
+
+def hand_made(volume: Volume) -> FeaturePyramid:
+    """Intensity, gradient magnitude and eigenvalues of the Hessian at several Gaussian scales."""
+    prepared = prepare(volume, _INPUT)
+    image = np.clip(prepared.image.array, -1000, 1000).astype(np.float32) / 1000
+    made = [image]
+    for scale in SCALES_MM:
+        sigma = scale / SPACING_MM
+        made += [ndimage.gaussian_filter(image, sigma), ndimage.gaussian_gradient_magnitude(image, sigma)]
+        made += list(_hessian_eigenvalues(image, sigma))
+    return _pyramid(volume, prepared, np.stack(made), "hand-made filters")
+
+
+def _hessian_eigenvalues(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """(3, K, J, I), in rising order, a slice at a time to spare memory."""
+    parts = {}
+    for a in range(3):
+        for b in range(a, 3):
+            order = [0, 0, 0]
+            order[a] += 1
+            order[b] += 1
+            parts[a, b] = ndimage.gaussian_filter(image, sigma, order=order)
+    out = np.empty((3, *image.shape), np.float32)
+    for k in range(len(image)):
+        matrix = np.stack([np.stack([parts[min(a, b), max(a, b)][k] for b in range(3)], -1) for a in range(3)], -1)
+        out[:, k] = np.moveaxis(np.linalg.eigvalsh(matrix), -1, 0)
+    return out
+
+
+def _pyramid(volume: Volume, prepared: Prepared, features: NDArray[np.float32], name: str) -> FeaturePyramid:
+    grid = prepared.image.grid
+    image = Volume(np.clip(np.round(prepared.image.array), -1024, 3071).astype(np.int16), grid)
+    level = Level("all", grid, torch.from_numpy(np.ascontiguousarray(features)).half())
+    return FeaturePyramid((level,), image, prepared.body, {"encoder": name}, volume.grid)

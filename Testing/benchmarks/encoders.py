@@ -1,0 +1,286 @@
+"""What encoders know, side by side: few-shot segmentation and retrieval within a scan and across patients.
+
+The sample chest CT has reference labels; a simulated annotator draws strokes and clicks from them. Dice within one
+scan says little about an encoder (an untrained network does well), so judge by retrieval, above all across patients,
+against the untrained network, position alone, and hand-made filters.
+
+Further labelled scans for the columns across patients are folders with ct.nii.gz, labels.nii.gz and labels.json (names
+by label), which this project does not come with.
+
+Usage: python -m Testing.benchmarks.encoders [--scans FOLDER...] [--weights FILE] [--rows astra ...] [--details]
+       [--timing [--faithful]]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import CoralBayLib as cb
+from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.encoders.mini import WEIGHTS, CoralBayMiniEncoder
+from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
+from CoralBayLib.geometry import Volume, resample
+from CoralBayLib.pyramid import FeaturePyramid
+from CoralBayLib.regions import in_basis_of
+from CoralBayLib.sample import fetch_sample
+from CoralBayLib.segmentation import labelmap_on
+from CoralBayLib.simulate import Annotator, dice
+
+from .baselines import hand_made, position_only
+
+ORGANS = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "stomach", "esophagus")
+BONES = ("vertebrae_T8", "rib_left_7", "clavicula_right", "sternum")
+WITHIN = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "stomach", "vertebrae_T8")
+WITHIN += ("autochthon_left", "rib_left_7", "colon")
+CLICKS = 4
+EVALUATION_MM = 2.0
+TOP, APART_MM, QUERIES = 20, 10.0, 5
+LEAST_ML = 40.0
+"""Kinds smaller than this in a scan are not looked for there: twenty places 10 mm apart would not fit."""
+SHOWN, SHOWN_APART_MM = 200, 20.0
+"""How many regions, how far apart, the other kidney is looked for in; 20 mm is what a user is shown."""
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A scan and what is where in it."""
+
+    name: str
+    volume: Volume
+    reference: Volume
+    names: dict[int, str]
+
+    def kinds(self) -> dict[str, float]:
+        """Millilitres of each kind of tissue that is large enough."""
+        counts = np.bincount(self.reference.array.ravel(), minlength=max(self.names) + 1)
+        millilitres: dict[str, float] = {}
+        for label, name in self.names.items():
+            volume = counts[label] * self.reference.grid.voxel_volume_mm3 / 1000
+            millilitres[kind(name)] = millilitres.get(kind(name), 0.0) + volume
+        return {name: volume for name, volume in millilitres.items() if volume >= LEAST_ML}
+
+    def largest(self, wanted: str) -> int:
+        """The largest label of a kind."""
+        counts = np.bincount(self.reference.array.ravel(), minlength=max(self.names) + 1)
+        return max((label for label, name in self.names.items() if kind(name) == wanted), key=lambda n: counts[n])
+
+
+@dataclass
+class Findings:
+    """One row of the table."""
+
+    dice: dict[str, dict[str, float]] = field(default_factory=dict)
+    within: dict[str, float] = field(default_factory=dict)
+    there: dict[str, float] = field(default_factory=dict)
+    back: dict[str, float] = field(default_factory=dict)
+    other_side: list[str] = field(default_factory=list)
+    seconds: float | None = None
+
+
+def kind(name: str) -> str:
+    """What a structure is made of and made for, without side and number: places in any rib answer a query in one."""
+    for word in ("vertebra", "rib", "lung"):
+        if re.search(rf"(^|[ _]){word}", name):
+            return word
+    return re.sub(r"_(left|right|atrium.*|ventricle.*|myocardium)$", "", re.sub(r"_\d+$", "", name))
+
+
+def read_scan(folder: Path) -> Labelled:
+    """A labelled scan from a folder."""
+    names = {int(label): name for label, name in json.loads((folder / "labels.json").read_text()).items()}
+    return Labelled(folder.name, cb.read_volume(folder / "ct.nii.gz"), cb.read_labelmap(folder / "labels.nii.gz"), names)
+
+
+def places(scan: Labelled, label: int) -> np.ndarray:
+    """(N, 3) RAS mm: the deepest place of a structure and some well inside it."""
+    from scipy import ndimage
+
+    annotator = Annotator(scan.reference, label)
+    box = ndimage.find_objects(annotator.truth.astype(np.uint8))[0]
+    depth = ndimage.distance_transform_edt(np.pad(annotator.truth[box], 1), sampling=annotator.grid.spacing_mm[::-1])
+    deep = np.argwhere(depth > 0.6 * depth.max()) - 1 + [s.start for s in box]
+    chosen = deep[np.random.default_rng(label).choice(len(deep), QUERIES - 1)]
+    return np.concatenate([annotator.deepest()[None], annotator.grid.to_ras(chosen[:, ::-1])])
+
+
+def few_shot(pyramid: FeaturePyramid, scan: Labelled) -> dict[str, dict[str, float]]:
+    """Dice of each structure after strokes on one slice, on three, and then corrective clicks; all are drawn and judged
+    on one grid, whatever the encoder's own."""
+    labels = {name: label for label, name in scan.names.items()}
+    wanted = {name: number for number, name in enumerate(ORGANS + BONES, 1)}
+    reference = resample(scan.reference, scan.reference.canonical().grid.with_spacing(EVALUATION_MM), "nearest")
+    truth = np.zeros_like(reference.array)
+    for name, number in wanted.items():
+        truth[reference.array == labels[name]] = number
+    told = Volume(truth, reference.grid)
+    annotators = {number: Annotator(told, number) for number in wanted.values()}
+    results: dict[str, dict[str, float]] = {"1 slice": {}, "3 slices": {}, f"+{CLICKS} clicks": {}}
+
+    def judged(prompts: cb.Prompts, into: str | None) -> np.ndarray:
+        found = labelmap_on(told.grid, pyramid, cb.Probe().fit(pyramid, prompts), prompts).array
+        if into:
+            results[into] = {name: dice(found == number, truth == number) for name, number in wanted.items()}
+        return found
+
+    for slices in (1, 3):
+        prompts = cb.Prompts(np.empty((0, 3)), [])
+        for number in annotators:
+            points, inside = Annotator(told, number).strokes(slices)
+            # A stroke around one structure may run through another, which a person would not call background.
+            prompts += cb.Prompts(points, np.where(inside, number, told.values_at(points)))
+        found = judged(prompts, "1 slice" if slices == 1 else "3 slices")
+    for click in range(CLICKS):
+        for number, annotator in annotators.items():
+            made = annotator.click(found == number)
+            if made is not None:
+                points, positive = made
+                prompts += cb.Prompts(points, np.full(len(points), number) if positive else told.values_at(points))
+        found = judged(prompts, f"+{CLICKS} clicks" if click == CLICKS - 1 else None)
+    return results
+
+
+def precision(pyramid: FeaturePyramid, home: FeaturePyramid, asked: Labelled, searched: Labelled, label: int) -> float:
+    """Share of the top regions in one scan that are of the kind pointed at in another, or the same."""
+    target = in_basis_of(pyramid, home)
+    hits = []
+    for place in places(asked, label):
+        vector = cb.Query.sphere(place, 6.0).vector(home)
+        regions = cb.find_regions(cb.similarity_map(target, vector), TOP, APART_MM)
+        found = searched.reference.values_at([region.ras for region in regions])
+        hits += [kind(searched.names.get(int(value), "none")) == kind(asked.names[label]) for value in found]
+    return float(np.mean(hits))
+
+
+def other_side(pyramid: FeaturePyramid, scan: Labelled) -> list[str]:
+    """Rank of the first region in the other kidney when one is pointed at, left first."""
+    labels = {name: label for label, name in scan.names.items()}
+    ranks = []
+    for asked, wanted in (("kidney_left", "kidney_right"), ("kidney_right", "kidney_left")):
+        query = cb.Query.sphere(Annotator(scan.reference, labels[asked]).deepest(), 6.0)
+        regions = cb.find_regions(cb.similarity_map(pyramid, query), SHOWN, SHOWN_APART_MM)
+        hits = np.flatnonzero(scan.reference.values_at([region.ras for region in regions]) == labels[wanted])
+        ranks.append(str(hits[0] + 1) if len(hits) else f">{len(regions)}")
+    return ranks
+
+
+def measure(make: Callable[[Volume], FeaturePyramid], sample: Labelled, others: list[Labelled], timing: bool) -> Findings:
+    """Everything about one set of features."""
+    found = Findings()
+    pyramid = make(sample.volume)
+    if timing:
+        found.seconds = seconds(lambda: make(sample.volume))
+    found.dice = few_shot(pyramid, sample)
+    labels = {name: label for label, name in sample.names.items()}
+    for name in WITHIN:
+        found.within[name] = precision(pyramid, pyramid, sample, sample, labels[name])
+    found.other_side = other_side(pyramid, sample)
+    for other in others:
+        theirs = make(other.volume)
+        for shared in sorted(sample.kinds().keys() & other.kinds().keys()):
+            key = f"{shared} {other.name}"
+            found.there[key] = precision(theirs, pyramid, sample, other, sample.largest(shared))
+            found.back[key] = precision(pyramid, theirs, other, sample, other.largest(shared))
+    return found
+
+
+def seconds(action: Callable[[], object], repeats: int = 3) -> float:
+    """Median wall time."""
+    taken = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def row(title: str, found: Findings) -> str:
+    """The table's line."""
+
+    def mean(values: dict[str, float]) -> str:
+        return f"{np.mean(list(values.values())):.3f}" if values else "no second scan given"
+
+    def mean_dice(structures: tuple[str, ...]) -> str:
+        return " / ".join(f"{np.mean([by[name] for name in structures]):.3f}" for by in found.dice.values())
+
+    cells = [title, mean_dice(ORGANS), mean_dice(BONES), mean(found.within)]
+    cells += [f"{mean(found.there)} / {mean(found.back)}" if found.there else "no second scan given"]
+    cells += [" / ".join(found.other_side), "-" if found.seconds is None else f"{found.seconds:.1f}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def untrained(feature_size: int, made: type[CoralBayEncoder], setting: str) -> CoralBayEncoder:
+    """The network as it is before training, the same each time."""
+    torch.manual_seed(0)
+    return made(CoralBayNetwork(feature_size), "untrained", "none", setting)
+
+
+def main() -> None:
+    """Run and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scans", type=Path, nargs="*", default=[])
+    parser.add_argument("--weights", type=Path, default=WEIGHTS.path, help="of coralbay-mini")
+    parser.add_argument("--rows", nargs="*")
+    parser.add_argument("--details", action="store_true", help="print every structure too")
+    parser.add_argument("--timing", action="store_true", help="measure seconds; only when nothing else runs")
+    parser.add_argument("--faithful", action="store_true", help="time CoralBay-48 in 96-voxel windows as well: minutes")
+    args = parser.parse_args()
+    fetched = fetch_sample()
+    sample = Labelled("sample", cb.read_volume(fetched.ct), cb.read_labelmap(fetched.labelmap), fetched.names)
+    others = [read_scan(folder) for folder in args.scans]
+    store = None if args.timing else cb.Store()
+
+    def by(encoder: Encoder) -> Callable[[Volume], FeaturePyramid]:
+        return lambda volume: cb.embed(volume, encoder, store=store)
+
+    rows: dict[str, Callable[[], Callable[[Volume], FeaturePyramid]]] = {
+        "astra": lambda: by(cb.load_encoder("astra", device="cpu")),
+        "coralbay-mini": lambda: by(cb.load_encoder("coralbay-mini", weights=args.weights, device="cpu")),
+        "untrained": lambda: by(untrained(24, CoralBayMiniEncoder, "whole")),
+        "position only": lambda: position_only,
+        "hand-made filters": lambda: hand_made,
+    }
+    if not args.weights.is_file():
+        print(f"coralbay-mini left out: there is no {args.weights.name}")
+        del rows["coralbay-mini"]
+    print(f"Scans: sample{''.join(', ' + other.name for other in others)}; {torch.get_num_threads()} threads\n")
+    columns = (
+        "features",
+        f"Dice of {len(ORGANS)} organs: 1 slice / 3 slices / +{CLICKS} clicks",
+        f"the same of {len(BONES)} bones",
+        f"precision@{TOP} within",
+        "across patients, there / back",
+        "other kidney's rank, left / right",
+        "seconds",
+    )
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|", flush=True)
+    found = {}
+    for title, make in rows.items():
+        if not args.rows or title in args.rows:
+            found[title] = measure(make(), sample, others, args.timing)
+            print(row(title, found[title]), flush=True)
+    if args.details:
+        for title, one in found.items():
+            print(f"\n{title}")
+            for part in ("within", "there", "back"):
+                print(f"  {part}: " + ", ".join(f"{name} {value:.2f}" for name, value in getattr(one, part).items()))
+            for stage, by_name in one.dice.items():
+                print(f"  Dice, {stage}: " + ", ".join(f"{name} {value:.2f}" for name, value in by_name.items()))
+    if args.timing:
+        for setting in ("whole", "faithful") if args.faithful else ("whole",):
+            make_48 = by(untrained(48, CoralBayEncoder, setting))
+            taken = seconds(lambda make_48=make_48: make_48(sample.volume), 3 if setting == "whole" else 1)
+            print(f"\nCoralBay-48, untrained, {setting}: {taken:.1f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""CoralBay-mini's encoder entry, on weights made here."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from CoralBayLib.embedding import embed
+from CoralBayLib.encoders import load_encoder
+from CoralBayLib.encoders.swin import CoralBayNetwork
+from CoralBayLib.errors import EncoderError, WeightsError
+
+from ..conftest import phantom, phantom_grid
+
+pytest.importorskip("monai")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Half precision and short indices, as the training writes them."""
+    torch.manual_seed(0)
+    state = CoralBayNetwork(feature_size=12).state_dict()
+    path = tmp_path_factory.mktemp("weights") / "coralbay-mini.safetensors"
+    save_file({k: t.half() if t.is_floating_point() else t.to(torch.int16) for k, t in state.items()}, path)
+    return path
+
+
+def test_embeds_a_phantom_on_3_mm_at_its_strides(weights):
+    encoder = load_encoder("coralbay-mini", weights=weights.parent, device="cpu")
+    volume = phantom(phantom_grid("oblique"))
+    pyramid = embed(volume, encoder)
+    assert np.allclose(pyramid.grid.spacing_mm, 3.0)
+    assert [level.name for level in pyramid.levels] == ["enc1", "enc2", "enc3", "hidden3", "dec4"]
+    corner = pyramid.grid.to_ras([-0.5, -0.5, -0.5])
+    for level, stride in zip(pyramid.levels, (2, 4, 8, 16, 32), strict=True):
+        assert np.allclose(level.grid.spacing_mm, 3.0 * stride)
+        # Blocks tile the volume from its first corner.
+        assert np.allclose(level.grid.to_ras([-0.5, -0.5, -0.5]), corner)
+        assert torch.isfinite(level.features).all() and level.features.float().std() > 0
+    assert [level.name for level in pyramid.for_similarity.levels] == ["enc2", "enc3"]
+    assert pyramid.scan_embedding is not None and len(pyramid.scan_embedding) == 12 * (1 + 2 + 4 + 16)
+
+
+def test_features_follow_the_image(weights):
+    """A block that lights up changes the fine features around its own place the most."""
+    encoder = load_encoder("coralbay-mini", weights=weights, device="cpu")
+    torch.manual_seed(1)
+    x = torch.rand(1, 1, 64, 64, 96) * 0.1 + 0.4
+    brighter = x.clone()
+    brighter[..., 20:24, 40:44, 60:64] += 0.5
+    (before,), (after,) = (encoder.forward_features(image, ("enc1",)) for image in (x, brighter))
+    change = (after - before)[0].norm(dim=0)
+    assert np.abs(np.array(np.unravel_index(int(change.argmax()), change.shape)) - [10.5, 20.5, 30.5]).max() <= 1.5
+
+
+def test_says_what_is_wrong(weights, tmp_path):
+    with pytest.raises(WeightsError, match="no weights file"):
+        load_encoder("coralbay-mini", weights=tmp_path / "none.safetensors", device="cpu")
+    with pytest.raises(EncoderError, match="CoralBay-mini has the setting whole only"):
+        load_encoder("coralbay-mini", weights=weights, device="cpu", setting="faithful")
