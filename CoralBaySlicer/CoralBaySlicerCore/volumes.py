@@ -18,9 +18,6 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.errors import VolumeError
 
-_RIM = 0.1
-"""Share of a view along its border where a place is hardly seen."""
-
 
 @dataclass(frozen=True, eq=False)
 class Scan:
@@ -132,11 +129,7 @@ def follow(node: Any, like: Any) -> None:
 
 
 def jump_to(world: ArrayLike) -> None:
-    """Bring a place of the world, RAS mm, into all slice views; one that shows its surroundings anyway is not panned."""
-    place = np.append(np.ravel(world), 1.0)
-    for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
-        to_xy = np.linalg.inv(slicer.util.arrayFromVTKMatrix(view.GetXYToRAS()))
-        size = np.array(view.GetDimensions()[:2])
-        inside = np.abs((to_xy @ place)[:2] / np.maximum(size, 1) - 0.5) < 0.5 - _RIM
-        jump = view.JumpSliceByOffsetting if inside.all() else view.JumpSliceByCentering
-        jump(*place[:3])
+    """Centre all slice views on a place of the world, RAS mm."""
+    slicer.vtkMRMLSliceNode.JumpAllSlices(
+        slicer.mrmlScene, *(float(part) for part in np.ravel(world)), slicer.vtkMRMLSliceNode.CenteredJumpSlice
+    )

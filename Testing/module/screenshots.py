@@ -69,7 +69,6 @@ def main() -> int:
 def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse.Namespace) -> None:
     """Work through the steps as a person would, with a picture of each."""
     import slicer
-    from CoralBaySlicerCore.volumes import jump_to
     from host import mouse, pictures
 
     panel, output = widget.panel, arguments.output
@@ -103,7 +102,7 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
             for point in points:
                 node.AddControlPointWorld(*point)
     few_shot.activate(few_shot.structures[0].label)
-    jump_to(main.mean(axis=0))
+    show(main.mean(axis=0))
     mouse.key("Esc")
     slicer.util.resetThreeDViews()
     picture("few-shot")
@@ -128,6 +127,7 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     settle()
     panel.similar.search()
     settle()
+    show(main[0])
     picture("similar")
     panel.similar.go_to(panel.similar.regions[1])
     picture("similar-second")
@@ -137,6 +137,15 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     host.process_events(0.1)
     mouse.press(panel.inside.ui.coloursButton)
     picture("inside")
+
+
+def show(place: np.ndarray) -> None:
+    """The slices through a place, RAS mm, with the whole scan in each view."""
+    import slicer
+
+    slicer.util.resetSliceViews()
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        view.JumpSliceByOffsetting(*place)
 
 
 def places(volume: Any, arguments: argparse.Namespace) -> dict[str, tuple[np.ndarray, np.ndarray]]:
