@@ -34,7 +34,7 @@ def main() -> int:
     parser.add_argument("--weights", default="", help="a weights file; 'random' for a small untrained network")
     parser.add_argument("--labelmap", type=Path)
     parser.add_argument("--structure", nargs=2, action="append", metavar=("LABEL", "NAME"), help="the first is the main one")
-    parser.add_argument("--clicks", type=int, default=12, help="on each structure, and around it")
+    parser.add_argument("--clicks", type=int, default=60, help="at most, on each structure and around it")
     parser.add_argument("--window", type=float, nargs=2, default=(-160, 240), help="HU shown as black and white")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
