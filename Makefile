@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEV := $(VENV)/.developer
 
 .PHONY: demo test lint bench bench-encoders screenshots clean
 
@@ -12,27 +13,31 @@ $(STAMP): pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "Python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	$(RUN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(RUN)/python -m pip install --quiet --group pinned --editable '.[demo]'
+	@touch $@
+
+$(DEV): $(STAMP)
 	$(RUN)/python -m pip install --quiet --group dev --editable '.[astra,demo]'
 	@touch $@
 
 demo: $(STAMP)  ## the main job on a real chest CT: numbers, pictures and a segmentation in output/demo
 	$(RUN)/coralbay demo --output output/demo --download
 
-test: $(STAMP)  ## every test that needs neither GPU nor data
+test: $(DEV)  ## every test that needs neither GPU nor data
 	$(RUN)/python -m pytest
 
-lint: $(STAMP)
+lint: $(DEV)
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-bench: $(STAMP)  ## timings on the sample CT
+bench: $(DEV)  ## timings on the sample CT
 	$(RUN)/python Testing/benchmarks/interaction.py
 
-bench-encoders: $(STAMP)  ## what encoders know, side by side; SCANS="folder ..." adds labelled scans of other patients
+bench-encoders: $(DEV)  ## what encoders know, side by side; SCANS="folder ..." adds labelled scans of other patients
 	$(RUN)/python -m Testing.benchmarks.encoders $(if $(SCANS),--scans $(SCANS))
 
-screenshots: $(STAMP)  ## pictures of the module's panel and views on the sample CT, in output/screenshots
+screenshots: $(DEV)  ## pictures of the module's panel and views on the sample CT, in output/screenshots
 	$(RUN)/python Testing/module/screenshots.py $$($(RUN)/python -c \
 	  "from CoralBayLib.sample import fetch_sample as f; s = f(); print(s.ct, '--labelmap', s.labelmap)") \
 	  --output output/screenshots --encoder astra --structure 5 liver --structure 1 spleen \

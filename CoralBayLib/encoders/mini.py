@@ -11,7 +11,7 @@ from .registry import register_encoder
 from .swin import LEVEL_NAMES, CoralBayEncoder, network_from
 from .weights import Consent, FoundWeights, ShippedWeights
 
-WEIGHTS = ShippedWeights("coralbay-mini", "coralbay-mini.safetensors", "Apache-2.0")
+WEIGHTS = ShippedWeights("coralbay-mini", "coralbay-mini.safetensors", "MIT")
 
 
 class CoralBayMiniEncoder(CoralBayEncoder):

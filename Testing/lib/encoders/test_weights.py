@@ -97,7 +97,7 @@ def test_without_consent_the_network_is_not_touched(consent, no_network):
         "no consent",
         f"https://huggingface.co/some/model/resolve/{'a' * 40}/model.safetensors",
         "weights=",
-        "'astra'",
+        "'coralbay-mini'",
     ):
         assert part in message
 
