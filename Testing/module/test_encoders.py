@@ -172,6 +172,9 @@ def test_an_encoder_from_a_file_is_asked_about_used_remembered_and_forgotten(
     again.panel.scan.ui.advancedBox.collapsed = False
     host.process_events(0.05)
     mouse.press(again.panel.scan.ui.forgetEncoderButton)
+    host.wait_for(lambda: again.panel.parameters.encoder == "coralbay" and not again.logic.worker.busy)
+    # The library is asked about the encoder chosen now, and must not bring the forgotten one back into the menu.
+    host.wait_for(lambda: again.panel.scan.weights._looked_for == "coralbay" and not again.logic.worker.busy)
     assert selector.findData("my-encoder") < 0
     assert again.panel.parameters.encoder == "coralbay"
     assert file.exists()
