@@ -131,7 +131,8 @@ def test_a_bundle_is_imported_and_a_foreign_one_refused(panel: Any, driver: Any,
     host.dialogs.answer(str(tmp_path / "weights.zip"))
     mouse.press(panel.ui.importWeightsButton)
     driver.settle()
-    assert host.dialogs.texts("info") == ["Weights imported: remote"]
+    (told,) = host.dialogs.texts("info")
+    assert told.startswith("Weights imported: remote, licence MIT\n\nThe SHA-256 of remote is the bundle's own claim")
     assert panel.ui.weightsLabel.text == "Weights: on this computer (1.0 MB)."
     (tmp_path / "other.zip").write_bytes(b"something else")
     host.dialogs.answer(str(tmp_path / "other.zip"))
