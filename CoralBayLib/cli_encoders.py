@@ -41,11 +41,10 @@ def run_encoders(args: argparse.Namespace) -> dict:
 
 
 def _table(cards: list[EncoderCard]) -> list[str]:
-    rows = [("name", "title", "parameters", "maps", "weights' licence")]
-    rows += [
-        (card.name, card.title, _millions(card.parameters), str(len(card.levels) or "?"), card.weights_licence or "?")
-        for card in cards
-    ]
+    rows = [("name", "title", "parameters", "maps", "licence: code", "weights")]
+    for card in cards:
+        licences = card.code_licence or "?", card.weights_licence or "?"
+        rows.append((card.name, card.title, _millions(card.parameters), str(len(card.levels) or "?"), *licences))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     told = [lines[0]]
