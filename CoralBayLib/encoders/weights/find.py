@@ -31,7 +31,7 @@ def find_weights(
         cancel: ends a download; what came is kept, and the next one goes on from there.
 
     Raises:
-        WeightsError: nothing could be had; the message lists what was tried and what to do.
+        WeightsError: nothing could be had; the message lists what was tried and what to do, and `missing` is set.
         Cancelled: the user cancelled.
     """
     name = Path(source.filename).name
@@ -57,11 +57,13 @@ def find_weights(
             except ConnectionError as error:
                 refusal = str(error)
         tried.append(f"{hub.endpoint()}: {refusal}")
-    raise WeightsError(
+    nowhere = WeightsError(
         f"No weights for '{source.encoder}'. Tried: {'; '.join(tried)}. What to do: {_advice(source)} pass it as weights= "
         f"or name it in the environment variable {source.env}; or import a bundle (`coralbay weights import`); or use "
-        f"encoder '{FALLBACK}', which does not need the hub."
+        f"encoder '{FALLBACK}', whose weights come with CoralBay."
     )
+    nowhere.missing = tried[-1]
+    raise nowhere
 
 
 def _given(path: Path, source: WeightsSource, by: str) -> Path:
