@@ -25,7 +25,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .embedding import embed
-    from .encoders import EncoderCard, encoder_cards, load_encoder, load_encoder_file, register_encoder
+    from .encoders import EncoderCard, encoder_cards, load_encoder, load_encoder_file, register_encoder, unload_encoder_file
     from .errors import CoralBayError
     from .geometry import Grid, Volume, resample
     from .io import read_labelmap, read_volume, write_volume
@@ -65,6 +65,7 @@ _HOME = {
     "find_regions": "similarity",
     "similarity_map": "similarity",
     "Store": "store",
+    "unload_encoder_file": "encoders",
 }
 
 __all__ = sorted(_HOME)

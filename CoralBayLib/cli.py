@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.json:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         print(f"coralbay: {error}", file=sys.stderr)
-        if isinstance(error, WeightsError) and hasattr(args, "download"):
+        if isinstance(error, WeightsError) and error.missing and hasattr(args, "download"):
             print(WEIGHTS_HINT, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     encoding.add_argument(
         "--encoder",
         default="auto",
-        help="an encoder's name (see `coralbay encoders`); auto: CoralBay, or the fallback without it",
+        help="an encoder's name (see `coralbay encoders`); auto: CoralBay, or CoralBay-mini where its weights cannot be had",
     )
     encoding.add_argument("--encoder-file", metavar="FILE", help="a Python file that registers an encoder; it is run")
     encoding.add_argument("--weights", help="a local weights file for the encoder")

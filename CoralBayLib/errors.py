@@ -18,7 +18,13 @@ class QueryError(CoralBayError, ValueError):
 
 
 class WeightsError(CoralBayError, RuntimeError):
-    """Network weights could not be found, verified or loaded."""
+    """Network weights could not be found, verified or loaded.
+
+    Attributes:
+        missing: why they are nowhere to be had, in a few words; "" when something else is wrong.
+    """
+
+    missing = ""
 
 
 class EncoderError(CoralBayError, ValueError):

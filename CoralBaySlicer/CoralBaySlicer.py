@@ -30,8 +30,9 @@ class CoralBaySlicer(ScriptedLoadableModule):
             "pretrained networks that are computed once for a scan. For research use; not a medical device."
         )
         parent.acknowledgementText = _(
-            "Encoders: CoralBay (kaiko.ai, arXiv 2606.03888, MIT licence) and Astra (MIT licence). If you use the "
-            "module, please cite the paper of the encoder."
+            "Encoders: CoralBay (kaiko.ai, arXiv 2606.03888, MIT licence), CoralBay-mini, which comes with the module (MIT "
+            "licence), and others; each has its licence and its paper in step 1. If you use the module, please cite the "
+            "paper of the encoder."
         )
         slicer.app.connect("startupCompleted()", _register_sample_data)
 

@@ -113,6 +113,13 @@ def load(path: str, sha256: str) -> None:
     load_encoder_file(path)
 
 
+def unload(path: str) -> None:
+    """Have the library forget a file's encoders; on the worker."""
+    from CoralBayLib.encoders import unload_encoder_file
+
+    unload_encoder_file(path)
+
+
 def _sha256(path: Any) -> str:
     from CoralBayLib.encoders.weights import sha256_of
 

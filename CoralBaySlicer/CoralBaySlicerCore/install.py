@@ -71,7 +71,8 @@ def ask_download(request: Any) -> bool:
         slicer.util.confirmOkCancelDisplay(
             _(
                 "CoralBay would like to download the {what}.\n\nSize: {size}\nFrom: {source}\nLicence: {licence}\n\n"
-                "No data of yours is sent. You can decline, and choose a weights file from this computer instead."
+                "No data of yours is sent. You can decline, and choose a weights file from this computer or the encoder "
+                "CoralBay-mini instead, which needs no download."
             ).format(what=request.what, size=request.size, source=request.source, licence=request.licence),
             _("CoralBay: download weights"),
         )

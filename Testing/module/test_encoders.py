@@ -131,7 +131,8 @@ def test_a_bundle_is_imported_and_a_foreign_one_refused(panel: Any, driver: Any,
     host.dialogs.answer(str(tmp_path / "weights.zip"))
     mouse.press(panel.ui.importWeightsButton)
     driver.settle()
-    assert host.dialogs.texts("info") == ["Weights imported: remote"]
+    (told,) = host.dialogs.texts("info")
+    assert told.startswith("Weights imported: remote, licence MIT\n\nThe SHA-256 of remote is the bundle's own claim")
     assert panel.ui.weightsLabel.text == "Weights: on this computer (1.0 MB)."
     (tmp_path / "other.zip").write_bytes(b"something else")
     host.dialogs.answer(str(tmp_path / "other.zip"))
@@ -172,6 +173,9 @@ def test_an_encoder_from_a_file_is_asked_about_used_remembered_and_forgotten(
     again.panel.scan.ui.advancedBox.collapsed = False
     host.process_events(0.05)
     mouse.press(again.panel.scan.ui.forgetEncoderButton)
+    host.wait_for(lambda: again.panel.parameters.encoder == "coralbay" and not again.logic.worker.busy)
+    # The library is asked about the encoder chosen now, and must not bring the forgotten one back into the menu.
+    host.wait_for(lambda: again.panel.scan.weights._looked_for == "coralbay" and not again.logic.worker.busy)
     assert selector.findData("my-encoder") < 0
     assert again.panel.parameters.encoder == "coralbay"
     assert file.exists()

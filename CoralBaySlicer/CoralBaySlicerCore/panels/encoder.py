@@ -13,6 +13,7 @@ from CoralBayLib.encoders.cards import EncoderCard, shipped_card
 
 from .. import encoderfiles
 from ..parameters import ENCODERS, SETTINGS
+from ..worker import Task
 from .transfer import chosen_path
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class EncoderChoice:
         ui.encoderSelector.toolTip = _tip(card) if card else _("The pretrained network that turns the CT into features")
         ui.encoderLabel.text = _told(card) if card else ""
         ui.addEncoderButton.enabled = self._panel.activity.task is None
-        ui.forgetEncoderButton.enabled = encoderfiles.file_of(name) is not None
+        ui.forgetEncoderButton.enabled = ui.addEncoderButton.enabled and encoderfiles.file_of(name) is not None
 
     def offer(self, cards: Sequence[EncoderCard]) -> None:
         """Put encoders into the menu, or renew what it says of them."""
@@ -89,14 +90,22 @@ class EncoderChoice:
         file = encoderfiles.file_of(panel.parameters.encoder)
         if file is None:
             return
-        names = encoderfiles.forget(file.path)
-        panel.parameters.encoder = ENCODERS[0]
-        self._updating = True
-        for name in names:
-            self._cards.pop(name, None)
-            panel.ui.encoderSelector.removeItem(panel.ui.encoderSelector.findData(name))
-        self._updating = False
-        panel.refresh()
+
+        def done(names: list[str]) -> None:
+            panel.parameters.encoder = ENCODERS[0]
+            self._updating = True
+            for name in names:
+                self._cards.pop(name, None)
+                panel.ui.encoderSelector.removeItem(panel.ui.encoderSelector.findData(name))
+            self._updating = False
+            panel.refresh()
+
+        def start() -> Any:
+            # On the worker, after whatever may still tell the menu of these encoders; it needs nothing installed.
+            task = Task(lambda *_a: encoderfiles.unload(file.path), title=_("Forgetting the encoder"))
+            return panel.logic.worker.start(task)
+
+        panel.run(_("The encoder could not be forgotten."), start, lambda _r: done(encoderfiles.forget(file.path)))
 
     def _fill_settings(self) -> None:
         ui, parameters = self._panel.ui, self._panel.parameters

@@ -76,14 +76,17 @@ class WeightsBox:
         if not path:
             return
 
-        def read(progress: Any, cancel: Any) -> list[Record]:
-            from CoralBayLib.encoders.weights.bundle import import_bundle
+        def read(progress: Any, cancel: Any) -> tuple[list[Record], str]:
+            from CoralBayLib.encoders.weights.bundle import caution, import_bundle
 
-            return import_bundle(path, progress, cancel)
+            records = import_bundle(path, progress, cancel)
+            return records, caution(records)
 
-        def done(records: list[Record]) -> None:
-            names = ", ".join(record.encoder for record in records)
-            slicer.util.infoDisplay(_("Weights imported: {names}").format(names=names))
+        def done(imported: tuple[list[Record], str]) -> None:
+            told = _("{name}, licence {licence}")
+            names = "; ".join(told.format(name=record.encoder, licence=record.licence) for record in imported[0])
+            text = _("Weights imported: {names}").format(names=names)
+            slicer.util.infoDisplay(f"{text}\n\n{imported[1]}".strip())
 
         self._run(_("Importing weights"), _("The weights could not be imported."), read, done)
 
