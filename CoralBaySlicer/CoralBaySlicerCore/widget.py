@@ -10,6 +10,7 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
+from . import volumes
 from .activity import Activity
 from .logic import CoralBaySlicerLogic
 from .panels.inside import InsidePanel
@@ -101,7 +102,7 @@ class ModulePanel(VTKObservationMixin):
         if parameters.volume is None:
             background = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
             node = slicer.mrmlScene.GetNodeByID(background) if background else None
-            if node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors():
+            if volumes.is_scan(node):
                 parameters.volume = node
         self._set_parameters(parameters)
 

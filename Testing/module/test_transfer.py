@@ -139,3 +139,19 @@ def test_an_error_that_nobody_thought_of_does_not_stop_the_rest(
     (folder / "nothing").mkdir()
     with pytest.raises(CoralBayError, match="no scans"):
         panel.logic.applyProbeToFolder(panel.logic.probe, folder / "nothing")
+
+
+def test_other_scans_are_the_same_everywhere_and_scans_alone(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore import volumes
+
+    node, _place, panel = ready
+    other, _place = scan(name="other", seed=3)
+    for kind in ("LabelMap", "Vector"):
+        slicer.mrmlScene.AddNewNodeByClass(f"vtkMRML{kind}VolumeNode", kind)
+    coralbay.panel.parameters.everywhere = True
+    coralbay.panel.inside.show_colours()
+    driver.settle()
+    assert volumes.other_scans(node) == [other]
+    assert [panel.ui.targetList.item(row).text() for row in range(panel.ui.targetList.count)] == ["other"]
+    assert coralbay.panel.similar.ui.othersLabel.text == "Embedded first, which takes a while: other"

@@ -109,7 +109,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
         def start() -> Any:
             points = self.query_points()
-            others = self._others() if parameters.everywhere else []
+            others = volumes.other_scans(volume) if parameters.everywhere else []
             return self.logic.similarTask(
                 volume,
                 points,
@@ -183,13 +183,6 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     # -- inner workings
 
-    def _others(self) -> list[Any]:
-        return [
-            node
-            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            if node is not self.volume and not node.GetHideFromEditors() and not node.IsA("vtkMRMLLabelMapVolumeNode")
-        ]
-
     def _can_show_query(self, node: Any) -> bool:
         if self.volume is None or self.parameters.queryKind == "point":
             return node is not None and node.GetNumberOfDefinedControlPoints() > 0
@@ -201,7 +194,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         """What the search of all scans will do or could not do, in words; "" when there is nothing to say."""
         if not self.parameters.everywhere or self.volume is None:
             return ""
-        others = self._others()
+        others = volumes.other_scans(self.volume)
         if not others:
             return _("There is no other scan in the scene.")
         lines = []

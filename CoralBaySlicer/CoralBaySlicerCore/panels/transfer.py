@@ -8,6 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .. import volumes
 from ..batch import FolderResult, already_there, applyProbeToFolderTask
 
 if TYPE_CHECKING:
@@ -34,12 +35,7 @@ class Transfer:
     def refresh(self) -> None:
         """Offer the other volumes of the scene."""
         ui, panel = self._panel.ui, self._panel
-        others = [
-            node
-            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            if node is not panel.volume and not node.GetHideFromEditors() and not node.IsA("vtkMRMLLabelMapVolumeNode")
-        ]
-        shown = [(node.GetID(), node.GetName()) for node in others]
+        shown = [(node.GetID(), node.GetName()) for node in volumes.other_scans(panel.volume)]
         if shown != self._shown:
             self._shown = shown
             ui.targetList.clear()
