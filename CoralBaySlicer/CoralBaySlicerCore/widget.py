@@ -66,9 +66,9 @@ class ModulePanel(VTKObservationMixin):
             shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow() or self._parent)
             shortcut.connect("activated()", action)
             self._shortcuts.append(shortcut)
+        self.refresh()
         for panel in self.panels:
             panel.enter()
-        self.refresh()
 
     def exit(self) -> None:
         """Give back the keys, the mouse and what the views showed. Work that runs goes on."""
@@ -120,10 +120,8 @@ class ModulePanel(VTKObservationMixin):
 
     def _on_closing(self, *_: Any) -> None:
         self._set_parameters(None)
-        self.segment.few_shot.set_painted(None)
-        self.segment.few_shot.set_volume(None)
-        self.similar.forget()
-        self.inside.basis = None
+        for panel in self.panels:
+            panel.forget()
 
     def _on_closed(self, *_: Any) -> None:
         if self._parent.isEntered:

@@ -33,6 +33,7 @@ class Panel:
         self.activity = activity
         self.parameters: CoralBaySlicerParameters | None = None
         self._gui_tag: int | None = None
+        self._later: list[Callable[[], Any]] = []
         self.root = slicer.util.loadUI(str(_UI / self.ui_file))
         self.ui = slicer.util.childWidgetVariables(self.root)
         self.root.setMRMLScene(slicer.mrmlScene)
@@ -45,10 +46,17 @@ class Panel:
         """Show the state as it is; called whenever parameters or features changed."""
 
     def enter(self) -> None:
-        """The user has come to the module."""
+        """The user has come to the module: what had to wait for that is done."""
+        later, self._later = self._later, []
+        for action in later:
+            action()
 
     def exit(self) -> None:
-        """The user has left the module."""
+        """The user is about to leave the module."""
+
+    def forget(self) -> None:
+        """The scene closes."""
+        self._later = []
 
     def close(self) -> None:
         """The module goes."""
@@ -66,8 +74,18 @@ class Panel:
         """The scan at work, or None."""
         return self.parameters.volume if self.parameters is not None else None
 
+    def when_here(self, action: Callable[[], Any]) -> None:
+        """Do something to the views now, or once the user has come back: another module has them meanwhile."""
+        if self.parameters is not None:
+            action()
+        else:
+            self._later.append(action)
+
     def run(self, failure: str, start: Callable[[], Task | None], done: Callable[[Any], None] | None = None) -> None:
         """Start a task, show its progress, and its error in words.
+
+        The user may have left the module by the time it is done, and there are no parameters then: `done` uses those
+        that were taken beforehand, and `when_here`.
 
         Args:
             failure: the first line of the message, should it fail.

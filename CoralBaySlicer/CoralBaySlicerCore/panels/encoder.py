@@ -67,7 +67,7 @@ class EncoderChoice:
 
     def add_file(self) -> None:
         """Offer the encoders of a Python file, which is run once the user has agreed."""
-        panel = self._panel
+        panel, parameters = self._panel, self._panel.parameters
         path = chosen_path(qt.QFileDialog.getOpenFileName(panel.root, _("Add encoder from file"), "", "*.py"))
         if not path or not encoderfiles.ask_to_run(path):
             return
@@ -75,7 +75,7 @@ class EncoderChoice:
         def done(found: list[encoderfiles.EncoderFile]) -> None:
             encoderfiles.remember(found)
             self.offer([each.card for each in found])
-            panel.parameters.encoder = found[0].name
+            parameters.encoder = found[0].name
             panel.refresh()
 
         def start() -> Any:

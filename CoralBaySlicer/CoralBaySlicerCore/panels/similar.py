@@ -80,12 +80,18 @@ class SimilarPanel(Panel, VTKObservationMixin):
         if self.logic.overlays.shown == overlay.SIMILARITY:
             self.show_map()
 
+    def exit(self) -> None:
+        """Remember to show the map again."""
+        if self.logic.overlays.shown == overlay.SIMILARITY:
+            self._later.append(self._show_found)
+
     def close(self) -> None:
         """Stop watching the scene."""
         self.removeObservers()
 
     def forget(self) -> None:
-        """The scene was closed."""
+        """Let go of what was found."""
+        super().forget()
         self.removeObservers()
         self._table.fill([])
 
@@ -208,6 +214,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def _on_found(self, regions: list[FoundRegion]) -> None:
         self._table.fill(regions)
+        self.when_here(self._show_found)
+
+    def _show_found(self) -> None:
         self.show_map()
         self.refresh()
 

@@ -68,11 +68,14 @@ class Transfer:
 
             return Probe.load(path)
 
+        def show() -> None:
+            panel.refresh()
+            if panel.volume is not None:
+                panel.few_shot.show_probe(panel.logic.probe, panel.few_shot.points())
+
         def done(probe: Any) -> None:
             panel.logic.probe = probe
-            if panel.volume is not None:
-                panel.few_shot.show_probe(probe, panel.few_shot.points())
-            panel.refresh()
+            panel.when_here(show)
 
         panel.run(_("The probe could not be loaded."), lambda: panel.logic.workTask(read, _("Loading the probe")), done)
 
