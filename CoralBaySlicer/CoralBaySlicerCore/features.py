@@ -69,11 +69,11 @@ class Features:
         """The features, at hand, from the store or computed; on the worker. A download is asked about first."""
         if source.pyramid is not None:
             return source.pyramid
+        return self.session.embed(source.scan, source.choice, self._consent(cancel), progress, cancel)
 
-        def consent(request: Any) -> bool:
-            return self._worker.on_main_thread(lambda: install.ask_download(request), cancel)
-
-        return self.session.embed(source.scan, source.choice, consent, progress, cancel)
+    def encoder(self, choice: Choice, progress: Progress | None, cancel: CancelToken) -> Any:
+        """The encoder of a choice, for work that reads its scans itself; on the worker. As `compute`."""
+        return self.session.encoder(choice, self._consent(cancel), progress, cancel)
 
     def keep(self, source: Source, pyramid: Any) -> Any:
         """Remember features; main thread only. Returns the volume node.
@@ -93,6 +93,9 @@ class Features:
         """Let go of one volume's features, or of all."""
         for known in (node_id,) if node_id is not None else tuple(self._known):
             self._known.pop(known, None)
+
+    def _consent(self, cancel: CancelToken) -> Callable[[Any], bool]:
+        return lambda request: self._worker.on_main_thread(lambda: install.ask_download(request), cancel)
 
 
 def _kind(choice: Choice) -> tuple:

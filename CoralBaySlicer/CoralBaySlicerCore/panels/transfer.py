@@ -102,7 +102,10 @@ class Transfer:
         if not folder:
             return
 
-        there = already_there(folder)
+        failure = _("The folder could not be finished; the files that were written are complete.")
+        there = panel.attempt(failure, lambda: already_there(folder))
+        if there is None:
+            return
         question = _("These segmentations are there already and will be replaced:")
         if there and not slicer.util.confirmOkCancelDisplay("\n".join([question, *(path.name for path in there)])):
             return
@@ -121,7 +124,7 @@ class Transfer:
 
         threshold = panel.parameters.threshold / 100
         panel.run(
-            _("The folder could not be finished; the files that were written are complete."),
+            failure,
             lambda: applyProbeToFolderTask(panel.logic, panel.logic.probe, folder, threshold, overwrite=True),
             done,
         )
