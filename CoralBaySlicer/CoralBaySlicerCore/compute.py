@@ -16,6 +16,7 @@ from CoralBayLib.errors import CoralBayError
 from CoralBayLib.progress import CancelToken, Progress, check
 
 from . import encoderfiles
+from .encoderfiles import EncoderFile
 from .volumes import Scan
 from .worker import Shown
 
@@ -30,7 +31,7 @@ class Choice:
         device: "auto", "cpu", "cuda", ...
         setting: "" for the encoder's default.
         assume_hu: skip the check that the values look like HU.
-        file, file_sha256: the Python file the encoder comes from, as the user agreed to it; "" for none.
+        file: the Python file the encoder comes from, as the user agreed to it, or None.
     """
 
     encoder: str = "coralbay"
@@ -38,8 +39,7 @@ class Choice:
     device: str = "auto"
     setting: str = ""
     assume_hu: bool = False
-    file: str = ""
-    file_sha256: str = ""
+    file: EncoderFile | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,11 +142,11 @@ class Session:
         from CoralBayLib.devices import describe
         from CoralBayLib.encoders import load_encoder
 
-        wanted = (choice.encoder, choice.weights, choice.device, choice.setting, choice.file_sha256)
+        wanted = (choice.encoder, choice.weights, choice.device, choice.setting, choice.file)
         if self._choice != wanted:
             self._choice = self._encoder = None
             if choice.file:
-                encoderfiles.load(choice.file, choice.file_sha256)
+                encoderfiles.load(choice.file)
             self._encoder = load_encoder(
                 choice.encoder,
                 choice.weights or None,

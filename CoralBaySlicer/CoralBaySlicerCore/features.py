@@ -100,4 +100,4 @@ class Features:
 
 def _kind(choice: Choice) -> tuple:
     """The part of a choice that decides what the features are."""
-    return choice.encoder, choice.weights, choice.setting, choice.file_sha256
+    return choice.encoder, choice.weights, choice.setting, choice.file

@@ -63,15 +63,13 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """The encoder and how it is run, from the parameters and this computer's settings."""
         parameters = self.getParameterNode()
         name = parameters.encoder
-        file = encoderfiles.file_of(name)
         return Choice(
             name,
             install.weights_file(name),
             install.device(),
             parameters.setting,
             parameters.assumeHU,
-            file.path if file else "",
-            file.sha256 if file else "",
+            encoderfiles.file_of(name),
         )
 
     def close(self) -> None:

@@ -177,6 +177,34 @@ def test_an_encoder_from_a_file_is_asked_about_used_remembered_and_forgotten(
     assert file.exists()
 
 
+def test_an_encoder_whose_file_is_gone_is_named_and_can_be_forgotten(panel: Any, driver: Any, tmp_path: Path) -> None:
+    from CoralBayLib.encoders import own, registry
+
+    file = tmp_path / "my_encoder.py"
+    file.write_bytes(EXAMPLE.read_bytes())
+    host.dialogs.answer(str(file), True)
+    mouse.press(panel.ui.addEncoderButton)
+    driver.settle()
+    # Another day.
+    registry.unregister("my-encoder")
+    host.unload_module("CoralBaySlicer")
+    file.unlink()
+    own._files.clear()
+    again = host.load_module(MODULE).panel.scan
+    again.ui.advancedBox.collapsed = False
+    host.wait_for(lambda: not again.logic.worker.busy)
+    selector = again.ui.encoderSelector
+    assert again.parameters.encoder == "my-encoder"
+    assert selector.currentText == "Texture at three scales (file missing)"
+    assert str(file) in again.ui.encoderLabel.text
+    mouse.press(again.ui.computeButton)
+    host.wait_for(lambda: not again.logic.worker.busy)
+    assert f"is missing: {file}. Put it back" in host.dialogs.texts("error")[0]
+    mouse.press(again.ui.forgetEncoderButton)
+    assert selector.findData("my-encoder") < 0
+    assert "missing" not in again.ui.encoderLabel.text
+
+
 def test_a_file_that_has_changed_is_not_run(panel: Any, driver: Any, tmp_path: Path) -> None:
     file, ran = tmp_path / "my_encoder.py", tmp_path / "ran"
     file.write_bytes(EXAMPLE.read_bytes())

@@ -48,9 +48,10 @@ class EncoderChoice:
         self._updating = False
         card = self._cards.get(name)
         ui.encoderSelector.toolTip = _tip(card) if card else _("The pretrained network that turns the CT into features")
-        ui.encoderLabel.text = _told(card) if card else ""
+        file = encoderfiles.file_of(name)
+        ui.encoderLabel.text = (file.missing() if file else "") or (_told(card) if card else "")
         ui.addEncoderButton.enabled = self._panel.activity.task is None
-        ui.forgetEncoderButton.enabled = encoderfiles.file_of(name) is not None
+        ui.forgetEncoderButton.enabled = file is not None
 
     def offer(self, cards: Sequence[EncoderCard]) -> None:
         """Put encoders into the menu, or renew what it says of them."""
