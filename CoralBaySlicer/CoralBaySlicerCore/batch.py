@@ -18,7 +18,7 @@ from . import install
 from .worker import Task, in_words
 
 if TYPE_CHECKING:
-    from .compute import Choice
+    from .session import Choice
     from .tasks import Tasks
 
 _SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha", ".mhd")

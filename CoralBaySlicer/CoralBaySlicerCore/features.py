@@ -13,7 +13,7 @@ from CoralBayLib.errors import CoralBayError
 from CoralBayLib.progress import CancelToken, Progress
 
 from . import install, volumes
-from .compute import Choice, Session
+from .session import Choice, Session
 from .worker import Worker
 
 
@@ -38,10 +38,14 @@ class Features:
     Args:
         worker: where features are computed.
         choice: tells which encoder is chosen now.
+
+    Attributes:
+        weights_version: counts how often weights were brought; a part of each choice.
     """
 
     def __init__(self, worker: Worker, choice: Callable[[], Choice]) -> None:
         self.session = Session()
+        self.weights_version = 0
         self._worker = worker
         self._choice = choice
         self._known: dict[str, Source] = {}
@@ -49,7 +53,7 @@ class Features:
     def at_hand(self, volume: Any) -> Any:
         """A volume's features if they are those of its voxels and of the chosen encoder, or None."""
         known = self._known.get(volume.GetID()) if volume is not None else None
-        if known is None or known.scan.stamp != volumes.stamp(volume) or _kind(known.choice) != _kind(self._choice()):
+        if known is None or known.scan.stamp != volumes.stamp(volume) or known.choice.features != self._choice().features:
             return None
         return known.pyramid
 
@@ -94,10 +98,10 @@ class Features:
         for known in (node_id,) if node_id is not None else tuple(self._known):
             self._known.pop(known, None)
 
+    def weights_changed(self) -> None:
+        """Count no features as those of the chosen encoder, whose weights may be others now; the store knows which are."""
+        self.weights_version += 1
+        self.forget()
+
     def _consent(self, cancel: CancelToken) -> Callable[[Any], bool]:
         return lambda request: self._worker.on_main_thread(lambda: install.ask_download(request), cancel)
-
-
-def _kind(choice: Choice) -> tuple:
-    """The part of a choice that decides what the features are."""
-    return choice.encoder, choice.weights, choice.setting, choice.file

@@ -7,6 +7,7 @@ build that fits the graphics card.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 from importlib import metadata
@@ -86,6 +87,16 @@ def weights_file(encoder: str) -> str:
 def set_weights_file(encoder: str, path: str) -> None:
     """Keep the choice of a weights file."""
     qt.QSettings().setValue(f"CoralBaySlicer/Weights/{encoder}", path)
+
+
+def weights_stamp(encoder: str) -> tuple[int, ...]:
+    """Something that changes when that file does; empty when none is chosen or it is gone."""
+    file = weights_file(encoder)
+    try:
+        stat = os.stat(file) if file else None
+    except OSError:
+        return ()
+    return (stat.st_mtime_ns, stat.st_size) if stat else ()
 
 
 def device() -> str:

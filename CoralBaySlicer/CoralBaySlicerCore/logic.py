@@ -18,8 +18,9 @@ from CoralBayLib.errors import PromptError
 
 from . import encoderfiles, install, segments, volumes
 from .batch import FolderResult, applyProbeToFolderTask
-from .compute import Choice, Points
+from .compute import Points
 from .parameters import CoralBaySlicerParameters
+from .session import Choice
 from .tasks import FoundRegion, Tasks
 
 Prompts = Mapping[str, ArrayLike]
@@ -70,6 +71,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
             parameters.setting,
             parameters.assumeHU,
             encoderfiles.file_of(name),
+            (self.features.weights_version, *install.weights_stamp(name)),
         )
 
     def close(self) -> None:

@@ -140,6 +140,65 @@ def test_a_bundle_is_imported_and_a_foreign_one_refused(panel: Any, driver: Any,
     assert "other.zip is damaged or no bundle of weights" in host.dialogs.texts("error")[0]
 
 
+def test_other_weights_are_used_from_the_next_computation_on(
+    coralbay: Any, panel: Any, driver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from CoralBayLib.encoders import EncoderCard, registered, registry
+    from CoralBayLib.encoders.weights import sha256_of
+
+    def load(weights: Any = None, device: Any = "cpu", consent: Any = None, *, setting: Any = None) -> Any:
+        encoder = registered("pooling").load()
+        encoder.weights_sha256 = sha256_of(weights)
+        return encoder
+
+    monkeypatch.setitem(registry._registry, "filed", registry.Registered(EncoderCard("filed", "", ""), load))
+    first, second = tmp_path / "first.pt", tmp_path / "second.pt"
+    first.write_bytes(b"first")
+    second.write_bytes(b"second")
+    panel.parameters.encoder = "filed"
+    driver.settle()
+
+    def compute() -> None:
+        assert "Not computed" in panel.ui.statusLabel.text
+        mouse.press(panel.ui.computeButton)
+        driver.settle()
+        used = coralbay.logic.features.at_hand(panel.volume).identity["weights"]
+        assert used == sha256_of(panel.ui.weightsPath.currentPath)
+
+    for file in (first, second):
+        panel.ui.weightsPath.currentPath = str(file)
+        driver.settle()
+        compute()
+    second.write_bytes(b"downloaded again")
+    panel.refresh()
+    driver.settle()
+    compute()
+    # Those of the first file are in the store.
+    panel.ui.weightsPath.currentPath = str(first)
+    driver.settle()
+    assert "ready" in panel.ui.statusLabel.text
+
+
+def test_imported_weights_are_used_from_the_next_computation_on(
+    coralbay: Any, panel: Any, driver: Any, hub: Any, tmp_path: Path
+) -> None:
+    from CoralBayLib.encoders.weights.bundle import export_bundle
+    from CoralBayLib.encoders.weights.manage import fetch
+
+    fetch("remote", consent=True)
+    export_bundle(tmp_path / "weights.zip", ["remote"])
+    choose(panel, driver, "remote")
+    mouse.press(panel.ui.computeButton)
+    driver.settle()
+    session = coralbay.logic.features.session
+    before = session._encoder
+    host.dialogs.answer(str(tmp_path / "weights.zip"))
+    mouse.press(panel.ui.importWeightsButton)
+    driver.settle()
+    assert session._encoder is not before
+    assert "ready" in panel.ui.statusLabel.text
+
+
 def test_an_encoder_from_a_file_is_asked_about_used_remembered_and_forgotten(
     coralbay: Any, panel: Any, driver: Any, tmp_path: Path
 ) -> None:

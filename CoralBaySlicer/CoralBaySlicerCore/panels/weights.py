@@ -71,7 +71,7 @@ class WeightsBox:
 
     def import_bundle(self) -> None:
         """Take weights from a file that `coralbay weights export` made."""
-        panel = self._panel
+        panel, parameters = self._panel, self._panel.parameters
         path = chosen_path(qt.QFileDialog.getOpenFileName(panel.root, _("Import weights"), "", "*.zip"))
         if not path:
             return
@@ -82,8 +82,10 @@ class WeightsBox:
             return import_bundle(path, progress, cancel)
 
         def done(records: list[Record]) -> None:
-            names = ", ".join(record.encoder for record in records)
-            slicer.util.infoDisplay(_("Weights imported: {names}").format(names=names))
+            names = [record.encoder for record in records]
+            if parameters.encoder in names:
+                panel.logic.features.weights_changed()
+            slicer.util.infoDisplay(_("Weights imported: {names}").format(names=", ".join(names)))
 
         self._run(_("Importing weights"), _("The weights could not be imported."), read, done)
 
