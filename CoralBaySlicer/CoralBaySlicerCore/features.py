@@ -9,12 +9,12 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import CoralBayError
+from CoralBayLib.errors import Cancelled, CoralBayError
 from CoralBayLib.progress import CancelToken, Progress
 
-from . import install, volumes
+from . import install, packaged, volumes
 from .session import Choice, Session
-from .worker import Worker
+from .worker import Worker, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +79,25 @@ class Features:
         """The encoder of a choice, for work that reads its scans itself; on the worker. As `compute`."""
         return self.session.encoder(choice, self._consent(cancel), progress, cancel)
 
+    def fetch_weights(self, encoder: str, progress: Progress | None, cancel: CancelToken) -> None:
+        """See to it that the weights of an encoder are on this computer; on the worker.
+
+        Raises:
+            WeightsError: they could not be had.
+            Cancelled: the user declined, or cancelled.
+        """
+        from CoralBayLib.encoders.weights.manage import fetch
+
+        ask = self._consent(cancel)
+
+        def consent(request: Any) -> bool:
+            if not ask(request):
+                raise Cancelled(_("Declined; nothing was fetched."))
+            return True
+
+        packaged.require(encoder, consent)
+        fetch(encoder, consent, shown(progress), cancel)
+
     def keep(self, source: Source, pyramid: Any) -> Any:
         """Remember features; main thread only. Returns the volume node.
 
@@ -104,4 +123,4 @@ class Features:
         self.forget()
 
     def _consent(self, cancel: CancelToken) -> Callable[[Any], bool]:
-        return lambda request: self._worker.on_main_thread(lambda: install.ask_download(request), cancel)
+        return lambda request: self._worker.on_main_thread(lambda: install.allow(request), cancel)

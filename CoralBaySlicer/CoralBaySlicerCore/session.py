@@ -12,10 +12,10 @@ from typing import Any
 from CoralBayLib.errors import CoralBayError
 from CoralBayLib.progress import CancelToken, Progress, check
 
-from . import encoderfiles
+from . import encoderfiles, packaged
 from .encoderfiles import EncoderFile
 from .volumes import Scan
-from .worker import Shown
+from .worker import shown
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,15 @@ class Session:
             self._choice = self._encoder = None
             if choice.file:
                 encoderfiles.load(choice.file)
+            if consent is not None and not choice.weights:
+                packaged.require(choice.encoder, consent)
             self._encoder = load_encoder(
                 choice.encoder,
                 choice.weights or None,
                 choice.device,
                 setting=choice.setting or None,
                 consent=consent,
-                progress=(lambda fraction, message: progress(fraction, Shown(message))) if progress is not None else None,
+                progress=shown(progress),
                 cancel=cancel,
             )
             self._choice = wanted
