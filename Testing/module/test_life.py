@@ -38,6 +38,13 @@ def test_metadata_and_icon(coralbay: Any) -> None:
     assert module.title == "CoralBay"
     assert "Segmentation" in module.categories
     assert "not a medical device" in module.helpText
+    from CoralBaySlicerCore import cards
+
+    assert len(cards.shipped()) == 6
+    for card in cards.shipped():
+        assert card.title in module.helpText
+        assert f"{card.title} (" in module.acknowledgementText
+        assert card.weights_licence in module.acknowledgementText
     icon = qt.QPixmap(str(MODULE.parent / "Resources" / "Icons" / "CoralBaySlicer.png"))
     assert (icon.width(), icon.height()) == (128, 128)
     assert "Not a medical device" in coralbay.panel.ui.noticeLabel.text

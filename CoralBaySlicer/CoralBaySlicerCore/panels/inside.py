@@ -72,6 +72,7 @@ class InsidePanel(Panel):
                 volume, lambda pyramid, _c: compute.colours(pyramid, basis), finish, "inside", _("Colouring the features")
             ),
             lambda _result: self.when_here(partial(self._show, volume)),
+            any_encoder=True,
         )
 
     def hide_colours(self) -> None:
@@ -135,6 +136,7 @@ class InsidePanel(Panel):
                 _("Finding clusters"),
             ),
             lambda node: self.when_here(partial(show, node)),
+            any_encoder=True,
         )
 
     def _show(self, volume: Any) -> None:

@@ -125,7 +125,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
                 parameters.similarityThreshold / 100,
             )
 
-        self.run(_("The search could not be done."), start, self._on_found)
+        self.run(_("The search could not be done."), start, self._on_found, any_encoder=True)
 
     def query_points(self) -> np.ndarray:
         """The query, (N, 3) RAS mm of the world.
