@@ -155,7 +155,7 @@ def _in_words() -> Iterator[None]:
         raise CoralBayError(
             _(
                 "Installing failed ({reason}). Check the internet connection and the proxy, then try again. Without "
-                "internet, see the offline installation in the README."
+                "internet, see 'Without a network' in the README."
             ).format(reason=str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__)
         ) from error
     finally:
