@@ -265,7 +265,7 @@ def test_the_sample_is_fetched_without_holding_up_the_event_loop(
     assert slicer.util.saveNode(node, str(tmp_path / "ct.nii.gz"))
     threads = []
 
-    def fetch() -> Any:
+    def fetch(progress: Any, cancel: Any) -> Any:
         threads.append(threading.current_thread())
         time.sleep(0.3)
         return sample.Sample(tmp_path / "ct.nii.gz", tmp_path / "none", {})
@@ -280,13 +280,46 @@ def test_the_sample_is_fetched_without_holding_up_the_event_loop(
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     assert composite.GetBackgroundVolumeID() == loaded.GetID()
 
-    def refuse() -> Any:
+    def refuse(progress: Any, cancel: Any) -> Any:
         raise StoreError("No connection.")
 
     monkeypatch.setattr(sample, "fetch_sample", refuse)
     with pytest.raises(StoreError):
         button(None)
     assert "No connection." in host.dialogs.texts("error")[0]
+
+
+def test_fetching_the_sample_is_cancelled(coralbay: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import qt
+    import slicer
+
+    from CoralBayLib import sample
+
+    run, started = sample._run, threading.Event()
+
+    def dawdle(_command: Any, folder: Path, cancel: Any) -> Any:
+        (folder / "half.whl").write_text("half")
+        started.set()
+        return run([sys.executable, "-c", "import time; time.sleep(60)"], folder, cancel)
+
+    def press_cancel() -> None:
+        if not started.is_set():
+            qt.QTimer.singleShot(50, press_cancel)
+            return
+        (dialog,) = (each for each in slicer.app.topLevelWidgets() if isinstance(each, qt.QProgressDialog) and each.visible)
+        assert "35 MB" in dialog.labelText
+        dialog.findChildren(qt.QPushButton)[0].click()
+
+    monkeypatch.setattr(sample, "_run", dawdle)
+    monkeypatch.delenv("CORALBAY_SAMPLE_WHEEL", raising=False)
+    nodes = slicer.mrmlScene.GetNumberOfNodes()
+    press_cancel()
+    assert host.sample_data[0]["customDownloader"](None) is None
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes
+    assert host.dialogs.texts() == []
+    assert not list((tmp_path / "cache" / "sample").iterdir())
+    host.process_events()
+    assert not [each for each in slicer.app.topLevelWidgets() if isinstance(each, qt.QProgressDialog)]
 
 
 def test_extension_files_agree(coralbay: Any) -> None:
