@@ -79,6 +79,30 @@ def test_every_control_has_a_tooltip(coralbay: Any) -> None:
     assert bare == []
 
 
+def test_every_row_has_a_title(coralbay: Any, driver: Any, scan: Any) -> None:
+    """A field that says nothing of itself stands beside a label, and both are shown or neither."""
+    import qt
+
+    coralbay.panel.scan.ui.volumeSelector.setCurrentNode(scan()[0])
+    for kind, encoder in (("point", "astra"), ("segment", "coralbay"), ("roi", "pooling")):
+        coralbay.panel.parameters.queryKind = kind
+        coralbay.panel.parameters.encoder = encoder
+        for part in coralbay.panel.panels:
+            driver.open(part)
+        driver.settle()
+        for form in (form for part in coralbay.panel.panels for form in part.root.findChildren(qt.QFormLayout)):
+            for row in range(form.rowCount()):
+                spanning = form.itemAt(row, qt.QFormLayout.SpanningRole)
+                if spanning is not None:
+                    assert spanning.widget().text, spanning.widget().objectName
+                    continue
+                label, field = (
+                    form.itemAt(row, role).widget() for role in (qt.QFormLayout.LabelRole, qt.QFormLayout.FieldRole)
+                )
+                assert label.text.endswith(":"), field.objectName
+                assert label.visible == field.visible, field.objectName
+
+
 def test_every_string_of_the_code_is_translated(coralbay: Any) -> None:
     """Whatever reads like words goes through `_`, as a plain text that translators can be given."""
     import ast

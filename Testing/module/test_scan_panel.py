@@ -258,7 +258,8 @@ def test_choices_of_this_computer_are_kept_in_the_settings(coralbay: Any, driver
     ui.encoderSelector.currentIndex = ui.encoderSelector.findData("astra")
     driver.settle()
     assert coralbay.panel.parameters.encoder == "astra"
-    assert not ui.settingSelector.enabled
+    assert not ui.settingSelector.visible
+    assert not ui.settingSelectorLabel.visible
     ui.weightsPath.currentPath = str(tmp_path)
     ui.deviceSelector.currentIndex = ui.deviceSelector.findData("cpu")
     ui.encoderSelector.currentIndex = ui.encoderSelector.findData("coralbay")

@@ -114,7 +114,7 @@ class EncoderChoice:
             for name in offered:
                 ui.settingSelector.addItem(titles.get(name, name), name)
         ui.settingSelector.currentIndex = max(ui.settingSelector.findData(parameters.setting), 0) if offered else -1
-        ui.settingSelector.enabled = len(offered) > 1
+        ui.settingSelector.visible = ui.settingSelectorLabel.visible = len(offered) > 1
 
     def _on_encoder(self) -> None:
         parameters = self._panel.parameters

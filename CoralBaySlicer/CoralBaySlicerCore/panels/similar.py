@@ -60,9 +60,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
             ui.querySegmentSelector.setCurrentNode(self.parameters.querySegmentation)
         if ui.querySegmentSelector.currentSegmentID() != self.parameters.querySegment:
             ui.querySegmentSelector.setCurrentSegmentID(self.parameters.querySegment)
-        ui.placeQueryButton.visible = kind == "point"
-        ui.querySegmentSelector.visible = kind == "segment"
-        ui.roiSelector.visible = kind == "roi"
+        ui.placeQueryButton.visible = ui.placeQueryButtonLabel.visible = kind == "point"
+        ui.querySegmentSelector.visible = ui.querySegmentSelectorLabel.visible = kind == "segment"
+        ui.roiSelector.visible = ui.roiSelectorLabel.visible = kind == "roi"
         node = queries.node(self.volume)
         ui.placeQueryButton.enabled = self.volume is not None
         ui.placeQueryButton.checked = node is not None and placing.is_placing(node)
