@@ -52,6 +52,9 @@ class ModulePanel(VTKObservationMixin):
         self._refresh_timer.setSingleShot(True)
         self._refresh_timer.setInterval(0)
         self._refresh_timer.connect("timeout()", self.refresh)
+        layout = slicer.app.layoutManager()
+        if layout is not None:
+            layout.connect("layoutChanged(int)", self._schedule)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_closing)
         self.addObserver(scene, scene.EndCloseEvent, self._on_closed)
@@ -85,6 +88,8 @@ class ModulePanel(VTKObservationMixin):
     def close(self) -> None:
         """Let go of everything."""
         self.exit()
+        if slicer.app.layoutManager() is not None:
+            slicer.app.layoutManager().disconnect("layoutChanged(int)", self._schedule)
         self._refresh_timer.stop()
         self.removeObservers()
         for panel in self.panels:

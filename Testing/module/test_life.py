@@ -188,7 +188,7 @@ def test_closing_the_scene_in_the_middle_of_work_is_safe(coralbay: Any, driver: 
     other, _place = scan(name="other", seed=2)
     coralbay.panel.parameters.volume = other
     host.process_events(0.01)
-    mouse.press(coralbay.panel.scan.ui.computeButton)
+    coralbay.panel.scan.compute()
     task = coralbay.panel.activity.task
     slicer.mrmlScene.Clear()
     driver.settle()
