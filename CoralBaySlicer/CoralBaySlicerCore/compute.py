@@ -84,6 +84,7 @@ class Preview:
         percents: probability of each structure by label, (K, J, I) uint8.
         threshold: percent from which a voxel belongs to a structure.
         labels: the structure each voxel belongs to, likewise; 0 for none.
+        likeliest, log_odds: the likeliest structure at each voxel whatever the threshold, and its log-odds.
         doubt: uncertainty in percent, likewise.
         uncertainty: the same as the library's Volume, to look for a place in.
         geometry: (4, 4) of all of them, IJK to the volume's own RAS mm.
@@ -93,6 +94,8 @@ class Preview:
     percents: dict[int, NDArray[np.uint8]]
     threshold: float
     labels: NDArray[np.unsignedinteger]
+    likeliest: NDArray[np.unsignedinteger]
+    log_odds: NDArray[np.float32]
     doubt: NDArray[np.uint8]
     uncertainty: Any
     geometry: NDArray[np.float64]
@@ -102,41 +105,50 @@ def preview(
     pyramid: Any, points: Points, threshold: float = 50, probe: Any = None, cancel: CancelToken | None = None
 ) -> Preview:
     """Fit a probe on prompts, or take one, and say what it makes of the scan; the threshold is in percent."""
+    import torch
+
     from CoralBayLib.probe import Probe
+    from CoralBayLib.segmentation import claim, no_labels
     from CoralBayLib.uncertainty import uncertainty_map
 
     probe = probe or Probe().fit(pyramid, points.prompts())
     check(cancel)
-    probability = probe.predict(pyramid)
+    values = probe.logits(pyramid)
     check(cancel)
-    outside = pyramid.body.array == 0
+    values.masked_fill_(torch.from_numpy(pyramid.body.array == 0), -np.inf)
+    likeliest = no_labels(values.shape[1:], probe.labels_)
+    log_odds = np.full(values.shape[1:], -np.inf, np.float32)
+    for label, one in zip(probe.labels_, values.numpy(), strict=True):
+        claim(likeliest, log_odds, one, label)
+    check(cancel)
+    probability = values.sigmoid_()
     uncertainty = uncertainty_map(probability, pyramid.body)
-    maps = {}
-    for label, one in zip(probe.labels_, probability.numpy(), strict=True):
-        maps[label] = percent(one)
-        maps[label][outside] = 0
+    # Rounded down, so that the map reaches as far as the labels do.
+    maps = {label: (100 * one).astype(np.uint8) for label, one in zip(probe.labels_, probability.numpy(), strict=True)}
     check(cancel)
-    geometry = np.array(pyramid.grid.ijk_to_ras)
-    return Preview(probe, maps, threshold, winners(maps, threshold), percent(uncertainty.array), uncertainty, geometry)
-
-
-def winners(percents: dict[int, NDArray[np.uint8]], threshold: float) -> NDArray[np.unsignedinteger]:
-    """The most probable structure at each voxel, of those that reach a threshold in percent; 0 where none does.
-
-    Where two are as probable the lower label wins.
-    """
-    shape = next(iter(percents.values())).shape
-    labels = np.zeros(shape, np.uint8 if max(percents) < 256 else np.uint16)
-    best = np.full(shape, max(int(np.ceil(threshold)), 1) - 1, np.uint8)
-    for label in sorted(percents):
-        np.copyto(labels, label, where=percents[label] > best)
-        np.maximum(best, percents[label], out=best)
-    return labels
+    return Preview(
+        probe,
+        maps,
+        threshold,
+        _above(threshold, likeliest, log_odds),
+        likeliest,
+        log_odds,
+        percent(uncertainty.array),
+        uncertainty,
+        np.array(pyramid.grid.ijk_to_ras),
+    )
 
 
 def with_threshold(preview: Preview, threshold: float) -> Preview:
     """The same preview at another threshold, in percent."""
-    return replace(preview, threshold=threshold, labels=winners(preview.percents, threshold))
+    return replace(preview, threshold=threshold, labels=_above(threshold, preview.likeliest, preview.log_odds))
+
+
+def _above(threshold: float, likeliest: NDArray, values: NDArray[np.float32]) -> NDArray[np.unsignedinteger]:
+    """The likeliest structures where their log-odds exceed those of a threshold in percent; 0 elsewhere."""
+    from CoralBayLib.segmentation import log_odds
+
+    return likeliest * (values > log_odds(threshold / 100))
 
 
 def pieces(
