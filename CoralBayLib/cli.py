@@ -16,6 +16,7 @@ from typing import Any
 
 from . import __version__
 from .cli_encoders import WEIGHTS_HINT, add_encoders_command, open_encoder
+from .cli_scans import add_scans_command
 from .cli_weights import add_weights_command
 from .console import bar, say
 from .errors import CoralBayError, WeightsError
@@ -106,6 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     similar.add_argument("--map", metavar="FILE", help="write the similarity map (NRRD, NIfTI or MHA)")
     similar.set_defaults(run=run_similar)
 
+    add_scans_command(commands, [common], [encoding])
     add_encoders_command(commands, [common])
     add_weights_command(commands, [common])
 

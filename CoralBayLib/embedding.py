@@ -116,6 +116,8 @@ def embed(
         report(progress, 0.97, "Storing the features")
         try:
             store.put(pyramid)
+            # The rounded features, so that this session gives what later ones will.
+            pyramid = store.get(key) or pyramid
         except StoreError as error:
             warnings.warn(f"The features could not be kept for next time. {error}", stacklevel=2)
     report(progress, 1.0, "Embedded")

@@ -39,6 +39,10 @@ class ProbeError(CoralBayError, ValueError):
     """A probe is not fitted, is damaged, or was made for other features."""
 
 
+class ScansError(CoralBayError, ValueError):
+    """A table of scans cannot be used: no such column, too few scans or patients, or one patient under two names."""
+
+
 class MemoryLimitError(CoralBayError, MemoryError):
     """The job needs more memory than there is; the message gives the figures."""
 

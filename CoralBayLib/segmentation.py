@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -74,9 +74,8 @@ def labelmap_on(
     """
     if not 0 < threshold < 1:
         raise VolumeError(f"The threshold must lie between 0 and 1, got {threshold}.")
-    level = float(np.log(threshold / (1 - threshold)))
-    kind = np.uint8 if max(probe.labels_) < 256 else np.uint16
-    labels = np.zeros(grid.shape, dtype=kind)
+    level = log_odds(threshold)
+    labels = no_labels(grid.shape, probe.labels_)
     best = np.zeros(grid.shape, dtype=np.float16)
     outside = torch.from_numpy(pyramid.body.array == 0)
     for number, label in enumerate(probe.labels_):
@@ -90,6 +89,30 @@ def labelmap_on(
         _paint(labels, best, grid, margin, pyramid.grid, label)
     report(progress, 1.0, "Segmented")
     return Volume(labels, grid)
+
+
+def log_odds(probability: float) -> float:
+    """Of a probability between 0 and 1."""
+    return float(np.log(probability / (1 - probability)))
+
+
+def no_labels(shape: tuple[int, ...], known: Sequence[int]) -> NDArray[np.unsignedinteger]:
+    """A labelmap of background that can hold the labels known."""
+    return np.zeros(shape, dtype=np.uint8 if max(known) < 256 else np.uint16)
+
+
+def claim(labels: NDArray, best: NDArray[np.floating], values: NDArray[np.floating], label: int) -> None:
+    """Give a structure the voxels where its value exceeds that of all before it: the likeliest structure wins.
+
+    Args:
+        labels: changed in place.
+        best: the value of the structure that holds a voxel, or what one must exceed; changed in place.
+        values: this structure's log-odds, or their margin over a threshold's.
+        label: of this structure.
+    """
+    wins = values > best
+    np.copyto(best, values, where=wins, casting="same_kind")
+    np.copyto(labels, label, where=wins)
 
 
 def keep_touched(margin: NDArray[np.float32], grid: Grid, points_ras: NDArray[np.float64]) -> None:
@@ -121,9 +144,7 @@ def _paint(labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: torch
         shape = tuple(s.stop - s.start for s in box)
         on = grid.sub([s.start for s in reversed(box)], 1, shape)  # type: ignore[arg-type]
         values = interpolate(margin[None], working, on)[0].numpy()
-        win = (values > 0) & (values > best[box])
-        best[box][win] = values[win]
-        labels[box][win] = label
+        claim(labels[box], best[box], values, label)
 
 
 def _boxes(grid: Grid, working: Grid, low: NDArray, high: NDArray) -> Iterator[tuple[slice, slice, slice]]:
