@@ -234,7 +234,7 @@ def disk_error(error: OSError, path: Path, came: int = 0, missing: int = 0) -> W
     """In words, what kept a file from being written, of which so many bytes had come and so many are missing."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         kept = f" {megabytes(came)} came and are kept." if came else ""
-        needed = f" {megabytes(missing)} more are needed there." if missing else ""
+        needed = f" {megabytes(missing)}{' more' if came else ''} are needed there." if missing else ""
         return WeightsError(
             f"The disk is full, so {path.parent} could not be written.{kept}{needed} Free some space, or set CORALBAY_CACHE "
             "to a folder on another disk, then try again. Weights that were there before are as they were."

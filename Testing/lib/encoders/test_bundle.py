@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import shutil
 import zipfile
@@ -12,6 +14,7 @@ import pytest
 from CoralBayLib import resources
 from CoralBayLib.encoders import EncoderCard, load_encoder, registry
 from CoralBayLib.encoders.weights import PackagedWeights, ShippedWeights, WeightsSource, find_weights, sha256_of, shelf
+from CoralBayLib.encoders.weights import bundle as bundle_module
 from CoralBayLib.encoders.weights.bundle import MANIFEST, caution, export_bundle, import_bundle
 from CoralBayLib.encoders.weights.manage import delete, fetch, state, states
 from CoralBayLib.errors import Cancelled, EncoderError, StoreError, WeightsError
@@ -229,6 +232,22 @@ def test_an_import_needs_room_on_the_disk(bundle, other_machine, tmp_path, monke
     with pytest.raises(WeightsError, match="too full"):
         import_bundle(bundle)
     assert files_under(tmp_path / "other") == []
+
+
+def test_a_disk_that_fills_up_during_an_import_is_told_and_leaves_what_was_there(bundle, other_machine, tmp_path, monkeypatch):
+    other_machine()
+    import_bundle(bundle)
+    here = {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()}
+
+    class FullDisk(io.FileIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bundle_module, "open", lambda path, mode: FullDisk(path, mode), raising=False)
+    with pytest.raises(WeightsError, match=r"The disk is full.* 1\.0 MB are needed there.*were there before are as they were"):
+        import_bundle(bundle)
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()} == here
 
 
 def entry(manifest, **changes):
