@@ -117,7 +117,7 @@ def import_bundle(
                 place = shelf.make_folder(record.encoder)
                 if not staged:
                     _check_space(place, total)
-                staged.append((record, place / f".import-{uuid4().hex}"))
+                staged.append((record, place / f"{shelf.STAGED}{uuid4().hex}"))
                 with archive.open(_member(record)) as source:
                     for count in _copy(source, *staged[-1]):
                         check(cancel)

@@ -17,6 +17,8 @@ from .sources import PackagedWeights, Weights, WeightsSource, sha256_of
 
 _RECORD = "weights.json"
 _LOCK = ".lock"
+STAGED = ".import-"
+"""How the names of files begin that are being imported."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -210,21 +212,23 @@ def drop_partials(encoder: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def clear(encoder: str) -> int:
-    """Delete what the shelf holds of an encoder, unfinished downloads too; returns the bytes freed.
+def clear(weights: Weights) -> int:
+    """Delete what the shelf holds of an encoder, unfinished downloads and imports too; returns the bytes freed. Other
+    files that lie there are left alone.
 
     Raises:
         WeightsError: something could not be deleted, or is being downloaded.
     """
-    place = folder(encoder)
+    place = folder(weights.encoder)
     if not place.is_dir():
         return 0
     freed = 0
-    with locked(encoder):
+    with locked(weights.encoder):
+        recorded = _recorded(weights.encoder)
+        names = {_RECORD, Path(weights.filename).name} | ({recorded.file} if recorded else set())
         try:
-            for path in place.iterdir():
-                # Who waits for the lock waits for this very file.
-                if path.name != _LOCK:
+            for path in [*(place / name for name in names), *place.glob("*.part"), *place.glob(f"{STAGED}*")]:
+                if path.is_file():
                     size = path.stat().st_size
                     path.unlink()
                     freed += size

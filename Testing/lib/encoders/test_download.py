@@ -225,7 +225,7 @@ def test_two_downloads_of_the_same_file_do_not_mix(hub, part):
         with pytest.raises(WeightsError, match="Another CoralBay .* is downloading or changing the weights of 'coralbay'"):
             find_weights(SOURCE, consent=True)
         with pytest.raises(WeightsError, match="Another CoralBay"):
-            shelf.clear("coralbay")
+            shelf.clear(SOURCE)
     assert hub.gets() == []
 
 
@@ -281,6 +281,10 @@ def test_a_file_on_the_shelf_is_replaced_and_nothing_else_there_is_touched(hub, 
     find_weights(SOURCE, consent=True)
     names = {path.name for path in place.iterdir()}
     assert names - {".lock"} == {"model.safetensors", "weights.json", "mine.txt"}
+    (place / f"{shelf.STAGED}1").write_bytes(b"left by an import that was killed")
+    (place / "weights.json").write_text("damaged")
+    assert shelf.clear(SOURCE) > len(CONTENT)
+    assert {path.name for path in place.iterdir()} - {".lock"} == {"mine.txt"}
 
 
 def test_an_earlier_file_outlives_a_disk_that_is_full_at_the_last_moment(hub, part, monkeypatch):
