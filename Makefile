@@ -40,7 +40,7 @@ bench-encoders: $(DEV)  ## what encoders know, side by side; SCANS="folder ..." 
 screenshots: $(DEV)  ## pictures of the module's panel and views on the sample CT, in output/screenshots
 	$(RUN)/python Testing/module/screenshots.py $$($(RUN)/python -c \
 	  "from CoralBayLib.sample import fetch_sample as f; s = f(); print(s.ct, '--labelmap', s.labelmap)") \
-	  --output output/screenshots --encoder astra --structure 5 liver --structure 1 spleen \
+	  --output output/screenshots --encoder coralbay-mini --structure 5 liver --structure 1 spleen \
 	  --structure 52 aorta --structure 51 heart
 
 clean:

@@ -302,11 +302,14 @@ def test_fetching_the_sample_is_cancelled(coralbay: Any, monkeypatch: pytest.Mon
         started.set()
         return run([sys.executable, "-c", "import time; time.sleep(60)"], folder, cancel)
 
+    def shown() -> list[Any]:
+        return [each for each in slicer.app.topLevelWidgets() if isinstance(each, qt.QProgressDialog) and each.visible]
+
     def press_cancel() -> None:
         if not started.is_set():
             qt.QTimer.singleShot(50, press_cancel)
             return
-        (dialog,) = (each for each in slicer.app.topLevelWidgets() if isinstance(each, qt.QProgressDialog) and each.visible)
+        (dialog,) = shown()
         assert "35 MB" in dialog.labelText
         dialog.findChildren(qt.QPushButton)[0].click()
 
@@ -318,8 +321,7 @@ def test_fetching_the_sample_is_cancelled(coralbay: Any, monkeypatch: pytest.Mon
     assert slicer.mrmlScene.GetNumberOfNodes() == nodes
     assert host.dialogs.texts() == []
     assert not list((tmp_path / "cache" / "sample").iterdir())
-    host.process_events()
-    assert not [each for each in slicer.app.topLevelWidgets() if isinstance(each, qt.QProgressDialog)]
+    assert shown() == []
 
 
 def test_extension_files_agree(coralbay: Any) -> None:
