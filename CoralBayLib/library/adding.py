@@ -77,6 +77,7 @@ class Adding:
     _records: dict[str, ScanRecord] = field(default_factory=dict)
     _started: float = 0.0
     _done: int = 0
+    _committed: int = 0
 
     def __iter__(self) -> Iterator[Outcome]:
         yield from (Outcome(each.path, "left out", each.reason) for each in self.left_out)
@@ -95,7 +96,7 @@ class Adding:
         try:
             yield from self._all()
         finally:
-            if self._done:
+            if self._committed:
                 finish(self.folder, self.encoder.name)
         report(self.progress, 1.0, "Done")
 
@@ -127,15 +128,15 @@ class Adding:
     def _draft(self, source: ScanSource, levels: Sequence[str] | None) -> tuple[Draft, float] | Outcome:
         """The scan's regions and the seconds they took, or why there are none."""
         check(self.cancel)
-        number = self._done + 1
-        begin = time.perf_counter()
+        begin, before = time.perf_counter(), self._done
 
         def progress(fraction: float, message: str) -> None:
-            done = (self._done + fraction) / len(self.scans)
-            left = _left((time.perf_counter() - self._started) / done * (1 - done)) if self._done else ""
-            report(self.progress, done, f"Scan {min(number, len(self.scans))} of {len(self.scans)}{left}")
+            done = (before + fraction) / len(self.scans)
+            left = _left((time.perf_counter() - self._started) / done * (1 - done)) if before else ""
+            report(self.progress, done, f"Scan {before + 1} of {len(self.scans)}{left}")
 
         progress(0.0, "")
+        self._done += 1
         try:
             volume, scan = read_source(source)
             if scan in self._records:
@@ -156,12 +157,10 @@ class Adding:
             # None is the fault of this scan, and the next would meet with the same.
             raise
         except Exception as error:  # whatever is wrong with one scan, the others have a right to be tried
-            self._done += 1
             return Outcome(source.path, "left out", str(error) if isinstance(error, CoralBayError) else _in_words(error))
         return draft, time.perf_counter() - begin
 
     def _met_again(self, source: ScanSource, record: ScanRecord) -> Outcome:
-        self._done += 1
         if not source.path or record.path == source.path or record.there:
             if record.path == source.path and record.stamp != source.stamp:
                 moved(self.folder, record, source.path, source.stamp, self.cancel)
@@ -174,9 +173,9 @@ class Adding:
         begin = time.perf_counter()
         rows = rows_of(draft, self._basis)
         new = commit(self.folder, rows, self.cancel)
-        self._done += 1
+        self._committed += 1
         self._records[rows.record.scan] = rows.record
-        if self._done % _TIDY_EVERY == 0:
+        if self._committed % _TIDY_EVERY == 0:
             finish(self.folder, self.encoder.name, self.cancel)
         took = time.perf_counter() - begin
         if not new:

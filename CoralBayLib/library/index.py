@@ -33,11 +33,12 @@ def maintain(regions: Any) -> None:
 
 def build(regions: Any, config: Any = None) -> None:
     """Train an index on all rows of a table."""
-    from lancedb.index import Bitmap, IvfRq
+    from lancedb.index import Bitmap, IvfRq, IvfSq
 
     rows = regions.count_rows()
     # RaBitQ takes vectors whose length is a multiple of 8, which a basis of full size has.
-    config = config or IvfRq(distance_type="cosine")
+    kind = IvfRq if regions.schema.field(_COLUMN).type.list_size % 8 == 0 else IvfSq
+    config = config or kind(distance_type="cosine")
     regions.create_index(_COLUMN, config=config, name=_name(rows), replace=True)
     regions.create_index("scan", config=Bitmap(), replace=True)
 
