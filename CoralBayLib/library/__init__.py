@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from ..encoders.base import Encoder
 from ..errors import LibraryError, QueryError
@@ -33,42 +32,15 @@ from .basis import LibraryBasis
 from .checks import Finding
 from .exporting import export
 from .folder import Folder, default_folder, file_name
-from .index import described
 from .plan import LeftOut, ScanSource, find_scans
 from .rows import ScanRecord
 from .search import RegionHit, ScanHit
+from .stats import Stats, stats_of
 from .tables import Tables, readable
 
 __all__ = ["Finding", "Library", "Outcome", "RegionHit", "ScanHit", "ScanRecord", "Stats", "default_folder"]
 
 _FEWEST_DIGITS = 6
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What a library holds of one encoder.
-
-    Attributes:
-        encoder: its name.
-        weights_sha256: of its weights.
-        setting: how it was run.
-        scans: how many.
-        regions: how many.
-        dimension: length of a region's vector.
-        basis_scans: how many scans the basis was fitted on.
-        index: kind of the approximate index; empty while searches are exact.
-        indexed: regions in the index.
-    """
-
-    encoder: str
-    weights_sha256: str
-    setting: str
-    scans: int
-    regions: int
-    dimension: int
-    basis_scans: int
-    index: str
-    indexed: int
 
 
 class Library:
@@ -139,7 +111,7 @@ class Library:
             found, left_out = [ScanSource(name, volume=scans)], list[LeftOut]()
         else:
             paths = [scans] if isinstance(scans, (str, os.PathLike)) else list(scans)
-            found, left_out = find_scans(paths, {path: record.stamp for path, record in known.items()})
+            found, left_out = find_scans(paths, {path: record.stamp for path, record in known.items()}, progress, cancel)
         same = [each for each in found if each.path in known and each.stamp and known[each.path].stamp == each.stamp]
         paths_same = {each.path for each in same}
         return Adding(
@@ -249,7 +221,7 @@ class Library:
             LibraryError: there is no library, or it is damaged.
         """
         self.folder.require()
-        return [self._stats(name) for name in self.folder.names()]
+        return [stats_of(self.folder, name) for name in self.folder.names()]
 
     def nbytes(self) -> int:
         """Bytes of the library's files."""
@@ -265,25 +237,6 @@ class Library:
         records = self.scans()
         export(records, path)
         return len(records)
-
-    def _stats(self, name: str) -> Stats:
-        basis = LibraryBasis.load(self.folder.basis_path(name))
-        tables = Tables(self.folder, name)
-        scans, regions, index = 0, 0, None
-        if tables.complete:
-            with readable(name):
-                scans, regions, index = tables.scans.count_rows(), tables.regions.count_rows(), described(tables.regions)
-        return Stats(
-            encoder=basis.identity["encoder"],
-            weights_sha256=basis.identity["weights"],
-            setting=basis.identity["tiling"],
-            scans=scans,
-            regions=regions,
-            dimension=len(basis.projection),
-            basis_scans=basis.scans,
-            index=index.index_type if index is not None else "",
-            indexed=(index.num_indexed_rows or 0) if index is not None else 0,
-        )
 
     def _open(self, encoder: str) -> tuple[Tables, LibraryBasis]:
         self.folder.require()

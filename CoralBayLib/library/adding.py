@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..encoders.base import Encoder
@@ -95,10 +96,17 @@ class Adding:
             self._basis.require_encoder(self.encoder)
         try:
             yield from self._all()
-        finally:
-            if self._committed:
-                finish(self.folder, self.encoder.name)
+        except BaseException:
+            # Whatever ended it is what the user is to hear of.
+            with suppress(CoralBayError):
+                self._finish()
+            raise
+        self._finish()
         report(self.progress, 1.0, "Done")
+
+    def _finish(self) -> None:
+        if self._committed:
+            finish(self.folder, self.encoder.name)
 
     def _all(self) -> Iterator[Outcome]:
         waiting = list(self.scans)

@@ -13,6 +13,7 @@ from ..dicom import ct_series
 from ..geometry import Volume
 from ..io import quiet_itk
 from ..paths import reason
+from ..progress import CancelToken, Progress, check, report
 
 SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 _DICOM_SUFFIXES = (".dcm", ".ima")
@@ -49,24 +50,35 @@ class LeftOut:
 
 
 def find_scans(
-    paths: Iterable[str | os.PathLike], known: Mapping[str, str] | None = None
+    paths: Iterable[str | os.PathLike],
+    known: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
 ) -> tuple[list[ScanSource], list[LeftOut]]:
     """The scans in files and folders, sub-folders included, by path; each once.
 
     Args:
         paths: files, and folders to search. Hidden files and folders are passed over.
         known: stamps by path, of scans whose DICOM folder need not be looked into again while it has that stamp.
+        progress: told how many were found so far.
+        cancel: checked after each.
 
     Returns:
         scans: image files that do not say that they are segmentations, and DICOM series of CT. Whether they can be read
             is not known yet.
         left_out: what looked like a scan and is none.
+
+    Raises:
+        Cancelled: `cancel` was called.
     """
     found: dict[str, ScanSource | LeftOut] = {}
     for path in paths:
         path = os.path.abspath(Path(path).expanduser())
         if os.path.isdir(path):
-            found.update((each.path, each) for each in _walk(path, known or {}))
+            for each in _walk(path, known or {}):
+                check(cancel)
+                found[each.path] = each
+                report(progress, 0.0, f"Looking for scans: {len(found)} so far")
         elif os.path.exists(path):
             found[path] = _source(path)
         else:
