@@ -15,7 +15,8 @@ FROM_ROWS = 200_000
 """Regions from which on there is an index."""
 GROWTH = 2.0
 """The index is trained anew when there are so many times more rows than at its last training."""
-_REFINE = 10
+_REFINED = 100
+"""At least so many candidates of the index, and three times as many as are wanted, are compared exactly."""
 _COLUMN = "vector"
 
 
@@ -52,7 +53,7 @@ def described(regions: Any) -> Any:
 def nearest(regions: Any, vector: Any, count: int, exact: bool = False) -> Any:
     """A query for the regions most like a (D,) vector, best first; `_distance` is 1 - cosine."""
     query = regions.search(vector, vector_column_name=_COLUMN).distance_type("cosine").limit(count)
-    return query.bypass_vector_index() if exact else query.refine_factor(_REFINE)
+    return query.bypass_vector_index() if exact else query.refine_factor(max(3, -(-_REFINED // count)))
 
 
 def _name(rows: int) -> str:

@@ -62,7 +62,7 @@ class ScanRecord:
     @property
     def there(self) -> bool:
         """Whether the file or folder is still where it was."""
-        return bool(self.path) and os.path.exists(self.path)
+        return is_there(self.path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +108,11 @@ class ScanRows:
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         return self.scan_vector.nbytes + self.points_ras.nbytes + self.vectors.nbytes
+
+
+def is_there(path: str) -> bool:
+    """Whether the file or folder of a scan is still where it was."""
+    return bool(path) and os.path.exists(path)
 
 
 def read_source(source: ScanSource) -> tuple[Volume, str]:

@@ -14,10 +14,10 @@ from ..pyramid import FeaturePyramid
 from ..similarity import Query
 from .basis import LibraryBasis
 from .index import nearest
-from .rows import ScanRecord, scan_vector
+from .rows import is_there, scan_vector
 from .tables import Tables, among, readable
 
-_FIRST_FETCH = 30
+_FIRST_FETCH = 20
 """Candidates for each wanted region in the first fetch: about as many lie in a ball of 20 mm."""
 
 
@@ -101,7 +101,7 @@ def search_regions(
     with readable("regions"):
         total, count = tables.regions.count_rows(), k * _FIRST_FETCH
         condition = _condition(allowed, excluded)
-        known: dict[str, ScanRecord | None] = {}
+        known: dict[str, str | None] = {}
         while True:
             found = nearest(tables.regions, vector, min(count, max(1, total)), exact)
             if condition:
@@ -111,7 +111,7 @@ def search_regions(
             new = {name for name in names if name not in known}
             # A region without a scan is being written, or was left by a writer that was killed.
             known.update({name: None for name in new})
-            known.update({record.scan: record for record in tables.records(new)} if new else {})
+            known.update(tables.paths(new) if new else {})
             places = np.array(rows["ras"].to_pylist(), dtype=np.float64).reshape(-1, 3)
             scores = 1.0 - rows["_distance"].to_numpy()
             hits = _spread(names, places, scores, known, own, k, min_distance_mm)
@@ -124,7 +124,7 @@ def _spread(
     names: list[str],
     places: np.ndarray,
     scores: np.ndarray,
-    known: dict[str, ScanRecord | None],
+    known: dict[str, str | None],
     own: Collection[str],
     k: int,
     min_distance_mm: float,
@@ -133,13 +133,13 @@ def _spread(
     kept: dict[str, list[np.ndarray]] = {}
     hits: list[RegionHit] = []
     for name, place, score in zip(names, places, scores, strict=True):
-        record = known[name]
+        path = known[name]
         near = kept.setdefault(name, [])
-        if record is None or any(np.linalg.norm(place - other) < min_distance_mm for other in near):
+        if path is None or any(np.linalg.norm(place - other) < min_distance_mm for other in near):
             continue
         near.append(place)
         ras = (float(place[0]), float(place[1]), float(place[2]))
-        hits.append(RegionHit(len(hits) + 1, float(score), ras, name, record.path, record.there, name in own))
+        hits.append(RegionHit(len(hits) + 1, float(score), ras, name, path, is_there(path), name in own))
         if len(hits) == k:
             break
     return hits
@@ -163,13 +163,13 @@ def search_scans(
             query = query.where(condition)
         rows = query.select(["scan", "_distance"]).to_arrow()
         names = rows["scan"].to_pylist()
-        records = {record.scan: record for record in tables.records(names)}
+        paths = tables.paths(names)
         scores = 1.0 - rows["_distance"].to_numpy()
     # One may have been removed in between.
-    found = [(records[name], float(score)) for name, score in zip(names, scores, strict=True) if name in records]
+    left = [(name, float(score)) for name, score in zip(names, scores, strict=True) if name in paths]
     return [
-        ScanHit(rank, score, record.scan, record.path, record.there, record.scan in own)
-        for rank, (record, score) in enumerate(found, 1)
+        ScanHit(rank, score, name, paths[name], is_there(paths[name]), name in own)
+        for rank, (name, score) in enumerate(left, 1)
     ]
 
 

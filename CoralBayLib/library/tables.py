@@ -132,6 +132,12 @@ class Tables:
         """What is told of the scans that have this embedding."""
         return self._records(f"embedding = '{embedding}'") if embedding.isalnum() else []
 
+    def paths(self, scans: Iterable[str]) -> dict[str, str]:
+        """Where the scans of these names are; quicker than all that is told of them."""
+        query = self.scans.search().select(["scan", "path"]).where(among(scans))
+        rows = query.limit(self.scans.count_rows()).to_arrow()
+        return dict(zip(rows["scan"].to_pylist(), rows["path"].to_pylist(), strict=True))
+
     def _records(self, where: str | None) -> list[ScanRecord]:
         query = self.scans.search().select([name for name in self.scans.schema.names if name != "vector"])
         if where is not None:
