@@ -78,6 +78,8 @@ def _verify_one(folder: Folder, encoder: str, repair: bool, cancel: CancelToken 
     if lost:
         return _start_anew(folder, encoder, lost) if repair else lost
     tables = Tables(folder, encoder)
+    if not tables.complete:
+        return []  # only the basis is settled
     records = tables.records()
     times = Counter(record.scan for record in records)
     regions = tables.regions_by_scan()

@@ -72,8 +72,10 @@ class Tables:
         """Refuse a library in which a table is missing.
 
         Raises:
-            LibraryError: one is.
+            LibraryError: one is, or there are no scans yet.
         """
+        if self.regions is None and self.scans is None:
+            raise LibraryError(f"The library holds no scans of {self.encoder} yet. Add some with `coralbay library add`.")
         if not self.complete:
             missing = "regions" if self.regions is None else "scans"
             raise LibraryError(f"The table '{missing}' of {self.encoder} is missing. `coralbay library verify` tells more.")

@@ -79,6 +79,21 @@ def test_killed_while_the_basis_is_found(library, scans, encoder):
     assert whole(library, 3)
 
 
+def test_a_library_with_nothing_but_its_basis(library, scans, encoder, monkeypatch):
+    """As it is left when the first scan could not be written."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
+    with pytest.raises(StoreError, match="is full"):
+        library.add(scans, encoder)
+    monkeypatch.undo()
+    assert whole(library, 0)
+    assert library.stats()[0].scans == 0
+    with pytest.raises(LibraryError, match="no scans of pooling yet"):
+        library.search_scans(cb.embed(make_scan("a"), encoder))
+    library.add(scans, encoder)
+    assert whole(library, 3)
+
+
 def test_a_search_passes_over_regions_whose_scan_is_not_there(filled, scans, encoder):
     tables = Tables(filled.folder, "pooling")
     lost = next(record for record in filled.scans() if record.path.endswith("b.nrrd"))
