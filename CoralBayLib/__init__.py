@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .errors import CoralBayError
     from .geometry import Grid, Volume, resample
     from .io import read_labelmap, read_volume, write_volume
+    from .library import Library
     from .probe import Probe
     from .progress import CancelToken
     from .prompts import Prompts
@@ -52,6 +53,7 @@ _HOME = {
     "read_labelmap": "io",
     "read_volume": "io",
     "write_volume": "io",
+    "Library": "library",
     "Probe": "probe",
     "CancelToken": "progress",
     "Prompts": "prompts",

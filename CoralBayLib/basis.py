@@ -60,6 +60,23 @@ def fit_basis(pyramid: FeaturePyramid, components: int = COMPONENTS, seed: int =
     chosen = kji[random.choice(len(kji), min(SAMPLES, len(kji)), replace=False)]
     points = pyramid.grid.to_ras(chosen[:, ::-1])
     features = pyramid.sample(points)
+    projection, offset = whitening(features, components, seed)
+    examples = features[:_EXAMPLES] @ projection.T + offset
+    return Basis(projection, offset, torch.from_numpy(points[:_EXAMPLES].copy()), examples)
+
+
+def whitening(features: torch.Tensor, components: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """A PCA whitening of some vectors.
+
+    Args:
+        features: (N, channels) float32.
+        components: most components to keep.
+        seed: of the decomposition, which is randomised; the same seed gives the same result.
+
+    Returns:
+        projection: (D, channels) float32.
+        offset: (D,) float32; `projection @ features + offset` has zero mean and unit variance.
+    """
     mean = features.mean(dim=0)
     scale = features.std(dim=0, correction=0)
     # A channel that never varies says nothing; dividing by its rounding noise would make it shout.
@@ -77,6 +94,4 @@ def fit_basis(pyramid: FeaturePyramid, components: int = COMPONENTS, seed: int =
     rank = max(1, int((variance > 1e-6 * variance[0]).sum()))
     whiten = vectors[:, :rank] / (variance[:rank] + _RIDGE).sqrt()
     projection = (whiten.T / scale).contiguous()
-    offset = -(projection @ mean)
-    examples = features[:_EXAMPLES] @ projection.T + offset
-    return Basis(projection, offset, torch.from_numpy(points[:_EXAMPLES].copy()), examples)
+    return projection, -(projection @ mean)

@@ -12,10 +12,11 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from . import __version__
+from .cli_ct import embedded, point
 from .cli_encoders import WEIGHTS_HINT, add_encoders_command, open_encoder
+from .cli_library import add_library_command
 from .cli_scans import add_scans_command
 from .cli_weights import add_weights_command
 from .console import bar, say
@@ -41,9 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ncoralbay: interrupted; nothing half-written was left behind.", file=sys.stderr)
         return 130
+    status = int(result.pop("exit_status", 0))
     if args.json:
         print(json.dumps(result, ensure_ascii=False))
-    return 0
+    return status
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -97,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     similar = commands.add_parser("similar", parents=[common, encoding, scan], help="find regions that look alike")
     query = similar.add_mutually_exclusive_group(required=True)
-    query.add_argument("--point", type=_point, metavar="R,A,S", help="a place, RAS mm")
+    query.add_argument("--point", type=point, metavar="R,A,S", help="a place, RAS mm")
     query.add_argument("--prompts", nargs="+", metavar="FILE", help="the points of a stroke (JSON or .mrk.json)")
     query.add_argument("--segment", metavar="FILE", help="a labelmap or .seg.nrrd; see --label")
     similar.add_argument("--label", type=int, default=1, help="the segment's value in the labelmap (default 1)")
@@ -110,6 +112,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_scans_command(commands, [common], [encoding])
     add_encoders_command(commands, [common])
     add_weights_command(commands, [common])
+    add_library_command(commands, common, encoding)
 
     demo = commands.add_parser("demo", parents=[common, encoding], help="the whole job on a real chest CT")
     demo.add_argument("--output", "-o", default="output/demo", metavar="FOLDER")
@@ -123,29 +126,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _embedded(args: argparse.Namespace) -> tuple[Any, Any, float, bool]:
-    """The volume, its pyramid, how long that took, and whether it was in the store."""
-    from .embedding import FOUND, embed
-    from .io import read_volume
-    from .store import Store
-
-    volume = read_volume(args.ct, series=args.series)
-    encoder = open_encoder(args)
-    start = time.perf_counter()
-    messages: list[str] = []
-    with bar(args, "Embedding") as progress:
-
-        def show(fraction: float, message: str) -> None:
-            messages.append(message)
-            progress(fraction, message)
-
-        pyramid = embed(volume, encoder, show, store=None if args.no_store else Store(), assume_hu=args.assume_hu)
-    return volume, pyramid, time.perf_counter() - start, messages == [FOUND]
-
-
 def run_embed(args: argparse.Namespace) -> dict:
     """`coralbay embed`."""
-    _, pyramid, seconds, kept = _embedded(args)
+    _, pyramid, seconds, kept = embedded(args)
     levels = {level.name: [level.channels, *level.grid.shape] for level in pyramid.levels}
     done = "was in the store" if kept else f"computed in {seconds:.1f} s"
     size = f"{pyramid.channels} channels at {len(levels)} strides, {pyramid.nbytes() / 2**20:.0f} MB"
@@ -174,7 +157,7 @@ def run_segment(args: argparse.Namespace) -> dict:
         raise PromptError("Say what to segment: --prompts FILE with strokes or clicks, or --probe FILE with a saved probe.")
     prompts = Prompts.load(*args.prompts) if args.prompts else None
     probe = Probe.load(args.probe) if args.probe else None
-    volume, pyramid, *_ = _embedded(args)
+    volume, pyramid, *_ = embedded(args)
     if prompts is not None and probe is None:
         probe = Probe().fit(pyramid, prompts)
     assert probe is not None
@@ -209,7 +192,7 @@ def run_similar(args: argparse.Namespace) -> dict:
         query = Query.stroke(Prompts.load(*args.prompts).points_ras)
     else:
         query = Query.sphere(args.point, args.radius_mm) if args.radius_mm > 0 else Query.point(args.point)
-    _, pyramid, *_ = _embedded(args)
+    _, pyramid, *_ = embedded(args)
     simmap = similarity_map(pyramid, query)
     if args.map:
         write_volume(simmap, args.map)
@@ -270,16 +253,6 @@ def _joined(arguments: Sequence[str]) -> list[str]:
         if words[n - 1] == "--point":
             words[n - 1 : n + 1] = [f"--point={words[n]}"]
     return words
-
-
-def _point(text: str) -> list[float]:
-    try:
-        values = [float(part) for part in text.replace(";", ",").split(",")]
-    except ValueError:
-        values = []
-    if len(values) != 3:
-        raise argparse.ArgumentTypeError(f"'{text}' is no point; write three numbers in RAS mm, such as 10,20,30")
-    return values
 
 
 if __name__ == "__main__":

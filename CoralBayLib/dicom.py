@@ -74,6 +74,34 @@ def read_series(path: Path, series: str | None = None) -> tuple[NDArray, Grid]:
     return sitk.GetArrayFromImage(image), grid
 
 
+@dataclass(frozen=True)
+class Series:
+    """One CT series of a folder.
+
+    Attributes:
+        uid: its SeriesInstanceUID.
+        files: its slices, in no particular order.
+    """
+
+    uid: str
+    files: tuple[str, ...]
+
+
+def ct_series(folder: Path) -> list[Series]:
+    """The CT series of a folder that have more than one slice; sub-folders are not searched."""
+    found = {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
+    stacks = {uid: files for uid, files in found.items() if len(files) > 1 and _header(files[0]).get(_MODALITY) == "CT"}
+    return [Series(uid, tuple(sorted(stacks[uid]))) for uid in sorted(stacks)]
+
+
+def series_uid(path: Path) -> str | None:
+    """The SeriesInstanceUID of a slice, or of the only CT series of a folder; None when there is none."""
+    if path.is_file():
+        return _header(str(path)).get(_SERIES_UID)
+    series = ct_series(path)
+    return series[0].uid if len(series) == 1 else None
+
+
 def _choose(folder: Path, series: str | None) -> list[str]:
     """The files of the wanted series, or of the only CT series there is."""
     found = {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}

@@ -35,6 +35,10 @@ class StoreError(CoralBayError, OSError):
     """The embedding store could not be read or written; nothing half-written is left behind."""
 
 
+class LibraryError(CoralBayError, ValueError):
+    """A library of scans cannot be used: missing, damaged, of another format, or made with other weights."""
+
+
 class ProbeError(CoralBayError, ValueError):
     """A probe is not fitted, is damaged, or was made for other features."""
 

@@ -75,11 +75,11 @@ class Query:
             kji = kji[np.random.default_rng(0).choice(len(kji), _MOST_POINTS, replace=False)]
         return cls(labelmap.grid.to_ras(kji[:, ::-1]))
 
-    def vector(self, pyramid: FeaturePyramid) -> torch.Tensor:
-        """The query's (D,) vector in the whitening basis of `pyramid.for_similarity`.
+    def inside(self, pyramid: FeaturePyramid) -> NDArray[np.float64]:
+        """The query's (N, 3) points that lie in the scan, RAS mm.
 
         Raises:
-            QueryError: a point lies outside the scan.
+            QueryError: a point that the user gave lies outside the scan.
         """
         given = self.points_ras if self.around is None else self.around[None]
         outside = ~pyramid.source_grid.contains(given)
@@ -89,8 +89,15 @@ class Query:
                 f"{np.round(given[outside][0], 1).tolist()}. Point at a place inside the scan, whose middle is at RAS "
                 f"{np.round(pyramid.source_grid.centre_ras, 1).tolist()}."
             )
-        inside = self.points_ras[pyramid.source_grid.contains(self.points_ras)]
-        return pyramid.for_similarity.sample_whitened(inside).mean(dim=0)
+        return self.points_ras[pyramid.source_grid.contains(self.points_ras)]
+
+    def vector(self, pyramid: FeaturePyramid) -> torch.Tensor:
+        """The query's (D,) vector in the whitening basis of `pyramid.for_similarity`.
+
+        Raises:
+            QueryError: a point lies outside the scan.
+        """
+        return pyramid.for_similarity.sample_whitened(self.inside(pyramid)).mean(dim=0)
 
 
 @dataclass(frozen=True)

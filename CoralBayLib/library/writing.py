@@ -1,0 +1,130 @@
+"""What changes a library. Every change is made with its lock held, and a scan is there as a whole or not at all.
+
+The regions of a scan are written first and its row last: regions without a row do not count, searches pass over them,
+and the next writer removes them. That is all it takes to survive being killed at any moment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+from ..errors import StoreError
+from ..progress import CancelToken
+from .basis import LibraryBasis
+from .folder import Folder
+from .index import maintain
+from .rows import ScanRecord, ScanRows
+from .tables import Tables, writable
+
+_MARGIN_BYTES = 1 << 20
+_KEPT = timedelta(hours=1)
+"""Files of earlier states are kept this long, for those who are still reading them."""
+
+
+def settle_basis(folder: Folder, basis: LibraryBasis, cancel: CancelToken | None = None) -> LibraryBasis:
+    """Keep a basis for its encoder, or give the one that another process has kept meanwhile.
+
+    Raises:
+        StoreError: it could not be written.
+        EncoderError: the one that is there is for other features.
+    """
+    with folder.locked(cancel):
+        folder.create()
+        path = folder.basis_path(basis.identity["encoder"])
+        if not path.exists():
+            basis.save(path)
+            return basis
+    there = LibraryBasis.load(path)
+    there.require(basis.identity, basis.signature, basis.levels)
+    return there
+
+
+def commit(folder: Folder, rows: ScanRows, cancel: CancelToken | None = None) -> bool:
+    """Write a scan; tells whether it was new.
+
+    Raises:
+        StoreError: the disk is full or the folder cannot be written; the library is as it was.
+        LibraryError: the tables cannot be read.
+    """
+    with folder.locked(cancel):
+        tables = Tables(folder, rows.record.encoder)
+        with writable():
+            folder.require_space(2 * rows.nbytes + _MARGIN_BYTES)
+            tables.create(rows.vectors.shape[1], len(rows.scan_vector))
+            drop_orphans(tables)
+            if tables.records([rows.record.scan]):
+                return False
+            try:
+                tables.put_regions(rows)
+                tables.put_scan(rows)
+            except (OSError, ValueError, RuntimeError):
+                # On a full disk this may fail too: then the next writer does it.
+                with suppress(OSError, ValueError, RuntimeError):
+                    tables.remove([rows.record.scan])
+                raise
+    return True
+
+
+def moved(folder: Folder, record: ScanRecord, path: str, stamp: str, cancel: CancelToken | None = None) -> ScanRecord:
+    """Note where a scan is now.
+
+    Raises:
+        StoreError: it could not be written.
+    """
+    with folder.locked(cancel), writable():
+        Tables(folder, record.encoder).scans.update(where=f"scan = '{record.scan}'", values={"path": path, "stamp": stamp})
+    return replace(record, path=path, stamp=stamp)
+
+
+def remove(folder: Folder, encoder: str, scans: Iterable[str], cancel: CancelToken | None = None) -> None:
+    """Delete scans and what they leave behind.
+
+    Raises:
+        StoreError: it could not be written.
+    """
+    with folder.locked(cancel), writable():
+        tables = Tables(folder, encoder)
+        tables.require()
+        tables.remove(scans)
+        tidy(tables)
+
+
+def finish(folder: Folder, encoder: str, cancel: CancelToken | None = None) -> None:
+    """After many scans: join small files and bring the index up to date.
+
+    Raises:
+        StoreError: it could not be written; the library is as it was, but slower than it might be.
+    """
+    with folder.locked(cancel), writable():
+        tables = Tables(folder, encoder)
+        if tables.complete:
+            drop_orphans(tables)
+            tidy(tables)
+
+
+def tidy(tables: Tables) -> None:
+    """Join small files, drop what no state needs any more, and bring the index up to date; the lock is held."""
+    try:
+        for table in (tables.scans, tables.regions):
+            # Whatever is not part of a state was left by a writer that was killed: nobody else writes now.
+            table.optimize(cleanup_older_than=_KEPT, delete_unverified=True)
+        maintain(tables.regions)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StoreError(
+            f"All scans are there, but the library could not be tidied ({str(error).splitlines()[0][:200]}). Free some "
+            "disk space; the next `coralbay library add` tries again."
+        ) from error
+
+
+def drop_orphans(tables: Tables) -> int:
+    """Remove regions whose scan is not there; returns how many. The lock is held."""
+    if tables.whole():
+        return 0
+    known = {record.scan for record in tables.records()}
+    orphans = {scan: count for scan, count in tables.regions_by_scan().items() if scan not in known}
+    for start in range(0, len(orphans), 500):
+        tables.remove(list(orphans)[start : start + 500])
+    return sum(orphans.values())

@@ -1,0 +1,210 @@
+"""Killed, crowded, out of space, damaged: what is in a library is whole, and the rest can be put right."""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import CoralBayLib as cb
+from CoralBayLib.errors import LibraryError, StoreError
+from CoralBayLib.library import Library
+from CoralBayLib.library.tables import Tables
+
+from .adder import MOMENTS
+from .conftest import make_scan, spot
+
+pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
+
+
+def adder(*arguments) -> subprocess.Popen:
+    command = [sys.executable, "-m", "Testing.lib.library.adder", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
+
+
+def contents(library):
+    """All rows, in an order that does not depend on who wrote first."""
+    tables = Tables(library.folder, "pooling")
+    regions = tables.regions.to_arrow().to_pylist()
+    rows = sorted((row["scan"], *row["ras"], *np.array(row["vector"]).tolist()) for row in regions)
+    return rows, sorted((record.scan, record.path, record.regions) for record in tables.records())
+
+
+def whole(library, count):
+    return library.verify() == [] and len(library.scans()) == count
+
+
+@pytest.fixture
+def one_first(library, scans, encoder):
+    """A library whose basis is settled, with one of the scans."""
+    library.add(scans / "a.nrrd", encoder)
+    return library
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_in_the_middle(one_first, scans, encoder, moment, tmp_path):
+    """Of the two scans that are left the first is done when the process is killed with the second in work."""
+    straight = Library(tmp_path / "straight")
+    shutil.copytree(one_first.folder.root, straight.folder.root)
+    straight.add(scans, encoder)
+    process = adder(scans, one_first.folder.root, moment)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    before = len(one_first.scans())
+    assert before == (3 if moment == "after its row" else 2)
+    pyramid = cb.embed(make_scan("c"), encoder)
+    hits = one_first.search_regions(pyramid, cb.Query.point(spot("c")), k=99, min_distance_mm=0)
+    assert len({hit.scan for hit in hits}) <= before
+    assert {finding.kind for finding in one_first.verify()} == ({"orphans"} if moment == "before its row" else set())
+    states = [outcome.state for outcome in one_first.add(scans, encoder)]
+    assert states.count("added") == 3 - before
+    assert whole(one_first, 3)
+    assert contents(one_first) == contents(straight)
+
+
+def test_killed_while_the_basis_is_found(library, scans, encoder):
+    process = adder(scans, library.folder.root, "embedding")
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
+    assert library.stats() == []
+    library.add(scans, encoder)
+    assert whole(library, 3)
+
+
+def test_a_library_with_nothing_but_its_basis(library, scans, encoder, monkeypatch):
+    """As it is left when the first scan could not be written."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
+    with pytest.raises(StoreError, match="is full"):
+        library.add(scans, encoder)
+    monkeypatch.undo()
+    assert whole(library, 0)
+    assert library.stats()[0].scans == 0
+    with pytest.raises(LibraryError, match="no scans of pooling yet"):
+        library.search_scans(cb.embed(make_scan("a"), encoder))
+    library.add(scans, encoder)
+    assert whole(library, 3)
+
+
+def test_a_search_passes_over_regions_whose_scan_is_not_there(filled, scans, encoder):
+    tables = Tables(filled.folder, "pooling")
+    lost = next(record for record in filled.scans() if record.path.endswith("b.nrrd"))
+    tables.scans.delete(f"scan = '{lost.scan}'")
+    pyramid = cb.embed(cb.read_volume(scans / "b.nrrd"), encoder)
+    hits = filled.search_regions(pyramid, cb.Query.point(spot("b")), k=5, min_distance_mm=0)
+    assert len(hits) == 5
+    assert lost.scan not in {hit.scan for hit in hits}
+    found = filled.verify()
+    assert [finding.kind for finding in found] == ["orphans"]
+    assert found[0].harmful
+    assert str(lost.regions) in found[0].text
+    assert all(finding.repaired for finding in filled.verify(repair=True))
+    assert whole(filled, 2)
+
+
+def test_two_processes_add_at_once(library, scans, encoder):
+    """Both find the library new, and each has scans that the other has too."""
+    cb.write_volume(make_scan("a", "axial"), scans / "d.nrrd")
+    first, second = adder(scans, library.folder.root), adder(scans, library.folder.root)
+    states = [json.loads(process.communicate(timeout=180)[0]) for process in (first, second)]
+    assert first.returncode == second.returncode == 0
+    assert sorted(a for s in states for a in s) == ["added"] * 4 + ["known"] * 4
+    assert whole(library, 4)
+    assert len(library.folder.names()) == 1
+
+
+def test_full_disk_is_told_before_anything_is_written(one_first, scans, encoder, monkeypatch):
+    before = contents(one_first)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
+    with pytest.raises(StoreError, match="is full"):
+        one_first.add(scans, encoder)
+    monkeypatch.undo()
+    assert contents(one_first) == before
+    assert whole(one_first, 1)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size stands in for a full disk")
+@pytest.mark.parametrize("limit", [1 << 9, 1 << 12])
+def test_write_that_fails_in_the_middle(one_first, scans, encoder, limit):
+    """The kernel refuses to let a file grow: a real failing write, after the space looked sufficient."""
+    before = contents(one_first)
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, old_limit[1]))
+        with pytest.raises(StoreError, match="as it was"):
+            one_first.add(scans, encoder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+    assert contents(one_first) == before
+    one_first.add(scans, encoder)
+    assert whole(one_first, 3)
+
+
+def test_a_folder_that_cannot_be_made(scans, encoder):
+    with pytest.raises(StoreError, match="cannot be written"):
+        Library(scans / "a.nrrd" / "library").add(scans, encoder)
+    assert encoder.calls == 0
+
+
+@pytest.mark.parametrize("table", ["regions", "scans"])
+@pytest.mark.parametrize("part", ["data", "_versions"])
+def test_a_damaged_table(filled, scans, encoder, table, part):
+    for path in (filled.folder.root / f"{table}_pooling.lance" / part).iterdir():
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    pyramid = cb.embed(cb.read_volume(scans / "a.nrrd"), encoder)
+    with pytest.raises(LibraryError, match="verify"):
+        filled.search_regions(pyramid, cb.Query.point(spot("a")))
+    found = filled.verify()
+    assert {(finding.kind, finding.harmful) for finding in found} == {("table", True)}
+    repaired = filled.verify(repair=True)
+    assert not any(finding.harmful for finding in repaired)
+    if table == "regions":
+        # What is to be added again can still be told.
+        assert {finding.path for finding in repaired if finding.path} == {str(path) for path in scans.iterdir()}
+    assert filled.stats() == []
+    filled.add(scans, encoder)
+    assert whole(filled, 3)
+    assert len(filled.search_regions(pyramid, cb.Query.point(spot("a")), k=3)) == 3
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"nonsense")])
+def test_without_its_basis(filled, scans, encoder, damage):
+    path = filled.folder.basis_path("pooling")
+    damage(path)
+    calls = encoder.calls
+    with pytest.raises(LibraryError, match="basis"):
+        filled.add(make_scan("a", "axial"), encoder)
+    assert encoder.calls == calls
+    assert [finding.kind for finding in filled.verify()] == ["basis"]
+    repaired = filled.verify(repair=True)
+    assert {finding.path for finding in repaired if finding.path} == {str(path) for path in scans.iterdir()}
+    filled.add(scans, encoder)
+    assert whole(filled, 3)
+
+
+def test_a_scan_without_its_regions(filled):
+    record = filled.scans()[2]
+    Tables(filled.folder, "pooling").regions.delete(f"scan = '{record.scan}'")
+    found = filled.verify()
+    assert [(finding.kind, finding.path) for finding in found] == [("incomplete", record.path)]
+    filled.verify(repair=True)
+    assert whole(filled, 2)
+
+
+def test_a_scan_that_is_there_twice(filled):
+    tables = Tables(filled.folder, "pooling")
+    tables.scans.add(tables.scans.to_arrow().slice(0, 1))
+    assert [finding.kind for finding in filled.verify()] == ["double"]
+    filled.verify(repair=True)
+    assert whole(filled, 2)
