@@ -268,6 +268,7 @@ def test_other_weights_are_used_from_the_next_computation_on(
         panel.ui.weightsPath.currentPath = str(file)
         driver.settle()
         compute()
+        assert panel.ui.weightsLabel.text == "The file chosen under Advanced"
     second.write_bytes(b"downloaded again")
     panel.refresh()
     driver.settle()
@@ -276,6 +277,9 @@ def test_other_weights_are_used_from_the_next_computation_on(
     panel.ui.weightsPath.currentPath = str(first)
     driver.settle()
     assert "ready" in panel.ui.statusLabel.text
+    first.unlink()
+    panel.refresh()
+    assert panel.ui.weightsLabel.text == f"The chosen file is missing: {first}"
 
 
 def test_imported_weights_are_used_from_the_next_computation_on(

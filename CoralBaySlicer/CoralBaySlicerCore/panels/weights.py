@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import qt
@@ -42,10 +43,16 @@ class WeightsBox:
         name = panel.parameters.encoder
         if self._looked_for != name:
             self._state = None
-        state = self._state
-        panel.ui.weightsLabel.text = _where(state) if state else ""
-        panel.ui.weightsRowLabel.visible = panel.ui.weightsRow.visible = state is not None
-        panel.ui.getWeightsButton.visible = state is not None and bool(state.offered) and not state.here
+        state, chosen = self._state, install.weights_file(name)
+        text = _where(state) if state else ""
+        if chosen:
+            missing = not Path(chosen).exists()
+            text = (
+                _("The chosen file is missing: {path}").format(path=chosen) if missing else _("The file chosen under Advanced")
+            )
+        panel.ui.weightsLabel.text = text
+        panel.ui.weightsRowLabel.visible = panel.ui.weightsRow.visible = bool(text)
+        panel.ui.getWeightsButton.visible = not chosen and state is not None and bool(state.offered) and not state.here
         idle = panel.activity.task is None
         # Whatever runs may bring or delete weights.
         self._stale |= not idle
