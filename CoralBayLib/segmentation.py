@@ -87,7 +87,7 @@ def labelmap_on(
         if prompts is not None:
             points = prompts.points_ras[prompts.labels == label]
             keep_touched(margin.numpy(), pyramid.grid, points)
-        _paint(labels, best, grid, margin, pyramid.grid, label)
+        paint(labels, best, grid, margin, pyramid.grid, label)
     report(progress, 1.0, "Segmented")
     return Volume(labels, grid)
 
@@ -109,7 +109,7 @@ def keep_touched(margin: NDArray[np.float32], grid: Grid, points_ras: NDArray[np
         np.negative(margin, out=margin, where=drop[pieces])
 
 
-def _paint(labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: torch.Tensor, working: Grid, label: int) -> None:
+def paint(labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: torch.Tensor, working: Grid, label: int) -> None:
     """Write `label` where its margin, interpolated to `grid`, is positive and the largest so far."""
     positive = margin > 0
     spans = [torch.nonzero(positive.amax(dim=tuple(a for a in range(3) if a != axis))).flatten() for axis in (2, 1, 0)]
