@@ -44,7 +44,9 @@ class Nearness:
         self._tissue = table[np.clip(image.array, -1024, 3071).astype(np.int32) + 1024]
         self._tissue[body.array == 0] = _WALL
 
-    def log_odds(self, points_ras: NDArray[np.float64], own: NDArray[np.bool_]) -> tuple[torch.Tensor, Grid]:
+    def log_odds(
+        self, points_ras: NDArray[np.float64], own: NDArray[np.bool_], anywhere: bool = False
+    ) -> tuple[torch.Tensor, Grid]:
         """How much each place leans to a structure.
 
         Only the surroundings of the structure's prompts are looked at, more coarsely where they are large, so that an
@@ -53,6 +55,8 @@ class Nearness:
         Args:
             points_ras: (N, 3) RAS mm of all prompts.
             own: (N,) which of them are the structure's; at least one.
+            anywhere: whether the structure may have parts far from its prompts: what is far from all prompts then leans
+                neither way.
 
         Returns:
             (1, k, j, i) float32 log-odds and the grid they lie on.
@@ -71,12 +75,16 @@ class Nearness:
         to_own = _distances(tissue.shape, at[own], walls)
         others = inside & ~own
         to_other = _distances(tissue.shape, at[others], walls) if others.any() else np.full_like(to_own, FAR)
+        if anywhere:
+            np.minimum(to_own, FAR, out=to_own)
         odds = WEIGHT * (np.log(np.minimum(to_other, FAR) + _NEAR) - np.log(to_own + _NEAR))
         return torch.from_numpy(odds)[None], grid
 
-    def add_log_odds(self, points_ras: NDArray[np.float64], own: NDArray[np.bool_], out: torch.Tensor) -> None:
+    def add_log_odds(
+        self, points_ras: NDArray[np.float64], own: NDArray[np.bool_], out: torch.Tensor, anywhere: bool = False
+    ) -> None:
         """Add them to a (K, J, I) map on the working grid, in place; see `log_odds`."""
-        odds, grid = self.log_odds(points_ras, own)
+        odds, grid = self.log_odds(points_ras, own, anywhere)
         out += interpolate(odds, grid, self.grid)[0]
 
 
@@ -94,9 +102,7 @@ def _steps(tissue: NDArray[np.float32], spacing_mm: NDArray[np.float64]) -> list
     return out
 
 
-def _distances(
-    shape: tuple[int, ...], ijk: NDArray[np.intp], steps: list[NDArray[np.float32]]
-) -> NDArray[np.float32]:
+def _distances(shape: tuple[int, ...], ijk: NDArray[np.intp], steps: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Length of the cheapest path to each voxel from the nearest of some, by sweeps to and fro along each axis, which
     find any path that turns back no more often than there are sweeps."""
     distance = np.full(shape, _WALL, np.float32)

@@ -94,14 +94,18 @@ class Probe:
         self.scan_ = pyramid.key
         return self
 
-    def logits(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:
+    def logits(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None, anywhere: bool = False) -> torch.Tensor:
         """Log-odds of each structure at every voxel of the working grid: by appearance, and on the scan it was fitted on
-        by the nearness to its prompts too. See `appearance` for arguments, result and errors.
+        by the nearness to its prompts too.
+
+        Args:
+            pyramid, structures: as in `appearance`, and so are the result and the errors.
+            anywhere: far from all prompts go by appearance alone; else a structure stays near its own.
         """
         out = self.appearance(pyramid, structures)
         if pyramid.key == self.scan_ and len(self.prompts_):
             for label, one in zip(self.labels_ if structures is None else structures, out, strict=True):
-                pyramid.nearness.add_log_odds(self.prompts_.points_ras, self.prompts_.labels == label, one)
+                pyramid.nearness.add_log_odds(self.prompts_.points_ras, self.prompts_.labels == label, one, anywhere)
         return out
 
     def appearance(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:
