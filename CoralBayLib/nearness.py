@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from .geometry import Grid, Volume, interpolate
 from .image_features import KNOTS_HU
@@ -19,10 +20,15 @@ STEP_PER_KNOT = 2.5
 STEP_PER_MM = 0.05
 """Cost of a step: so much for each of `KNOTS_HU` it crosses, so much for each mm. HU alone would make the noise of lungs
 and the grain of bones walls, and an edge between two soft tissues none."""
-FAR = 7.0
-"""Where nothing else was marked nearer, the rest of the body is taken to begin at this distance."""
+FAR = (5.0, 15.0)
+"""Where nothing else was marked nearer, the rest of the body is taken to begin at a distance between these two: one for
+every `FAR_PER_MM` that the structure's prompts are apart, since long strokes tell of large structures."""
+FAR_PER_MM = 0.1
 WEIGHT = 8.0
 _NEAR = 0.5
+_MOST = 12.0
+_SMOOTH = 0.6
+"""In voxels: paths through noise make ragged borders."""
 _REACH_MM = 40.0
 _MOST_VOXELS = 2_000_000
 _SWEEPS = 3
@@ -72,12 +78,14 @@ class Nearness:
         walls = _steps(tissue, grid.spacing_mm)
         inside = ((ijk >= low) & (ijk < high)).all(axis=1)
         at = ((ijk - low) / step + 0.5).astype(int).clip(max=np.array(grid.size) - 1)
+        far = float(np.clip(FAR_PER_MM * np.linalg.norm(np.ptp(points_ras[own], axis=0)), *FAR))
         to_own = _distances(tissue.shape, at[own], walls)
         others = inside & ~own
-        to_other = _distances(tissue.shape, at[others], walls) if others.any() else np.full_like(to_own, FAR)
+        to_other = _distances(tissue.shape, at[others], walls) if others.any() else np.full_like(to_own, far)
         if anywhere:
-            np.minimum(to_own, FAR, out=to_own)
-        odds = WEIGHT * (np.log(np.minimum(to_other, FAR) + _NEAR) - np.log(to_own + _NEAR))
+            np.minimum(to_own, far, out=to_own)
+        odds = WEIGHT * (np.log(np.minimum(to_other, far) + _NEAR) - np.log(to_own + _NEAR))
+        odds = ndimage.gaussian_filter(odds.clip(-_MOST, _MOST), _SMOOTH, truncate=3.0)
         return torch.from_numpy(odds)[None], grid
 
     def add_log_odds(
