@@ -24,6 +24,8 @@ FAR = (5.0, 15.0)
 """Where nothing else was marked nearer, the rest of the body is taken to begin at a distance between these two: one for
 every `FAR_PER_MM` that the structure's prompts are apart, since long strokes tell of large structures."""
 FAR_PER_MM = 0.1
+FAR_AT_FIRST = 8.0
+"""The same at the least while nothing but the structure has been marked, as after the first click."""
 WEIGHT = 8.0
 _NEAR = 0.5
 _MOST = 12.0
@@ -78,7 +80,8 @@ class Nearness:
         walls = _steps(tissue, grid.spacing_mm)
         inside = ((ijk >= low) & (ijk < high)).all(axis=1)
         at = ((ijk - low) / step + 0.5).astype(int).clip(max=np.array(grid.size) - 1)
-        far = float(np.clip(FAR_PER_MM * np.linalg.norm(np.ptp(points_ras[own], axis=0)), *FAR))
+        least = FAR_AT_FIRST if own.all() else FAR[0]
+        far = float(np.clip(FAR_PER_MM * np.linalg.norm(np.ptp(points_ras[own], axis=0)), least, FAR[1]))
         to_own = _distances(tissue.shape, at[own], walls)
         others = inside & ~own
         to_other = _distances(tissue.shape, at[others], walls) if others.any() else np.full_like(to_own, far)
