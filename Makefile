@@ -5,7 +5,7 @@ RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.developer
 
-.PHONY: demo test lint bench bench-encoders screenshots clean
+.PHONY: demo test lint bench bench-interaction bench-encoders screenshots clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -31,7 +31,11 @@ lint: $(DEV)
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-bench: $(DEV)  ## timings on the sample CT
+bench: $(DEV)  ## few-shot segmentation against its peers, into Testing/benchmarks/RESULTS.md; SCANS="folder ..." as below
+	$(RUN)/python -m Testing.benchmarks.quality --alone --tables Testing/benchmarks/RESULTS.md \
+	  $(if $(SCANS),--scans $(SCANS))
+
+bench-interaction: $(DEV)  ## timings on the sample CT
 	$(RUN)/python Testing/benchmarks/interaction.py
 
 bench-encoders: $(DEV)  ## what encoders know, side by side; SCANS="folder ..." adds labelled scans of other patients

@@ -38,7 +38,8 @@ def segment(
         prompts: points of each structure and, the better for it, of the background.
         probe: a fitted probe to use instead of fitting one on the prompts.
         threshold: probability from which a voxel belongs to a structure; where several claim it, the likeliest wins.
-        connected: keep only the pieces of a structure that one of its prompts touches (all where none is touched).
+        connected: keep only the pieces of a structure that one of its prompts touches (all where none is touched); without
+            this, what looks alike far from all prompts belongs to it too.
         progress: called with the fraction done and a message.
         cancel: checked between steps.
 
@@ -81,12 +82,12 @@ def labelmap_on(
     for number, label in enumerate(probe.labels_):
         check(cancel)
         report(progress, 0.1 + 0.9 * number / len(probe.labels_), f"Segmenting {probe.names_[label]}")
-        margin = probe.logits(pyramid, [label])[0] - level
+        margin = probe.logits(pyramid, [label], anywhere=prompts is None)[0] - level
         margin.masked_fill_(outside, -10.0)
         if prompts is not None:
             points = prompts.points_ras[prompts.labels == label]
             keep_touched(margin.numpy(), pyramid.grid, points)
-        _paint(labels, best, grid, margin, pyramid.grid, label)
+        paint(labels, best, grid, margin, pyramid.grid, label)
     report(progress, 1.0, "Segmented")
     return Volume(labels, grid)
 
@@ -132,7 +133,7 @@ def keep_touched(margin: NDArray[np.float32], grid: Grid, points_ras: NDArray[np
         np.negative(margin, out=margin, where=drop[pieces])
 
 
-def _paint(labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: torch.Tensor, working: Grid, label: int) -> None:
+def paint(labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: torch.Tensor, working: Grid, label: int) -> None:
     """Write `label` where its margin, interpolated to `grid`, is positive and the largest so far."""
     positive = margin > 0
     spans = [torch.nonzero(positive.amax(dim=tuple(a for a in range(3) if a != axis))).flatten() for axis in (2, 1, 0)]
