@@ -82,7 +82,8 @@ def _curve(title: str, by: dict[str, list[dict]], methods: list[str], names: tup
         cells = [method, str(len(by[method]))]
         for stage in stages:
             values = _values(by[method], stage, names, 0)
-            cells.append(f"{values.mean():.3f} ± {values.mean(axis=1).std():.3f}" if values.size else "-")
+            spread = f" ± {values.mean(axis=1).std():.3f}" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.3f}{spread}" if values.size else "-")
         rows.append(cells)
     head = ["method", "seeds", *(stage if "slice" in stage else f"+{stage}" for stage in stages)]
     return f"{title} (± over seeds):\n\n" + _table(head, rows)
@@ -96,9 +97,8 @@ def _distances(by: dict[str, list[dict]], methods: list[str], names: tuple[str, 
         for stage in stages:
             surface, worst = (_values(by[method], stage, names, which) for which in (1, 2))
             cells.append(f"{surface.mean():.1f} / {worst.mean():.1f}" if surface.size else "-")
-        cells.append(f"{np.median([line['fit_seconds'] for line in by[method]]):.2f}")
         rows.append(cells)
-    head = ["method", *(stage if "slice" in stage else f"+{stage}" for stage in stages), "seconds to fit"]
+    head = ["method", *(stage if "slice" in stage else f"+{stage}" for stage in stages)]
     return "Mean surface distance / 95 % Hausdorff distance, mm:\n\n" + _table(head, rows)
 
 
@@ -109,7 +109,9 @@ def _each(by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...],
         cells = [name, f"{sizes[name]:.1f}"]
         for method in methods:
             values = [_values(by[method], stage, [name], 0) for stage in stages]
-            cells.append(" / ".join(f"{v.mean():.2f} ± {v.std():.2f}" if v.size else "-" for v in values))
+            spreads = [f" ± {v.std():.2f}" if len(v) > 1 else "" for v in values]
+            shown = (f"{v.mean():.2f}{spread}" if v.size else "-" for v, spread in zip(values, spreads, strict=True))
+            cells.append(" / ".join(shown))
         rows.append(cells)
     told = " / ".join(stage if "slice" in stage else f"+{stage}" for stage in stages)
     return f"Dice of each structure, {told}:\n\n" + _table(["structure", "ml", *methods], rows)
