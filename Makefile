@@ -34,7 +34,7 @@ lint: $(DEV)
 bench: $(DEV)  ## timings on the sample CT
 	$(RUN)/python Testing/benchmarks/interaction.py
 
-bench-encoders: $(DEV)  ## what encoders know and how long they take, in about six minutes; SCANS="folder ..." adds labelled scans
+bench-encoders: $(DEV)  ## what encoders know and how long they take (six minutes of a core); SCANS="folder ..." adds labelled scans
 	$(RUN)/python -m Testing.benchmarks.encoders --timing $(if $(SCANS),--scans $(SCANS))
 
 screenshots: $(DEV)  ## pictures of the module's panel and views on the sample CT, in output/screenshots
