@@ -38,8 +38,8 @@ bench: $(DEV)  ## few-shot segmentation against its peers, into Testing/benchmar
 bench-interaction: $(DEV)  ## timings on the sample CT
 	$(RUN)/python Testing/benchmarks/interaction.py
 
-bench-encoders: $(DEV)  ## what encoders know, side by side; SCANS="folder ..." adds labelled scans of other patients
-	$(RUN)/python -m Testing.benchmarks.encoders $(if $(SCANS),--scans $(SCANS))
+bench-encoders: $(DEV)  ## what encoders know and how long they take (six minutes of a core); SCANS="folder ..." adds labelled scans
+	$(RUN)/python -m Testing.benchmarks.encoders --timing $(if $(SCANS),--scans $(SCANS))
 
 screenshots: $(DEV)  ## pictures of the module's panel and views on the sample CT, in output/screenshots
 	$(RUN)/python Testing/module/screenshots.py $$($(RUN)/python -c \
