@@ -5,6 +5,9 @@ RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.developer
 
+# Threads that wait without spinning; see CoralBayLib/__init__.py.
+export OMP_WAIT_POLICY := PASSIVE
+
 .PHONY: demo test lint bench bench-interaction bench-encoders screenshots clean
 
 $(STAMP): pyproject.toml

@@ -18,10 +18,15 @@ Names are loaded at first use, so that importing the package costs nothing and d
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Read when torch is first imported. Its threads otherwise spin while they wait for each other: beside any other busy
+# program on the same cores a preview then takes ten times as long, and nothing is gained when there is none.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from .embedding import embed

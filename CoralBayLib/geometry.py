@@ -244,8 +244,8 @@ def sum_interpolated(parts: Sequence[tuple[torch.Tensor, Grid]], target: Grid) -
             for maps, (_, taps), matrix, n in zip(some, known, on_i, near, strict=True):
                 wide = maps[:, n] @ matrix
                 planes.append(torch.lerp(wide[:, :, taps[1].low], wide[:, :, taps[1].high], taps[1].fraction[:, None]))
-            for channel, around in zip(result, torch.cat(planes, dim=1), strict=True):
-                torch.mm(weights, around.flatten(1), out=channel[rows].flatten(1))
+            around = torch.cat(planes, dim=1).flatten(2)
+            torch.bmm(weights.expand(len(around), -1, -1), around, out=result[:, rows].flatten(2))
     return out
 
 
