@@ -58,7 +58,7 @@ class Nearness:
         """How much each place leans to a structure.
 
         Only the surroundings of the structure's prompts are looked at, more coarsely where they are large, so that an
-        answer takes as long in a large scan as in a small one. Beyond, the values at the border go on.
+        answer takes as long in a large scan as in a small one.
 
         Args:
             points_ras: (N, 3) RAS mm of all prompts.
@@ -94,9 +94,18 @@ class Nearness:
     def add_log_odds(
         self, points_ras: NDArray[np.float64], own: NDArray[np.bool_], out: torch.Tensor, anywhere: bool = False
     ) -> None:
-        """Add them to a (K, J, I) map on the working grid, in place; see `log_odds`."""
+        """Add them to a (K, J, I) map on the working grid, in place; see `log_odds`.
+
+        Beyond the surroundings the values at their border go on where they speak against the structure. Where they speak
+        for it, appearance alone decides: no path was followed there.
+        """
         odds, grid = self.log_odds(points_ras, own, anywhere)
-        out += interpolate(odds, grid, self.grid)[0]
+        corners = self.grid.to_ijk(grid.to_ras([[0, 0, 0], np.array(grid.size) - 1]))
+        inside = tuple(slice(a, b + 1) for a, b in np.round(corners).astype(int).T[::-1])
+        near = interpolate(odds, grid, self.grid)[0]
+        followed = near[inside].clone()
+        near.clamp_(max=0)[inside] = followed
+        out += near
 
 
 def _steps(tissue: NDArray[np.float32], spacing_mm: NDArray[np.float64]) -> list[NDArray[np.float32]]:

@@ -65,3 +65,16 @@ def test_a_probe_of_another_scan_goes_by_appearance(make_grid, make_phantom, poo
     probe = cb.Probe().fit(pyramid, cb.Prompts([grid.centre_ras], [1]))
     assert (probe.logits(other) == probe.appearance(other)).all()
     assert (probe.logits(pyramid) - probe.appearance(pyramid)).abs().max() > 1
+
+
+@pytest.mark.parametrize("spacing", [2.0, 0.7])
+def test_where_no_path_was_followed_nothing_speaks_for_the_structure(monkeypatch, spacing):
+    """A long structure that turns off: what lies straight on beyond the surroundings is not taken for it."""
+    monkeypatch.setattr("CoralBayLib.nearness._REACH_MM", 8.0)
+    monkeypatch.setattr("CoralBayLib.nearness._MOST_VOXELS", 20_000)
+    image, body = scan((40, 40, 60), spacing)
+    image.array[:] = 40
+    odds = leaning(image, body, [[6, 20, 20], [8, 20, 20]], [True, True])
+    reach = 8 + int(np.ceil(8.0 / spacing))
+    assert odds[20, 20, reach - 1] > 0
+    assert odds[20, 20, reach + 2 :].max() <= 0

@@ -26,10 +26,11 @@ def largest_difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).abs().max())
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 3e-5)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
 @pytest.mark.parametrize("use_v2", [True, False])
 def test_equals_the_frozen_output_of_eva(use_v2, dtype, tolerance):
-    """In double precision to the last digits; in single precision sums in another order are amplified by the norms."""
+    """In double precision to the last digits; in single precision processors add up in orders of their own, which the
+    norms amplify: to 3e-5 on the ones seen."""
     stored = np.load(fixture.FIXTURE, allow_pickle=False)
     tag = "v2" if use_v2 else "v1"
     net = network(use_v2).to(dtype)
