@@ -7,10 +7,12 @@ Every machine must see the scans under the same paths, and the encoder's weights
 from __future__ import annotations
 
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from ..encoders.base import Encoder
 from ..errors import CoralBayError, LibraryError
@@ -22,6 +24,7 @@ from .plan import ScanSource
 RETRIES = 3
 """How often a scan is given to another worker when its worker was lost."""
 _LOOK_EVERY_S = 0.5
+_REACHED_WITHIN_S = 10.0
 _AHEAD = 2
 """Scans in work for each of the cluster's processors."""
 
@@ -55,6 +58,7 @@ class OnRay:
         self._ray = ray
         try:
             if not ray.is_initialized():
+                _require_reachable(address)
                 options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
                 ray.init(address=address, log_to_driver=False, **options)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
@@ -63,7 +67,7 @@ class OnRay:
             ) from error
         # A scan that takes down its worker, by want of memory say, is not tried for ever.
         self._work = ray.remote(num_cpus=processors, max_retries=RETRIES)(_work)
-        self._load = load
+        self._load, self._key = load, uuid4().hex
         self._processors = processors
 
     def drafts(
@@ -81,11 +85,13 @@ class OnRay:
         running: deque[tuple[ScanSource, Any]] = deque()
         try:
             while waiting or running:
+                check(cancel)
                 while waiting and len(running) < most:
                     source = waiting.popleft()
-                    running.append((source, self._work.remote(self._load, source, told)))
+                    running.append((source, self._work.remote(self._key, self._load, source, told)))
                 source, ref = running.popleft()
                 report(progress, 0.0, "Embedding")
+                check(cancel)
                 try:
                     while not ray.wait([ref], timeout=_LOOK_EVERY_S)[0]:
                         check(cancel)
@@ -101,14 +107,18 @@ class OnRay:
                 ray.cancel(ref, force=True)
 
 
-_encoders: dict[bytes, Encoder] = {}
+def _require_reachable(address: str) -> None:
+    """OSError when nothing listens at `host:port`: Ray itself goes on trying for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_WITHIN_S).close()
 
 
-def _work(load: Callable[[], Encoder], source: ScanSource, wanted: Wanted) -> Made:
+_encoders: dict[str, Encoder] = {}
+
+
+def _work(key: str, load: Callable[[], Encoder], source: ScanSource, wanted: Wanted) -> Made:
     """One scan's draft, in a worker process; the encoder stays for the next."""
-    from ray import cloudpickle
-
-    key = cloudpickle.dumps(load)
     if key not in _encoders:
         _encoders.clear()
         _encoders[key] = load()
