@@ -5,7 +5,10 @@ RUN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV := $(VENV)/.developer
 
-.PHONY: demo test lint bench bench-encoders screenshots clean
+# Threads that wait without spinning; see CoralBayLib/__init__.py.
+export OMP_WAIT_POLICY := PASSIVE
+
+.PHONY: demo test lint bench bench-interaction bench-encoders screenshots clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -31,16 +34,20 @@ lint: $(DEV)
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-bench: $(DEV)  ## timings on the sample CT
+bench: $(DEV)  ## few-shot segmentation against its peers, into Testing/benchmarks/RESULTS.md; SCANS="folder ..." as below
+	$(RUN)/python -m Testing.benchmarks.quality --alone --tables Testing/benchmarks/RESULTS.md \
+	  $(if $(SCANS),--scans $(SCANS))
+
+bench-interaction: $(DEV)  ## timings on the sample CT
 	$(RUN)/python Testing/benchmarks/interaction.py
 
-bench-encoders: $(DEV)  ## what encoders know, side by side; SCANS="folder ..." adds labelled scans of other patients
-	$(RUN)/python -m Testing.benchmarks.encoders $(if $(SCANS),--scans $(SCANS))
+bench-encoders: $(DEV)  ## what encoders know and how long they take (six minutes of a core); SCANS="folder ..." adds labelled scans
+	$(RUN)/python -m Testing.benchmarks.encoders --timing $(if $(SCANS),--scans $(SCANS))
 
 screenshots: $(DEV)  ## pictures of the module's panel and views on the sample CT, in output/screenshots
 	$(RUN)/python Testing/module/screenshots.py $$($(RUN)/python -c \
 	  "from CoralBayLib.sample import fetch_sample as f; s = f(); print(s.ct, '--labelmap', s.labelmap)") \
-	  --output output/screenshots --encoder astra --structure 5 liver --structure 1 spleen \
+	  --output output/screenshots --encoder coralbay-mini --structure 5 liver --structure 1 spleen \
 	  --structure 52 aorta --structure 51 heart
 
 clean:

@@ -18,14 +18,19 @@ Names are loaded at first use, so that importing the package costs nothing and d
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+# Read when torch is first imported. Its threads otherwise spin while they wait for each other: beside any other busy
+# program on the same cores a preview then takes ten times as long, and nothing is gained when there is none.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 if TYPE_CHECKING:
     from .embedding import embed
-    from .encoders import EncoderCard, encoder_cards, load_encoder, load_encoder_file, register_encoder
+    from .encoders import EncoderCard, encoder_cards, load_encoder, load_encoder_file, register_encoder, unload_encoder_file
     from .errors import CoralBayError
     from .geometry import Grid, Volume, resample
     from .io import read_labelmap, read_volume, write_volume
@@ -67,6 +72,7 @@ _HOME = {
     "find_regions": "similarity",
     "similarity_map": "similarity",
     "Store": "store",
+    "unload_encoder_file": "encoders",
 }
 
 __all__ = sorted(_HOME)

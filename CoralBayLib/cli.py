@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
+from .cli_ct import embedded, point
 from .cli_encoders import WEIGHTS_HINT, add_encoders_command, open_encoder
 from .cli_library import add_library_command
-from .cli_scan import embedded, point
+from .cli_scans import add_scans_command
 from .cli_weights import add_weights_command
 from .console import bar, say
 from .errors import CoralBayError, WeightsError
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if args.json:
             print(json.dumps({"error": str(error), "kind": type(error).__name__}))
         print(f"coralbay: {error}", file=sys.stderr)
-        if isinstance(error, WeightsError) and hasattr(args, "download"):
+        if isinstance(error, WeightsError) and error.missing and hasattr(args, "download"):
             print(WEIGHTS_HINT, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -63,7 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
     encoding.add_argument(
         "--encoder",
         default="auto",
-        help="an encoder's name (see `coralbay encoders`); auto: CoralBay, or the fallback without it",
+        help="an encoder's name (see `coralbay encoders`); auto: CoralBay, or CoralBay-mini where its weights cannot be had",
     )
     encoding.add_argument("--encoder-file", metavar="FILE", help="a Python file that registers an encoder; it is run")
     encoding.add_argument("--weights", help="a local weights file for the encoder")
@@ -108,6 +109,7 @@ def build_parser() -> argparse.ArgumentParser:
     similar.add_argument("--map", metavar="FILE", help="write the similarity map (NRRD, NIfTI or MHA)")
     similar.set_defaults(run=run_similar)
 
+    add_scans_command(commands, [common], [encoding])
     add_encoders_command(commands, [common])
     add_weights_command(commands, [common])
     add_library_command(commands, common, encoding)

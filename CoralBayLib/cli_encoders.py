@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from .encoders.cards import EncoderCard
 
 
-WEIGHTS_HINT = "Here that is --download to allow it, --weights FILE for a local file, --encoder NAME for another encoder."
+WEIGHTS_HINT = (
+    "Here that is --download to allow a download where one is offered, --weights FILE for a local file, --encoder NAME for "
+    "another encoder, such as --encoder coralbay-mini."
+)
 
 
 def add_encoders_command(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -41,11 +44,10 @@ def run_encoders(args: argparse.Namespace) -> dict:
 
 
 def _table(cards: list[EncoderCard]) -> list[str]:
-    rows = [("name", "title", "parameters", "maps", "weights' licence")]
-    rows += [
-        (card.name, card.title, _millions(card.parameters), str(len(card.levels) or "?"), card.weights_licence or "?")
-        for card in cards
-    ]
+    rows = [("name", "title", "parameters", "maps", "licence: code", "weights")]
+    for card in cards:
+        licences = card.code_licence or "?", card.weights_licence or "?"
+        rows.append((card.name, card.title, _millions(card.parameters), str(len(card.levels) or "?"), *licences))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     told = [lines[0]]
@@ -120,10 +122,12 @@ def open_encoder(args: argparse.Namespace) -> Any:
         try:
             return load_encoder("coralbay", args.weights, **options)
         except WeightsError as error:
-            if args.weights or args.setting:
+            # A file that the user named, and a download that goes on, are not to be replaced by another network.
+            if args.weights or args.setting or not error.missing:
                 raise
             title = shipped_card(FALLBACK).title
-            say(args, f"CoralBay's weights cannot be had here, so {title} is used (`coralbay encoders` tells about both).")
-            say(args, textwrap.indent(textwrap.fill(str(error), 110), "  "))
-            say(args, "  " + WEIGHTS_HINT)
+            say(args, f"{title} is used, which comes with CoralBay, for CoralBay's own weights cannot be had here:")
+            say(args, f"  {error.missing}.")
+            say(args, "  --download allows to fetch them, --weights FILE names a local file, `coralbay weights import` takes a")
+            say(args, f"  bundle; --encoder {FALLBACK} chooses {title} outright. `coralbay encoders` tells about both.")
             return load_encoder(FALLBACK, **{**options, "setting": None})

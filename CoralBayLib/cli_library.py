@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .cli_ct import embedded, point
 from .cli_encoders import open_encoder
-from .cli_scan import embedded, point
 from .console import bar, say
 
 if TYPE_CHECKING:

@@ -46,6 +46,7 @@ def add_weights_command(commands: Any, parents: list[argparse.ArgumentParser]) -
 
     importing = actions.add_parser("import", parents=parents, help="take the weights of such a file")
     importing.add_argument("file")
+    importing.add_argument("names", nargs="*", help="encoders; by default all in the file")
     importing.set_defaults(run=run_import)
 
 
@@ -122,11 +123,13 @@ def run_export(args: argparse.Namespace) -> dict:
 
 
 def run_import(args: argparse.Namespace) -> dict:
-    """`coralbay weights import FILE`."""
-    from .encoders.weights.bundle import import_bundle
+    """`coralbay weights import FILE [NAMES]`."""
+    from .encoders.weights.bundle import caution, import_bundle
 
     with bar(args, "Importing") as progress:
-        records = import_bundle(args.file, progress)
+        records = import_bundle(args.file, progress, encoders=args.names or None)
     for record in records:
         say(args, f"{record.encoder}: {record.file}, SHA-256 {record.sha256}, licence {record.licence}", out=True)
-    return {"weights": [record.as_dict() for record in records]}
+    if warning := caution(records):
+        say(args, warning)
+    return {"weights": [record.as_dict() for record in records], "caution": caution(records)}

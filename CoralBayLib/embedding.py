@@ -17,12 +17,12 @@ from .devices import available_bytes
 from .encoders.base import Axes, Encoder, LevelSpec
 from .errors import EncoderError, MemoryLimitError, StoreError
 from .geometry import Volume
-from .preprocessing import Prepared, padded_size, prepare, to_level, to_tensor
+from .preprocessing import Prepared, on_working_grid, padded_size, prepare, to_level, to_tensor
 from .progress import CancelToken, Progress, check, part, report
 from .pyramid import FeaturePyramid, Level
 from .store import Store
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Raised when preprocessing or tiling changes what the same encoder gives for the same CT."""
 
 FOUND = "Found in the store"
@@ -98,10 +98,11 @@ def embed(
     prepared = prepare(volume, encoder.input)
     maps, token = run(prepared, encoder, specs, part(progress, 0.05, 0.92), cancel)
     made = tuple(to_level(m, spec, prepared.image.grid) for m, spec in zip(maps, specs, strict=True))
+    working = on_working_grid(volume, prepared)
     pyramid = FeaturePyramid(
         levels=made,
-        image=Volume(np.clip(np.round(prepared.image.array), -1024, 3071).astype(np.int16), prepared.image.grid),
-        body=prepared.body,
+        image=Volume(np.clip(np.round(working.image.array), -1024, 3071).astype(np.int16), working.image.grid),
+        body=working.body,
         identity=identity,
         source_grid=volume.grid,
         key=key,
@@ -116,6 +117,8 @@ def embed(
         report(progress, 0.97, "Storing the features")
         try:
             store.put(pyramid)
+            # The rounded features, so that this session gives what later ones will.
+            pyramid = store.get(key) or pyramid
         except StoreError as error:
             warnings.warn(f"The features could not be kept for next time. {error}", stacklevel=2)
     report(progress, 1.0, "Embedded")

@@ -18,7 +18,13 @@ class QueryError(CoralBayError, ValueError):
 
 
 class WeightsError(CoralBayError, RuntimeError):
-    """Network weights could not be found, verified or loaded."""
+    """Network weights could not be found, verified or loaded.
+
+    Attributes:
+        missing: why they are nowhere to be had, in a few words; "" when something else is wrong.
+    """
+
+    missing = ""
 
 
 class EncoderError(CoralBayError, ValueError):
@@ -35,6 +41,10 @@ class LibraryError(CoralBayError, ValueError):
 
 class ProbeError(CoralBayError, ValueError):
     """A probe is not fitted, is damaged, or was made for other features."""
+
+
+class ScansError(CoralBayError, ValueError):
+    """A table of scans cannot be used: no such column, too few scans or patients, or one patient under two names."""
 
 
 class MemoryLimitError(CoralBayError, MemoryError):

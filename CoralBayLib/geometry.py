@@ -237,12 +237,15 @@ def sum_interpolated(parts: Sequence[tuple[torch.Tensor, Grid]], target: Grid) -
         rows = slice(k, min(k + thickness, target.shape[0]))
         near = [slice(int(taps[2].low[rows].min()), int(taps[2].high[rows].max()) + 1) for _, taps in known]
         weights = torch.cat([matrix[rows, n] for matrix, n in zip(on_k, near, strict=True)], dim=1)
-        for channel, result in enumerate(out):
+        # Few large steps: threads that wait for each other after many small ones stand still where other programs run.
+        together = max(1, _SLAB_FLOATS // ((rows.stop - rows.start) * target.shape[1] * target.shape[2]))
+        for result, *some in zip(out.split(together), *(maps.split(together) for maps, _ in known), strict=True):
             planes = []
-            for (maps, taps), matrix, n in zip(known, on_i, near, strict=True):
-                wide = maps[channel, n] @ matrix
-                planes.append(torch.lerp(wide[:, taps[1].low], wide[:, taps[1].high], taps[1].fraction[:, None]))
-            torch.mm(weights, torch.cat(planes).flatten(1), out=result[rows].flatten(1))
+            for maps, (_, taps), matrix, n in zip(some, known, on_i, near, strict=True):
+                wide = maps[:, n] @ matrix
+                planes.append(torch.lerp(wide[:, :, taps[1].low], wide[:, :, taps[1].high], taps[1].fraction[:, None]))
+            around = torch.cat(planes, dim=1).flatten(2)
+            torch.bmm(weights.expand(len(around), -1, -1), around, out=result[:, rows].flatten(2))
     return out
 
 

@@ -17,6 +17,7 @@ from .geometry import Grid, Volume, resample
 from .pyramid import Level
 
 CROP_MARGIN_MM = 12.0
+WORKING_MM = 2.0
 _TISSUE_HU = -500.0
 _AIR_HU = -950.0
 _HALF_MAX = 65504.0
@@ -25,7 +26,7 @@ _HALF_MAX = 65504.0
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A CT on the working grid.
+    """A CT made ready.
 
     Attributes:
         image: float32 HU.
@@ -56,6 +57,18 @@ def prepare(volume: Volume, spec: InputSpec) -> Prepared:
         image, shares = _averaged(image, spec.fit), _averaged(patient, spec.fit)
         patient = Volume((shares.array >= 0.5).astype(np.uint8), shares.grid)
     return Prepared(image, patient)
+
+
+def on_working_grid(volume: Volume, prepared: Prepared) -> Prepared:
+    """The CT and the patient where decisions are made: on the network's own grid, or where that is coarser than
+    `WORKING_MM` and the scan is not, on a finer one over the same field. Borders of small structures need it."""
+    given = prepared.image.grid
+    canonical = volume.canonical()
+    spacing = np.minimum(given.spacing_mm, np.maximum(canonical.grid.spacing_mm, WORKING_MM))
+    if np.allclose(spacing, given.spacing_mm):
+        return prepared
+    grid = given.with_spacing(spacing)
+    return Prepared(resample(canonical, grid), resample(prepared.body, grid, "nearest"))
 
 
 def _averaged(volume: Volume, size: Axes) -> Volume:

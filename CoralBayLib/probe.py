@@ -22,7 +22,8 @@ _LOUDER = 3.0
 
 
 class Probe:
-    """One-against-rest logistic regression on whitened deep features, intensity and position.
+    """One-against-rest logistic regression on whitened deep features, intensity and position; and, on the scan it was
+    fitted on, how near a place is to the prompts (see `nearness`).
 
     Each structure's negatives are the background prompts, the other structures' prompts, and voxels drawn at random
     from the body: these "weak" negatives are nearly all right, since a structure fills little of a body, and they
@@ -40,6 +41,8 @@ class Probe:
         image_weights_: (S, image channels) on intensity and position.
         intercept_: (S,).
         signature_: of the features it was fitted on.
+        prompts_: what it was fitted on.
+        scan_: key of the scan they are of.
 
     Example::
 
@@ -87,10 +90,26 @@ class Probe:
         self.image_weights_ = on_image.contiguous()
         self.intercept_ = torch.tensor([b for _, b in fitted]).float() + on_deep @ basis.offset
         self.signature_ = pyramid.signature
+        self.prompts_ = prompts
+        self.scan_ = pyramid.key
         return self
 
-    def logits(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:
-        """Log-odds of each structure at every voxel of the working grid.
+    def logits(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None, anywhere: bool = False) -> torch.Tensor:
+        """Log-odds of each structure at every voxel of the working grid: by appearance, and on the scan it was fitted on
+        by the nearness to its prompts too.
+
+        Args:
+            pyramid, structures: as in `appearance`, and so are the result and the errors.
+            anywhere: far from all prompts go by appearance alone; else a structure stays near its own.
+        """
+        out = self.appearance(pyramid, structures)
+        if pyramid.key == self.scan_ and len(self.prompts_):
+            for label, one in zip(self.labels_ if structures is None else structures, out, strict=True):
+                pyramid.nearness.add_log_odds(self.prompts_.points_ras, self.prompts_.labels == label, one, anywhere)
+        return out
+
+    def appearance(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:
+        """Log-odds of each structure at every voxel of the working grid by what it looks like, in any scan.
 
         Args:
             pyramid: of the scan the probe was fitted on, or of another embedded in the same way.
@@ -132,9 +151,11 @@ class Probe:
             "labels": self.labels_,
             "names": self.names_,
             "signature": self.signature_,
+            "scan": self.scan_,
             "parameters": {name: getattr(self, name) for name in ("C", "weak_negatives", "max_per_label")},
         }
         tensors = {"weights": self.weights_, "image_weights": self.image_weights_, "intercept": self.intercept_}
+        tensors |= {"points": torch.from_numpy(self.prompts_.points_ras), "told": torch.from_numpy(self.prompts_.labels)}
         write_tensors(path, "probe", header, tensors)
 
     @classmethod
@@ -155,6 +176,10 @@ class Probe:
             probe.signature_ = str(header["signature"])
             probe.weights_, probe.image_weights_ = tensors["weights"], tensors["image_weights"]
             probe.intercept_ = tensors["intercept"]
+            # Probes of before there was nearness have no prompts, and go by appearance.
+            points, told = tensors.get("points", torch.zeros(0, 3)), tensors.get("told", torch.zeros(0))
+            probe.prompts_ = Prompts(points.numpy(), told.numpy(), probe.names_)
+            probe.scan_ = str(header.get("scan", ""))
         except (KeyError, TypeError, ValueError) as error:
             raise ProbeError(f"The probe {name} is incomplete ({error}). Fit it again.") from error
         return probe

@@ -20,6 +20,7 @@ from .basis import COMPONENTS, Basis, fit_basis
 from .errors import EncoderError
 from .geometry import Grid, Volume, sum_interpolated
 from .image_features import ImageFeatures
+from .nearness import Nearness
 
 SIMILARITY_SPACING_MM = (10.0, 30.0)
 SIMILARITY_COMPONENTS = 64
@@ -113,6 +114,11 @@ class FeaturePyramid:
         return ImageFeatures(self.image, self.body)
 
     @cached_property
+    def nearness(self) -> Nearness:
+        """Distances from prompts within a tissue; made at first use."""
+        return Nearness(self.image, self.body)
+
+    @cached_property
     def for_similarity(self) -> FeaturePyramid:
         """The levels whose features lie 10 to 30 mm apart, in a short basis: finer ones speak of texture, coarser ones of
         the place in the body, and both make a search for like regions worse. All levels where there is none of them."""
@@ -128,7 +134,7 @@ class FeaturePyramid:
 
     @property
     def grid(self) -> Grid:
-        """The working grid: canonical axes, the encoder's spacing, cropped to the patient."""
+        """The working grid: canonical axes, the encoder's spacing or a finer one, cropped to the patient."""
         return self.image.grid
 
     @property

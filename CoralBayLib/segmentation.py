@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -38,7 +38,8 @@ def segment(
         prompts: points of each structure and, the better for it, of the background.
         probe: a fitted probe to use instead of fitting one on the prompts.
         threshold: probability from which a voxel belongs to a structure; where several claim it, the likeliest wins.
-        connected: keep only the pieces of a structure that one of its prompts touches (all where none is touched).
+        connected: keep only the pieces of a structure that one of its prompts touches (all where none is touched); without
+            this, what looks alike far from all prompts belongs to it too.
         progress: called with the fraction done and a message.
         cancel: checked between steps.
 
@@ -74,22 +75,45 @@ def labelmap_on(
     """
     if not 0 < threshold < 1:
         raise VolumeError(f"The threshold must lie between 0 and 1, got {threshold}.")
-    level = float(np.log(threshold / (1 - threshold)))
-    kind = np.uint8 if max(probe.labels_) < 256 else np.uint16
-    labels = np.zeros(grid.shape, dtype=kind)
+    level = log_odds(threshold)
+    labels = no_labels(grid.shape, probe.labels_)
     best = np.zeros(grid.shape, dtype=np.float16)
     outside = torch.from_numpy(pyramid.body.array == 0)
     for number, label in enumerate(probe.labels_):
         check(cancel)
         report(progress, 0.1 + 0.9 * number / len(probe.labels_), f"Segmenting {probe.names_[label]}")
-        margin = probe.logits(pyramid, [label])[0] - level
+        margin = probe.logits(pyramid, [label], anywhere=prompts is None)[0] - level
         margin.masked_fill_(outside, -10.0)
         if prompts is not None:
             points = prompts.points_ras[prompts.labels == label]
             keep_touched(margin.numpy(), pyramid.grid, points)
-        _paint(labels, best, grid, margin, pyramid.grid, label)
+        paint(labels, best, grid, margin, pyramid.grid, label)
     report(progress, 1.0, "Segmented")
     return Volume(labels, grid)
+
+
+def log_odds(probability: float) -> float:
+    """Of a probability between 0 and 1."""
+    return float(np.log(probability / (1 - probability)))
+
+
+def no_labels(shape: tuple[int, ...], known: Sequence[int]) -> NDArray[np.unsignedinteger]:
+    """A labelmap of background that can hold the labels known."""
+    return np.zeros(shape, dtype=np.uint8 if max(known) < 256 else np.uint16)
+
+
+def claim(labels: NDArray, best: NDArray[np.floating], values: NDArray[np.floating], label: int) -> None:
+    """Give a structure the voxels where its value exceeds that of all before it: the likeliest structure wins.
+
+    Args:
+        labels: changed in place.
+        best: the value of the structure that holds a voxel, or what one must exceed; changed in place.
+        values: this structure's log-odds, or their margin over a threshold's.
+        label: of this structure.
+    """
+    wins = values > best
+    np.copyto(best, values, where=wins, casting="same_kind")
+    np.copyto(labels, label, where=wins)
 
 
 def keep_touched(margin: NDArray[np.float32], grid: Grid, points_ras: NDArray[np.float64]) -> None:
@@ -109,7 +133,7 @@ def keep_touched(margin: NDArray[np.float32], grid: Grid, points_ras: NDArray[np
         np.negative(margin, out=margin, where=drop[pieces])
 
 
-def _paint(labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: torch.Tensor, working: Grid, label: int) -> None:
+def paint(labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: torch.Tensor, working: Grid, label: int) -> None:
     """Write `label` where its margin, interpolated to `grid`, is positive and the largest so far."""
     positive = margin > 0
     spans = [torch.nonzero(positive.amax(dim=tuple(a for a in range(3) if a != axis))).flatten() for axis in (2, 1, 0)]
@@ -121,9 +145,7 @@ def _paint(labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: torch
         shape = tuple(s.stop - s.start for s in box)
         on = grid.sub([s.start for s in reversed(box)], 1, shape)  # type: ignore[arg-type]
         values = interpolate(margin[None], working, on)[0].numpy()
-        win = (values > 0) & (values > best[box])
-        best[box][win] = values[win]
-        labels[box][win] = label
+        claim(labels[box], best[box], values, label)
 
 
 def _boxes(grid: Grid, working: Grid, low: NDArray, high: NDArray) -> Iterator[tuple[slice, slice, slice]]:

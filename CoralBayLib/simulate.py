@@ -13,10 +13,18 @@ from .geometry import Volume
 
 CLICK_RADIUS_MM = 4.0
 """A click paints a ball of at most this radius, never past the edge of the error it corrects."""
+_LARGE_ENOUGH = 0.9
+_DEEP_ENOUGH = 0.8
 
 
 class Annotator:
     """Draws prompts for one structure of a reference labelmap, as a careful person would.
+
+    Args:
+        reference: a labelmap.
+        label: of the structure.
+        seed: of the choice of slices, of where on them strokes begin, and of where in an error a click falls.
+        click_radius_mm: a click paints a ball of at most this radius; 0 for a single point.
 
     Example::
 
@@ -25,7 +33,8 @@ class Annotator:
         click = annotator.click(prediction)               # a ball at the heart of the largest error, or None
     """
 
-    def __init__(self, reference: Volume, label: int, seed: int = 0) -> None:
+    def __init__(self, reference: Volume, label: int, seed: int = 0, click_radius_mm: float = CLICK_RADIUS_MM) -> None:
+        self.click_radius_mm = click_radius_mm
         canonical = reference.canonical()
         self.grid = canonical.grid
         self.truth: NDArray[np.bool_] = canonical.array == label
@@ -38,17 +47,17 @@ class Annotator:
         """A stroke along the structure and one around it on each of a few axial slices.
 
         Args:
-            slices: how many; one takes the slice with the largest area, more are spread over the volume.
+            slices: how many; one takes a slice of nearly the largest area, more are spread over the volume.
 
         Returns:
             (N, 3) RAS mm points and (N,) booleans, True inside the structure.
         """
         areas = self.truth.sum(axis=(1, 2))
         if slices == 1:
-            chosen = [int(areas.argmax())]
+            chosen = [int(self.random.choice(np.flatnonzero(areas >= _LARGE_ENOUGH * areas.max())))]
         else:
             cumulative = np.cumsum(areas) / areas.sum()
-            wanted = (np.arange(slices) + 0.5) / slices
+            wanted = (np.arange(slices) + self.random.uniform(0.3, 0.7, slices)) / slices
             chosen = sorted({int(np.searchsorted(cumulative, q)) for q in wanted})
         points, inside = [], []
         for k in chosen:
@@ -68,7 +77,9 @@ class Annotator:
             (N, 3) RAS mm points of the click's ball and whether they lie in the structure; None where nothing is wrong.
         """
         best: tuple[int, NDArray[np.bool_], bool] | None = None
-        for error, positive in ((self.truth & ~prediction, True), (prediction & ~self.truth, False)):
+        around = _box(self.truth | prediction)
+        truth, prediction = self.truth[around], prediction[around]
+        for error, positive in ((truth & ~prediction, True), (prediction & ~truth, False)):
             components, count = ndimage.label(error)
             if not count:
                 continue
@@ -79,12 +90,15 @@ class Annotator:
         if best is None:
             return None
         _, component, positive = best
-        box = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in ndimage.find_objects(component.astype(np.uint8))[0])
+        box = _box(component)
         spacing = self.grid.spacing_mm
         # Padding by one voxel makes the edge of the image an edge of the error too.
         depth = ndimage.distance_transform_edt(np.pad(component[box], 1), sampling=spacing[::-1])[1:-1, 1:-1, 1:-1]
-        centre = np.array(np.unravel_index(depth.argmax(), depth.shape)) + [s.start for s in box]
-        radius = min(CLICK_RADIUS_MM, float(depth.max()))
+        # Nobody hits the very middle.
+        deep = np.argwhere(depth >= _DEEP_ENOUGH * depth.max())
+        chosen = deep[self.random.integers(len(deep))]
+        centre = chosen + [inner.start + outer.start for inner, outer in zip(box, around, strict=True)]
+        radius = min(self.click_radius_mm, float(depth[tuple(chosen)]))
         reach = np.ceil(radius / spacing[::-1]).astype(int)
         offsets = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), -1).reshape(-1, 3)
         offsets = offsets[np.linalg.norm(offsets * spacing[::-1], axis=1) < max(radius, 1e-6)]
@@ -94,7 +108,7 @@ class Annotator:
 
     def deepest(self) -> NDArray[np.float64]:
         """The place farthest from the structure's border, (3,) RAS mm."""
-        box = ndimage.find_objects(self.truth.astype(np.uint8))[0]
+        box = _box(self.truth)
         depth = ndimage.distance_transform_edt(np.pad(self.truth[box], 1), sampling=self.grid.spacing_mm[::-1])
         kji = np.array(np.unravel_index(depth.argmax(), depth.shape)) - 1 + [s.start for s in box]
         return self.grid.to_ras(kji[::-1])[0]
@@ -134,6 +148,11 @@ class Annotator:
         dropped = (angle - start) % (np.pi) < np.pi / 2
         ring[ji[dropped, 0], ji[dropped, 1]] = False
         return ring
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
+    """The smallest box around a mask that is not empty."""
+    return ndimage.find_objects(mask.astype(np.uint8))[0]
 
 
 def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:

@@ -1,4 +1,4 @@
-"""Pyramids on disk: content-addressed, memory-mapped, bounded, safe against crashes and a second process.
+"""Pyramids on disk: content-addressed, packed, bounded, safe against crashes and a second process.
 
 One safetensors file an entry, named by its key, with a JSON header; written under a temporary name and renamed, so
 that a reader sees a whole entry or none. A damaged entry is dropped and computed again.
@@ -22,10 +22,11 @@ from safetensors.torch import save_file
 
 from .errors import StoreError
 from .geometry import Grid, Volume
+from .packing import deflate, inflate, pack, read_by, unpack
 from .paths import cache_dir, reason, replacing
 from .pyramid import Basis, FeaturePyramid, Level
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _STALE_SECONDS = 24 * 3600
 
 
@@ -57,7 +58,7 @@ class Store:
 
         store = Store()
         pyramid = embed(volume, encoder, store=store)    # computes and keeps
-        pyramid = embed(volume, encoder, store=store)    # maps the file into memory
+        pyramid = embed(volume, encoder, store=store)    # reads the file
     """
 
     def __init__(self, root: str | os.PathLike | None = None, limit_bytes: int = 20 * 2**30) -> None:
@@ -65,14 +66,14 @@ class Store:
         self.limit_bytes = limit_bytes
 
     def get(self, key: str) -> FeaturePyramid | None:
-        """The pyramid of a key, its features mapped from the file; None when it is not there or was damaged."""
+        """The pyramid of a key; None when it is not there or was damaged."""
         path = self._path(key)
         if not path.exists():
             return None
         try:
             pyramid = _read(path)
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            warnings.warn(f"A stored embedding was damaged and will be computed again ({error}).", stacklevel=2)
+            warnings.warn(f"A stored embedding cannot be read and will be computed again ({error}).", stacklevel=2)
             path.unlink(missing_ok=True)
             return None
         with _unless_busy():
@@ -82,10 +83,13 @@ class Store:
     def put(self, pyramid: FeaturePyramid) -> None:
         """Write a pyramid under its key, whole or not at all.
 
+        Its features are rounded (see `packing`): `get` gives what later sessions will work with.
+
         Raises:
             StoreError: the disk is full, the folder cannot be written, or the entry is larger than the store's limit.
         """
-        need = pyramid.nbytes()
+        tensors, header = _packed(pyramid)
+        need = sum(tensor.nbytes for tensor in tensors.values())
         if need > self.limit_bytes:
             raise StoreError(
                 f"This embedding takes {need / 2**20:.0f} MB, more than the store's limit of "
@@ -97,7 +101,7 @@ class Store:
             if shutil.disk_usage(self.root).free < need:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             with replacing(path) as temporary:
-                _write(pyramid, temporary)
+                save_file(tensors, temporary, metadata={"coralbay": json.dumps(header)})
         except (OSError, SafetensorError) as error:
             raise StoreError(
                 f"Could not write {need / 2**20:.0f} MB to the embedding store ({reason(error.__cause__ or error)}). "
@@ -168,10 +172,14 @@ class _unless_busy:  # noqa: N801 - reads as a phrase: `with _unless_busy()`
         return kind is not None and issubclass(kind, (FileNotFoundError, PermissionError))
 
 
-def _write(pyramid: FeaturePyramid, path: Path) -> None:
-    tensors = {f"level.{level.name}": level.features for level in pyramid.levels}
-    tensors["image"] = torch.from_numpy(pyramid.image.array)
-    tensors["body"] = torch.from_numpy(pyramid.body.array)
+def _packed(pyramid: FeaturePyramid) -> tuple[dict[str, torch.Tensor], dict]:
+    tensors = {
+        f"level.{level.name}.{name}": tensor
+        for level in pyramid.levels
+        for name, tensor in pack(level.features, read_by(pyramid.body, level.grid)).items()
+    }
+    tensors["image"] = deflate(pyramid.image.array)
+    tensors["body"] = deflate(pyramid.body.array)
     for title, basis in (("basis", pyramid.basis), ("similarity", pyramid.for_similarity.basis)):
         tensors.update({f"{title}.{name}": tensor for name, tensor in basis.tensors().items()})
     if pyramid.scan_embedding is not None:
@@ -186,7 +194,7 @@ def _write(pyramid: FeaturePyramid, path: Path) -> None:
         "levels": [{"name": level.name, "grid": _grid_to_json(level.grid)} for level in pyramid.levels],
         "crc32": {name: _checksum(tensor) for name, tensor in tensors.items()},
     }
-    save_file(tensors, path, metadata={"coralbay": json.dumps(header)})
+    return tensors, header
 
 
 def _read(path: Path) -> FeaturePyramid:
@@ -194,28 +202,30 @@ def _read(path: Path) -> FeaturePyramid:
         header = json.loads(file.metadata()["coralbay"])
         if header["format"] != FORMAT_VERSION:
             raise ValueError(f"format {header['format']}, expected {FORMAT_VERSION}")
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        # Copies: a mapped file that another program cuts short would take the process down.
+        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
     for name, expected in header["crc32"].items():
         if _checksum(tensors[name]) != expected:
             raise ValueError(f"the checksum of {name} is wrong")
     grid = _grid_from_json(header["grid"])
 
-    def basis(title: str) -> Basis:
-        return Basis(**{n.removeprefix(f"{title}."): t for n, t in tensors.items() if n.startswith(f"{title}.")})
+    def under(title: str) -> dict[str, torch.Tensor]:
+        return {n.removeprefix(f"{title}."): t for n, t in tensors.items() if n.startswith(f"{title}.")}
+
+    def level(entry: dict) -> Level:
+        on = _grid_from_json(entry["grid"])
+        return Level(entry["name"], on, unpack(under(f"level.{entry['name']}"), on.shape))
 
     return FeaturePyramid(
-        levels=tuple(
-            Level(entry["name"], _grid_from_json(entry["grid"]), tensors[f"level.{entry['name']}"])
-            for entry in header["levels"]
-        ),
-        image=Volume(tensors["image"].numpy(), grid),
-        body=Volume(tensors["body"].numpy(), grid),
+        levels=tuple(level(entry) for entry in header["levels"]),
+        image=Volume(inflate(tensors["image"], "<i2", grid.shape), grid),
+        body=Volume(inflate(tensors["body"], "u1", grid.shape), grid),
         identity=header["identity"],
         source_grid=_grid_from_json(header["source_grid"]),
         key=header["key"],
         scan_embedding=tensors.get("scan_embedding"),
-        known_basis=basis("basis"),
-        known_similarity_basis=basis("similarity"),
+        known_basis=Basis(**under("basis")),
+        known_similarity_basis=Basis(**under("similarity")),
     )
 
 

@@ -6,6 +6,7 @@ Metadata and wiring; the work is in CoralBaySlicerCore.
 import sys
 
 import slicer
+from CoralBaySlicerCore import cards
 from CoralBaySlicerCore.logic import CoralBaySlicerLogic
 from CoralBaySlicerCore.selftest import CoralBaySlicerTest
 from CoralBaySlicerCore.widget import ModulePanel
@@ -27,12 +28,13 @@ class CoralBaySlicer(ScriptedLoadableModule):
         parent.contributors = ["CoralBay contributors"]
         parent.helpText = _(
             "Segment structures in CT from a few clicks or strokes, and find regions that look alike, with features of "
-            "pretrained networks that are computed once for a scan. For research use; not a medical device."
-        )
+            "pretrained networks that are computed once for a scan. Encoders: {encoders}. For research use; not a medical "
+            "device."
+        ).format(encoders=cards.titles())
         parent.acknowledgementText = _(
-            "Encoders: CoralBay (kaiko.ai, arXiv 2606.03888, MIT licence) and Astra (MIT licence). If you use the "
-            "module, please cite the paper of the encoder."
-        )
+            "Encoders, with their papers and the licences of their weights: {sources}. If you use the module, please cite "
+            "the paper of the encoder."
+        ).format(sources=cards.sources())
         slicer.app.connect("startupCompleted()", _register_sample_data)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..progress import CancelToken, Progress
 from .cards import EncoderCard, shipped_card
-from .own import check_encoder, load_encoder_file
+from .own import check_encoder, load_encoder_file, unload_encoder_file
 from .registry import encoder_cards, encoder_names, register_encoder, registered
 from .weights import Consent, WeightsSource, find_weights
 
@@ -34,6 +34,7 @@ __all__ = [
     "register_encoder",
     "registered",
     "shipped_card",
+    "unload_encoder_file",
 ]
 
 

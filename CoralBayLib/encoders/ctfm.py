@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from ..errors import WeightsError
 from .axes import check_sides, from_spl, strided_offset, to_spl
 from .base import Axes, InputSpec, LevelSpec, Tiling
-from .checkpoints import encoder_tree, load_strictly, read_safetensors
+from .checkpoints import encoder_tree, load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader
 from .registry import register_encoder
 from .weights import WeightsSource, find_weights
@@ -160,5 +160,5 @@ def network_from(tensors: Mapping[str, torch.Tensor]) -> CTFMNetwork:
 
 
 load_ctfm = register_encoder("ct-fm", weights=WEIGHTS)(
-    loader(CTFMEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_safetensors(path)))
+    loader(CTFMEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_checkpoint(path)))
 )

@@ -14,7 +14,7 @@ from torch import nn
 
 from ..errors import EncoderError, WeightsError
 from .base import Axes, InputSpec, LevelSpec, Tiling
-from .checkpoints import encoder_tree, load_strictly, read_torch, tensors_in
+from .checkpoints import encoder_tree, load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader
 from .registry import register_encoder
 from .vit import attend, depth_of, feed_forward
@@ -147,7 +147,7 @@ def read_network(path: Path) -> FMCTNetwork:
     Raises:
         WeightsError: the file cannot be used, is another network's, or keys are missing, unexpected or of another shape.
     """
-    tree = encoder_tree(tensors_in(read_torch(path), (), path), _MARKER, _ROOTS)
+    tree = encoder_tree(read_checkpoint(path), _MARKER, _ROOTS)
     shapes = {key: tuple(tensor.shape) for key, tensor in tree.items()}
     channels, *rest = shapes[_MARKER]
     if rest != [len(WINDOWS_HU), PATCH, PATCH, PATCH] or channels % _HEAD_CHANNELS:

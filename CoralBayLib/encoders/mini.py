@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import WeightsError
-from .checkpoints import read_safetensors
+from .checkpoints import read_checkpoint
 from .frozen import loader
 from .registry import register_encoder
 from .swin import LEVEL_NAMES, CoralBayEncoder, network_from
@@ -44,5 +44,5 @@ def find(weights: str | Path | None, consent: Consent = None) -> FoundWeights:
 
 
 load_coralbay_mini = register_encoder("coralbay-mini", weights=WEIGHTS)(
-    loader(CoralBayMiniEncoder, find, lambda path: network_from(read_safetensors(path)))
+    loader(CoralBayMiniEncoder, find, lambda path: network_from(read_checkpoint(path)))
 )

@@ -6,20 +6,22 @@ A working example is `Resources/Examples/my_encoder.py`.
 
 from __future__ import annotations
 
-import importlib.util
+import hashlib
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from ..errors import EncoderError
 from ..paths import reason
 from . import registry
-from .weights import sha256_of
 
 GROUP = "coralbay.encoders"
 
@@ -39,14 +41,26 @@ _WORDS = {
     "to": "a method (device) that moves it to a device",
 }
 
-_files: dict[Path, tuple[str, list[str]]] = {}
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A file that was run: its content then, what it registered, and its module."""
+
+    sha256: str = ""
+    names: tuple[str, ...] = ()
+    module: str = ""
+
+
+_files: dict[Path, _Loaded] = {}
+_loading = threading.RLock()
 
 
 def load_encoder_file(path: str | Path) -> list[str]:
     """Run a Python file that registers one or more encoders. The file can do whatever its user can: run only what you
     trust.
 
-    A file that was loaded before is run again only if it has changed; its encoders then replace its earlier ones.
+    A file that was loaded before is run again only if it has changed; its encoders then replace its earlier ones. When
+    the changed file fails, the earlier ones stay.
 
     Returns:
         The names of the encoders it registered.
@@ -55,26 +69,38 @@ def load_encoder_file(path: str | Path) -> list[str]:
         EncoderError: there is no such file, it raises, registers nothing, or takes a name that is taken.
     """
     path = Path(path).expanduser().resolve()
-    if not path.is_file():
-        raise EncoderError(f"There is no encoder file '{path}'. Name a Python file that calls register_encoder.")
-    try:
-        sha256 = sha256_of(path)
-    except OSError as error:
-        raise EncoderError(f"The encoder file '{path.name}' cannot be read: {reason(error)}.") from error
-    before, names = _files.get(path, ("", []))
-    if before == sha256:
-        return list(names)
-    for name in _files.pop(path, ("", []))[1]:
-        registry.unregister(name)
-    module_name = f"coralbay_encoder_file_{sha256}"
-    try:
-        with _registering(f"The encoder file '{path.name}'", path) as names:
-            _run(path, module_name)
-    except EncoderError:
-        sys.modules.pop(module_name, None)
-        raise
-    _files[path] = (sha256, names)
-    return list(names)
+    with _loading:
+        try:
+            source = path.read_bytes()
+        except FileNotFoundError as error:
+            what_to_do = "Name a Python file that calls register_encoder."
+            raise EncoderError(f"There is no encoder file '{path}'. {what_to_do}") from error
+        except OSError as error:
+            raise EncoderError(f"The encoder file '{path.name}' cannot be read: {reason(error)}.") from error
+        if path.suffix.lower() != ".py":
+            raise EncoderError(f"'{path.name}' is no Python file; expected a name that ends with .py.")
+        sha256 = hashlib.sha256(source).hexdigest()
+        before = _files.get(path, _Loaded())
+        if before.sha256 != sha256:
+            _files[path] = _run(path, source, sha256, before)
+            sys.modules.pop(before.module, None)
+        return list(_files[path].names)
+
+
+def unload_encoder_file(path: str | Path) -> list[str]:
+    """Forget the encoders that a file registered; the file itself, which need not be there any more, is left alone.
+
+    Encoders that were loaded go on working.
+
+    Returns:
+        The names of the encoders that were forgotten; none when the file was not loaded.
+    """
+    with _loading:
+        loaded = _files.pop(Path(path).expanduser().resolve(), _Loaded())
+        for name in loaded.names:
+            registry.unregister(name)
+        sys.modules.pop(loaded.module, None)
+        return list(loaded.names)
 
 
 def load_entry_points() -> None:
@@ -115,37 +141,39 @@ def check_encoder(encoder: Any, name: str) -> None:
         )
 
 
-def _run(path: Path, module_name: str) -> None:
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    if spec is None or spec.loader is None:
-        raise EncoderError(f"'{path.name}' is no Python file; expected a name that ends with .py.")
-    module = importlib.util.module_from_spec(spec)
+def _run(path: Path, source: bytes, sha256: str, before: _Loaded) -> _Loaded:
+    """Run a file, whose encoders replace those of an earlier version."""
+    name = f"coralbay_encoder_file_{hashlib.sha256(bytes(path) + source).hexdigest()}"
+    module = ModuleType(name)
+    module.__file__ = str(path)
     # Dataclasses and pickles of the file look their module up here.
-    sys.modules[module_name] = module
-    spec.loader.exec_module(module)
+    sys.modules[name] = module
+    try:
+        with _registering(f"The encoder file '{path.name}'", path, before.names) as names:
+            # Not by an import: compiled code beside the file may be that of an earlier version, and is not ours to leave.
+            exec(compile(source, str(path), "exec", dont_inherit=True), vars(module))  # noqa: S102 - what the user asked for
+    except BaseException:
+        sys.modules.pop(name, None)
+        raise
+    return _Loaded(sha256, tuple(names), name)
 
 
 @contextmanager
-def _registering(what: str, path: Path | None = None) -> Iterator[list[str]]:
-    """Watch code that registers encoders: yields a list that holds their names at the end; forgets them if it fails."""
-    known = set(registry.known_names())
+def _registering(what: str, path: Path | None = None, replaced: Sequence[str] = ()) -> Iterator[list[str]]:
+    """Watch code that registers encoders: yields a list that holds their names at the end. When it fails, everything
+    stays as it was."""
+    kept = f"Its earlier version stays in use ({', '.join(replaced)})." if replaced else "No encoder of it is known."
     names: list[str] = []
     try:
-        yield names
+        with registry.gathering(replaced) as entries:
+            yield names
+        names += entries
+    except EncoderError as error:
+        raise EncoderError(f"{what} could not be used: {error} {kept}") from error
     except (Exception, SystemExit) as error:
-        _forget(known)
-        if isinstance(error, EncoderError):
-            raise EncoderError(f"{what} could not be used: {error}") from error
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
         line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else (lines or [None])[-1]
         where = f" in line {line}" if line else ""
-        raise EncoderError(f"{what} raised {type(error).__name__}{where}: {error}. No encoder of it is known.") from error
-    names += [name for name in registry.known_names() if name not in known]
+        raise EncoderError(f"{what} raised {type(error).__name__}{where}: {error}. {kept}") from error
     if not names:
-        raise EncoderError(f"{what} registers no encoder; expected a function decorated with @register_encoder(card).")
-
-
-def _forget(known: set[str]) -> None:
-    for name in registry.known_names():
-        if name not in known:
-            registry.unregister(name)
+        raise EncoderError(f"{what} registers no encoder; expected a function decorated with @register_encoder(card). {kept}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -33,7 +34,15 @@ class Registered:
     weights: Weights | None = None
 
 
+class _Apart(threading.local):
+    """What a thread registers inside `gathering`; None outside."""
+
+    entries: dict[str, Registered] | None = None
+    replaced: Collection[str] = ()
+
+
 _registry: dict[str, Registered] = {}
+_apart = _Apart()
 _completing = threading.RLock()
 _is_complete = False
 
@@ -52,12 +61,41 @@ def register_encoder(card: str | EncoderCard, *, weights: Weights | None = None)
     def decorate(load: Load) -> Load:
         own = shipped_card(card) if isinstance(card, str) else card
         _import_families()
-        if own.name in _registry:
-            raise EncoderError(f"An encoder named '{own.name}' is already registered; choose another name.")
-        _registry[own.name] = Registered(own, load, weights)
+        entries = _registry if _apart.entries is None else _apart.entries
+        if own.name in entries or own.name in _registry.keys() - set(_apart.replaced):
+            raise _taken(own.name)
+        entries[own.name] = Registered(own, load, weights)
         return load
 
     return decorate
+
+
+@contextmanager
+def gathering(replaced: Collection[str] = ()) -> Iterator[dict[str, Registered]]:
+    """Keep what this thread registers in the block apart, by name; at its end it takes the place of the encoders named
+    in `replaced`. Nothing changes when the block raises or registers nothing.
+
+    Raises:
+        EncoderError: a name has been taken by another thread meanwhile.
+    """
+    # Otherwise CoralBay's own encoders would be gathered with the block's.
+    _complete()
+    entries: dict[str, Registered] = {}
+    outer = _apart.entries, _apart.replaced
+    _apart.entries, _apart.replaced = entries, replaced
+    try:
+        yield entries
+    finally:
+        _apart.entries, _apart.replaced = outer
+    if entries:
+        with _completing:
+            for name in entries:
+                if name in _registry and name not in replaced:
+                    raise _taken(name)
+            _registry.update(entries)
+            for name in replaced:
+                if name not in entries:
+                    unregister(name)
 
 
 def unregister(name: str) -> None:
@@ -94,6 +132,10 @@ def registered(name: str) -> Registered:
             "Python file (load_encoder_file) or an installed package."
         )
     return _registry[name]
+
+
+def _taken(name: str) -> EncoderError:
+    return EncoderError(f"An encoder named '{name}' is already registered; choose another name.")
 
 
 def _complete() -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ..errors import EncoderError, WeightsError
 from .base import Axes, InputSpec, LevelSpec, Tiling
-from .checkpoints import encoder_tree, load_strictly, read_safetensors
+from .checkpoints import encoder_tree, load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader
 from .registry import register_encoder
 from .swin_attention import PositionBias, run_stage
@@ -222,5 +222,5 @@ def network_from(tensors: Mapping[str, torch.Tensor]) -> CoralBayNetwork:
 
 
 load_coralbay = register_encoder("coralbay", weights=WEIGHTS)(
-    loader(CoralBayEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_safetensors(path)))
+    loader(CoralBayEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_checkpoint(path)))
 )

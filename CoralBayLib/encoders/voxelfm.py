@@ -18,7 +18,7 @@ from torch import nn
 from ..errors import WeightsError
 from .axes import check_sides, from_spl, to_spl
 from .base import Axes, InputSpec, LevelSpec, Tiling
-from .checkpoints import encoder_tree, load_strictly, read_torch, tensors_in
+from .checkpoints import encoder_tree, load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader
 from .registry import register_encoder
 from .vit import attend, depth_of, feed_forward
@@ -191,7 +191,7 @@ def read_network(path: Path) -> VoxelFMNetwork:
     Raises:
         WeightsError: the file cannot be used, is another network's, or keys are missing, unexpected or of another shape.
     """
-    tree = encoder_tree(tensors_in(read_torch(path), ("teacher",), path), _MARKER, _ROOTS)
+    tree = encoder_tree(read_checkpoint(path, ("teacher",)), _MARKER, _ROOTS)
     shapes = {key: tuple(tensor.shape) for key, tensor in tree.items()}
     channels, *rest = shapes[_MARKER]
     pairs = math.prod(shapes.get("rope_embed.periods", ()))

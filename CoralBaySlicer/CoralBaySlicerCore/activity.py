@@ -34,12 +34,30 @@ class Activity:
         """The task that is shown: the one that was started first and has not ended."""
         return self._tasks[0] if self._tasks else None
 
-    def follow(self, task: Task, failure: str, done: Callable[[Any], None] | None = None) -> None:
-        """Show a task until it ends; an error is shown below the line `failure`."""
+    def follow(
+        self,
+        task: Task,
+        failure: str,
+        done: Callable[[Any], None] | None = None,
+        way_out: Callable[[Exception], bool] | None = None,
+    ) -> None:
+        """Show a task until it ends; an error is shown below the line `failure`, unless there is a way out of it.
+
+        Args:
+            task: that was started.
+            failure: the first line of the message, should it fail.
+            done: called with the result.
+            way_out: called with the error; whether it has dealt with it.
+        """
+
+        def failed(error: Exception) -> None:
+            if way_out is None or not way_out(error):
+                show_error(failure, error)
+
         self._tasks.append(task)
         task.on_progress = lambda fraction, message: self._show(fraction)
         task.on_done = lambda result: self._end(task, lambda: done(result) if done is not None else None)
-        task.on_failed = lambda error: self._end(task, lambda: show_error(failure, error))
+        task.on_failed = lambda error: self._end(task, lambda: failed(error))
         self._ui.activityFrame.visible = True
         self._show(0.0 if task is self.task else self._ui.progressBar.value / 100)
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from CoralBayLib.errors import Cancelled, CoralBayError, ProbeError, VolumeError
+from CoralBayLib.paths import reason
 from CoralBayLib.progress import CancelToken, Progress, check, part
 
 from . import install
 from .worker import Task, in_words
 
 if TYPE_CHECKING:
-    from .compute import Choice
+    from .session import Choice
     from .tasks import Tasks
 
 _SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha", ".mhd")
@@ -39,16 +40,25 @@ class FolderResult:
 
 
 def scans_in(folder: str | Path) -> list[Path]:
-    """What may be a scan: image files that are no segmentations, subfolders, and the folder itself if DICOM lies in it."""
+    """What may be a scan: image files that are no segmentations, subfolders, and the folder itself if DICOM lies in it.
+
+    Raises:
+        VolumeError: the folder is gone or cannot be read.
+    """
     folder, found = Path(folder), []
-    for path in sorted(folder.iterdir()):
-        name = path.name.lower()
-        if name.startswith("."):
-            continue
-        if path.is_dir() or (name.endswith(_SUFFIXES) and not name.endswith(_RESULT)):
-            found.append(path)
-        elif name.endswith(_DICOM_SUFFIXES) and folder not in found:
-            found.append(folder)
+    try:
+        for path in sorted(folder.iterdir()):
+            name = path.name.lower()
+            if name.startswith("."):
+                continue
+            if path.is_dir() or (name.endswith(_SUFFIXES) and not name.endswith(_RESULT)):
+                found.append(path)
+            elif name.endswith(_DICOM_SUFFIXES) and folder not in found:
+                found.append(folder)
+    except OSError as error:
+        raise VolumeError(
+            _("The folder '{name}' cannot be read: {reason}. Choose another.").format(name=folder.name, reason=reason(error))
+        ) from error
     return found
 
 
@@ -60,7 +70,7 @@ def target_of(folder: str | Path, scan: Path) -> Path:
 
 
 def already_there(folder: str | Path) -> list[Path]:
-    """Segmentations that would be replaced."""
+    """Segmentations that would be replaced; raises as `scans_in`."""
     return [target for scan in scans_in(folder) if (target := target_of(folder, scan)).exists()]
 
 
@@ -77,6 +87,9 @@ def applyProbeToFolderTask(
         folder: with NRRD, NIfTI or MHA files, or subfolders with a DICOM series each.
         threshold: probability from 0 to 1.
         overwrite: whether segmentations that are there already are replaced.
+
+    Raises:
+        VolumeError: the folder cannot be read, or there is nothing like a scan in it.
     """
     install.ensure()
     choice, scans = logic.choice(), scans_in(folder)
@@ -87,11 +100,11 @@ def applyProbeToFolderTask(
         from CoralBayLib.probe import Probe
 
         fitted = Probe.load(probe) if isinstance(probe, (str, Path)) else probe
-        encoder = logic.features.session.encoder(choice)
+        encoder = logic.features.encoder(choice, part(progress, 0, 0.1), cancel)
         result = FolderResult({}, {})
         for number, scan in enumerate(scans):
             check(cancel)
-            own = part(progress, number / len(scans), (number + 1) / len(scans))
+            own = part(progress, 0.1 + 0.9 * number / len(scans), 0.1 + 0.9 * (number + 1) / len(scans))
             target = target_of(folder, scan)
             try:
                 if target in result.written.values() or (target.exists() and not overwrite):
@@ -127,9 +140,21 @@ def _segment(
     from CoralBayLib.segmentation_io import Segment, default_color, write_segmentation
     from CoralBayLib.store import Store
 
+    _require_readable(scan)
     volume = read_volume(scan)
     pyramid = embed(volume, encoder, part(progress, 0, 0.8), cancel, store=Store(), assume_hu=choice.assume_hu)
     labelmap = labelmap_on(volume.grid, pyramid, probe, None, threshold, part(progress, 0.8, 1), cancel)
     parts = [Segment(label, name, default_color(i)) for i, (label, name) in enumerate(probe.names_.items())]
     check(cancel)
     write_segmentation(labelmap, parts, target)
+
+
+def _require_readable(scan: Path) -> None:
+    # A reader would call such a file damaged.
+    try:
+        if scan.is_dir():
+            next(scan.iterdir(), None)
+        else:
+            scan.open("rb").close()
+    except OSError as error:
+        raise VolumeError(_("It cannot be read: {reason}.").format(reason=reason(error))) from error

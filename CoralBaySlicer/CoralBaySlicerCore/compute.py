@@ -5,41 +5,16 @@ The library's heavy parts are imported inside the functions, so that torch is lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.errors import CoralBayError
 from CoralBayLib.progress import CancelToken, Progress, check
 
-from . import encoderfiles
 from .volumes import Scan
-from .worker import Shown
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which encoder, and how it is run.
-
-    Attributes:
-        encoder: its name in the library.
-        weights: a file, or "" for the usual places.
-        device: "auto", "cpu", "cuda", ...
-        setting: "" for the encoder's default.
-        assume_hu: skip the check that the values look like HU.
-        file, file_sha256: the Python file the encoder comes from, as the user agreed to it; "" for none.
-    """
-
-    encoder: str = "coralbay"
-    weights: str = ""
-    device: str = "auto"
-    setting: str = ""
-    assume_hu: bool = False
-    file: str = ""
-    file_sha256: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +84,7 @@ class Preview:
         percents: probability of each structure by label, (K, J, I) uint8.
         threshold: percent from which a voxel belongs to a structure.
         labels: the structure each voxel belongs to, likewise; 0 for none.
+        likeliest, log_odds: the likeliest structure at each voxel whatever the threshold, and its log-odds.
         doubt: uncertainty in percent, likewise.
         uncertainty: the same as the library's Volume, to look for a place in.
         geometry: (4, 4) of all of them, IJK to the volume's own RAS mm.
@@ -118,124 +94,61 @@ class Preview:
     percents: dict[int, NDArray[np.uint8]]
     threshold: float
     labels: NDArray[np.unsignedinteger]
+    likeliest: NDArray[np.unsignedinteger]
+    log_odds: NDArray[np.float32]
     doubt: NDArray[np.uint8]
     uncertainty: Any
     geometry: NDArray[np.float64]
-
-
-class Session:
-    """What the worker keeps between tasks: the encoder that was loaded last."""
-
-    def __init__(self) -> None:
-        self._choice: tuple | None = None
-        self._encoder: Any = None
-        self.device = ""
-
-    def encoder(
-        self,
-        choice: Choice,
-        consent: Callable[[Any], bool] | None = None,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Any:
-        """The encoder of a choice, loaded when it is another than last time; progress is that of a download."""
-        from CoralBayLib.devices import describe
-        from CoralBayLib.encoders import load_encoder
-
-        wanted = (choice.encoder, choice.weights, choice.device, choice.setting, choice.file_sha256)
-        if self._choice != wanted:
-            self._choice = self._encoder = None
-            if choice.file:
-                encoderfiles.load(choice.file, choice.file_sha256)
-            self._encoder = load_encoder(
-                choice.encoder,
-                choice.weights or None,
-                choice.device,
-                setting=choice.setting or None,
-                consent=consent,
-                progress=(lambda fraction, message: progress(fraction, Shown(message))) if progress is not None else None,
-                cancel=cancel,
-            )
-            self._choice = wanted
-        self.device = describe(self._encoder.device)
-        return self._encoder
-
-    def stored(self, scan: Scan, choice: Choice) -> Any:
-        """The pyramid of a scan if it is in the store, else None; computes and downloads nothing."""
-        from CoralBayLib.embedding import FEATURES_VERSION, choose_levels, content_key
-        from CoralBayLib.store import Store
-
-        try:
-            encoder = self.encoder(choice)
-        except CoralBayError:
-            return None
-        identity = {
-            "encoder": encoder.name,
-            "weights": encoder.weights_sha256,
-            "tiling": encoder.tiling.name,
-            "version": FEATURES_VERSION,
-        }
-        names = [spec.name for spec in choose_levels(encoder, None)]
-        return Store().get(content_key(scan.volume(), identity, names))
-
-    def embed(
-        self,
-        scan: Scan,
-        choice: Choice,
-        consent: Callable[[Any], bool] | None = None,
-        progress: Progress | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Any:
-        """The pyramid of a scan, computed or from the store."""
-        from CoralBayLib.embedding import embed
-        from CoralBayLib.store import Store
-
-        encoder = self.encoder(choice, consent, progress, cancel)
-        check(cancel)
-        pyramid = embed(scan.volume(), encoder, progress, cancel, store=Store(), assume_hu=choice.assume_hu)
-        self.device = self.device or str(encoder.device)
-        return pyramid
 
 
 def preview(
     pyramid: Any, points: Points, threshold: float = 50, probe: Any = None, cancel: CancelToken | None = None
 ) -> Preview:
     """Fit a probe on prompts, or take one, and say what it makes of the scan; the threshold is in percent."""
+    import torch
+
     from CoralBayLib.probe import Probe
+    from CoralBayLib.segmentation import claim, no_labels
     from CoralBayLib.uncertainty import uncertainty_map
 
     probe = probe or Probe().fit(pyramid, points.prompts())
     check(cancel)
-    probability = probe.predict(pyramid)
+    values = probe.logits(pyramid)
     check(cancel)
-    outside = pyramid.body.array == 0
+    values.masked_fill_(torch.from_numpy(pyramid.body.array == 0), -np.inf)
+    likeliest = no_labels(values.shape[1:], probe.labels_)
+    log_odds = np.full(values.shape[1:], -np.inf, np.float32)
+    for label, one in zip(probe.labels_, values.numpy(), strict=True):
+        claim(likeliest, log_odds, one, label)
+    check(cancel)
+    probability = values.sigmoid_()
     uncertainty = uncertainty_map(probability, pyramid.body)
-    maps = {}
-    for label, one in zip(probe.labels_, probability.numpy(), strict=True):
-        maps[label] = percent(one)
-        maps[label][outside] = 0
+    # Rounded down, so that the map reaches as far as the labels do.
+    maps = {label: (100 * one).astype(np.uint8) for label, one in zip(probe.labels_, probability.numpy(), strict=True)}
     check(cancel)
-    geometry = np.array(pyramid.grid.ijk_to_ras)
-    return Preview(probe, maps, threshold, winners(maps, threshold), percent(uncertainty.array), uncertainty, geometry)
-
-
-def winners(percents: dict[int, NDArray[np.uint8]], threshold: float) -> NDArray[np.unsignedinteger]:
-    """The most probable structure at each voxel, of those that reach a threshold in percent; 0 where none does.
-
-    Where two are as probable the lower label wins.
-    """
-    shape = next(iter(percents.values())).shape
-    labels = np.zeros(shape, np.uint8 if max(percents) < 256 else np.uint16)
-    best = np.full(shape, max(int(np.ceil(threshold)), 1) - 1, np.uint8)
-    for label in sorted(percents):
-        np.copyto(labels, label, where=percents[label] > best)
-        np.maximum(best, percents[label], out=best)
-    return labels
+    return Preview(
+        probe,
+        maps,
+        threshold,
+        _above(threshold, likeliest, log_odds),
+        likeliest,
+        log_odds,
+        percent(uncertainty.array),
+        uncertainty,
+        np.array(pyramid.grid.ijk_to_ras),
+    )
 
 
 def with_threshold(preview: Preview, threshold: float) -> Preview:
     """The same preview at another threshold, in percent."""
-    return replace(preview, threshold=threshold, labels=winners(preview.percents, threshold))
+    return replace(preview, threshold=threshold, labels=_above(threshold, preview.likeliest, preview.log_odds))
+
+
+def _above(threshold: float, likeliest: NDArray, values: NDArray[np.float32]) -> NDArray[np.unsignedinteger]:
+    """The likeliest structures where their log-odds exceed those of a threshold in percent; 0 elsewhere."""
+    from CoralBayLib.segmentation import log_odds
+
+    return likeliest * (values > log_odds(threshold / 100))
 
 
 def pieces(

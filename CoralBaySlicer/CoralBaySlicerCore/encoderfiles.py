@@ -39,7 +39,18 @@ class EncoderFile:
     @property
     def card(self) -> EncoderCard:
         """For the menu."""
-        return EncoderCard(self.name, self.title, self.summary)
+        missing = self.missing()
+        title = _("{title} (file missing)").format(title=self.title) if missing else self.title
+        return EncoderCard(self.name, title, missing or self.summary)
+
+    def missing(self) -> str:
+        """What to do when the file has gone, in words; "" while it is there."""
+        if Path(self.path).is_file():
+            return ""
+        return _(
+            "The file of the encoder '{title}' is missing: {path}. Put it back, or take the encoder from the menu with "
+            "Advanced > Forget encoder file."
+        ).format(title=self.title, path=self.path)
 
 
 def remembered() -> list[EncoderFile]:
@@ -95,22 +106,31 @@ def read(path: str) -> list[EncoderFile]:
     return [EncoderFile(str(path), _sha256(path), card.name, card.title, card.summary) for card in cards]
 
 
-def load(path: str, sha256: str) -> None:
+def load(file: EncoderFile) -> None:
     """Run a file that was agreed to, unless it has been run already; on the worker.
 
     Raises:
-        EncoderError: it is not the file that was agreed to, or cannot be used.
+        EncoderError: it is gone or not the file that was agreed to, or cannot be used.
     """
     from CoralBayLib.encoders import load_encoder_file
     from CoralBayLib.errors import EncoderError
 
-    if Path(path).is_file() and _sha256(path) != sha256:
+    if missing := file.missing():
+        raise EncoderError(missing)
+    if _sha256(file.path) != file.sha256:
         raise EncoderError(
             _("The encoder file '{name}' has changed since you agreed to run it. Add it again to use it.").format(
-                name=Path(path).name
+                name=Path(file.path).name
             )
         )
-    load_encoder_file(path)
+    load_encoder_file(file.path)
+
+
+def unload(path: str) -> None:
+    """Have the library forget a file's encoders; on the worker."""
+    from CoralBayLib.encoders import unload_encoder_file
+
+    unload_encoder_file(path)
 
 
 def _sha256(path: Any) -> str:

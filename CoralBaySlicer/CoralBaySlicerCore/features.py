@@ -9,12 +9,12 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import CoralBayError
+from CoralBayLib.errors import Cancelled, CoralBayError
 from CoralBayLib.progress import CancelToken, Progress
 
-from . import install, volumes
-from .compute import Choice, Session
-from .worker import Worker
+from . import install, packaged, volumes
+from .session import Choice, Session
+from .worker import Worker, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +38,14 @@ class Features:
     Args:
         worker: where features are computed.
         choice: tells which encoder is chosen now.
+
+    Attributes:
+        weights_version: counts how often weights were brought; a part of each choice.
     """
 
     def __init__(self, worker: Worker, choice: Callable[[], Choice]) -> None:
         self.session = Session()
+        self.weights_version = 0
         self._worker = worker
         self._choice = choice
         self._known: dict[str, Source] = {}
@@ -49,7 +53,7 @@ class Features:
     def at_hand(self, volume: Any) -> Any:
         """A volume's features if they are those of its voxels and of the chosen encoder, or None."""
         known = self._known.get(volume.GetID()) if volume is not None else None
-        if known is None or known.scan.stamp != volumes.stamp(volume) or _kind(known.choice) != _kind(self._choice()):
+        if known is None or known.scan.stamp != volumes.stamp(volume) or known.choice.features != self._choice().features:
             return None
         return known.pyramid
 
@@ -69,11 +73,30 @@ class Features:
         """The features, at hand, from the store or computed; on the worker. A download is asked about first."""
         if source.pyramid is not None:
             return source.pyramid
+        return self.session.embed(source.scan, source.choice, self._consent(cancel), progress, cancel)
+
+    def encoder(self, choice: Choice, progress: Progress | None, cancel: CancelToken) -> Any:
+        """The encoder of a choice, for work that reads its scans itself; on the worker. As `compute`."""
+        return self.session.encoder(choice, self._consent(cancel), progress, cancel)
+
+    def fetch_weights(self, encoder: str, progress: Progress | None, cancel: CancelToken) -> None:
+        """See to it that the weights of an encoder are on this computer; on the worker.
+
+        Raises:
+            WeightsError: they could not be had.
+            Cancelled: the user declined, or cancelled.
+        """
+        from CoralBayLib.encoders.weights.manage import fetch
+
+        ask = self._consent(cancel)
 
         def consent(request: Any) -> bool:
-            return self._worker.on_main_thread(lambda: install.ask_download(request), cancel)
+            if not ask(request):
+                raise Cancelled(_("Declined; nothing was fetched."))
+            return True
 
-        return self.session.embed(source.scan, source.choice, consent, progress, cancel)
+        packaged.require(encoder, consent)
+        fetch(encoder, consent, shown(progress), cancel)
 
     def keep(self, source: Source, pyramid: Any) -> Any:
         """Remember features; main thread only. Returns the volume node.
@@ -94,7 +117,10 @@ class Features:
         for known in (node_id,) if node_id is not None else tuple(self._known):
             self._known.pop(known, None)
 
+    def weights_changed(self) -> None:
+        """Count no features as those of the chosen encoder, whose weights may be others now; the store knows which are."""
+        self.weights_version += 1
+        self.forget()
 
-def _kind(choice: Choice) -> tuple:
-    """The part of a choice that decides what the features are."""
-    return choice.encoder, choice.weights, choice.setting, choice.file_sha256
+    def _consent(self, cancel: CancelToken) -> Callable[[Any], bool]:
+        return lambda request: self._worker.on_main_thread(lambda: install.allow(request), cancel)

@@ -25,3 +25,13 @@ def add_hidden(node_class: str, name: str, kind: str) -> Any:
 def composites() -> list[Any]:
     """What each slice view is composed of."""
     return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
+
+
+def first_view() -> Any:
+    """The node of the first slice view that is seen, or None."""
+    layout = slicer.app.layoutManager()
+    for name in layout.sliceViewNames() if layout is not None else ():
+        widget = layout.sliceWidget(name)
+        if widget.visible:
+            return widget.mrmlSliceNode()
+    return None

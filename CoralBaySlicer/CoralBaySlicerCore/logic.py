@@ -18,8 +18,9 @@ from CoralBayLib.errors import PromptError
 
 from . import encoderfiles, install, segments, volumes
 from .batch import FolderResult, applyProbeToFolderTask
-from .compute import Choice, Points
+from .compute import Points
 from .parameters import CoralBaySlicerParameters
+from .session import Choice
 from .tasks import FoundRegion, Tasks
 
 Prompts = Mapping[str, ArrayLike]
@@ -32,18 +33,18 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
     The verbs without "Task" in their name return when the work is done. They compute on the worker thread and keep the
     event loop running meanwhile, so Slicer stays responsive. The others return a `Task` at once.
 
-    Example::
+    Example, on the scan CoralBayChestCT of the module Sample Data::
 
         logic = slicer.util.getModuleLogic("CoralBaySlicer")
-        volume = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+        logic.getParameterNode().encoder = "coralbay-mini"  # comes with CoralBay; other encoders by their names
+        volume = slicer.util.getNode("CoralBayChestCT")
         logic.embed(volume)
-        prompts = {"liver": [[60, 10, -20]], "background": [[-40, 30, -20]]}
+        prompts = {"liver": [[42, 21, -243]], "background": [[-90, 0, -240]]}  # RAS mm
         segmentation = logic.segment(volume, prompts)
-        print(slicer.util.arrayFromSegment(segmentation, "liver").sum(), "voxels")
-        for region in logic.similar(volume, [[60, 10, -20]], count=5):
-            print(region.rank, region.score, region.ras)
-        logic.saveProbe(slicer.app.temporaryPath + "/liver.safetensors")
-        logic.applyProbe(slicer.app.temporaryPath + "/liver.safetensors", [volume])
+        print(slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "liver", volume).sum(), "voxels")
+        for region in logic.similar(volume, prompts["liver"], count=5):
+            print(region.rank, round(region.score, 2), region.ras)
+        logic.applyProbe(logic.probe, [volume])  # or on other scans; logic.saveProbe(path) keeps it
     """
 
     def __init__(self, parent: Any = None) -> None:
@@ -63,15 +64,14 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """The encoder and how it is run, from the parameters and this computer's settings."""
         parameters = self.getParameterNode()
         name = parameters.encoder
-        file = encoderfiles.file_of(name)
         return Choice(
             name,
             install.weights_file(name),
             install.device(),
             parameters.setting,
             parameters.assumeHU,
-            file.path if file else "",
-            file.sha256 if file else "",
+            encoderfiles.file_of(name),
+            (self.features.weights_version, *install.weights_stamp(name)),
         )
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ import vtk
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from .hidden import KIND, add_hidden, composites
+from .hidden import KIND, add_hidden, composites, first_view
 from .labellayer import LabelLayer
 from .volumes import put_array
 
@@ -192,11 +192,15 @@ class Overlays:
             legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
             legend.SetTitleText(titles()[kind])
             legend.SetLabelFormat("%.0f")
-            legend.SetNumberOfLabels(5)
-            # Slicer's own size covers a third of a view that shares the window with three others.
-            legend.SetSize(0.12, 0.3)
-            legend.SetPosition(0.98, 0.1)
+            legend.SetNumberOfLabels(3)
+            # In the corner, where a scan has air. The text is fitted to the size: Slicer's own covers a third of a view.
+            legend.SetSize(0.04, 0.22)
+            legend.SetPosition(0.99, 0.02)
             legend.SetSaveWithScene(False)
+        view = first_view()
+        if visible and view is not None and legend.GetViewNodeIDs() != (view.GetID(),):
+            # One will do for all views: the same map is over each.
+            legend.SetViewNodeIDs([view.GetID()])
         legend.SetVisibility(visible)
 
 

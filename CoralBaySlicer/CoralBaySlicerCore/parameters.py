@@ -15,6 +15,13 @@ SETTINGS = {"coralbay": ("faithful", "whole"), "ct-fm": ("1mm", "pretraining"), 
 """How an encoder can be run, where it offers a choice."""
 
 
+def choose_encoder(parameters: "CoralBaySlicerParameters", name: str) -> None:
+    """Turn to another encoder; the setting was that of the one before."""
+    with slicer.util.NodeModify(parameters.parameterNode):
+        parameters.setting = ""
+        parameters.encoder = name
+
+
 @parameterNodeWrapper
 class CoralBaySlicerParameters:
     """All choices that are saved with a scene.

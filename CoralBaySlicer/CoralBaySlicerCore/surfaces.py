@@ -55,7 +55,7 @@ def remove(segmentation: Any) -> None:
 
 def read(segmentation: Any) -> list[Solid]:
     """The segments that hold voxels; main thread only."""
-    found = []
+    found, copies = [], {}
     for segment_id in ids(segmentation):
         segment = segmentation.GetSegmentation().GetSegment(segment_id)
         image = segment.GetRepresentation(_voxels_name())
@@ -64,11 +64,14 @@ def read(segmentation: Any) -> list[Solid]:
         extent, matrix = image.GetExtent(), vtk.vtkMatrix4x4()
         image.GetImageToWorldMatrix(matrix)
         shape = tuple(extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0))
+        # Segments that do not overlap share their voxels.
+        if image not in copies:
+            copies[image] = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape).copy()
         found.append(
             Solid(
                 segment_id,
                 image.GetMTime(),
-                vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape).copy(),
+                copies[image],
                 segment.GetLabelValue(),
                 tuple(extent[::2]),
                 slicer.util.arrayFromVTKMatrix(matrix),

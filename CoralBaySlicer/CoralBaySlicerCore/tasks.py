@@ -15,9 +15,10 @@ from CoralBayLib.errors import CoralBayError, VolumeError
 from CoralBayLib.progress import CancelToken, Progress, part
 
 from . import compute, install, search, segments, surfaces, volumes
-from .compute import Choice, Points
+from .compute import Points
 from .features import Features
 from .overlay import Overlays
+from .session import Choice
 from .worker import Task, Worker, in_words
 
 

@@ -61,6 +61,18 @@ def read(node: Any) -> Scan:
     return Scan(array, ijk_to_ras(node), node.GetID(), node.GetName(), stamp(node))
 
 
+def is_scan(node: Any) -> bool:
+    """Whether a node is offered as a scan: a volume of one value a voxel that is no labelmap and none of our overlays."""
+    # The class itself: what derives from it holds labels, vectors or tensors.
+    return node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+
+
+def other_scans(volume: Any) -> list[Any]:
+    """The scans of the scene but one."""
+    found = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [node for node in found if node is not volume and is_scan(node)]
+
+
 def stamp(node: Any) -> tuple:
     """Something that changes whenever the voxels or the IJK-to-RAS matrix do, but not with the parent transform."""
     image = node.GetImageData()

@@ -10,6 +10,7 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
+from . import volumes
 from .activity import Activity
 from .logic import CoralBaySlicerLogic
 from .panels.inside import InsidePanel
@@ -51,6 +52,9 @@ class ModulePanel(VTKObservationMixin):
         self._refresh_timer.setSingleShot(True)
         self._refresh_timer.setInterval(0)
         self._refresh_timer.connect("timeout()", self.refresh)
+        layout = slicer.app.layoutManager()
+        if layout is not None:
+            layout.connect("layoutChanged(int)", self._schedule)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_closing)
         self.addObserver(scene, scene.EndCloseEvent, self._on_closed)
@@ -65,9 +69,9 @@ class ModulePanel(VTKObservationMixin):
             shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow() or self._parent)
             shortcut.connect("activated()", action)
             self._shortcuts.append(shortcut)
+        self.refresh()
         for panel in self.panels:
             panel.enter()
-        self.refresh()
 
     def exit(self) -> None:
         """Give back the keys, the mouse and what the views showed. Work that runs goes on."""
@@ -84,6 +88,8 @@ class ModulePanel(VTKObservationMixin):
     def close(self) -> None:
         """Let go of everything."""
         self.exit()
+        if slicer.app.layoutManager() is not None:
+            slicer.app.layoutManager().disconnect("layoutChanged(int)", self._schedule)
         self._refresh_timer.stop()
         self.removeObservers()
         for panel in self.panels:
@@ -101,7 +107,7 @@ class ModulePanel(VTKObservationMixin):
         if parameters.volume is None:
             background = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
             node = slicer.mrmlScene.GetNodeByID(background) if background else None
-            if node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors():
+            if volumes.is_scan(node):
                 parameters.volume = node
         self._set_parameters(parameters)
 
@@ -119,10 +125,8 @@ class ModulePanel(VTKObservationMixin):
 
     def _on_closing(self, *_: Any) -> None:
         self._set_parameters(None)
-        self.segment.few_shot.set_painted(None)
-        self.segment.few_shot.set_volume(None)
-        self.similar.forget()
-        self.inside.basis = None
+        for panel in self.panels:
+            panel.forget()
 
     def _on_closed(self, *_: Any) -> None:
         if self._parent.isEntered:

@@ -29,6 +29,11 @@ class Shown(str):
     """A progress message that takes the place of the task's title while it is the last one, such as of a download."""
 
 
+def shown(progress: Progress | None) -> Progress | None:
+    """A callback whose messages are of that kind."""
+    return None if progress is None else lambda fraction, message: progress(fraction, Shown(message))
+
+
 class Task:
     """A piece of work.
 
@@ -146,21 +151,27 @@ class Worker:
         self._tasks.put(None)
 
     def on_main_thread(self, question: Callable[[], Any], cancel: CancelToken) -> Any:
-        """Called on the worker: have a function run on the main thread, such as a question to the user."""
+        """Called on the worker: have a function run on the main thread, such as a question to the user.
+
+        Raises:
+            Cancelled: the user cancelled meanwhile.
+            Exception: what the function raised.
+        """
         answered = threading.Event()
         answer: list[Any] = []
 
         def ask() -> None:
             try:
-                answer.append(question())
-            finally:
-                answered.set()
+                answer[:] = question(), None
+            except Exception as error:  # whatever it is, the worker must not wait for ever
+                answer[:] = None, error
+            answered.set()
 
         self._messages.put(ask)
         while not answered.wait(0.1):
             cancel.raise_if_cancelled()
-        if not answer:
-            raise CoralBayError(_("The question could not be asked; see the error log."))
+        if answer[1] is not None:
+            raise answer[1]
         return answer[0]
 
     def _run(self) -> None:

@@ -185,10 +185,19 @@ class ctkSliderWidget(QtWidgets.QWidget):
     def _set_minimum(self, value: float) -> None:
         self._slider.minimum = value
         self._box.setMinimum(value)
+        self._align()
 
     def _set_maximum(self, value: float) -> None:
         self._slider.maximum = value
         self._box.setMaximum(value)
+        self._align()
+
+    def _align(self) -> None:
+        # As CTK's default: the boxes of sliders below one another are equally wide.
+        siblings = self.parent().findChildren(ctkSliderWidget) if self.parent() is not None else [self]
+        width = max(each._box.sizeHint().width() for each in siblings)
+        for each in siblings:
+            each._box.setMinimumWidth(width)
 
     value = forwarded(float, "_box", "value")
     minimum = Property(float, lambda self: self._box.minimum, _set_minimum)

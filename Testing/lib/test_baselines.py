@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 import CoralBayLib as cb
 from CoralBayLib.regions import in_basis_of
 from Testing.benchmarks.baselines import hand_made, position_only
-from Testing.benchmarks.encoders import kind
+from Testing.benchmarks.encoders import compared, kind
 
 from .conftest import phantom, phantom_grid
 
@@ -64,3 +66,15 @@ def test_hand_made_filters_answer_a_query_in_another_scan():
 )
 def test_kinds_leave_out_side_and_number(name, expected):
     assert kind(name) == expected
+
+
+def test_the_time_of_the_small_network_stands_beside_that_of_the_large_one():
+    told = compared(4.0, {"whole": 64.0, "faithful": 160.0})
+    assert "coralbay-mini: 4.0\n" in told
+    assert "whole: 64.0, 16.0 times coralbay-mini's" in told and "faithful: 160.0, 40.0 times" in told
+    assert "times" not in compared(None, {"whole": 64.0})
+
+
+def test_the_make_target_shows_it():
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    assert "-m Testing.benchmarks.encoders --timing" in makefile

@@ -128,17 +128,23 @@ def test_interrupt_has_status_130(capsys, ct, monkeypatch):
     assert cli.main(["embed", str(ct)]) == 130
 
 
-def test_auto_says_why_it_is_not_coralbay(capsys, ct, monkeypatch):
+@pytest.mark.parametrize("why", ["the cache: nothing there", ""])
+def test_auto_says_why_it_is_not_coralbay(capsys, ct, monkeypatch, why):
+    """Where something else than their absence is wrong with the weights, another network is no answer."""
+
     def refuse(name, weights=None, **_):
         if name == "coralbay":
-            raise WeightsError("tried the cache: nothing there")
+            error = WeightsError("No weights. Tried everything.")
+            error.missing = why
+            raise error
         return PoolingEncoder()
 
     monkeypatch.setattr("CoralBayLib.encoders.load_encoder", refuse)
     status, _, err = run(capsys, "embed", ct)
-    assert status == 0
-    assert "tried the cache" in err
-    assert "CoralBay-mini" in err
+    assert status == (0 if why else 1)
+    assert why in err
+    assert err.count("CoralBay-mini is used") == (1 if why else 0)
+    assert ("Tried everything" in err) == (not why)
 
 
 def test_encoders_lists_both(capsys):

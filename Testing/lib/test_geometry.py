@@ -221,3 +221,17 @@ def test_a_grid_does_not_change_with_the_matrix_it_was_made_from():
     assert grid.to_ras([0, 0, 0])[0, 0] == 0
     with pytest.raises(ValueError, match="read-only"):
         grid.ijk_to_ras[0, 0] = 2
+
+
+@pytest.mark.parametrize("floats", [1, 500, 4000, 1 << 21])
+def test_a_sum_is_the_same_however_it_is_cut(monkeypatch, floats):
+    """Slices and channels are worked on some at a time; how many must not show."""
+    monkeypatch.setattr("CoralBayLib.geometry._SLAB_FLOATS", floats)
+    target = Grid((11, 9, 10), np.diag([2.0, 2.0, 2.0, 1.0]))
+    generator = torch.Generator().manual_seed(0)
+    parts = []
+    for step in (2, 3):
+        grid = target.sub((0.5, 0.5, 0.5), step, (5, 4, 4))
+        parts.append((torch.randn(7, *grid.shape, generator=generator), grid))
+    expected = torch.stack([interpolate(maps, grid, target) for maps, grid in parts]).sum(dim=0)
+    torch.testing.assert_close(sum_interpolated(parts, target), expected, atol=1e-5, rtol=0)

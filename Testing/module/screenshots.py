@@ -68,7 +68,6 @@ def main() -> int:
 
 def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse.Namespace) -> None:
     """Work through the steps as a person would, with a picture of each."""
-    import slicer
     from host import mouse, pictures
 
     panel, output = widget.panel, arguments.output
@@ -79,8 +78,9 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
 
     def picture(name: str) -> None:
         settle()
-        slicer.util.forceRenderAllViews()
-        pictures.save_window(output / f"{name}-window.png")
+        show_all_in_3d()
+        # So high that the panel of step 2 is seen down to Apply.
+        pictures.save_window(output / f"{name}-window.png", height=1010)
         for view in ("Red", "Yellow", "Green", "1"):
             pictures.save_view(view, output / f"{name}-{view}.png")
         pictures.save_panel("CoralBaySlicer", output / f"{name}-panel.png")
@@ -104,7 +104,6 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     few_shot.activate(few_shot.structures[0].label)
     show(main.mean(axis=0))
     mouse.key("Esc")
-    slicer.util.resetThreeDViews()
     picture("few-shot")
     panel.segment.ui.overlaySelector.currentIndex = 1
     picture("uncertainty")
@@ -146,6 +145,17 @@ def show(place: np.ndarray) -> None:
     slicer.util.resetSliceViews()
     for view in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
         view.JumpSliceByOffsetting(*place)
+
+
+def show_all_in_3d() -> None:
+    """What there is in 3D, with the letters of the box around it."""
+    import slicer
+
+    slicer.util.resetThreeDViews()
+    node = slicer.app.layoutManager().threeDWidget(0).threeDView().cameraNode()
+    node.GetCamera().Dolly(0.8)
+    node.ResetClippingRange()
+    slicer.util.forceRenderAllViews()
 
 
 def places(volume: Any, arguments: argparse.Namespace) -> dict[str, tuple[np.ndarray, np.ndarray]]:

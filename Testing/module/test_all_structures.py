@@ -47,7 +47,7 @@ def test_every_structure_is_seen_in_its_colour(two: Any, driver: Any) -> None:
     percents = panel.few_shot.preview.percents
     assert np.array_equal(slicer.util.arrayFromVolume(labelmap), panel.few_shot.preview.labels)
     assert set(np.unique(panel.few_shot.preview.labels)) == {0, 1, 2}
-    both = (percents[1] >= 50) & (percents[2] >= 50)
+    both = (percents[1] >= 50) & (percents[2] >= 50) & (percents[1] != percents[2])
     likelier = np.where(percents[2] > percents[1], 2, 1)
     assert np.array_equal(panel.few_shot.preview.labels[both], likelier[both])
     show_at(first)
@@ -76,6 +76,37 @@ def test_the_layer_follows_the_threshold_and_the_next_prompt(two: Any, driver: A
     assert panel.few_shot.preview.threshold == 90
     assert not np.array_equal(labels, panel.few_shot.preview.labels)
     assert np.array_equal(slicer.util.arrayFromVolume(layer_of()[0]), panel.few_shot.preview.labels)
+
+
+@pytest.mark.parametrize("threshold", [50, 83])
+def test_the_preview_and_apply_agree_on_who_wins(two: Any, driver: Any, coralbay: Any, threshold: int) -> None:
+    from CoralBayLib.segmentation import labelmap_on
+
+    panel, _first, _second = two
+    panel.ui.thresholdSlider.value = threshold
+    driver.settle()
+    preview, pyramid = panel.few_shot.preview, coralbay.logic.features.at_hand(panel.volume)
+    applied = labelmap_on(pyramid.grid, pyramid, preview.probe, None, threshold / 100).array
+    assert {0, 1, 2} <= set(np.unique(applied))
+    assert np.array_equal(preview.labels, applied)
+
+
+def test_the_likelier_wins_where_both_are_nearly_certain(coralbay: Any) -> None:
+    from types import SimpleNamespace
+
+    import torch
+    from CoralBaySlicerCore import compute
+
+    from CoralBayLib.geometry import Grid, Volume
+
+    grid = Grid((1, 1, 3), np.eye(4))
+    # 0.999 and 0.9999; 0.9999 and 0.999; both unlikely.
+    odds = torch.tensor([[7.0, 9.0, -3.0], [9.0, 7.0, -4.0]]).reshape(2, 1, 1, 3)
+    probe = SimpleNamespace(labels_=[1, 2], logits=lambda _p: odds.clone(), predict=lambda _p: odds.sigmoid())
+    pyramid = SimpleNamespace(grid=grid, body=Volume(np.ones((1, 1, 3), np.uint8), grid))
+    preview = compute.preview(pyramid, compute.Points.none(), 50, probe)
+    assert preview.labels.ravel().tolist() == [2, 1, 0]
+    assert compute.with_threshold(preview, 2).labels.ravel().tolist() == [2, 1, 1]
 
 
 def test_the_users_own_labelmap_comes_back(two: Any, driver: Any, coralbay: Any) -> None:

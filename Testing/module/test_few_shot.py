@@ -203,6 +203,19 @@ def test_overlays_threshold_and_opacity(ready: Any, driver: Any, coralbay: Any) 
     assert shown().GetDisplayNode().GetLowerThreshold() == 70
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(shown())
     assert legend.GetVisibility()
+    # In one view, and in a corner of it.
+    assert list(legend.GetViewNodeIDs()) == ["vtkMRMLSliceNodeRed"]
+    covered = legend.GetSize()
+    assert covered[0] * covered[1] < 0.01
+    layout = slicer.app.layoutManager()
+    before, red = layout.layout, layout.sliceWidget("Red")
+    # The host does not lay out anew itself.
+    red.visible = False
+    layout.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutTwoOverTwoView)
+    driver.settle()
+    assert list(legend.GetViewNodeIDs()) == ["vtkMRMLSliceNodeYellow"]
+    red.visible = True
+    layout.setLayout(before)
     panel.ui.overlaySelector.currentIndex = 1
     driver.settle()
     assert shown().GetName() == "CoralBay: Uncertainty (%)"

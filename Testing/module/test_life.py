@@ -38,6 +38,13 @@ def test_metadata_and_icon(coralbay: Any) -> None:
     assert module.title == "CoralBay"
     assert "Segmentation" in module.categories
     assert "not a medical device" in module.helpText
+    from CoralBaySlicerCore import cards
+
+    assert len(cards.shipped()) == 6
+    for card in cards.shipped():
+        assert card.title in module.helpText
+        assert f"{card.title} (" in module.acknowledgementText
+        assert card.weights_licence in module.acknowledgementText
     icon = qt.QPixmap(str(MODULE.parent / "Resources" / "Icons" / "CoralBaySlicer.png"))
     assert (icon.width(), icon.height()) == (128, 128)
     assert "Not a medical device" in coralbay.panel.ui.noticeLabel.text
@@ -70,6 +77,30 @@ def test_every_control_has_a_tooltip(coralbay: Any) -> None:
         if isinstance(widget, controls) and not widget.toolTip
     ]
     assert bare == []
+
+
+def test_every_row_has_a_title(coralbay: Any, driver: Any, scan: Any) -> None:
+    """A field that says nothing of itself stands beside a label, and both are shown or neither."""
+    import qt
+
+    coralbay.panel.scan.ui.volumeSelector.setCurrentNode(scan()[0])
+    for kind, encoder in (("point", "astra"), ("segment", "coralbay"), ("roi", "pooling")):
+        coralbay.panel.parameters.queryKind = kind
+        coralbay.panel.parameters.encoder = encoder
+        for part in coralbay.panel.panels:
+            driver.open(part)
+        driver.settle()
+        for form in (form for part in coralbay.panel.panels for form in part.root.findChildren(qt.QFormLayout)):
+            for row in range(form.rowCount()):
+                spanning = form.itemAt(row, qt.QFormLayout.SpanningRole)
+                if spanning is not None:
+                    assert spanning.widget().text, spanning.widget().objectName
+                    continue
+                label, field = (
+                    form.itemAt(row, role).widget() for role in (qt.QFormLayout.LabelRole, qt.QFormLayout.FieldRole)
+                )
+                assert label.text.endswith(":"), field.objectName
+                assert label.visible == field.visible, field.objectName
 
 
 def test_every_string_of_the_code_is_translated(coralbay: Any) -> None:
@@ -157,7 +188,7 @@ def test_closing_the_scene_in_the_middle_of_work_is_safe(coralbay: Any, driver: 
     other, _place = scan(name="other", seed=2)
     coralbay.panel.parameters.volume = other
     host.process_events(0.01)
-    mouse.press(coralbay.panel.scan.ui.computeButton)
+    coralbay.panel.scan.compute()
     task = coralbay.panel.activity.task
     slicer.mrmlScene.Clear()
     driver.settle()

@@ -9,8 +9,6 @@ from typing import Any
 import host
 import numpy as np
 import pytest
-from host import sampledata
-from host.responsiveness import EventLoopMonitor
 
 from Testing.module.coralbay_fixtures import MODULE
 from Testing.module.test_few_shot import oblique
@@ -21,18 +19,34 @@ def logic(coralbay: Any) -> Any:
     return coralbay.logic
 
 
-def test_the_example_of_the_documentation_runs(logic: Any, scan: Any) -> None:
+def test_the_example_of_the_documentation_runs_as_it_is_printed(logic: Any, capsys: pytest.CaptureFixture) -> None:
+    import textwrap
+
     import slicer
     from CoralBaySlicerCore.logic import CoralBaySlicerLogic
 
-    _node, place = scan()
-    lines = CoralBaySlicerLogic.__doc__.split("Example::")[1].strip().splitlines()
-    assert len(lines) == 10
-    source = "\n".join(line.strip(" ") if not line.startswith(" " * 12) else "    " + line.strip() for line in lines)
-    source = source.replace("[60, 10, -20]", str(place.tolist())).replace("[-40, 30, -20]", str((place - [0, 24, 0]).tolist()))
-    exec(source, {"slicer": slicer})
-    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 2
-    assert slicer.util.getNode("CT segmentation").GetSegmentation().GetNthSegment(0).GetName() == "liver"
+    example = textwrap.dedent(CoralBaySlicerLogic.__doc__.partition("::\n")[2]).strip()
+    assert len(example.splitlines()) == 10
+    readme = (MODULE.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"```python\n{example}\n```" in readme
+    # Where the example points, as in the scan it is meant for: a bright organ, and soft tissue beside it.
+    shape, ijk_to_ras = (50, 60, 80), np.diag([4.0, 4, 4, 1])
+    ijk_to_ras[:3, 3] = [-180, -100, -340]
+    k, j, i = np.indices(shape)
+    ras = np.stack([i, j, k], axis=-1) @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    hu = np.where(np.linalg.norm(ras[..., :2] / [1.5, 1], axis=-1) < 85, 0, -1000)
+    hu[np.linalg.norm(ras - [42, 21, -243], axis=-1) < 30] = 300
+    slicer.util.addVolumeFromArray(hu.astype(np.int16), ijkToRAS=ijk_to_ras, name="CoralBayChestCT")
+    names = {"slicer": slicer}
+    exec(example, names)
+    voxels, *regions = capsys.readouterr().out.splitlines()
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(names["segmentation"], "liver", names["volume"])
+    assert voxels == f"{mask.sum()} voxels"
+    assert mask[24, 30, 56]
+    assert not mask[25, 25, 23]
+    assert regions[0].startswith("1 ")
+    made = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert [each.GetSegmentation().GetNthSegment(0).GetName() for each in made] == ["liver", "liver"]
 
 
 def test_the_logic_works_without_the_panel(app: Any, pooling_encoder: str, scan: Any, tmp_path: Path, monkeypatch: Any) -> None:
@@ -227,50 +241,6 @@ def test_the_self_test_passes(coralbay: Any) -> None:
 
     slicer.selfTests["CoralBaySlicer"]()
     assert "passed" in host.dialogs.texts("delay")[-1]
-
-
-def test_the_sample_is_registered(coralbay: Any) -> None:
-    (sample,) = [each for each in host.sample_data if each["sampleName"] == "CoralBayChestCT"][:1]
-    assert sample["checksums"].startswith("SHA256:")
-    assert sample["uris"].startswith("https://")
-    assert Path(sample["thumbnailFileName"]).is_file()
-    assert sampledata.categories[sample["category"]] == "CoralBay"
-
-
-def test_the_sample_is_fetched_without_holding_up_the_event_loop(
-    coralbay: Any, scan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import slicer
-
-    from CoralBayLib import sample
-    from CoralBayLib.errors import StoreError
-
-    node, _place = scan()
-    assert slicer.util.saveNode(node, str(tmp_path / "ct.nii.gz"))
-    threads = []
-
-    def fetch() -> Any:
-        threads.append(threading.current_thread())
-        time.sleep(0.3)
-        return sample.Sample(tmp_path / "ct.nii.gz", tmp_path / "none", {})
-
-    monkeypatch.setattr(sample, "fetch_sample", fetch)
-    button = host.sample_data[0]["customDownloader"]
-    with EventLoopMonitor() as monitor:
-        loaded = button(None)
-    assert threads[0] is not threading.main_thread()
-    assert monitor.ticks > 10
-    assert loaded.GetName() == "CoralBayChestCT"
-    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
-    assert composite.GetBackgroundVolumeID() == loaded.GetID()
-
-    def refuse() -> Any:
-        raise StoreError("No connection.")
-
-    monkeypatch.setattr(sample, "fetch_sample", refuse)
-    with pytest.raises(StoreError):
-        button(None)
-    assert "No connection." in host.dialogs.texts("error")[0]
 
 
 def test_extension_files_agree(coralbay: Any) -> None:

@@ -171,13 +171,43 @@ def test_a_volume_that_is_no_ct_is_refused(coralbay: Any, driver: Any, scan: Any
     assert "not Hounsfield units" in host.dialogs.texts("error")[0]
 
 
-def test_without_weights_the_user_is_told_what_to_do(coralbay: Any, driver: Any, scan: Any) -> None:
+def test_without_a_network_one_click_goes_on_with_the_encoder_that_comes_along(coralbay: Any, driver: Any, scan: Any) -> None:
+    """A first user: nothing was chosen but the scan."""
+    import slicer
+
+    slicer.mrmlScene.Clear()
     node, _place = scan()
-    coralbay.panel.parameters.encoder = "coralbay"
     ui = choose(coralbay, driver, node)
+    assert coralbay.panel.parameters.encoder == "coralbay"
+    host.dialogs.answer(False)
     mouse.press(ui.computeButton)
     driver.settle()
-    assert "No weights" in host.dialogs.texts("error")[0]
+    (question,) = [each for each in host.dialogs.shown if each.kind == "confirm"]
+    assert "Go on with CoralBay-mini, which comes with CoralBay and needs no download?" in question.text
+    assert "No weights for 'coralbay'" in question.details
+    assert coralbay.panel.parameters.encoder == "coralbay"
+    host.dialogs.answer(True)
+    mouse.press(ui.computeButton)
+    driver.settle()
+    assert host.dialogs.texts("error") == []
+    assert ui.encoderSelector.currentText == "CoralBay-mini"
+    assert "ready" in ui.statusLabel.text
+    assert coralbay.logic.features.at_hand(node).identity["encoder"] == "coralbay-mini"
+
+
+def test_a_search_goes_on_with_the_encoder_that_comes_along(coralbay: Any, driver: Any, scan: Any) -> None:
+    from CoralBaySlicerCore import queries
+
+    node, place = scan()
+    coralbay.panel.parameters.encoder = "coralbay"
+    choose(coralbay, driver, node)
+    queries.make(node).AddControlPointWorld(*place)
+    host.dialogs.answer(True)
+    coralbay.panel.similar.search()
+    driver.settle()
+    assert coralbay.panel.parameters.encoder == "coralbay-mini"
+    assert coralbay.panel.similar.regions
+    assert host.dialogs.texts("error") == []
 
 
 def test_a_download_is_asked_about_on_the_main_thread(
@@ -208,12 +238,12 @@ def test_a_download_is_asked_about_on_the_main_thread(
     ui = choose(coralbay, driver, node)
     # Looking into the store asks nothing.
     assert host.dialogs.texts() == []
-    host.dialogs.answer(False)
+    host.dialogs.answer(False, False)
     mouse.press(ui.computeButton)
     driver.settle()
     assert "300 MB" in host.dialogs.texts("confirm")[0]
     assert "https://example.org" in host.dialogs.texts("confirm")[0]
-    assert "No weights." in host.dialogs.texts("error")[0]
+    assert "Go on with CoralBay-mini" in host.dialogs.texts("confirm")[1]
     assert threads == [threading.main_thread()]
     host.dialogs.answer(True)
     mouse.press(ui.computeButton)
@@ -228,7 +258,8 @@ def test_choices_of_this_computer_are_kept_in_the_settings(coralbay: Any, driver
     ui.encoderSelector.currentIndex = ui.encoderSelector.findData("astra")
     driver.settle()
     assert coralbay.panel.parameters.encoder == "astra"
-    assert not ui.settingSelector.enabled
+    assert not ui.settingSelector.visible
+    assert not ui.settingSelectorLabel.visible
     ui.weightsPath.currentPath = str(tmp_path)
     ui.deviceSelector.currentIndex = ui.deviceSelector.findData("cpu")
     ui.encoderSelector.currentIndex = ui.encoderSelector.findData("coralbay")
@@ -250,10 +281,15 @@ def test_the_encoder_menu_shows_titles_and_the_card_of_the_chosen_one(coralbay: 
     assert "pretrained on CT reports" in ui.encoderLabel.text
     assert "Licence of the weights: MIT" in ui.encoderLabel.text
     assert "Please cite: Image backbone of Astra_CTRG" in ui.encoderSelector.toolTip
+    tip = ui.encoderSelector.itemData(titles.index("CT-FM"), 3)
+    for fact in ("1 x 1 x 1 mm; -1024 to 2048 HU", "78 million", "Apache-2.0", "arXiv 2501.09001", "https://huggingface.co"):
+        assert fact in tip
+    assert "Paper:" not in ui.encoderSelector.itemData(titles.index("CoralBay-mini"), 3)
     # One of which there is no card.
     coralbay.panel.parameters.encoder = "pooling"
     driver.settle()
-    assert ui.encoderLabel.text == ""
+    assert not ui.encoderLabel.visible
+    assert not ui.encoderLabelLabel.visible
 
 
 def test_stored_embeddings_can_be_deleted(coralbay: Any, driver: Any, scan: Any, tmp_path: Any) -> None:

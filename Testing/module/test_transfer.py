@@ -139,3 +139,77 @@ def test_an_error_that_nobody_thought_of_does_not_stop_the_rest(
     (folder / "nothing").mkdir()
     with pytest.raises(CoralBayError, match="no scans"):
         panel.logic.applyProbeToFolder(panel.logic.probe, folder / "nothing")
+
+
+def test_other_scans_are_the_same_everywhere_and_scans_alone(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore import volumes
+
+    node, _place, panel = ready
+    other, _place = scan(name="other", seed=3)
+    for kind in ("LabelMap", "Vector"):
+        slicer.mrmlScene.AddNewNodeByClass(f"vtkMRML{kind}VolumeNode", kind)
+    coralbay.panel.parameters.everywhere = True
+    coralbay.panel.inside.show_colours()
+    driver.settle()
+    assert volumes.other_scans(node) == [other]
+    assert [panel.ui.targetList.item(row).text() for row in range(panel.ui.targetList.count)] == ["other"]
+    assert coralbay.panel.similar.ui.othersLabel.text == "Embedded first, which takes a while: other"
+
+
+def test_a_folder_that_is_gone_is_told(folder: Path, ready: Any, driver: Any, tmp_path: Path) -> None:
+    _node, _place, panel = ready
+    host.dialogs.answer(str(tmp_path / "gone"))
+    mouse.press(panel.ui.applyFolderButton)
+    driver.settle()
+    assert "The folder 'gone' cannot be read: No such file or directory." in host.dialogs.texts("error")[0]
+
+
+def test_what_vanishes_or_cannot_be_read_is_told_and_the_rest_is_done(
+    folder: Path, ready: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from CoralBayLib import segmentation_io
+
+    _node, _place, panel = ready
+    (folder / "loop.nrrd").symlink_to(folder / "loop.nrrd")
+    (folder / "late.nrrd").write_bytes((folder / "one.nrrd").read_bytes())
+    (folder / "one.nrrd").unlink()
+    (folder / "one.nii.gz").rename(folder / "last.nii.gz")
+    write = segmentation_io.write_segmentation
+
+    def write_and_tidy(*given: Any) -> None:
+        write(*given)
+        (folder / "two.nrrd").unlink(missing_ok=True)
+
+    monkeypatch.setattr(segmentation_io, "write_segmentation", write_and_tidy)
+    result = panel.logic.applyProbeToFolder(panel.logic.probe, folder)
+    assert set(result.written) == {folder / "late.nrrd", folder / "last.nii.gz"}
+    assert result.failed[folder / "loop.nrrd"] == "It cannot be read: Too many levels of symbolic links."
+    assert result.failed[folder / "two.nrrd"] == "It cannot be read: No such file or directory."
+
+
+def test_a_folder_asks_before_weights_are_downloaded(
+    folder: Path, ready: Any, driver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from CoralBayLib.encoders import EncoderCard, registered, registry
+    from CoralBayLib.encoders.weights import DownloadRequest
+    from CoralBayLib.errors import WeightsError
+
+    def load(weights: Any = None, device: Any = "cpu", consent: Any = None, *, setting: Any = None) -> Any:
+        if consent is None or not consent(DownloadRequest("weights of X", "300 MB", "https://example.org", "MIT")):
+            raise WeightsError("No weights.")
+        return registered("pooling").load()
+
+    _node, _place, panel = ready
+    probe = panel.logic.probe
+    monkeypatch.setitem(registry._registry, "asking", registry.Registered(EncoderCard("asking", "", ""), load))
+    panel.parameters.encoder = "asking"
+    driver.settle()
+    panel.logic.probe = probe
+    for answer in (False, True):
+        host.dialogs.answer(str(folder), answer)
+        mouse.press(panel.ui.applyFolderButton)
+        driver.settle()
+        assert "300 MB" in host.dialogs.texts("confirm")[-1]
+    assert "No weights." in host.dialogs.texts("error")[0]
+    assert (folder / "one.seg.nrrd").is_file()

@@ -8,7 +8,8 @@ import shutil
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -80,50 +81,69 @@ def export_bundle(
     return [record for record, _file in files]
 
 
-def import_bundle(path: str | Path, progress: Progress | None = None, cancel: CancelToken | None = None) -> list[Record]:
+def import_bundle(
+    path: str | Path,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+    encoders: Sequence[str] | None = None,
+) -> list[Record]:
     """Take the weights of a bundle into CoralBay's folder, where they are found from now on.
 
     Every file is verified against the SHA-256 of the manifest, and of the installed version where it knows it, before
-    the first is put in place.
+    the first is put in place; see `caution`.
 
     Args:
         path: of the bundle.
         progress: told how far it is.
         cancel: leaves everything as it was.
+        encoders: whose weights; by default all in the bundle.
 
     Returns:
-        What was imported; weights that come with this version of CoralBay are left out.
+        What was imported, with the licences that this version knows for these weights, whatever the bundle says.
 
     Raises:
-        WeightsError: the file is no bundle, is damaged, holds anything else, or is for other versions of the weights; or
-            the folder cannot be written.
+        WeightsError: the file is no bundle, is damaged, holds anything else, lacks what is wanted, or is for other
+            versions of the weights; or the folder cannot be written.
         Cancelled: the user cancelled.
     """
     path = Path(path).expanduser()
     staged: list[tuple[Record, Path]] = []
     try:
         with _reading(path), zipfile.ZipFile(path) as archive:
-            records = _manifest(archive, path)
-            for record in records:
-                _check_wanted(record)
+            records = [_known(record) for record in _wanted(_manifest(archive, path), encoders, path)]
             total = sum(record.bytes for record in records)
             done = 0
             for record in records:
                 place = shelf.make_folder(record.encoder)
                 if not staged:
                     _check_space(place, total)
-                staged.append((record, place / f".import-{uuid4().hex}"))
+                staged.append((record, place / f"{shelf.STAGED}{uuid4().hex}"))
                 with archive.open(_member(record)) as source:
                     for count in _copy(source, *staged[-1]):
                         check(cancel)
                         done += count
                         report(progress, done / max(total, 1), f"Importing weights: {megabytes(done)} of {megabytes(total)}")
-        for record, temporary in staged:
-            shelf.put(record, temporary)
+        with ExitStack() as locks:
+            for record in records:
+                locks.enter_context(shelf.locked(record.encoder))
+            for record, temporary in staged:
+                shelf.put(record, temporary)
     finally:
         for _record, temporary in staged:
             temporary.unlink(missing_ok=True)
     return records
+
+
+def caution(records: Sequence[Record]) -> str:
+    """What a user must know about weights that were imported: which were compared with nothing but the bundle's own
+    word. "" when there are none."""
+    names = [record.encoder for record in records if not isinstance(weights_of(record.encoder), PackagedWeights)]
+    if not names:
+        return ""
+    return (
+        f"The SHA-256 of {', '.join(names)} is the bundle's own claim: CoralBay knows none to compare it with. Rely on these "
+        "weights only as far as you trust whoever made the bundle."
+    )
 
 
 def _verified(weights: Weights) -> tuple[Record, Path]:
@@ -173,19 +193,39 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> list[Record]:
     return records
 
 
-def _check_wanted(record: Record) -> None:
-    """Refuse weights that no encoder here could use."""
+def _wanted(records: list[Record], encoders: Sequence[str] | None, path: Path) -> list[Record]:
+    """Those of the encoders named, or all."""
+    if encoders is None:
+        return records
+    there = {record.encoder: record for record in records}
+    for name in encoders:
+        if name not in there:
+            raise WeightsError(f"{path.name} holds no weights of '{name}'; it holds those of {', '.join(there) or 'none'}.")
+    return [there[name] for name in dict.fromkeys(encoders)]
+
+
+def _known(record: Record) -> Record:
+    """The record with what this version knows of the weights; refuses those that no encoder here could use."""
+    leave_out = "Name the encoders whose weights you want, to leave it out."
     try:
         weights = weights_of(record.encoder)
     except EncoderError as error:
-        raise WeightsError(f"The bundle holds weights of '{record.encoder}', which this CoralBay does not know.") from error
+        raise WeightsError(
+            f"The bundle holds weights of '{record.encoder}', which this CoralBay does not know. {leave_out}"
+        ) from error
     if isinstance(weights, ShippedWeights):
-        raise WeightsError(f"The bundle holds weights of '{record.encoder}', which come with CoralBay already.")
-    if other := record.mismatch(weights):
+        raise WeightsError(f"The bundle holds weights of '{record.encoder}', which come with CoralBay already. {leave_out}")
+    other = record.mismatch(weights)
+    if not other and record.file != Path(weights.filename).name:
+        other = f"a file named {record.file}"
+    if other:
         raise WeightsError(
             f"The bundle's weights of '{record.encoder}' are {other}; expected {weights.origin}. Export the bundle with the "
-            "version of CoralBay that is installed here."
+            f"version of CoralBay that is installed here. {leave_out}"
         )
+    # The text of a licence that must go with the file.
+    text = record.licence_text if isinstance(weights, PackagedWeights) else ""
+    return replace(record, licence=weights.licence, licence_text=text)
 
 
 def _copy(source: IO[bytes], record: Record, target: Path) -> Iterator[int]:
@@ -200,7 +240,7 @@ def _copy(source: IO[bytes], record: Record, target: Path) -> Iterator[int]:
             try:
                 file.write(block)
             except OSError as error:
-                raise disk_error(error, target) from error
+                raise disk_error(error, target, missing=record.bytes) from error
             digest.update(block)
             yield len(block)
     if digest.hexdigest() != record.sha256:

@@ -27,6 +27,7 @@ _ATTEMPTS = 5
 _PAUSE_S = 1.0
 _POLL_S = 0.1
 _CHUNK = 2**16
+_RANGE_REFUSED = 416
 _SETTLED_S = 2.0
 """From then on the time left can be told from the speed so far."""
 
@@ -49,25 +50,15 @@ def download(
         progress: told the bytes that came, the total and the time left.
         cancel: ends the download within a fraction of a second.
 
+    Only one process at a time may write a part: see `shelf.locked`.
+
     Raises:
-        WeightsError: the disk is full or cannot be written, or another process downloads the same file.
+        WeightsError: the disk is full or cannot be written.
         ConnectionError: the connection failed again and again; says how much came.
         Cancelled: the user cancelled.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(f"{part}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise WeightsError("Another CoralBay on this computer is downloading these weights. Wait for it to end.") from None
-    except OSError as error:
-        raise disk_error(error, part) from error
-    try:
-        _check_space(part, size)
-        _run(_Transfer(url, part, size), title, progress, cancel)
-    finally:
-        lock.release()
+    _check_space(part, size)
+    _run(_Transfer(url, part, size), title, progress, cancel)
 
 
 def _run(transfer: _Transfer, title: str, progress: Progress | None, cancel: CancelToken | None) -> None:
@@ -116,7 +107,7 @@ class _Transfer:
         self.error: Exception | None = None
         self._url = url
         self._part = part
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._stopped = threading.Event()
         try:
             # Unbuffered, so that what is counted is on disk.
@@ -135,9 +126,9 @@ class _Transfer:
 
     def run(self) -> None:
         """Fetch until the file is whole; never raises."""
-        fruitless = 0
+        # Counted from the furthest: a hub that has one begin anew each time must not be asked for ever.
+        fruitless, furthest = 0, self.came
         while self.size is None or self.came < self.size:
-            before = self.came
             try:
                 self._stream()
                 return
@@ -147,7 +138,8 @@ class _Transfer:
                 self.error = error
                 return
             except Exception as error:  # whatever the network, a proxy or the hub came up with
-                fruitless = 1 if self.came > before else fruitless + 1
+                fruitless = 1 if self.came > furthest else fruitless + 1
+                furthest = max(furthest, self.came)
                 if fruitless >= _ATTEMPTS or not _may_pass(error):
                     kept = f"; {megabytes(self.came)} came and are kept, so try again to go on" if self.came else ""
                     self.error = ConnectionError(f"the download failed ({type(error).__name__}: {reason_of(error)}){kept}")
@@ -161,11 +153,16 @@ class _Transfer:
         if self.came:
             headers["Range"] = f"bytes={self.came}-"
         with _opened(self._url, headers) as (response, chunks):
+            if self.came and response.status_code == _RANGE_REFUSED:
+                # What is here is as long as the file, or longer: there is nothing to go on from.
+                self._begin_anew()
+                raise ConnectionError("the hub has no more of the file than what came before, which is dropped")
             hf_raise_for_status(response)
             begins = response.headers.get("Content-Range", "").startswith(f"bytes {self.came}-")
             if self.came and not (response.status_code == 206 and begins):
-                with self._lock:
-                    self._begin_anew()
+                self._begin_anew()
+                if response.status_code == 206:
+                    raise ConnectionError("another part came than the one asked for")
             for chunk in chunks:
                 self._write(chunk)
         if self.size is not None and self.came != self.size:
@@ -182,15 +179,17 @@ class _Transfer:
                     self.came += written
                     rest = rest[written:]
             except OSError as error:
-                raise disk_error(error, self._part, self.came) from error
+                missing = self.size - self.came if self.size is not None else 0
+                raise disk_error(error, self._part, self.came, missing) from error
             if self.size is not None and self.came > self.size:
                 self._begin_anew()
                 raise ConnectionError(f"more bytes came than the announced {self.size}")
 
     def _begin_anew(self) -> None:
-        if not self._stopped.is_set():
-            self._file.truncate(0)
-            self.came = 0
+        with self._lock:
+            if not self._stopped.is_set():
+                self._file.truncate(0)
+                self.came = 0
 
 
 class _Stopped(Exception):  # noqa: N818 - a wish of the user
@@ -231,13 +230,14 @@ def _check_space(part: Path, size: int | None) -> None:
         )
 
 
-def disk_error(error: OSError, path: Path, came: int = 0) -> WeightsError:
-    """In words, what kept a file from being written."""
+def disk_error(error: OSError, path: Path, came: int = 0, missing: int = 0) -> WeightsError:
+    """In words, what kept a file from being written, of which so many bytes had come and so many are missing."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         kept = f" {megabytes(came)} came and are kept." if came else ""
+        needed = f" {megabytes(missing)}{' more' if came else ''} are needed there." if missing else ""
         return WeightsError(
-            f"The disk is full, so {path.parent} could not be written.{kept} Free some space, or set CORALBAY_CACHE to a "
-            "folder on another disk, then try again."
+            f"The disk is full, so {path.parent} could not be written.{kept}{needed} Free some space, or set CORALBAY_CACHE "
+            "to a folder on another disk, then try again. Weights that were there before are as they were."
         )
     return WeightsError(
         f"Cannot write in {path.parent}: {reason(error)}. Check that you may, or set CORALBAY_CACHE to another folder."

@@ -31,7 +31,7 @@ def find_weights(
         cancel: ends a download; what came is kept, and the next one goes on from there.
 
     Raises:
-        WeightsError: nothing could be had; the message lists what was tried and what to do.
+        WeightsError: nothing could be had; the message lists what was tried and what to do, and `missing` is set.
         Cancelled: the user cancelled.
     """
     name = Path(source.filename).name
@@ -57,11 +57,13 @@ def find_weights(
             except ConnectionError as error:
                 refusal = str(error)
         tried.append(f"{hub.endpoint()}: {refusal}")
-    raise WeightsError(
+    nowhere = WeightsError(
         f"No weights for '{source.encoder}'. Tried: {'; '.join(tried)}. What to do: {_advice(source)} pass it as weights= "
         f"or name it in the environment variable {source.env}; or import a bundle (`coralbay weights import`); or use "
-        f"encoder '{FALLBACK}', which does not need the hub."
+        f"encoder '{FALLBACK}', whose weights come with CoralBay."
     )
+    nowhere.missing = tried[-1]
+    raise nowhere
 
 
 def _given(path: Path, source: WeightsSource, by: str) -> Path:
@@ -116,21 +118,28 @@ def _fetch(source: WeightsSource, timeout_s: float, progress: Progress | None, c
     """
     expected, size = hub.ask(source, timeout_s, cancel)
     shelf.make_folder(source.encoder)
-    part = shelf.partial(source.encoder, expected)
-    title = f"Downloading the weights of {source.encoder}"
-    resumed = part.exists()
-    download.download(hub.address(source), part, size, title, progress, cancel)
-    report(progress, 1.0, f"Checking the weights of {source.encoder}")
-    came = sha256_of(part)
-    if came != expected and resumed:
-        # What an earlier try left may have been damaged since.
-        part.unlink()
+    with shelf.locked(source.encoder):
+        # Another process may have brought it since it was looked for.
+        record, _outcome = shelf.find(source)
+        if record is not None:
+            return shelf.path_of(record)
+        part = shelf.partial(source.encoder, expected)
+        title = f"Downloading the weights of {source.encoder}"
+        resumed = part.exists()
         download.download(hub.address(source), part, size, title, progress, cancel)
+        report(progress, 1.0, f"Checking the weights of {source.encoder}")
         came = sha256_of(part)
-    if came != expected:
-        part.unlink()
-        raise WeightsError(
-            f"The downloaded {source.filename} has SHA-256 {came}, expected {expected}. It was deleted; try again, and "
-            "if it happens again a proxy may be changing downloads: get the file by another way and pass weights=."
-        )
-    return shelf.put(shelf.Record.of(source, part), part)
+        if came != expected and resumed:
+            # What an earlier try left may have been damaged since.
+            part.unlink()
+            download.download(hub.address(source), part, size, title, progress, cancel)
+            came = sha256_of(part)
+        if came != expected:
+            part.unlink()
+            raise WeightsError(
+                f"The downloaded {source.filename} has SHA-256 {came}, expected {expected}. It was deleted; try again, and "
+                "if it happens again a proxy may be changing downloads: get the file by another way and pass weights=."
+            )
+        path = shelf.put(shelf.Record.of(source, part), part)
+        shelf.drop_partials(source.encoder)
+        return path

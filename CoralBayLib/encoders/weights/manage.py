@@ -164,7 +164,7 @@ def delete(encoder: str) -> int:
     weights = weights_of(encoder)
     if isinstance(weights, ShippedWeights):
         raise WeightsError(f"The weights of '{encoder}' come with CoralBay: there is nothing to download or delete.")
-    freed = shelf.clear(encoder)
+    freed = shelf.clear(weights)
     if isinstance(weights, WeightsSource):
         return freed + hub.remove_from_cache(weights)
     path = weights.find()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,9 @@ from ...paths import cache_dir, reason, replacing
 from .sources import PackagedWeights, Weights, WeightsSource, sha256_of
 
 _RECORD = "weights.json"
+_LOCK = ".lock"
+STAGED = ".import-"
+"""How the names of files begin that are being imported."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -123,23 +128,57 @@ def path_of(record: Record) -> Path:
     return folder(record.encoder) / record.file
 
 
-def put(record: Record, temporary: Path) -> Path:
-    """Move a verified file, which lies in the encoder's folder, to its place on the shelf.
+@contextmanager
+def locked(encoder: str) -> Iterator[None]:
+    """Keep other processes from changing what the shelf holds of an encoder, whose folder must exist.
 
     Raises:
-        StoreError: the folder cannot be written.
+        WeightsError: another process is at it, or the folder cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    place = folder(encoder)
+    lock = FileLock(place / _LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise WeightsError(
+            f"Another CoralBay on this computer is downloading or changing the weights of '{encoder}'. Wait for it to end."
+        ) from None
+    except OSError as error:
+        raise WeightsError(
+            f"Cannot write in {place}: {reason(error)}. Check that you may, or set CORALBAY_CACHE to another folder."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def put(record: Record, temporary: Path) -> Path:
+    """Move a verified file, which lies in the encoder's folder, to its place on the shelf. The file it replaces goes;
+    any other that lies there is left alone.
+
+    Raises:
+        StoreError: the folder cannot be written; the earlier file is still there.
     """
     place = folder(record.encoder)
     target = place / record.file
-    # Without its record a file counts for nothing, so there is never a record of another file than the one beside it.
-    (place / _RECORD).unlink(missing_ok=True)
+    previous = _recorded(record.encoder)
     with replacing(place / _RECORD) as file:
-        os.replace(temporary, target)
+        # What needs space on the disk comes first.
         file.write_text(json.dumps(record.as_dict(), indent=2), encoding="utf-8")
-    for other in place.iterdir():
-        if other.name not in (record.file, _RECORD) and not other.name.endswith(".lock"):
-            other.unlink(missing_ok=True)
+        os.replace(temporary, target)
+    if previous is not None and previous.file != record.file:
+        (place / previous.file).unlink(missing_ok=True)
     return target
+
+
+def _recorded(encoder: str) -> Record | None:
+    try:
+        return Record.read(json.loads((folder(encoder) / _RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
 
 
 def make_folder(encoder: str) -> Path:
@@ -167,24 +206,34 @@ def partial_bytes(encoder: str) -> int:
     return sum(path.stat().st_size for path in place.glob("*.part")) if place.is_dir() else 0
 
 
-def clear(encoder: str) -> int:
-    """Delete what the shelf holds of an encoder, unfinished downloads too; returns the bytes freed.
+def drop_partials(encoder: str) -> None:
+    """Delete unfinished downloads, as of a file that was published before."""
+    for path in folder(encoder).glob("*.part"):
+        path.unlink(missing_ok=True)
+
+
+def clear(weights: Weights) -> int:
+    """Delete what the shelf holds of an encoder, unfinished downloads and imports too; returns the bytes freed. Other
+    files that lie there are left alone.
 
     Raises:
-        WeightsError: something could not be deleted.
+        WeightsError: something could not be deleted, or is being downloaded.
     """
-    place = folder(encoder)
+    place = folder(weights.encoder)
     if not place.is_dir():
         return 0
     freed = 0
-    try:
-        for path in place.iterdir():
-            size = path.stat().st_size
-            path.unlink()
-            freed += size
-        place.rmdir()
-    except OSError as error:
-        raise WeightsError(
-            f"Not all of {place} could be deleted: {reason(error)}. Close other programs that use CoralBay, then try again."
-        ) from error
+    with locked(weights.encoder):
+        recorded = _recorded(weights.encoder)
+        names = {_RECORD, Path(weights.filename).name} | ({recorded.file} if recorded else set())
+        try:
+            for path in [*(place / name for name in names), *place.glob("*.part"), *place.glob(f"{STAGED}*")]:
+                if path.is_file():
+                    size = path.stat().st_size
+                    path.unlink()
+                    freed += size
+        except OSError as error:
+            raise WeightsError(
+                f"Not all of {place} could be deleted: {reason(error)}. Close other programs that use CoralBay, then try again."
+            ) from error
     return freed

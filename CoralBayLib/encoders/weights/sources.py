@@ -13,7 +13,7 @@ from typing import TypeAlias
 from ...resources import resources_dir
 
 FALLBACK = "coralbay-mini"
-"""The encoder whose weights can be had where the hub cannot be reached."""
+"""The encoder whose weights come with CoralBay: nothing need be fetched or installed."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
+
+from CoralBayLib.encoders.cards import shipped_card
+from CoralBayLib.encoders.weights import FALLBACK
+from CoralBayLib.errors import WeightsError
 
 from ..activity import Activity
 from ..logic import CoralBaySlicerLogic
-from ..parameters import CoralBaySlicerParameters
+from ..parameters import CoralBaySlicerParameters, choose_encoder
 from ..worker import Task, show_error
 
 _UI = Path(__file__).resolve().parents[2] / "Resources" / "UI"
@@ -33,6 +38,7 @@ class Panel:
         self.activity = activity
         self.parameters: CoralBaySlicerParameters | None = None
         self._gui_tag: int | None = None
+        self._later: list[Callable[[], Any]] = []
         self.root = slicer.util.loadUI(str(_UI / self.ui_file))
         self.ui = slicer.util.childWidgetVariables(self.root)
         self.root.setMRMLScene(slicer.mrmlScene)
@@ -45,10 +51,17 @@ class Panel:
         """Show the state as it is; called whenever parameters or features changed."""
 
     def enter(self) -> None:
-        """The user has come to the module."""
+        """The user has come to the module: what had to wait for that is done."""
+        later, self._later = self._later, []
+        for action in later:
+            action()
 
     def exit(self) -> None:
-        """The user has left the module."""
+        """The user is about to leave the module."""
+
+    def forget(self) -> None:
+        """The scene closes."""
+        self._later = []
 
     def close(self) -> None:
         """The module goes."""
@@ -66,21 +79,42 @@ class Panel:
         """The scan at work, or None."""
         return self.parameters.volume if self.parameters is not None else None
 
-    def run(self, failure: str, start: Callable[[], Task | None], done: Callable[[Any], None] | None = None) -> None:
+    def when_here(self, action: Callable[[], Any]) -> None:
+        """Do something to the views now, or once the user has come back: another module has them meanwhile."""
+        if self.parameters is not None:
+            action()
+        else:
+            self._later.append(action)
+
+    def run(
+        self,
+        failure: str,
+        start: Callable[[], Task | None],
+        done: Callable[[Any], None] | None = None,
+        any_encoder: bool = False,
+    ) -> None:
         """Start a task, show its progress, and its error in words.
+
+        The user may have left the module by the time it is done, and there are no parameters then: `done` uses those
+        that were taken beforehand, and `when_here`.
 
         Args:
             failure: the first line of the message, should it fail.
             start: makes and starts the task; may raise.
             done: called with the result.
+            any_encoder: whether it may be started anew with another encoder, should this one's weights not be had.
         """
+
+        def way_out(error: Exception) -> bool:
+            return any_encoder and self._fall_back(failure, error, lambda: self.run(failure, start, done))
+
         try:
             task = start()
         except Exception as error:  # shown to the user in words
             show_error(failure, error)
             return
         if task is not None:
-            self.activity.follow(task, failure, done)
+            self.activity.follow(task, failure, done, way_out)
 
     def attempt(self, failure: str, action: Callable[[], Any]) -> Any:
         """Do something short; show its error in words. Returns its result, or None when it failed."""
@@ -89,3 +123,19 @@ class Panel:
         except Exception as error:  # shown to the user in words
             show_error(failure, error)
             return None
+
+    def _fall_back(self, failure: str, error: Exception, again: Callable[[], None]) -> bool:
+        """Offer to go on with the encoder that needs no download; whether the user was asked."""
+        if not isinstance(error, WeightsError) or self.parameters is None or self.parameters.encoder == FALLBACK:
+            return False
+        here = shipped_card(FALLBACK).title
+        question = _(
+            "The weights of the chosen encoder are not on this computer, or cannot be used.\n\nGo on with {here}, which "
+            "comes with CoralBay and needs no download? To use the chosen one, allow the download, or choose a weights "
+            "file or import weights under Advanced in step 1."
+        ).format(here=here)
+        title = _("CoralBay: go on with {here}").format(here=here)
+        if slicer.util.confirmOkCancelDisplay(f"{failure}\n\n{question}", title, detailedText=str(error)):
+            choose_encoder(self.parameters, FALLBACK)
+            again()
+        return True

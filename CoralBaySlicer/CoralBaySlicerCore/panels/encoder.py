@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.encoders.cards import EncoderCard, shipped_card
+from CoralBayLib.encoders.cards import EncoderCard
 
-from .. import encoderfiles
-from ..parameters import ENCODERS, SETTINGS
+from .. import cards, encoderfiles
+from ..parameters import ENCODERS, SETTINGS, choose_encoder
+from ..worker import Task
 from .transfer import chosen_path
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class EncoderChoice:
         self._updating = False
         self._cards: dict[str, EncoderCard] = {}
         ui = panel.ui
-        self.offer([*map(shipped_card, ENCODERS), *(file.card for file in encoderfiles.remembered())])
+        self.offer([*cards.shipped(), *(file.card for file in encoderfiles.remembered())])
         ui.addEncoderButton.connect("clicked(bool)", lambda *_: self.add_file())
         ui.forgetEncoderButton.connect("clicked(bool)", lambda *_: self.forget_file())
         ui.encoderSelector.connect("currentIndexChanged(int)", lambda *_: self._on_encoder())
@@ -47,27 +47,32 @@ class EncoderChoice:
         self._fill_settings()
         self._updating = False
         card = self._cards.get(name)
-        ui.encoderSelector.toolTip = _tip(card) if card else _("The pretrained network that turns the CT into features")
-        ui.encoderLabel.text = _told(card) if card else ""
+        ui.encoderSelector.toolTip = (
+            cards.details(card) if card else _("The pretrained network that turns the CT into features")
+        )
+        file = encoderfiles.file_of(name)
+        ui.encoderLabel.text = (file.missing() if file else "") or (cards.summary(card) if card else "")
+        ui.encoderLabel.visible = ui.encoderLabelLabel.visible = bool(ui.encoderLabel.text)
         ui.addEncoderButton.enabled = self._panel.activity.task is None
-        ui.forgetEncoderButton.enabled = encoderfiles.file_of(name) is not None
+        ui.forgetEncoderButton.enabled = ui.addEncoderButton.enabled and file is not None
 
-    def offer(self, cards: Sequence[EncoderCard]) -> None:
+    def offer(self, offered: Sequence[EncoderCard]) -> None:
         """Put encoders into the menu, or renew what it says of them."""
         selector = self._panel.ui.encoderSelector
         self._updating = True
-        for card in cards:
+        for card in offered:
             self._cards[card.name] = card
             place = selector.findData(card.name)
             if place < 0:
                 selector.addItem(card.title, card.name)
-            else:
-                selector.setItemText(place, card.title)
+                place = selector.findData(card.name)
+            selector.setItemText(place, card.title)
+            selector.setItemData(place, cards.details(card), qt.Qt.ToolTipRole)
         self._updating = False
 
     def add_file(self) -> None:
         """Offer the encoders of a Python file, which is run once the user has agreed."""
-        panel = self._panel
+        panel, parameters = self._panel, self._panel.parameters
         path = chosen_path(qt.QFileDialog.getOpenFileName(panel.root, _("Add encoder from file"), "", "*.py"))
         if not path or not encoderfiles.ask_to_run(path):
             return
@@ -75,7 +80,7 @@ class EncoderChoice:
         def done(found: list[encoderfiles.EncoderFile]) -> None:
             encoderfiles.remember(found)
             self.offer([each.card for each in found])
-            panel.parameters.encoder = found[0].name
+            choose_encoder(parameters, found[0].name)
             panel.refresh()
 
         def start() -> Any:
@@ -89,14 +94,22 @@ class EncoderChoice:
         file = encoderfiles.file_of(panel.parameters.encoder)
         if file is None:
             return
-        names = encoderfiles.forget(file.path)
-        panel.parameters.encoder = ENCODERS[0]
-        self._updating = True
-        for name in names:
-            self._cards.pop(name, None)
-            panel.ui.encoderSelector.removeItem(panel.ui.encoderSelector.findData(name))
-        self._updating = False
-        panel.refresh()
+
+        def done(names: list[str]) -> None:
+            choose_encoder(panel.parameters, ENCODERS[0])
+            self._updating = True
+            for name in names:
+                self._cards.pop(name, None)
+                panel.ui.encoderSelector.removeItem(panel.ui.encoderSelector.findData(name))
+            self._updating = False
+            panel.refresh()
+
+        def start() -> Any:
+            # On the worker, after whatever may still tell the menu of these encoders; it needs nothing installed.
+            task = Task(lambda *_a: encoderfiles.unload(file.path), title=_("Forgetting the encoder"))
+            return panel.logic.worker.start(task)
+
+        panel.run(_("The encoder could not be forgotten."), start, lambda _r: done(encoderfiles.forget(file.path)))
 
     def _fill_settings(self) -> None:
         ui, parameters = self._panel.ui, self._panel.parameters
@@ -110,14 +123,12 @@ class EncoderChoice:
             for name in offered:
                 ui.settingSelector.addItem(titles.get(name, name), name)
         ui.settingSelector.currentIndex = max(ui.settingSelector.findData(parameters.setting), 0) if offered else -1
-        ui.settingSelector.enabled = len(offered) > 1
+        ui.settingSelector.visible = ui.settingSelectorLabel.visible = len(offered) > 1
 
     def _on_encoder(self) -> None:
         parameters = self._panel.parameters
         if self._may_write() and self._panel.ui.encoderSelector.currentIndex >= 0:
-            with slicer.util.NodeModify(parameters.parameterNode):
-                parameters.setting = ""
-                parameters.encoder = str(self._panel.ui.encoderSelector.currentData)
+            choose_encoder(parameters, str(self._panel.ui.encoderSelector.currentData))
 
     def _on_setting(self) -> None:
         if self._may_write() and self._panel.ui.settingSelector.currentIndex >= 0:
@@ -125,17 +136,3 @@ class EncoderChoice:
 
     def _may_write(self) -> bool:
         return self._panel.parameters is not None and not self._updating
-
-
-def _told(card: EncoderCard) -> str:
-    if not card.weights_licence:
-        return card.summary
-    return _("{summary} Licence of the weights: {licence}.").format(summary=card.summary, licence=card.weights_licence)
-
-
-def _tip(card: EncoderCard) -> str:
-    lines: list[Any] = [card.summary]
-    lines += [_("Good for: {text}").format(text=card.good_for)] if card.good_for else []
-    lines += [_("Limits: {text}").format(text=card.limits)] if card.limits else []
-    lines += [_("Please cite: {text}").format(text=card.citation)] if card.citation else []
-    return "\n".join(lines)

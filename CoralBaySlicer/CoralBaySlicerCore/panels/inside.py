@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import qt
@@ -47,6 +48,16 @@ class InsidePanel(Panel):
         if shown:
             self.logic.overlays.show(overlay.COLOURS, self.parameters.colourOpacity / 100)
 
+    def exit(self) -> None:
+        """Remember to show the colours again."""
+        if self.logic.overlays.shown == overlay.COLOURS:
+            self._later.append(partial(self._show, self.volume))
+
+    def forget(self) -> None:
+        """Let go of the basis."""
+        super().forget()
+        self.basis = None
+
     def show_colours(self) -> None:
         """Show the features as colours over the scan."""
         volume, basis = self.volume, self.basis
@@ -54,14 +65,14 @@ class InsidePanel(Panel):
         def finish(result: Any) -> None:
             rgb, geometry, self.basis = result
             self.logic.overlays.update(overlay.COLOURS, rgb, geometry, volume)
-            self.logic.overlays.show(overlay.COLOURS, self.parameters.colourOpacity / 100)
 
         self.run(
             _("The colours could not be computed."),
             lambda: self.logic.start(
                 volume, lambda pyramid, _c: compute.colours(pyramid, basis), finish, "inside", _("Colouring the features")
             ),
-            lambda _result: self.refresh(),
+            lambda _result: self.when_here(partial(self._show, volume)),
+            any_encoder=True,
         )
 
     def hide_colours(self) -> None:
@@ -109,8 +120,11 @@ class InsidePanel(Panel):
             volumes.put_array(node, labels, geometry, volume)
             node.CreateDefaultDisplayNodes()
             node.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeFileGenericColors.txt")
-            slicer.util.setSliceViewerLayers(label=node, labelOpacity=0.5)
             return node
+
+        def show(node: Any) -> None:
+            if slicer.mrmlScene.IsNodePresent(node):
+                slicer.util.setSliceViewerLayers(label=node, labelOpacity=0.5)
 
         self.run(
             _("The clusters could not be computed."),
@@ -121,4 +135,12 @@ class InsidePanel(Panel):
                 "inside",
                 _("Finding clusters"),
             ),
+            lambda node: self.when_here(partial(show, node)),
+            any_encoder=True,
         )
+
+    def _show(self, volume: Any) -> None:
+        # The user may have turned to another scan meanwhile.
+        if volume is self.volume:
+            self.logic.overlays.show(overlay.COLOURS, self.parameters.colourOpacity / 100)
+        self.refresh()

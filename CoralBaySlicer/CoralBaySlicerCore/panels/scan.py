@@ -64,7 +64,12 @@ class ScanPanel(Panel):
                     "stored, and points are taken through the transform; segments stay under the same transform."
                 )
             )
-        self.run(_("The embeddings could not be computed."), lambda: self.logic.embedTask(volume), lambda _r: self.refresh())
+        self.run(
+            _("The embeddings could not be computed."),
+            lambda: self.logic.embedTask(volume),
+            lambda _result: self.refresh(),
+            any_encoder=True,
+        )
         self.refresh()
 
     def clear_store(self) -> None:

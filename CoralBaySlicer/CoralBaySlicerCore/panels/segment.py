@@ -120,6 +120,12 @@ class SegmentPanel(Panel):
         placing.stop()
         self._painting.exit()
 
+    def forget(self) -> None:
+        """Let go of the scan and its prompts."""
+        super().forget()
+        self.few_shot.set_painted(None)
+        self.few_shot.set_volume(None)
+
     def close(self) -> None:
         """Stop watching the scene."""
         self._painting.close()
@@ -160,10 +166,12 @@ class SegmentPanel(Panel):
             self.ui.previewLabel.text = str(error)
             self.ui.previewLabel.visible = True
 
-        self.attempt(
-            _("There is no place to go to."),
-            lambda: self.few_shot.next_place(self.few_shot.points(), lambda world: volumes.jump_to(world), failed),
-        )
+        def found(world: Any) -> None:
+            # The views of another module are not ours to move.
+            if self.parameters is not None:
+                volumes.jump_to(world)
+
+        self.attempt(_("There is no place to go to."), lambda: self.few_shot.next_place(self.few_shot.points(), found, failed))
 
     def apply(self) -> None:
         """Write the structures as segments on the scan's own grid."""
@@ -189,7 +197,7 @@ class SegmentPanel(Panel):
             parameters.output = segmentation
             self.refresh()
             if parameters.solid or had_surfaces:
-                self._show_surfaces(centre=not had_surfaces)
+                self._show_surfaces(segmentation, centre=not had_surfaces)
 
         self.run(_("The segments could not be made. Nothing was changed."), start, done)
 
@@ -205,18 +213,17 @@ class SegmentPanel(Panel):
         output = self.parameters.output if self.parameters is not None else None
         surfaces.remove(output)
         if output is not None and self.parameters.solid:
-            self._show_surfaces(centre=True)
+            self._show_surfaces(output, centre=True)
 
     # -- inner workings
 
-    def _show_surfaces(self, centre: bool) -> None:
+    def _show_surfaces(self, segmentation: Any, centre: bool) -> None:
         def done(_segmentation: Any) -> None:
             # Not each time: whoever has turned the view wants to keep it.
-            if centre:
+            if centre and self.parameters is not None:
                 slicer.util.resetThreeDViews()
 
-        output = self.parameters.output
-        self.run(_("The segments could not be shown in 3D."), lambda: self.logic.surfacesTask(output), done)
+        self.run(_("The segments could not be shown in 3D."), lambda: self.logic.surfacesTask(segmentation), done)
 
     def _fill_table(self) -> None:
         known = self.few_shot.structures

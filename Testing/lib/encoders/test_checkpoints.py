@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import zipfile
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from CoralBayLib.encoders import load_encoder
-from CoralBayLib.encoders.checkpoints import read_safetensors
+from CoralBayLib.encoders.checkpoints import read_checkpoint
 from CoralBayLib.encoders.swin import CoralBayNetwork, network_from
 from CoralBayLib.errors import WeightsError
 
@@ -142,25 +143,62 @@ def test_a_truncated_file_is_told(tmp_path, tensors):
         (b"", "empty, damaged"),
         (b"\x00" * 100, "empty, damaged"),
         (b"not weights at all, just words that go on for a while", "another format"),
+        (b"PK and more words", "another format"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "Git LFS pointer"),
         (b"<!DOCTYPE html><html></html>", "web page"),
+        (b"PK\x03\x04 and then nothing of a zip archive", "truncated or damaged"),
+        (b"\x80\x02 and then nothing of a pickle", "damaged"),
+        ((100).to_bytes(8, "little") + b'{"and then": "nothing"', "truncated or damaged"),
+        ((10**9).to_bytes(8, "little") + b'{"a length": "of nonsense"', "another format"),
     ],
 )
-def test_other_files_are_told(content, says, tmp_path):
-    file = tmp_path / "model.safetensors"
+@pytest.mark.parametrize("name", ["model.safetensors", "weights.pth", "model.bin", "model"])
+def test_other_files_are_told(content, says, name, tmp_path):
+    file = tmp_path / name
     file.write_bytes(content)
     with pytest.raises(WeightsError, match=says):
-        read_safetensors(file)
+        read_checkpoint(file)
 
 
-@pytest.mark.parametrize("new_format", [True, False])
-def test_a_pickle_is_refused_unopened(new_format, tmp_path):
-    file = tmp_path / "model.pt"
-    torch.save({"a": torch.zeros(1)}, file, _use_new_zipfile_serialization=new_format)
-    with pytest.raises(WeightsError, match="pickled PyTorch checkpoint"):
-        load_encoder("coralbay", file, "cpu")
+def save_torch(tensors, file):
+    torch.save(tensors, file)
+
+
+def save_old_torch(tensors, file):
+    torch.save(tensors, file, _use_new_zipfile_serialization=False)
+
+
+@pytest.mark.parametrize("save", [save_file, save_torch, save_old_torch])
+@pytest.mark.parametrize("name", ["model.safetensors", "model.bin", "99999.pth", "model.pt", "model"])
+def test_the_format_is_told_by_the_content_and_not_by_the_name(save, name, tmp_path, tensors):
+    save({"encoder." + key: tensor for key, tensor in tensors.items()}, tmp_path / name)
+    loaded = load_encoder("coralbay", tmp_path / name, "cpu").network.state_dict()
+    assert all(torch.equal(tensor, tensors[key]) for key, tensor in loaded.items())
+
+
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x4B50])
+def test_a_header_whose_length_reads_like_the_start_of_a_pickle_is_a_header(length, tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_file({"a": torch.ones(2)}, file)
+    size = int.from_bytes(file.read_bytes()[:8], "little")
+    padding = length - size - len('"__metadata__":{"a":""},')
+    save_file({"a": torch.ones(2)}, file, metadata={"a": "x" * padding})
+    assert int.from_bytes(file.read_bytes()[:8], "little") == length
+    assert torch.equal(read_checkpoint(file)["a"], torch.ones(2))
+
+
+def test_other_zip_archives_are_told(tmp_path):
+    with zipfile.ZipFile(tmp_path / "weights.zip", "w") as archive:
+        archive.writestr("coralbay/model.safetensors", b"some")
+    with pytest.raises(WeightsError, match="zip archive of something else.*coralbay weights import"):
+        read_checkpoint(tmp_path / "weights.zip")
+    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
+        for part in ("data.pkl", "constants.pkl", "code/__torch__.py"):
+            archive.writestr(f"model/{part}", b"")
+    with pytest.raises(WeightsError, match="TorchScript program"):
+        read_checkpoint(tmp_path / "model.pt")
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path):
     with pytest.raises(WeightsError, match="Check that the file is there"):
-        read_safetensors(tmp_path / "none.safetensors")
+        read_checkpoint(tmp_path / "none.safetensors")

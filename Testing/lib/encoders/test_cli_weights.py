@@ -65,8 +65,11 @@ def test_download_list_export_delete_import(run, hub, tmp_path):
     assert json.loads(out)["freed_bytes"] > len(CONTENT)
     status, out, _ = run("delete", "coralbay")
     assert "nothing of 'coralbay' to delete" in out
-    status, out, _ = run("import", bundle)
-    assert (status, SHA256 in out) == (0, True)
+    status, out, err = run("import", bundle)
+    assert (status, f"SHA-256 {SHA256}, licence MIT" in out) == (0, True)
+    assert "The SHA-256 of coralbay is the bundle's own claim" in err
+    status, _, err = run("import", bundle, "astra")
+    assert (status, "holds no weights of 'astra'; it holds those of coralbay" in err) == (1, True)
     status, out, _ = run("list", "--json")
     (state,) = json.loads(out)["weights"]
     assert (state["place"], state["sha256"], state["nbytes"]) == ("folder", SHA256, len(CONTENT))

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
 from CoralBayLib.encoders import EncoderCard, load_encoder, registry
 from CoralBayLib.encoders.weights import download, find_weights, shelf
-from CoralBayLib.errors import Cancelled, WeightsError
+from CoralBayLib.encoders.weights import hub as hub_client
+from CoralBayLib.errors import Cancelled, StoreError, WeightsError
 from CoralBayLib.progress import CancelToken
 
 from .conftest import new_session
 from .local_hub import CONTENT, SHA256, SOURCE, LocalHub, path_of
 
+ROOT = Path(__file__).parents[3]
 HALF = len(CONTENT) // 2
 CHUNK = 2**16
 """What the last piece may lack when the connection breaks, with a hub client before 1.0."""
@@ -121,6 +127,39 @@ def test_a_hub_that_ignores_ranges_is_heard_from_the_start(hub, part):
     assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
 
 
+@pytest.mark.parametrize("left", [CONTENT, CONTENT + b"more"])
+@pytest.mark.parametrize("size", [None, 2 * len(CONTENT)])
+def test_a_part_as_long_as_the_file_or_longer_is_begun_anew(hub, part, left, size):
+    """Where the announced size does not tell, the hub refuses the range."""
+    part.write_bytes(left)
+    hub.size = size
+    if size is None:
+        assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
+        assert [request.range for request in hub.gets()] == [f"bytes={len(left)}-", None]
+    else:
+        with pytest.raises(WeightsError, match="the download failed"):
+            find_weights(SOURCE, consent=True)
+        assert len(hub.gets()) <= 2 * download._ATTEMPTS
+        assert part.read_bytes() in (b"", CONTENT)
+
+
+def test_another_part_than_the_one_asked_for_is_not_written(hub, part):
+    part.write_bytes(CONTENT[:HALF])
+    hub.shifted = 5
+    assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
+    assert [request.range for request in hub.gets()] == [f"bytes={HALF}-", None]
+
+
+def test_a_wrong_end_of_a_resumed_download_is_dropped_and_the_next_try_starts_clean(hub, part):
+    part.write_bytes(b"damaged" * 1000)
+    hub.announced = SHA256
+    hub.cuts = [HALF, 0, 0, 0, 0, 0]
+    with pytest.raises(WeightsError, match="came and are kept"):
+        find_weights(SOURCE, consent=True)
+    hub.cuts.clear()
+    assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize("left", [b"damaged" * 1000, CONTENT + b"more", bytes(len(CONTENT))])
 def test_a_damaged_beginning_does_not_spoil_the_download(hub, part, left):
     part.write_bytes(left)
@@ -173,7 +212,7 @@ def test_a_disk_that_fills_up_is_told_and_what_came_is_kept(hub, part, monkeypat
             return getattr(self.file, name)
 
     monkeypatch.setattr(download, "open", SmallDisk, raising=False)
-    with pytest.raises(WeightsError, match=r"The disk is full.* came and are kept.*CORALBAY_CACHE"):
+    with pytest.raises(WeightsError, match=r"The disk is full.* came and are kept\. 0\.\d MB more are needed.*CORALBAY_CACHE"):
         find_weights(SOURCE, consent=True)
     assert len(hub.gets()) == 1
     assert 0 < part.stat().st_size <= HALF
@@ -182,9 +221,87 @@ def test_a_disk_that_fills_up_is_told_and_what_came_is_kept(hub, part, monkeypat
 
 
 def test_two_downloads_of_the_same_file_do_not_mix(hub, part):
-    with FileLock(f"{part}.lock"), pytest.raises(WeightsError, match="Another CoralBay .* is downloading"):
-        find_weights(SOURCE, consent=True)
+    with shelf.locked("coralbay"):
+        with pytest.raises(WeightsError, match="Another CoralBay .* is downloading or changing the weights of 'coralbay'"):
+            find_weights(SOURCE, consent=True)
+        with pytest.raises(WeightsError, match="Another CoralBay"):
+            shelf.clear(SOURCE)
     assert hub.gets() == []
+
+
+def test_two_processes_that_download_the_same_file_both_end_with_it(hub, tmp_path):
+    """One of them may be told to wait; neither spoils the other's file."""
+    code = """if True:
+        import sys, time
+        from CoralBayLib.encoders.weights import find_weights
+        from CoralBayLib.errors import WeightsError
+        from Testing.lib.encoders.local_hub import CONTENT, SOURCE
+        for attempt in range(200):
+            try:
+                assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
+            except WeightsError as error:
+                assert "Another CoralBay" in str(error), error
+                time.sleep(0.05)
+            else:
+                break
+        else:
+            sys.exit("waited in vain")
+    """
+    begun = [
+        subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}) for _ in range(3)
+    ]
+    assert [process.wait(120) for process in begun] == [0, 0, 0]
+    assert len([request for request in hub.gets() if path_of(request).endswith(SOURCE.filename)]) == 1
+    names = {path.name for path in (tmp_path / "cache" / "weights" / "coralbay").iterdir()}
+    assert names - {".lock"} == {"model.safetensors", "weights.json"}
+
+
+def test_who_comes_second_takes_what_the_first_has_brought(hub, part, monkeypatch):
+    """The first ends between the second's look at the folder and its download."""
+    ask = hub_client.ask
+
+    def slow(source, timeout_s, cancel=None):
+        answer = ask(source, timeout_s, cancel)
+        monkeypatch.setattr(hub_client, "ask", ask)
+        find_weights(SOURCE, consent=True)
+        return answer
+
+    monkeypatch.setattr(hub_client, "ask", slow)
+    assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
+    assert len(hub.gets()) == 1
+
+
+def test_a_file_on_the_shelf_is_replaced_and_nothing_else_there_is_touched(hub, part):
+    place = part.parent
+    older = replace(SOURCE, revision="b" * 40, filename="older.safetensors")
+    (place / "temporary").write_bytes(b"older")
+    shelf.put(shelf.Record.of(older, place / "temporary"), place / "temporary")
+    (place / "mine.txt").write_text("notes of the user's")
+    shelf.partial("coralbay", "c" * 64).write_bytes(b"of a file that was published before")
+    find_weights(SOURCE, consent=True)
+    names = {path.name for path in place.iterdir()}
+    assert names - {".lock"} == {"model.safetensors", "weights.json", "mine.txt"}
+    (place / f"{shelf.STAGED}1").write_bytes(b"left by an import that was killed")
+    (place / "weights.json").write_text("damaged")
+    assert shelf.clear(SOURCE) > len(CONTENT)
+    assert {path.name for path in place.iterdir()} - {".lock"} == {"mine.txt"}
+
+
+def test_an_earlier_file_outlives_a_disk_that_is_full_at_the_last_moment(hub, part, monkeypatch):
+    earlier = find_weights(SOURCE, consent=True).path
+    place = earlier.parent
+    (place / "new").write_bytes(b"new")
+    record = shelf.Record.of(SOURCE, place / "new")
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("write_text", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path if name == "write_text" else os, name, full)
+            with pytest.raises(StoreError, match="No space left.*MB free"):
+                shelf.put(record, place / "new")
+        assert find_weights(SOURCE).path.read_bytes() == CONTENT
 
 
 def test_a_folder_that_cannot_be_made_is_told(hub, tmp_path, monkeypatch):

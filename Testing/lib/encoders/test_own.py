@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -12,7 +15,15 @@ import pytest
 
 import CoralBayLib as cb
 from CoralBayLib import cli
-from CoralBayLib.encoders import encoder_cards, encoder_names, load_encoder, load_encoder_file, own, registry
+from CoralBayLib.encoders import (
+    encoder_cards,
+    encoder_names,
+    load_encoder,
+    load_encoder_file,
+    own,
+    registry,
+    unload_encoder_file,
+)
 from CoralBayLib.errors import EncoderError
 
 EXAMPLE = Path(__file__).parents[3] / "Resources" / "Examples" / "my_encoder.py"
@@ -97,6 +108,84 @@ def test_a_file_is_run_once_and_again_when_it_has_changed(write):
     assert load_encoder_file(file) == ["other"]
     assert "one" not in encoder_names()
     assert encoder_cards()[-1].title == "Other"
+
+
+def test_an_edited_file_is_run_anew_however_soon(write):
+    """Compiled code is told from the source by size and second alone, so none is kept."""
+    file = write("register('one')")
+    load_encoder_file(file)
+    stamp = file.stat().st_mtime_ns
+    write("register('two')")
+    os.utime(file, ns=(stamp, stamp))
+    assert load_encoder_file(file) == ["two"]
+    assert not list(file.parent.rglob("*.pyc"))
+
+
+@pytest.mark.parametrize(
+    "text", ["raise ValueError('no GPU')", "register('two'); 1 / 0", "def f(:", "", "register('coralbay')", "register('other')"]
+)
+def test_an_edited_file_that_fails_leaves_its_earlier_version_in_use(write, text):
+    load_encoder_file(write("register('other')", "other.py"))
+    file = write("register('one'); register('more')")
+    load_encoder_file(file)
+    before = {name: registry.registered(name) for name in encoder_names()}
+    write(text)
+    for _ in range(2):
+        with pytest.raises(EncoderError, match=r"'mine\.py' .*Its earlier version stays in use \(one, more\)"):
+            load_encoder_file(file)
+        assert {name: registry.registered(name) for name in encoder_names()} == before
+        assert load_encoder("one", device="cpu").name == "pooling"
+    write("register('more')")
+    assert load_encoder_file(file) == ["more"]
+    assert encoder_names() == [name for name in before if name != "one"]
+
+
+def test_the_earlier_version_is_in_use_while_a_file_runs(write):
+    file = write("register('one')")
+    load_encoder_file(file)
+    write("from CoralBayLib.encoders import encoder_names\nassert 'one' in encoder_names()\nregister('one')")
+    assert load_encoder_file(file) == ["one"]
+
+
+def test_unloading_takes_what_the_file_registered_and_nothing_else(write):
+    before, modules = encoder_names(), set(sys.modules)
+    one, two = write("register('one'); register('more')"), write("register('two')", "two.py")
+    load_encoder_file(one)
+    load_encoder_file(two)
+    two.unlink()
+    assert unload_encoder_file(str(two)) == ["two"]
+    assert unload_encoder_file(one) == ["one", "more"]
+    assert unload_encoder_file(one) == []
+    assert encoder_names() == before
+    assert not [name for name in set(sys.modules) - modules if name.startswith("coralbay_encoder_file")]
+    assert load_encoder_file(one) == ["one", "more"]
+
+
+def test_a_file_read_first_of_all_is_not_taken_for_the_whole_library():
+    code = f"from CoralBayLib.encoders import load_encoder_file; print(load_encoder_file({str(EXAMPLE)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=EXAMPLE.parents[2], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['my-encoder']"
+
+
+def test_two_threads_that_want_a_file_get_the_same_encoders(write):
+    file = write("import time; time.sleep(0.2); register('one')")
+    got = []
+
+    def load():
+        try:
+            got.append(load_encoder_file(file))
+        except EncoderError as error:
+            got.append(error)
+
+    threads = [threading.Thread(target=load) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    # Of another thread's registering nothing is the file's.
+    cb.register_encoder(cb.EncoderCard("beside", "Beside", ""))(lambda **_: None)
+    for thread in threads:
+        thread.join()
+    assert got == [["one"], ["one"]]
+    assert "beside" in encoder_names()
 
 
 def test_a_file_may_hold_dataclasses(write):

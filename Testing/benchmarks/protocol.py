@@ -1,0 +1,166 @@
+"""One annotation session with a simulated annotator: strokes, corrective clicks, and what came of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+import CoralBayLib as cb
+from CoralBayLib.geometry import Grid, Volume, resample
+from CoralBayLib.simulate import CLICK_RADIUS_MM, Annotator
+
+from .encoders import Labelled
+
+CLICKING_MM = 2.0
+"""Spacing of the grid on which clicks are chosen, for all methods; results are judged on the scan's own grid."""
+STROKED = ("1 slice", "3 slices")
+
+Answer = Callable[[Grid], NDArray]
+"""What a method makes of prompts: labels [k, j, i] on any grid."""
+
+
+class Method(Protocol):
+    """A way to segment, made ready for one scan."""
+
+    def __call__(self, prompts: cb.Prompts) -> Answer:
+        """Take all prompts so far."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Structures of one scan to be segmented together in one session, as a person would who wants them all.
+
+    Attributes:
+        scan: the scan.
+        names: the structures; each one's number is its place in this list, from 1.
+        truth: their numbers on the scan's canonical grid; 0 elsewhere.
+        coarse: the same on the grid that clicks are chosen on.
+    """
+
+    scan: Labelled
+    names: tuple[str, ...]
+    truth: Volume = field(init=False)
+    coarse: Volume = field(init=False)
+
+    def __post_init__(self) -> None:
+        labels = {name: label for label, name in self.scan.names.items()}
+        table = np.zeros(int(self.scan.reference.array.max()) + 1, np.uint8)
+        for number, name in enumerate(self.names, 1):
+            table[labels[name]] = number
+        canonical = self.scan.reference.canonical()
+        truth = Volume(table[canonical.array], canonical.grid)
+        spacing = np.maximum(CLICKING_MM, truth.grid.spacing_mm)
+        object.__setattr__(self, "truth", truth)
+        object.__setattr__(self, "coarse", resample(truth, truth.grid.with_spacing(spacing), "nearest"))
+
+    def millilitres(self) -> dict[str, float]:
+        """Volume of each structure."""
+        counts = np.bincount(self.truth.array.ravel(), minlength=len(self.names) + 1)
+        return {name: counts[n] * self.truth.grid.voxel_volume_mm3 / 1000 for n, name in enumerate(self.names, 1)}
+
+
+@dataclass(frozen=True)
+class Score:
+    """How near a structure's segmentation is to the reference.
+
+    Attributes:
+        dice: overlap.
+        surface_mm: mean of the distances from each surface to the other, both ways.
+        hausdorff_mm: their 95th percentile, the worse of both ways.
+    """
+
+    dice: float
+    surface_mm: float
+    hausdorff_mm: float
+
+
+def run(
+    task: Task, method: Method, seed: int, checkpoints: tuple[int, ...], click_radius_mm: float = CLICK_RADIUS_MM
+) -> dict[str, dict[str, Score]]:
+    """Strokes on one slice; instead of them, strokes on three; then one corrective click a structure and round.
+
+    Args:
+        task: what to segment.
+        method: made ready for the task's scan.
+        seed: of the annotator.
+        checkpoints: after which numbers of clicks to judge; the largest is where to stop.
+        click_radius_mm: of the ball that a click paints.
+
+    Returns:
+        Scores by stage ("1 slice", "3 slices", "1", ... clicks) and structure.
+    """
+    results: dict[str, dict[str, Score]] = {}
+    clickers = {n: Annotator(task.coarse, n, seed, click_radius_mm) for n in range(1, len(task.names) + 1)}
+    for stage, slices in zip(STROKED, (1, 3), strict=True):
+        prompts = strokes(task, seed, slices)
+        answer = method(prompts)
+        results[stage] = judge(task, answer)
+    for click in range(1, max(checkpoints) + 1):
+        found = answer(task.coarse.grid)
+        for number, clicker in clickers.items():
+            made = clicker.click(found == number)
+            if made is not None:
+                points, _ = made
+                prompts += cb.Prompts(points, task.coarse.values_at(points))
+        answer = method(prompts)
+        if click in checkpoints:
+            results[str(click)] = judge(task, answer)
+    return results
+
+
+def strokes(task: Task, seed: int, slices: int) -> cb.Prompts:
+    """A stroke in and one around each structure on so many axial slices. What a stroke around one structure says is
+    the truth: it may run through another one, which a person would not call background."""
+    points = [Annotator(task.truth, n, seed).strokes(slices)[0] for n in range(1, len(task.names) + 1)]
+    together = np.concatenate(points)
+    return cb.Prompts(together, task.truth.values_at(together), dict(enumerate(task.names, 1)))
+
+
+def judge(task: Task, answer: Answer) -> dict[str, Score]:
+    """Scores of all structures on the scan's own grid."""
+    found = answer(task.truth.grid)
+    boxes = ndimage.find_objects(task.truth.array, len(task.names))
+    theirs = ndimage.find_objects(found, len(task.names))
+    return {name: score(task.truth, found, n, boxes[n - 1], theirs[n - 1]) for n, name in enumerate(task.names, 1)}
+
+
+def score(truth: Volume, found: NDArray, number: int, box: tuple[slice, ...], other: tuple[slice, ...] | None) -> Score:
+    """Dice and distances of one structure in the box that holds both; an empty result is as far off as the structure is
+    long."""
+    spacing = truth.grid.spacing_mm[::-1]
+    if other is None:
+        long = float(np.linalg.norm([(s.stop - s.start) * mm for s, mm in zip(box, spacing, strict=True)]))
+        return Score(0.0, long, long)
+    both = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(box, other, strict=True))
+    a, b = truth.array[both] == number, found[both] == number
+    overlap = 2.0 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+    one, two = (_surface(mask) * spacing for mask in (a, b))
+    there, back = cKDTree(two).query(one)[0], cKDTree(one).query(two)[0]
+    worst = max(np.percentile(there, 95), np.percentile(back, 95))
+    return Score(overlap, float((there.sum() + back.sum()) / (len(there) + len(back))), float(worst))
+
+
+def _surface(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """(N, 3) indices of voxels with a neighbour outside the mask, the image's edge being outside."""
+    return np.argwhere(mask & ~ndimage.binary_erosion(mask))
+
+
+def timed(method: Method) -> tuple[Method, list[float]]:
+    """A method that notes how many seconds each answer on the clicking grid or the scan's own took, prompts included."""
+    seconds: list[float] = []
+
+    def wrapped(prompts: cb.Prompts) -> Answer:
+        start = time.perf_counter()
+        answer = method(prompts)
+        seconds.append(time.perf_counter() - start)
+        return answer
+
+    return wrapped, seconds

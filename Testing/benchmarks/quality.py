@@ -1,0 +1,201 @@
+"""Which few-shot segmentation a person would pick: ours and its peers on the same scans, structures, strokes and clicks.
+
+Each run of a method over a scan with one seed is a line in a file of results, written when it is done, so that a stopped
+benchmark goes on where it was. Lines made by code that has changed since are made anew. The tables come from the lines.
+
+Usage: python -m Testing.benchmarks.quality [--scans FOLDER...] [--methods NAME...] [--structures N or NAME...]
+       [--seeds N] [--clicks N] [--alone] [--output FOLDER] [--tables FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import CoralBayLib as cb
+from CoralBayLib.encoders.swin import CoralBayEncoder
+from CoralBayLib.geometry import Grid, Volume
+from CoralBayLib.sample import fetch_sample
+from CoralBayLib.segmentation import labelmap_on
+from CoralBayLib.simulate import CLICK_RADIUS_MM
+
+from .encoders import Labelled, read_scan, untrained
+from .peers import Forest, GrowFromSeeds, LinearFilters, NearestIntensity
+from .protocol import Answer, Method, Task, run, timed
+from .quality_tables import write_tables
+
+LARGE = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "stomach", "pancreas")
+LARGE += ("vertebrae_T8", "esophagus")
+SMALL = ("atrial_appendage_left", "adrenal_gland_left", "rib_left_7", "thyroid_gland", "subclavian_artery_left")
+SMALL += ("brachiocephalic_vein_left", "clavicula_left", "superior_vena_cava", "vertebrae_C7", "iliopsoas_left")
+ALONE = ("liver", "kidney_left", "esophagus", "vertebrae_T8", "atrial_appendage_left")
+"""Also segmented each in a session of its own, as a first-time user would."""
+CHECKPOINTS = (1, 2, 4, 6, 8, 10, 12, 16, 20)
+LEAST_ML, MOST_ML = 0.5, 5000.0
+PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "slicer-core")
+_HERE = Path(__file__).parent
+
+
+class Ours:
+    """The probe on the features of one encoder."""
+
+    def __init__(self, volume: Volume, make: Callable[[], cb.encoders.base.Encoder]) -> None:
+        self.pyramid = cb.embed(volume, make(), store=cb.Store())
+
+    def __call__(self, prompts: cb.Prompts) -> Answer:
+        """Fit, and segment as the module's Apply does."""
+        probe = cb.Probe().fit(self.pyramid, prompts)
+
+        def on(grid: Grid) -> np.ndarray:
+            return labelmap_on(grid, self.pyramid, probe, prompts).array
+
+        return on
+
+
+METHODS: dict[str, Callable[[Volume], Method]] = {
+    "coralbay-mini": lambda volume: Ours(volume, lambda: cb.load_encoder("coralbay-mini", device="cpu")),
+    "astra": lambda volume: Ours(volume, lambda: cb.load_encoder("astra", device="cpu")),
+    "CoralBay-48 untrained": lambda volume: Ours(volume, lambda: untrained(48, CoralBayEncoder, "whole")),
+    "grow from seeds": GrowFromSeeds,
+    "random forest on filters": Forest,
+    "linear on filters": LinearFilters,
+    "nearest mean HU": NearestIntensity,
+}
+PEERS = ("grow from seeds", "random forest on filters", "linear on filters", "nearest mean HU")
+
+
+def code(method: str) -> str:
+    """Changes when what a method's figures depend on changes."""
+    library = Path(cb.__file__).parent
+    files = [_HERE / "protocol.py", library / "simulate.py"]
+    files += [_HERE / "peers.py"] if method in PEERS else sorted(library.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+def tasks(scan: Labelled, wanted: list[str], alone: bool) -> Iterator[Task]:
+    """The sessions on one scan: all structures together, then some alone."""
+    counts = np.bincount(scan.reference.array.ravel(), minlength=max(scan.names) + 1)
+    sizes = {name: counts[label] * scan.reference.grid.voxel_volume_mm3 / 1000 for label, name in scan.names.items()}
+    fit = sorted((name for name, ml in sizes.items() if LEAST_ML <= ml <= MOST_ML), key=lambda name: sizes[name])
+    named = [name for name in wanted if not name.isdigit()]
+    most = next((int(name) for name in wanted if name.isdigit()), len(LARGE + SMALL))
+    if named:
+        names = [name for name in named if name in fit]
+    elif scan.name == "sample":
+        pairs = zip(LARGE, SMALL, strict=True)
+        names = [name for pair in pairs for name in pair][:most]
+    else:
+        names = [fit[n] for n in np.unique(np.linspace(0, len(fit) - 1, min(most, len(fit))).round().astype(int))]
+    if names:
+        yield Task(scan, tuple(names))
+    if alone:
+        for name in ALONE:
+            if name in names:
+                yield Task(scan, (name,))
+
+
+def main() -> None:
+    """Run what has not been run, and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scans", type=Path, nargs="*", default=[], help="folders with ct, labels and their names")
+    parser.add_argument("--no-sample", action="store_true")
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--structures", nargs="*", default=[], help="how many, or which")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--clicks", type=int, default=max(CHECKPOINTS))
+    parser.add_argument("--click-radius-mm", type=float, default=CLICK_RADIUS_MM, help="0: a single point")
+    parser.add_argument("--alone", action="store_true", help="some structures in sessions of their own too")
+    parser.add_argument("--output", type=Path, default=Path("output/quality"))
+    parser.add_argument("--tables", type=Path, help="Markdown file to write; printed as well")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    file = args.output / "results.jsonl"
+    done = read(file)
+    folders = [None, *args.scans] if not args.no_sample else args.scans
+    for folder in folders:
+        scan = sample() if folder is None else read_scan(folder)
+        for name in args.methods:
+            ready: Method | None = None
+            for task in tasks(scan, args.structures, args.alone):
+                for seed in range(args.seeds):
+                    about = describe(name, task, seed, args.clicks, args.click_radius_mm)
+                    if any(about.items() <= line.items() for line in done):
+                        continue
+                    ready = ready or METHODS[name](scan.volume)
+                    line = about | measure(ready, task, seed, args.clicks, args.click_radius_mm)
+                    with file.open("a", encoding="utf-8") as out:
+                        out.write(json.dumps(line) + "\n")
+                    print(summary(line), flush=True)
+    text = write_tables(read(file), {name: code(name) for name in METHODS}, args.tables)
+    print(text)
+
+
+def sample() -> Labelled:
+    """The sample chest CT."""
+    fetched = fetch_sample()
+    return Labelled("sample", cb.read_volume(fetched.ct), cb.read_labelmap(fetched.labelmap), fetched.names)
+
+
+def describe(method: str, task: Task, seed: int, clicks: int, radius: float) -> dict:
+    """What makes one run differ from another."""
+    return {
+        "method": method,
+        "code": code(method),
+        "scan": task.scan.name,
+        "structures": list(task.names),
+        "seed": seed,
+        "clicks": clicks,
+        "click_radius_mm": radius,
+    }
+
+
+def measure(method: Method, task: Task, seed: int, clicks: int, radius: float) -> dict:
+    """The rest of a line: what was found, where, and how long it took."""
+    wrapped, seconds = timed(method)
+    begin = time.perf_counter()
+    found = run(task, wrapped, seed, tuple(n for n in CHECKPOINTS if n <= clicks), radius)
+    return {
+        "stages": {
+            stage: {name: [round(v, 4) for v in asdict(score).values()] for name, score in by.items()}
+            for stage, by in found.items()
+        },
+        "millilitres": {name: round(ml, 2) for name, ml in task.millilitres().items()},
+        "fit_seconds": round(statistics.median(seconds), 3),
+        "seconds": round(time.perf_counter() - begin, 1),
+        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads",
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+    }
+
+
+def summary(line: dict) -> str:
+    """One run in a line."""
+    means = (f"{stage} {np.mean([v[0] for v in by.values()]):.3f}" for stage, by in line["stages"].items())
+    return f"{line['scan']}, {len(line['structures'])} structures, seed {line['seed']}, {line['method']}: " + (
+        ", ".join(means) + f" ({line['seconds']:.0f} s)"
+    )
+
+
+def read(file: Path) -> list[dict]:
+    """The lines of results; a last line that was cut off is left out."""
+    lines = []
+    for text in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:
+            print(f"Left out a damaged line of {file.name}")
+    return lines
+
+
+if __name__ == "__main__":
+    main()

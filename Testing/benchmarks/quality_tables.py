@@ -1,0 +1,117 @@
+"""Markdown tables from the lines of results that `quality` writes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from CoralBayLib.paths import replacing
+
+SMALL_ML = 20.0
+TITLE = "# Few-shot segmentation, side by side\n"
+HOW = (
+    "A simulated annotator marks each structure with a stroke in it and one around it on one axial slice; or on three; "
+    "then adds one click a structure and round, each at the largest error. Every method gets the same strokes of the same "
+    "seeds, and clicks chosen in the same way from its own result. Scores are on the scan's own grid: mean Dice (spread "
+    "over seeds and structures), mean distance of the surfaces, and their 95 % Hausdorff distance. A structure that was "
+    "not found at all counts as far off as it is long."
+)
+
+
+def write_tables(lines: list[dict], codes: dict[str, str], path: Path | None) -> str:
+    """Tables of the lines whose code is today's, the last one of each run; to a file too where a path is given."""
+    runs: dict[tuple, dict] = {}
+    for line in lines:
+        if codes.get(line["method"]) == line["code"]:
+            key = line["method"], line["scan"], tuple(line["structures"]), line["seed"], line["click_radius_mm"]
+            runs[key] = line
+    groups: dict[tuple, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    for (method, scan, structures, _, radius), line in runs.items():
+        groups[scan, structures, radius][method].append(line)
+    text = "\n".join([TITLE, HOW, *(_group(*key, by, list(codes)) for key, by in sorted(groups.items()))]) + "\n"
+    if path is not None:
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return text
+
+
+def _group(scan: str, structures: tuple[str, ...], radius: float, by: dict[str, list[dict]], order: list[str]) -> str:
+    """One session on one scan."""
+    methods = [method for method in order if method in by]
+    some = by[methods[0]][0]
+    sizes = some["millilitres"]
+    small = [name for name in structures if sizes[name] < SMALL_ML]
+    title = structures[0] + " alone" if len(structures) == 1 else f"{len(structures)} structures together"
+    click = f"a click is a ball of up to {radius:g} mm" if radius else "a click is one point"
+    parts = [f"\n## {scan}: {title}\n", f"{_where(by)}; {click}.\n"]
+    parts.append(_curve("Mean Dice after strokes and clicks", by, methods, structures))
+    if 0 < len(small) < len(structures):
+        parts.append(_curve(f"Mean Dice of the {len(small)} structures under {SMALL_ML:g} ml", by, methods, small))
+    parts.append(_distances(by, methods, structures))
+    if len(structures) > 1:
+        parts.append(_each(by, methods, structures, sizes))
+    return "\n".join(parts)
+
+
+def _where(by: dict[str, list[dict]]) -> str:
+    machines = sorted({line["machine"] for lines in by.values() for line in lines})
+    versions = sorted({f"{k} {v}" for lines in by.values() for line in lines for k, v in line["versions"].items()})
+    return "; ".join(machines) + "; " + ", ".join(versions)
+
+
+def _stages(by: dict[str, list[dict]]) -> list[str]:
+    return list(dict.fromkeys(stage for lines in by.values() for line in lines for stage in line["stages"]))
+
+
+def _values(lines: list[dict], stage: str, names: tuple[str, ...] | list[str], which: int) -> np.ndarray:
+    """(seeds, structures)."""
+    return np.array([[line["stages"][stage][n][which] for n in names] for line in lines if stage in line["stages"]])
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def _curve(title: str, by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...] | list[str]) -> str:
+    stages = _stages(by)
+    rows = []
+    for method in methods:
+        cells = [method, str(len(by[method]))]
+        for stage in stages:
+            values = _values(by[method], stage, names, 0)
+            spread = f" ± {values.mean(axis=1).std():.3f}" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.3f}{spread}" if values.size else "-")
+        rows.append(cells)
+    head = ["method", "seeds", *(stage if "slice" in stage else f"+{stage}" for stage in stages)]
+    return f"{title} (± over seeds):\n\n" + _table(head, rows)
+
+
+def _distances(by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...]) -> str:
+    stages = [stage for stage in ("3 slices", "4", "8", "20") if stage in _stages(by)]
+    rows = []
+    for method in methods:
+        cells = [method]
+        for stage in stages:
+            surface, worst = (_values(by[method], stage, names, which) for which in (1, 2))
+            cells.append(f"{surface.mean():.1f} / {worst.mean():.1f}" if surface.size else "-")
+        rows.append(cells)
+    head = ["method", *(stage if "slice" in stage else f"+{stage}" for stage in stages)]
+    return "Mean surface distance / 95 % Hausdorff distance, mm:\n\n" + _table(head, rows)
+
+
+def _each(by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...], sizes: dict[str, float]) -> str:
+    stages = [stage for stage in ("3 slices", "4", "10") if stage in _stages(by)]
+    rows = []
+    for name in sorted(names, key=lambda name: sizes[name]):
+        cells = [name, f"{sizes[name]:.1f}"]
+        for method in methods:
+            values = [_values(by[method], stage, [name], 0) for stage in stages]
+            spreads = [f" ± {v.std():.2f}" if len(v) > 1 else "" for v in values]
+            shown = (f"{v.mean():.2f}{spread}" if v.size else "-" for v, spread in zip(values, spreads, strict=True))
+            cells.append(" / ".join(shown))
+        rows.append(cells)
+    told = " / ".join(stage if "slice" in stage else f"+{stage}" for stage in stages)
+    return f"Dice of each structure, {told}:\n\n" + _table(["structure", "ml", *methods], rows)

@@ -1,0 +1,24 @@
+"""The file of results: every benchmark writes its own section and leaves the others as they are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from CoralBayLib.paths import replacing
+
+
+def put_section(path: Path, title: str, text: str) -> None:
+    """Put text under the heading `# title`, in place of what stood there."""
+    found = path.read_text(encoding="utf-8") if path.exists() else ""
+    sections = {part.split("\n", 1)[0]: part for part in re.split(r"(?m)^# ", found) if part.strip()}
+    sections[title] = f"{title}\n\n{text.strip()}\n\n"
+    whole = "".join(f"# {part.rstrip()}\n\n" for part in sections.values())
+    with replacing(path) as temporary:
+        temporary.write_text(whole.rstrip() + "\n", encoding="utf-8")
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"

@@ -1,0 +1,83 @@
+"""`coralbay scans` from end to end on small scans."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import CoralBayLib as cb
+from CoralBayLib import cli
+
+
+@pytest.fixture
+def study(make_grid, make_phantom, pooling, tmp_path, monkeypatch):
+    monkeypatch.setattr("CoralBayLib.encoders.load_encoder", lambda name, weights=None, **_: pooling())
+    ball = [([12, -30, 45], 10.0, 600.0)]
+    rows = ["scan,patient,finding,size,event,time"]
+    for n in range(12):
+        cb.write_volume(make_phantom(make_grid(), ball if n % 2 else [], seed=n), tmp_path / f"{n}.nrrd")
+        rows.append(f"{n}.nrrd,P{n // 2 if n < 4 else n},{'ball' if n % 2 else 'none'},{n % 2 * 10 + 5},{n % 2},{20 - n}")
+    rows.append("missing.nrrd,P99,ball,1,1,1")
+    (tmp_path / "study.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+def run(capsys, *words):
+    status = cli.main([*map(str, words), "--encoder", "pooling"])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_fit_then_predict_and_map(capsys, study):
+    out = study / "out"
+    status, printed, err = run(
+        capsys, "scans", "fit", study / "study.csv", "--target", "finding", "--task", "classify", "--shots", 2, "-o", out
+    )
+    assert status == 0, err
+    assert "12 scans of 10 patients" in printed and "AUROC" in printed and "research use only" in printed
+    assert "AUROC from 2 examples of 'ball'" in printed
+    assert "missing.nrrd" in err
+    report = json.loads((out / "report.json").read_text())
+    assert report["figures"]["AUROC"]["value"] > 0.8 and len(report["left_out"]) == 1
+    with (out / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 12 and float(rows[1]["probability of ball"]) > 0.5
+    folds = {}
+    for row in rows:
+        folds.setdefault(row["patient"], set()).add(row["fold"])
+    assert all(len(found) == 1 for found in folds.values())
+    assert (out / "evaluation.png").stat().st_size > 5000
+
+    status, printed, err = run(
+        capsys, "scans", "predict", out / "probe.safetensors", study / "3.nrrd", "--map", study / "map.nrrd"
+    )
+    assert status == 0, err
+    assert "3.nrrd: ball" in printed
+    assert np.ptp(cb.read_volume(study / "map.nrrd").array) > 0
+
+
+def test_a_number_and_survival(capsys, study):
+    status, printed, err = run(
+        capsys, "scans", "fit", study / "study.csv", "--target", "size", "--task", "regress", "-o", study / "number"
+    )
+    assert status == 0 and "MAE" in printed, err
+    pytest.importorskip("lifelines")
+    words = ("--target", "event", "--task", "survive", "--folds", 3, "-o", study / "risk")
+    status, printed, err = run(capsys, "scans", "fit", study / "study.csv", *words)
+    assert status == 0 and "concordance" in printed, err
+    assert (study / "risk" / "evaluation.png").exists()
+
+
+def test_stability_prints_cosines(capsys, study):
+    status, printed, err = run(capsys, "scans", "stability", study / "1.nrrd")
+    assert status == 0 and "noise of 20 HU" in printed and "shift of 5 mm" in printed, err
+
+
+def test_what_cannot_be_done_is_said(capsys, study):
+    status, _, err = run(capsys, "scans", "fit", study / "study.csv", "--target", "nothing", "--task", "classify")
+    assert status == 1 and "no column nothing" in err
+    status, _, err = run(capsys, "scans", "predict", study / "study.csv", study / "1.nrrd")
+    assert status == 1 and "no scan probe" in err

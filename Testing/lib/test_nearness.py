@@ -1,0 +1,67 @@
+"""Distances within a tissue: where they lie, what stops them, and whom a place leans to."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import CoralBayLib as cb
+from CoralBayLib.geometry import Grid, Volume
+from CoralBayLib.nearness import Nearness
+
+
+def scan(shape=(12, 14, 40), spacing=2.0):
+    """Soft tissue with a bony wall across I at 20."""
+    matrix = np.diag([spacing, spacing, spacing, 1.0])
+    matrix[:3, 3] = (-30, 10, 50)
+    grid = Grid(shape, matrix)
+    hu = np.full(shape, 40, np.int16)
+    hu[:, :, 20] = 800
+    return Volume(hu, grid), Volume(np.ones(shape, np.uint8), grid)
+
+
+def leaning(image, body, points_ijk, own, anywhere=False):
+    """The log-odds on the image's grid."""
+    import torch
+
+    out = torch.zeros(image.grid.shape)
+    Nearness(image, body).add_log_odds(image.grid.to_ras(points_ijk), np.array(own), out, anywhere)
+    return out.numpy()
+
+
+def test_a_place_leans_to_the_nearest_prompt():
+    image, body = scan()
+    odds = leaning(image, body, [[4, 6, 6], [16, 6, 6]], [True, False])
+    assert (odds[6, 6, :9] > 0).all()
+    assert (odds[6, 6, 12:19] < 0).all()
+
+
+def test_an_edge_between_tissues_keeps_them_apart():
+    """Nearer in mm to the other prompt, but on this side of the wall."""
+    image, body = scan()
+    odds = leaning(image, body, [[8, 6, 6], [22, 6, 6]], [True, False])
+    assert odds[6, 6, 18] > 0 > odds[6, 6, 21]
+
+
+def test_no_path_leaves_the_body():
+    image, body = scan()
+    body.array[:, :, 12:14] = 0
+    odds = leaning(image, body, [[4, 6, 6]], [True])
+    assert odds[6, 6, 8] > 0 > odds[6, 6, 16]
+
+
+def test_far_from_all_prompts_nothing_leans_where_parts_may_be_anywhere():
+    image, body = scan((12, 14, 200))
+    image.array[:, :, 20:] = np.arange(180) % 2 * 200
+    near, anywhere = (leaning(image, body, [[4, 6, 6]], [True], a)[6, 6, -1] for a in (False, True))
+    assert near < -1
+    assert anywhere == pytest.approx(0, abs=1e-4)
+
+
+def test_a_probe_of_another_scan_goes_by_appearance(make_grid, make_phantom, pooling):
+    grid = make_grid()
+    pyramid = cb.embed(make_phantom(grid, [(grid.centre_ras, 7.0, 300.0)]), pooling())
+    other = cb.embed(make_phantom(grid, [(grid.centre_ras, 7.0, 300.0)], seed=5), pooling())
+    probe = cb.Probe().fit(pyramid, cb.Prompts([grid.centre_ras], [1]))
+    assert (probe.logits(other) == probe.appearance(other)).all()
+    assert (probe.logits(pyramid) - probe.appearance(pyramid)).abs().max() > 1
