@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from .cli_encoders import open_encoder
 from .console import bar, say
 
 if TYPE_CHECKING:
-    from .library import Library
+    from .library import Library, Outcome
 
 _MOST_LISTED = 50
 
@@ -31,6 +32,7 @@ def add_library_command(commands: Any, common: argparse.ArgumentParser, encoding
     add.add_argument("scans", nargs="+", metavar="FOLDER|FILE", help="images, folders to search, folders of DICOM series")
     add.add_argument("--assume-hu", action="store_true", help="skip the check that the values look like HU")
     add.add_argument("--with-uids", action="store_true", help="keep DICOM SeriesInstanceUIDs, which lead back to the patient")
+    add.add_argument("--ray", metavar="ADDRESS", help="embed on a Ray cluster (needs the package ray); local starts one here")
     add.set_defaults(run=run_add)
 
     search = actions.add_parser("search", parents=[common, place, encoding], help="find regions, or scans, like a query")
@@ -72,10 +74,12 @@ def run_add(args: argparse.Namespace) -> dict:
 
     library = _library(args)
     encoder = _encoder(args, library)
-    begin, outcomes = time.perf_counter(), []
+    begin = time.perf_counter()
+    outcomes: list[Outcome] = []
     with bar(args, "Adding") as progress:
         store = None if args.no_store else Store()
-        options = {"store": store, "assume_hu": args.assume_hu, "with_uids": args.with_uids}
+        options: dict[str, Any] = {"store": store, "assume_hu": args.assume_hu, "with_uids": args.with_uids}
+        options["workers"] = _cluster(args, encoder.name) if args.ray else None
         for outcome in library.adding(args.scans, encoder, progress, **options):
             outcomes.append(outcome)
             if outcome.state != "known" and not args.quiet:
@@ -194,6 +198,21 @@ def _encoder_name(args: argparse.Namespace, library: Library) -> str:
         return args.encoder
     names = [each.encoder for each in library.stats()]
     return names[0] if len(names) == 1 else args.encoder
+
+
+def _cluster(args: argparse.Namespace, name: str) -> Any:
+    from .library.on_ray import OnRay
+
+    return OnRay(partial(_load, name, args.weights, args.device, args.setting, args.encoder_file), args.ray)
+
+
+def _load(name: str, weights: str | None, device: str, setting: str | None, file: str | None) -> Any:
+    """The encoder, in a worker of a cluster."""
+    from .encoders import load_encoder, load_encoder_file
+
+    if file:
+        load_encoder_file(file)
+    return load_encoder(name, weights, device, setting=setting)
 
 
 def _labelled(text: str) -> tuple[str, int]:

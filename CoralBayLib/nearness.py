@@ -100,7 +100,7 @@ class Nearness:
         for it, appearance alone decides: no path was followed there.
         """
         odds, grid = self.log_odds(points_ras, own, anywhere)
-        corners = self.grid.to_ijk(grid.to_ras([[0, 0, 0], np.array(grid.size) - 1]))
+        corners = self.grid.to_ijk(grid.to_ras(np.stack([np.zeros(3), np.array(grid.size) - 1])))
         inside = tuple(slice(a, b + 1) for a, b in np.round(corners).astype(int).T[::-1])
         near = interpolate(odds, grid, self.grid)[0]
         followed = near[inside].clone()

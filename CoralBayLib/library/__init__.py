@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ..encoders.base import Encoder
 from ..errors import LibraryError, QueryError
@@ -32,6 +33,7 @@ from .basis import LibraryBasis
 from .checks import Finding
 from .exporting import export
 from .folder import Folder, default_folder, file_name
+from .making import Here, Workers
 from .plan import LeftOut, ScanSource, find_scans
 from .rows import ScanRecord
 from .search import RegionHit, ScanHit
@@ -68,10 +70,11 @@ class Library:
         assume_hu: bool = False,
         with_uids: bool = False,
         name: str = "",
+        workers: Workers | None = None,
     ) -> list[Outcome]:
         """Add what is new; see `adding` for the arguments. Returns what has become of each scan."""
-        options = {"store": store, "assume_hu": assume_hu, "with_uids": with_uids, "name": name}
-        return list(self.adding(scans, encoder, progress, cancel, **options))  # type: ignore[arg-type]
+        options: dict[str, Any] = {"store": store, "assume_hu": assume_hu, "with_uids": with_uids}
+        return list(self.adding(scans, encoder, progress, cancel, name=name, workers=workers, **options))
 
     def adding(
         self,
@@ -84,6 +87,7 @@ class Library:
         assume_hu: bool = False,
         with_uids: bool = False,
         name: str = "",
+        workers: Workers | None = None,
     ) -> Iterable[Outcome]:
         """Add what is new, and tell of each scan as soon as it is done.
 
@@ -99,6 +103,7 @@ class Library:
             assume_hu: skip the check that the values look like HU.
             with_uids: keep DICOM SeriesInstanceUIDs.
             name: what a volume from memory is called in results.
+            workers: those who embed; this process when None.
 
         Raises:
             LibraryError: LanceDB is not installed, or the folder is no library of this format.
@@ -117,6 +122,7 @@ class Library:
         return Adding(
             self.folder,
             encoder,
+            workers or Here(encoder),
             [each for each in found if each.path not in paths_same],
             left_out,
             [known[path] for path in sorted(paths_same)],

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..encoders.base import Encoder
-from ..errors import Cancelled, CoralBayError, EncoderError, LibraryError, StoreError, WeightsError
-from ..paths import reason
-from ..progress import CancelToken, Progress, check, report
+from ..errors import CoralBayError
+from ..progress import CancelToken, Progress, report
 from ..store import Store
 from . import basis as bases
 from .basis import LibraryBasis
 from .folder import Folder
+from .making import Made, Wanted, Workers
 from .plan import LeftOut, ScanSource
-from .rows import Draft, ScanRecord, draft_scan, read_source, rows_of
+from .rows import Draft, ScanRecord, rows_of
 from .tables import Tables, lancedb, readable
 from .writing import commit, finish, moved, settle_basis
 
@@ -54,6 +54,7 @@ class Adding:
     Attributes:
         folder: the library's.
         encoder: from `load_encoder`.
+        workers: those who embed.
         scans: those to be looked at.
         left_out: files that are no scans.
         known: scans the library has from the same path with the same stamp.
@@ -66,6 +67,7 @@ class Adding:
 
     folder: Folder
     encoder: Encoder
+    workers: Workers
     scans: Sequence[ScanSource]
     left_out: Sequence[LeftOut] = ()
     known: Sequence[ScanRecord] = ()
@@ -109,66 +111,54 @@ class Adding:
             finish(self.folder, self.encoder.name)
 
     def _all(self) -> Iterator[Outcome]:
+        held: list[Made] = []
+        for made in self._made():
+            self._done += 1
+            if made.draft is None:
+                yield self._met_again(made) if made.known else Outcome(made.source.path, "left out", made.reason)
+            elif self._basis is not None:
+                yield self._commit(made, made.draft)
+            else:
+                held.append(made)
+                if len(held) == FIRST:
+                    yield from self._settle(held)
+        if self._basis is None and held:
+            yield from self._settle(held)
+
+    def _made(self) -> Iterator[Made]:
+        """What comes of each scan."""
+        wanted = Wanted(self._records, None, self.store, self.assume_hu, self.with_uids)
         waiting = list(self.scans)
         if self._basis is None:
-            step = max(1, len(waiting) // FIRST)
             # Those drawn evenly come first, then the rest, so that bad files among them are made up for.
-            order = [n for n in range(0, len(waiting), step)][:FIRST]
-            waiting = [waiting[n] for n in order] + [s for n, s in enumerate(waiting) if n not in set(order)]
-            drafts: list[tuple[Draft, float]] = []
-            while waiting and len(drafts) < FIRST:
-                made = self._draft(waiting.pop(0), drafts[0][0].levels if drafts else None)
-                if isinstance(made, Outcome):
-                    yield made
-                elif made[0].record.scan in {draft.record.scan for draft, _ in drafts}:
-                    yield Outcome(made[0].record.path, "known", "the same voxels twice in this run")
-                else:
-                    drafts.append(made)
-            if not drafts:
-                return
-            self._basis = settle_basis(self.folder, bases.fit([draft for draft, _ in drafts]), self.cancel)
-            for draft, seconds in drafts:
-                yield self._commit(draft, seconds)
-        for source in waiting:
-            made = self._draft(source, self._basis.levels)
-            yield made if isinstance(made, Outcome) else self._commit(*made)
+            first = range(0, len(waiting), max(1, len(waiting) // FIRST))[:FIRST]
+            waiting = [waiting[n] for n in first] + [each for n, each in enumerate(waiting) if n not in first]
+            # The first that can be used decides which levels are compared.
+            while waiting:
+                (made,) = self.workers.drafts([waiting.pop(0)], wanted, self._tell, self.cancel)
+                yield made
+                if made.draft is not None:
+                    wanted = replace(wanted, levels=made.draft.levels)
+                    break
+        else:
+            wanted = replace(wanted, levels=self._basis.levels)
+        yield from self.workers.drafts(waiting, wanted, self._tell, self.cancel)
 
-    def _draft(self, source: ScanSource, levels: Sequence[str] | None) -> tuple[Draft, float] | Outcome:
-        """The scan's regions and the seconds they took, or why there are none."""
-        check(self.cancel)
-        begin, before = time.perf_counter(), self._done
+    def _settle(self, held: list[Made]) -> Iterator[Outcome]:
+        """Fit the basis on the scans that wait for it, and write them."""
+        drafts = {made.draft.record.scan: made.draft for made in held if made.draft is not None}
+        self._basis = settle_basis(self.folder, bases.fit(list(drafts.values())), self.cancel)
+        for made in held:
+            assert made.draft is not None
+            yield self._commit(made, made.draft)
 
-        def progress(fraction: float, message: str) -> None:
-            done = (before + fraction) / len(self.scans)
-            left = _left((time.perf_counter() - self._started) / done * (1 - done)) if before else ""
-            report(self.progress, done, f"Scan {before + 1} of {len(self.scans)}{left}")
+    def _tell(self, fraction: float, message: str) -> None:
+        done = min(1.0, (self._done + fraction) / len(self.scans))
+        left = _left((time.perf_counter() - self._started) / done * (1 - done)) if self._done else ""
+        report(self.progress, done, f"Scan {min(self._done + 1, len(self.scans))} of {len(self.scans)}{left}")
 
-        progress(0.0, "")
-        self._done += 1
-        try:
-            volume, scan = read_source(source)
-            if scan in self._records:
-                return self._met_again(source, self._records[scan])
-            draft = draft_scan(
-                source,
-                volume,
-                scan,
-                self.encoder,
-                progress,
-                self.cancel,
-                store=self.store,
-                assume_hu=self.assume_hu,
-                with_uids=self.with_uids,
-                levels=levels,
-            )
-        except (Cancelled, EncoderError, WeightsError, StoreError, LibraryError):
-            # None is the fault of this scan, and the next would meet with the same.
-            raise
-        except Exception as error:  # whatever is wrong with one scan, the others have a right to be tried
-            return Outcome(source.path, "left out", str(error) if isinstance(error, CoralBayError) else _in_words(error))
-        return draft, time.perf_counter() - begin
-
-    def _met_again(self, source: ScanSource, record: ScanRecord) -> Outcome:
+    def _met_again(self, made: Made) -> Outcome:
+        source, record = made.source, self._records[made.known]
         if not source.path or record.path == source.path or record.there:
             if record.path == source.path and record.stamp != source.stamp:
                 moved(self.folder, record, source.path, source.stamp, self.cancel)
@@ -176,19 +166,25 @@ class Adding:
         self._records[record.scan] = moved(self.folder, record, source.path, source.stamp, self.cancel)
         return Outcome(source.path, "moved", f"from {record.path}" if record.path else "")
 
-    def _commit(self, draft: Draft, seconds: float) -> Outcome:
+    def _commit(self, made: Made, draft: Draft) -> Outcome:
         assert self._basis is not None
         begin = time.perf_counter()
         rows = rows_of(draft, self._basis)
-        new = commit(self.folder, rows, self.cancel)
+        path = rows.record.path
+        # A file that was written anew: what it held before is nowhere to be found now.
+        replaced = [each.scan for each in self._records.values() if each.path == path and each.stamp]
+        new = commit(self.folder, rows, replaced, self.cancel)
         self._committed += 1
+        for scan in replaced:
+            del self._records[scan]
         self._records[rows.record.scan] = rows.record
         if self._committed % _TIDY_EVERY == 0:
             finish(self.folder, self.encoder.name, self.cancel)
         took = time.perf_counter() - begin
         if not new:
-            return Outcome(rows.record.path, "known", "added by another process meanwhile", 0, seconds, took)
-        return Outcome(rows.record.path, "added", "", rows.record.regions, seconds, took)
+            return Outcome(path, "known", "its voxels have been added meanwhile", 0, made.seconds, took)
+        detail = "in place of what the file held before" if replaced else ""
+        return Outcome(path, "added", detail, rows.record.regions, made.seconds, took)
 
 
 def known_scans(folder: Folder, encoder: str) -> dict[str, ScanRecord]:
@@ -212,7 +208,3 @@ def _left(seconds: float) -> str:
     if seconds < 5400:
         return f", about {round(seconds / 60)} min left"
     return f", about {seconds / 3600:.1f} h left"
-
-
-def _in_words(error: Exception) -> str:
-    return f"It could not be used ({type(error).__name__}: {reason(error)})."

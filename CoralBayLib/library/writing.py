@@ -6,7 +6,7 @@ and the next writer removes them. That is all it takes to survive being killed a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -42,8 +42,14 @@ def settle_basis(folder: Folder, basis: LibraryBasis, cancel: CancelToken | None
     return there
 
 
-def commit(folder: Folder, rows: ScanRows, cancel: CancelToken | None = None) -> bool:
+def commit(folder: Folder, rows: ScanRows, replaced: Collection[str] = (), cancel: CancelToken | None = None) -> bool:
     """Write a scan; tells whether it was new.
+
+    Args:
+        folder: the library's.
+        rows: of the scan.
+        replaced: scans to be removed once it is there.
+        cancel: ends waiting for another writer.
 
     Raises:
         StoreError: the disk is full or the folder cannot be written; the library is as it was.
@@ -65,6 +71,7 @@ def commit(folder: Folder, rows: ScanRows, cancel: CancelToken | None = None) ->
                 with suppress(OSError, ValueError, RuntimeError):
                     tables.remove([rows.record.scan])
                 raise
+            tables.remove(replaced)
     return True
 
 

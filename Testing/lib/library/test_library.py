@@ -133,6 +133,19 @@ def test_what_is_there_is_not_embedded_again(filled, scans, encoder):
     assert len(filled.scans()) == 3
 
 
+def test_a_file_that_was_written_anew_replaces_what_it_held(filled, scans, encoder):
+    before = {record.path: record.scan for record in filled.scans()}
+    path = str(scans / "b.nrrd")
+    cb.write_volume(make_scan("a", "axial"), path)
+    states = {outcome.path: outcome for outcome in filled.add(scans, encoder)}
+    assert states[path].state == "added"
+    assert "in place of" in states[path].detail
+    after = {record.path: record.scan for record in filled.scans()}
+    assert len(filled.scans()) == 3
+    assert {p for p in after if after[p] != before[p]} == {path}
+    assert filled.verify() == []
+
+
 def test_a_moved_scan_is_still_found_and_its_new_place_noted(filled, scans, encoder):
     pyramid = cb.embed(cb.read_volume(scans / "a.nrrd"), encoder)
     (scans / "b.nrrd").rename(scans / "it's moved.nrrd")
