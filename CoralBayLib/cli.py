@@ -167,7 +167,7 @@ def run_segment(args: argparse.Namespace) -> dict:
         say(args, "A probe from another scan is a start, not a result: look at it and correct it with prompts.")
     touched = None if args.all_pieces else prompts
     with bar(args, "Segmenting") as progress:
-        labelmap = labelmap_on(volume.grid, pyramid, probe, touched, args.threshold, progress)
+        labelmap = labelmap_on(volume.grid, pyramid, probe, touched, args.threshold, progress, anywhere=args.all_pieces)
     segments = [Segment(label, probe.names_[label], default_color(n)) for n, label in enumerate(probe.labels_)]
     write_segmentation(labelmap, segments, args.output)
     millilitres = {

@@ -103,7 +103,7 @@ class Probe:
             anywhere: far from all prompts go by appearance alone; else a structure stays near its own.
         """
         out = self.appearance(pyramid, structures)
-        if pyramid.key == self.scan_ and len(self.prompts_):
+        if pyramid.key and pyramid.key == self.scan_ and len(self.prompts_):
             for label, one in zip(self.labels_ if structures is None else structures, out, strict=True):
                 pyramid.nearness.add_log_odds(self.prompts_.points_ras, self.prompts_.labels == label, one, anywhere)
         return out

@@ -57,7 +57,8 @@ def segment(
     report(progress, 0.0, "Fitting the probe")
     probe = probe or Probe().fit(pyramid, prompts)
     check(cancel)
-    return labelmap_on(volume.grid, pyramid, probe, prompts if connected else None, threshold, progress, cancel)
+    touched = prompts if connected else None
+    return labelmap_on(volume.grid, pyramid, probe, touched, threshold, progress, cancel, anywhere=not connected)
 
 
 def labelmap_on(
@@ -68,6 +69,8 @@ def labelmap_on(
     threshold: float = 0.5,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
+    *,
+    anywhere: bool = False,
 ) -> Volume:
     """What a fitted probe says, on any grid; see `segment`.
 
@@ -82,7 +85,7 @@ def labelmap_on(
     for number, label in enumerate(probe.labels_):
         check(cancel)
         report(progress, 0.1 + 0.9 * number / len(probe.labels_), f"Segmenting {probe.names_[label]}")
-        margin = probe.logits(pyramid, [label], anywhere=prompts is None)[0] - level
+        margin = probe.logits(pyramid, [label], anywhere)[0] - level
         margin.masked_fill_(outside, -10.0)
         if prompts is not None:
             points = prompts.points_ras[prompts.labels == label]

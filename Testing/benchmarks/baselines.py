@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cached_property
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -61,7 +62,8 @@ def hand_made(volume: Volume) -> FeaturePyramid:
         sigma = scale / SPACING_MM
         made += [ndimage.gaussian_filter(image, sigma), ndimage.gaussian_gradient_magnitude(image, sigma)]
         made += list(_hessian_eigenvalues(image, sigma))
-    return _pyramid(volume, prepared, np.stack(made), "hand-made filters")
+    # A key of its own: nearness to the prompts joins these features as it does an encoder's.
+    return replace(_pyramid(volume, prepared, np.stack(made), "hand-made filters"), key=uuid4().hex)
 
 
 def _hessian_eigenvalues(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
