@@ -34,7 +34,8 @@ lint: $(DEV)
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-bench: $(DEV)  ## few-shot segmentation against its peers, into Testing/benchmarks/RESULTS.md; SCANS="folder ..." as below
+bench: $(DEV)  ## against what people use today, into Testing/benchmarks/RESULTS.md (hours; goes on where it stopped); SCANS as below
+	$(RUN)/python -m Testing.benchmarks.speed --tables Testing/benchmarks/RESULTS.md
 	$(RUN)/python -m Testing.benchmarks.quality --alone --tables Testing/benchmarks/RESULTS.md \
 	  $(if $(SCANS),--scans $(SCANS))
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from CoralBayLib.paths import replacing
+from .sections import put_section, table
 
 SMALL_ML = 20.0
-TITLE = "# Few-shot segmentation, side by side\n"
+TITLE = "Few-shot segmentation, side by side"
 HOW = (
     "A simulated annotator marks each structure with a stroke in it and one around it on one axial slice; or on three; "
     "then adds one click a structure and round, each at the largest error. Every method gets the same strokes of the same "
@@ -30,11 +30,10 @@ def write_tables(lines: list[dict], codes: dict[str, str], path: Path | None) ->
     groups: dict[tuple, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for (method, scan, structures, _, radius), line in runs.items():
         groups[scan, structures, radius][method].append(line)
-    text = "\n".join([TITLE, HOW, *(_group(*key, by, list(codes)) for key, by in sorted(groups.items()))]) + "\n"
+    text = "\n".join([HOW, *(_group(*key, by, list(codes)) for key, by in sorted(groups.items()))])
     if path is not None:
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    return text
+        put_section(path, TITLE, text)
+    return f"# {TITLE}\n\n{text}\n"
 
 
 def _group(scan: str, structures: tuple[str, ...], radius: float, by: dict[str, list[dict]], order: list[str]) -> str:
@@ -70,11 +69,6 @@ def _values(lines: list[dict], stage: str, names: tuple[str, ...] | list[str], w
     return np.array([[line["stages"][stage][n][which] for n in names] for line in lines if stage in line["stages"]])
 
 
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
-
-
 def _curve(title: str, by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...] | list[str]) -> str:
     stages = _stages(by)
     rows = []
@@ -86,7 +80,7 @@ def _curve(title: str, by: dict[str, list[dict]], methods: list[str], names: tup
             cells.append(f"{values.mean():.3f}{spread}" if values.size else "-")
         rows.append(cells)
     head = ["method", "seeds", *(stage if "slice" in stage else f"+{stage}" for stage in stages)]
-    return f"{title} (± over seeds):\n\n" + _table(head, rows)
+    return f"{title} (± over seeds):\n\n" + table(head, rows)
 
 
 def _distances(by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...]) -> str:
@@ -99,7 +93,7 @@ def _distances(by: dict[str, list[dict]], methods: list[str], names: tuple[str, 
             cells.append(f"{surface.mean():.1f} / {worst.mean():.1f}" if surface.size else "-")
         rows.append(cells)
     head = ["method", *(stage if "slice" in stage else f"+{stage}" for stage in stages)]
-    return "Mean surface distance / 95 % Hausdorff distance, mm:\n\n" + _table(head, rows)
+    return "Mean surface distance / 95 % Hausdorff distance, mm:\n\n" + table(head, rows)
 
 
 def _each(by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...], sizes: dict[str, float]) -> str:
@@ -114,4 +108,4 @@ def _each(by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...],
             cells.append(" / ".join(shown))
         rows.append(cells)
     told = " / ".join(stage if "slice" in stage else f"+{stage}" for stage in stages)
-    return f"Dice of each structure, {told}:\n\n" + _table(["structure", "ml", *methods], rows)
+    return f"Dice of each structure, {told}:\n\n" + table(["structure", "ml", *methods], rows)
