@@ -78,6 +78,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """End the worker; the logic cannot be used afterwards."""
         self.removeObservers()
         self.worker.close()
+        self.reader.close()
         self._forget()
 
     # -- verbs that wait
@@ -198,7 +199,8 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         self.probe = None
 
     def _on_scene_closing(self, caller: Any, event: Any) -> None:
-        self.worker.cancel_all()
+        self.worker.scene_closes()
+        self.reader.scene_closes()
         self.overlays.forget()
         self._forget()
 
