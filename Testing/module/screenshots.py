@@ -35,6 +35,8 @@ def main() -> int:
     parser.add_argument("--labelmap", type=Path)
     parser.add_argument("--structure", nargs=2, action="append", metavar=("LABEL", "NAME"), help="the first is the main one")
     parser.add_argument("--clicks", type=int, default=60, help="at most, on each structure and around it")
+    parser.add_argument("--library", type=Path, nargs="+", metavar="SCAN", help="other scans, for a picture of a library")
+    parser.add_argument("--only", choices=("library", "scans"), help="nothing but the picture of this")
     parser.add_argument("--window", type=float, nargs=2, default=(-160, 240), help="HU shown as black and white")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -95,6 +97,11 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     if host.dialogs.texts("error"):
         raise SystemExit("\n".join(host.dialogs.texts("error")))
     few_shot, main = panel.segment.few_shot, next(iter(clicks.values()))[0]
+    if arguments.library:
+        in_library(widget, volume, main.mean(axis=0), arguments, settle)
+        picture("library")
+    if arguments.only:
+        return
     for name, (inside, outside) in clicks.items():
         mouse.press(panel.segment.ui.addStructureButton)
         few_shot.active_structure.node.SetName(name)
@@ -136,6 +143,27 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     host.process_events(0.1)
     mouse.press(panel.inside.ui.coloursButton)
     picture("inside")
+
+
+def in_library(widget: Any, volume: Any, place: np.ndarray, arguments: argparse.Namespace, settle: Any) -> None:
+    """Search a library of other scans for a place, and open the best of them."""
+    from CoralBaySlicerCore import queries, scanlibrary
+
+    panel = widget.panel
+    for part in (panel.scan, panel.segment, panel.similar):
+        name = type(part).__name__
+        getattr(part.ui, name[0].lower() + name[1:] + "Button").collapsed = part is not panel.similar
+    scanlibrary.set_folder(str(arguments.output.resolve() / "library"))
+    panel.parameters.scope = "library"
+    widget.logic.addToLibrary(arguments.library, scanlibrary.folder())
+    panel.similar.library.box.forget()
+    queries.make(volume).AddControlPointWorld(*place)
+    panel.similar.search()
+    settle()
+    if panel.similar.library.table.hits:
+        panel.similar.library.open(panel.similar.library.table.hits[0])
+    host.wait_for(lambda: not widget.logic.reader.busy, 600)
+    show(np.array(panel.similar.library.table.hits[0].ras))
 
 
 def show(place: np.ndarray) -> None:

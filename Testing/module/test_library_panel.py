@@ -125,7 +125,7 @@ def test_a_place_is_found_in_other_scans_and_opened_there(filled: Any, driver: A
     assert texts(ready.table, 1)[0] == f"{hits[0].score:.2f}"
     for name, balls in archive.balls.items():
         row = next(row for row, hit in enumerate(hits) if hit.path.endswith(name))
-        assert texts(ready.table, 3)[row] == name
+        assert texts(ready.table, 3)[row] == f"archive/{name}"
         # Features compared lie 12 to 24 mm apart, so the nearest may lie beside the ball, 9 mm in radius.
         assert min(np.linalg.norm(np.array(hits[row].ras) - ball) for ball in balls) < 9 + 8
         before = len(volumes_in_scene())
@@ -143,8 +143,10 @@ def test_a_place_is_found_in_other_scans_and_opened_there(filled: Any, driver: A
         assert len(volumes_in_scene()) == before + 1
         assert centre_of_views() == pytest.approx(np.array(hits[row].ras) + [30, -20, 10], abs=1e-3)
         assert len(ready.panel.library.table.hits) == len(hits)
-        coralbay.panel.parameters.volume = ready.node
+        mouse.press(ready.ui.showQueryButton)
         driver.settle()
+        assert coralbay.panel.parameters.volume is ready.node
+        assert centre_of_views() == pytest.approx(ready.place, abs=1e-3)
 
 
 def bright_near(node: Any, ras: Any) -> bool:
@@ -403,8 +405,9 @@ def test_cancel_loses_nothing_that_is_done(ready: Any, driver: Any, archive: Any
 def test_what_is_missing_is_asked_for(ready: Any, driver: Any, archive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from CoralBaySlicerCore import install
 
-    real = install._is_met
-    monkeypatch.setattr(install, "_is_met", lambda each: bool(host.dialogs.pip) if "lancedb" in each else real(each))
+    real, installed = install._is_met, []
+    monkeypatch.setattr(install, "_is_met", lambda each: bool(installed) if "lancedb" in each else real(each))
+    monkeypatch.setattr(install, "_install", installed.extend)
     assert install.missing() == []
     ready.panel.library.box.forget()
     ready.panel.refresh()
@@ -416,9 +419,9 @@ def test_what_is_missing_is_asked_for(ready: Any, driver: Any, archive: Any, mon
     question = host.dialogs.texts("confirm")[0]
     assert "lancedb" in question and "pypi.org" in question and "135 MB" in question and "PyTorch" not in question
     assert "Nothing was changed" in host.dialogs.texts("error")[0]
-    assert host.dialogs.pip == []
+    assert installed == []
     add_folder(ready, driver, archive.folder)
-    assert len(host.dialogs.pip) == 1 and "lancedb" in str(host.dialogs.pip[0][1])
+    assert installed == [install.LIBRARY]
     assert "Added to the library: 2." in host.dialogs.texts("info")[-1]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,11 +83,12 @@ def is_place(hit: Any) -> bool:
 
 def scan_name(hit: Any) -> str:
     """What the user knows a scan by: the end of its path, and whether it is still there."""
+    # Many files have the same name in folders of their own.
+    name = "/".join(Path(hit.path).parts[-2:])
     if hit.own:
-        return _("{name} (this scan)").format(name=os.path.basename(hit.path)) if hit.path else _("This scan")
+        return _("{name} (this scan)").format(name=name) if hit.path else _("This scan")
     if not hit.path:
         return _("Scan {digits}, added from memory").format(digits=hit.scan[:8])
-    name = os.path.basename(hit.path)
     return name if hit.there else _("{name} (moved or deleted)").format(name=name)
 
 

@@ -48,6 +48,17 @@ class LibrarySearch:
         self._thumbnails.stop()
         opening.unmark()
 
+    @property
+    def home(self) -> Any:
+        """The scan that was searched from, or None."""
+        return slicer.mrmlScene.GetNodeByID(self._home) if self._home else None
+
+    def go_home(self) -> None:
+        """Turn back to the scan that was searched from."""
+        if self.home is not None and self.home is not self._panel.volume:
+            slicer.util.setSliceViewerLayers(background=self.home)
+            self._panel.parameters.volume = self.home
+
     def search(self) -> None:
         """Look in the library for what is like the query."""
         panel, parameters, volume = self._panel, self._panel.parameters, self._panel.volume
@@ -70,8 +81,7 @@ class LibrarySearch:
     def open(self, hit: Any) -> None:
         """Show a place, or a scan, of the library; it is loaded if need be."""
         panel = self._panel
-        home = slicer.mrmlScene.GetNodeByID(self._home) if hit.own and self._home else None
-        node = home or opening.loaded(hit.path)
+        node = (self.home if hit.own else None) or opening.loaded(hit.path)
         if node is not None:
             self._show(hit, node)
         elif not scanlibrary.is_there(hit.path):
@@ -109,7 +119,7 @@ class LibrarySearch:
     def cut_pictures(self) -> None:
         """Have the pictures cut that are not there yet."""
         sources: dict[str, Any] = {}
-        home = slicer.mrmlScene.GetNodeByID(self._home) if self._home else None
+        home = self.home
         for hit in self.table.hits:
             node = home if hit.own else opening.loaded(hit.path)
             if node is not None:

@@ -184,6 +184,8 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def show_query(self) -> None:
         """Centre the views on what is looked for."""
+        if self.in_library:
+            self.library.go_home()
         self.attempt(_("The query cannot be shown."), lambda: volumes.jump_to(self.query_points().mean(axis=0)))
 
     def go_to(self, region: FoundRegion) -> None:
@@ -227,6 +229,8 @@ class SimilarPanel(Panel, VTKObservationMixin):
             self.library.refresh()
 
     def _can_show_query(self, node: Any) -> bool:
+        if self.in_library and self.library.home not in (None, self.volume):
+            return True
         if self.volume is None or self.parameters.queryKind == "point":
             return node is not None and node.GetNumberOfDefinedControlPoints() > 0
         if self.parameters.queryKind == "segment":
