@@ -194,9 +194,9 @@ def test_this_scan_is_added_from_memory_and_marked_as_its_own(filled: Any, drive
 
 
 def library_folder() -> str:
-    from CoralBayLib.library import default_folder
+    from CoralBayLib.library import Library
 
-    return str(default_folder())
+    return str(Library().folder.root)
 
 
 def test_a_scan_that_was_read_from_a_file_is_added_by_its_file(filled: Any, driver: Any, archive: Any, coralbay: Any) -> None:
