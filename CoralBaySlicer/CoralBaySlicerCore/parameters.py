@@ -51,6 +51,11 @@ class CoralBaySlicerParameters:
         showIn3D: whether the similarity is rendered in 3D.
         clusters: how many.
         colourOpacity: of the colours of the features, percent.
+        scansTable: with a row for each scan that is learnt from.
+        scanColumn, patientColumn, targetColumn, timeColumn: which of its columns mean what.
+        everyScanAnother: there is no column of patients, since every scan is of another one.
+        scansTask: what is learnt: "classify", "regress" or "survive".
+        speaksThreshold, speaksOpacity: of the map of what speaks for it, percent.
     """
 
     volume: slicer.vtkMRMLScalarVolumeNode
@@ -81,3 +86,12 @@ class CoralBaySlicerParameters:
     showIn3D: bool = False
     clusters: Annotated[int, WithinRange(2, 64)] = 8
     colourOpacity: Annotated[float, WithinRange(0, 100)] = 70
+    scansTable: slicer.vtkMRMLTableNode
+    scanColumn: str = ""
+    patientColumn: str = ""
+    targetColumn: str = ""
+    timeColumn: str = ""
+    everyScanAnother: bool = False
+    scansTask: str = "classify"
+    speaksThreshold: Annotated[float, WithinRange(1, 100)] = 30
+    speaksOpacity: Annotated[float, WithinRange(0, 100)] = 60

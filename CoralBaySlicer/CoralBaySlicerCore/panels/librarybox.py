@@ -13,6 +13,7 @@ from CoralBayLib.errors import Cancelled
 
 from .. import dicomdatabase, install, opening, scanlibrary
 from ..worker import in_words
+from .reporttable import ReportTable
 
 if TYPE_CHECKING:
     from .similar import SimilarPanel
@@ -36,13 +37,7 @@ class LibraryBox:
         ui.addFolderButton.connect("clicked(bool)", lambda *_: self.add_folder())
         ui.addDatabaseButton.connect("clicked(bool)", lambda *_: self.add_database())
         ui.checkLibraryButton.connect("clicked(bool)", lambda *_: self.check())
-        self._table = ui.libraryReport
-        self._table.setColumnCount(2)
-        self._table.setHorizontalHeaderLabels((_("Scan"), _("Why")))
-        self._table.horizontalHeader().setStretchLastSection(True)
-        self._table.verticalHeader().visible = False
-        self._table.setWordWrap(True)
-        self._table.visible = False
+        self._table = ReportTable(ui.libraryReport)
 
     def refresh(self) -> None:
         """Show the folder, and what the library holds."""
@@ -169,19 +164,9 @@ class LibraryBox:
             slicer.util.infoDisplay("\n".join(lines))
 
     def _report(self, rows: Sequence[tuple[str, str]]) -> None:
-        self._table.visible = bool(rows)
         if rows:
             self._panel.ui.libraryBox.collapsed = False
-        self._table.setRowCount(len(rows))
-        for row, texts in enumerate(rows):
-            for column, text in enumerate(texts):
-                # The end of a path tells more than its beginning.
-                cell = qt.QTableWidgetItem(text.replace("\\", "/").rsplit("/", 1)[-1] if column == 0 else text)
-                cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
-                cell.setToolTip(text)
-                self._table.setItem(row, column, cell)
-        self._table.resizeColumnToContents(0)
-        self._table.resizeRowsToContents()
+        self._table.fill(rows)
 
     def _changed(self) -> None:
         self._changes += 1

@@ -9,6 +9,12 @@ from CoralBayLib.scans import Labels, cross_validate
 from CoralBayLib.scans.charts import charts
 
 
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch):
+    """Intervals take a while, and are not looked at here."""
+    monkeypatch.setattr("CoralBayLib.scans.scores.RESAMPLES", 10)
+
+
 def evaluated(task, values, times=()):
     vectors = np.random.default_rng(0).normal(size=(len(values), 4))
     vectors[:, 0] += 3 * np.asarray(values, float)

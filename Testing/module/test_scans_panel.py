@@ -1,0 +1,362 @@
+"""Step 5: probes on whole scans, from a table to figures, predictions, a file, and a map."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import host
+import numpy as np
+import pytest
+from host import mouse
+
+from CoralBayLib.scans import scores
+from Testing.lib.conftest import PoolingEncoder
+from Testing.module.test_few_shot import AXIAL, oblique
+from Testing.module.test_scan_panel import slow
+
+__all__ = ["slow"]
+
+
+@pytest.fixture
+def study(app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A CSV of twelve scans, half of them with a bright ball on the right, and of a file that is missing."""
+    import slicer
+    from CoralBaySlicerCore.selftest import make_phantom
+
+    # Intervals take a while, and are not looked at here.
+    monkeypatch.setattr(scores, "RESAMPLES", 20)
+    rows = ["path,Patient,finding,size,event,days"]
+    for number in range(12):
+        node, place = make_phantom(oblique() if number == 3 else AXIAL, "phantom", number)
+        if number % 2 == 0:
+            array = slicer.util.arrayFromVolume(node)
+            array[array > 150] = 40
+        assert slicer.util.saveNode(node, str(tmp_path / f"{number}.nrrd"))
+        slicer.mrmlScene.RemoveNode(node)
+        patient = number // 2 * 2 + number % 2 if number > 3 else number % 2
+        finding = "ball" if number % 2 else "none"
+        rows.append(
+            f"{number}.nrrd,P{patient},{finding},{number % 2 * 10 + 5},{number % 2},{30 - number % 2 * 20 + number / 10}"
+        )
+    rows.append("missing.nrrd,P99,ball,1,1,1")
+    (tmp_path / "study.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+@pytest.fixture
+def ready(coralbay: Any, driver: Any, study: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The panel with the table loaded, its columns guessed, and the target chosen."""
+    # Its levels are averaged over the scan, as those of a network without a token for the scan.
+    real = PoolingEncoder.__init__
+
+    def pooled(self: Any, *arguments: Any, **options: Any) -> None:
+        real(self, *arguments, **options)
+        from dataclasses import replace
+
+        self.levels = tuple(replace(level, pooled=True) for level in self.levels)
+
+    monkeypatch.setattr(PoolingEncoder, "__init__", pooled)
+    panel = coralbay.panel.scans
+    driver.open(panel)
+    host.dialogs.answer(str(study / "study.csv"))
+    mouse.press(panel.ui.loadTableButton)
+    driver.settle()
+    choose(panel.ui.targetColumnSelector, "finding")
+    driver.settle()
+    host.process_events(0.05)
+    return SimpleNamespace(panel=panel, ui=panel.ui, parameters=coralbay.panel.parameters, folder=study)
+
+
+def choose(selector: Any, data: str) -> None:
+    selector.currentIndex = selector.findData(data)
+
+
+def learn(ready: Any, driver: Any) -> None:
+    mouse.press(ready.ui.fitButton)
+    driver.settle(120)
+    assert host.dialogs.texts("error") == []
+    host.process_events(0.05)
+
+
+def table(name: str) -> dict[str, list[str]]:
+    import slicer
+
+    node = slicer.util.getNode(name)
+    return {
+        node.GetColumnName(column): [node.GetCellText(row, column) for row in range(node.GetNumberOfRows())]
+        for column in range(node.GetNumberOfColumns())
+    }
+
+
+def load_scan(coralbay: Any, driver: Any, path: Path) -> Any:
+    import slicer
+
+    node = slicer.util.loadVolume(str(path))
+    coralbay.panel.parameters.volume = node
+    driver.settle()
+    return node
+
+
+def test_a_table_becomes_figures_predictions_and_plots(ready: Any, driver: Any) -> None:
+    import slicer
+
+    parameters, ui = ready.parameters, ready.ui
+    assert (parameters.scanColumn, parameters.patientColumn) == ("path", "Patient")
+    assert not ui.timeColumnSelector.visible and not ui.showScansButton.visible and not ui.speaksForm.visible
+    before = table("study")
+    learn(ready, driver)
+    assert "12 scans of 10 patients" in ui.figuresLabel.text
+    assert "AUROC: 1.000" in ui.figuresLabel.text
+    # The table of the user is as it was; the predictions stand in a new one, beside its columns.
+    assert table("study") == before
+    made = table("finding: predictions")
+    assert list(made)[:6] == list(before) and made["path"] == before["path"]
+    probability = np.array([float(text or "nan") for text in made["probability of ball"]])
+    assert (probability[1:12:2] > probability[0:12:2].max()).all()
+    assert np.isnan(probability[12])
+    folds: dict[str, set] = {}
+    for patient, fold in zip(made["Patient"], made["tested in fold"], strict=True):
+        folds.setdefault(patient, set()).add(fold)
+    assert all(len(each) == 1 for each in folds.values()) and folds["P99"] == {"0"}
+    figures = table("finding: figures")
+    assert figures["figure"][0] == "AUROC" and float(figures["value"][0]) == 1
+    # The missing file is named.
+    assert ui.scansReport.visible
+    assert ui.scansReport.item(0, 0).text() == "missing.nrrd"
+    assert "no such file" in ui.scansReport.item(0, 1).text().lower() or "does not exist" in ui.scansReport.item(0, 1).text()
+    charts = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    assert [chart.GetTitle() for chart in charts] == ["finding: ROC", "finding: Calibration"]
+    series = charts[1].GetNthPlotSeriesNode(0)
+    assert series.GetName() == "ball" and series.GetMarkerStyle() == series.MarkerStyleCircle
+    values = series.GetTableNode()
+    assert values.GetNumberOfRows() > 1 and values.GetColumnName(0) == series.GetXColumnName()
+    mouse.press(ui.showScansButton)
+    assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotTableView
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    assert selection.GetActivePlotChartID() == charts[0].GetID()
+    assert slicer.mrmlScene.GetNodeByID(selection.GetActiveTableID()).GetName() == "finding: figures"
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    # Again: further tables, but the plots of before make room.
+    learn(ready, driver)
+    assert table("finding: predictions_1")["path"] == before["path"]
+    assert len(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")) == 2
+
+
+def test_a_number_and_survival(ready: Any, driver: Any) -> None:
+    pytest.importorskip("lifelines", reason="survival needs lifelines")
+    ui = ready.ui
+    choose(ui.taskSelector, "regress")
+    choose(ui.targetColumnSelector, "size")
+    learn(ready, driver)
+    assert "MAE" in ui.figuresLabel.text and "R2" in ui.figuresLabel.text
+    assert "predicted size" in table("size: predictions")
+    choose(ui.taskSelector, "survive")
+    driver.settle()
+    assert ui.timeColumnSelector.visible and ui.targetColumnSelectorLabel.text == "Event seen:"
+    assert ready.parameters.timeColumn == "days"
+    choose(ui.targetColumnSelector, "event")
+    learn(ready, driver)
+    assert "concordance" in ui.figuresLabel.text
+    assert "log risk" in table("event: predictions")
+
+
+def test_what_is_not_chosen_is_asked_for(ready: Any, driver: Any) -> None:
+    import slicer
+
+    def complaint() -> str:
+        mouse.press(ready.ui.fitButton)
+        driver.settle()
+        return host.dialogs.texts("error")[-1]
+
+    ready.parameters.targetColumn = ""
+    assert "Choose the column that is to be learnt" in complaint()
+    ready.parameters.targetColumn = "finding"
+    node = ready.parameters.scansTable
+    for column in range(node.GetNumberOfColumns()):
+        if node.GetColumnName(column) == "Patient":
+            node.RenameColumn(column, "whose")
+    ready.panel.refresh()
+    driver.settle()
+    assert ready.parameters.patientColumn == ""
+    assert "whose scan it is" in complaint()
+    ready.ui.everyScanAnotherCheck.click()
+    driver.settle()
+    assert not ready.ui.patientColumnSelector.visible
+    ready.parameters.targetColumn = "path"
+    assert "Too few patients" in complaint() or "least" in complaint()
+    slicer.mrmlScene.RemoveNode(node)
+    driver.settle()
+    assert not ready.ui.fitButton.enabled
+
+
+def test_survival_asks_for_what_is_missing(ready: Any, driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from CoralBaySlicerCore import install
+
+    real = install._is_met
+    monkeypatch.setattr(install, "_is_met", lambda each: "lifelines" not in each and real(each))
+    choose(ready.ui.taskSelector, "survive")
+    choose(ready.ui.targetColumnSelector, "event")
+    driver.settle()
+    host.process_events(0.05)
+    host.dialogs.answer(False)
+    mouse.press(ready.ui.fitButton)
+    driver.settle()
+    assert "lifelines" in host.dialogs.texts("confirm")[0] and "40 MB" in host.dialogs.texts("confirm")[0]
+    assert "Nothing was changed" in host.dialogs.texts("error")[0]
+    # What needs no survival does not ask.
+    choose(ready.ui.taskSelector, "classify")
+    choose(ready.ui.targetColumnSelector, "finding")
+    driver.settle()
+    host.process_events(0.05)
+    host.dialogs.clear()
+    learn(ready, driver)
+    assert host.dialogs.texts("confirm") == []
+
+
+@pytest.mark.usefixtures("slow")
+def test_progress_and_cancel(ready: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+
+    top = coralbay.panel.ui
+    nodes = slicer.mrmlScene.GetNumberOfNodes()
+    mouse.press(ready.ui.fitButton)
+    host.wait_for(lambda: "Embedding scan 2 of 13" in top.activityLabel.text, 60)
+    mouse.press(top.cancelButton)
+    driver.settle()
+    assert host.dialogs.texts() == [] or host.dialogs.texts("error") == []
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes
+    assert not ready.ui.figuresLabel.visible and ready.panel.probe.probe is None
+    assert not top.activityFrame.visible
+
+
+def test_a_probe_is_kept_and_applied_to_new_scans(ready: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+
+    learn(ready, driver)
+    file = ready.folder / "finding.safetensors"
+    host.dialogs.answer(str(file))
+    mouse.press(ready.ui.saveScanProbeButton)
+    assert file.is_file()
+    ready.panel.probe.probe = None
+    host.dialogs.answer(str(file))
+    mouse.press(ready.ui.loadScanProbeButton)
+    driver.settle()
+    assert "Tells 'finding': ball, none." in ready.ui.scanProbeLabel.text
+    new = slicer.util.loadTable(str(write(ready.folder / "new.csv", "scan\n1.nrrd\n2.nrrd\n\nnone.nrrd\n")))
+    ready.parameters.scansTable = new
+    driver.settle()
+    host.process_events(0.05)
+    mouse.press(ready.ui.applyTableButton)
+    driver.settle()
+    assert host.dialogs.texts("error") == []
+    made = table("finding: predicted")
+    probability = [float(text or "nan") for text in made["probability of ball"]]
+    assert probability[0] > 0.5 > probability[1]
+    assert np.isnan(probability[-1])
+    assert "Scans predicted: 2." in ready.ui.figuresLabel.text
+    assert [ready.ui.scansReport.item(row, 0).text() for row in range(ready.ui.scansReport.rowCount)][-1] == "none.nrrd"
+    load_scan(coralbay, driver, ready.folder / "1.nrrd")
+    host.process_events(0.05)
+    mouse.press(ready.ui.applyScanButton)
+    driver.settle()
+    assert ready.ui.saidLabel.text.startswith("1: ball ")
+    assert float(ready.ui.saidLabel.text.split()[2].strip(",")) == pytest.approx(probability[0], abs=0.006)
+    host.dialogs.answer(str(ready.folder / "study.csv"))
+    mouse.press(ready.ui.loadScanProbeButton)
+    driver.settle()
+    assert "could not be loaded" in host.dialogs.texts("error")[0]
+    assert ready.panel.probe.probe is not None
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("number", [1, 3], ids=["straight", "oblique"])
+def test_the_map_shows_what_speaks_for_it(ready: Any, driver: Any, coralbay: Any, number: int) -> None:
+    import slicer
+
+    from CoralBayLib.geometry import Grid, Volume
+    from Testing.module.test_similar_panel import matrix_of
+
+    learn(ready, driver)
+    node = load_scan(coralbay, driver, ready.folder / f"{number}.nrrd")
+    ready.ui.speaksSelector.currentIndex = ready.ui.speaksSelector.findText("ball")
+    host.process_events(0.05)
+    mouse.press(ready.ui.speaksButton)
+    driver.settle()
+    assert host.dialogs.texts("error") == []
+    overlays = coralbay.logic.overlays
+    assert overlays.shown == "speaks for" and ready.ui.speaksButton.checked and ready.ui.speaksLookForm.visible
+    shown = overlays.node("speaks for")
+    percents = slicer.util.arrayFromVolume(shown)
+    assert percents.max() == 100
+    grid = Grid(percents.shape, slicer.util.arrayFromVTKMatrix(matrix_of(shown)))
+    strongest = grid.to_ras(np.argwhere(percents == 100)[:1, ::-1])
+    near = Volume(
+        slicer.util.arrayFromVolume(node),
+        Grid(slicer.util.arrayFromVolume(node).shape, slicer.util.arrayFromVTKMatrix(matrix_of(node))),
+    )
+    # It is a ball that speaks for it.
+    middle = near.grid.centre_ras
+    assert min(np.linalg.norm(strongest[0] - middle - [side, 0, 0]) for side in (16, -16)) < 9 + 6
+    composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    assert composite.GetForegroundVolumeID() == shown.GetID()
+    # What speaks against it is another map.
+    ready.ui.speaksSelector.currentIndex = ready.ui.speaksSelector.findText("none")
+    driver.settle()
+    against = slicer.util.arrayFromVolume(overlays.node("speaks for"))
+    assert against[percents > 50].max(initial=0) == 0
+    coralbay.panel.parameters.volume = load_scan(coralbay, driver, ready.folder / "2.nrrd")
+    driver.settle()
+    assert overlays.shown is None and not ready.ui.speaksButton.checked
+
+
+def test_a_probe_of_another_encoder_is_refused(ready: Any, driver: Any, coralbay: Any) -> None:
+    learn(ready, driver)
+    load_scan(coralbay, driver, ready.folder / "1.nrrd")
+    ready.panel.probe.probe.signature = "other"
+    host.process_events(0.05)
+    for button in (ready.ui.applyScanButton, ready.ui.speaksButton, ready.ui.applyTableButton):
+        mouse.press(button)
+        driver.settle()
+        assert "another encoder, weights or setting" in host.dialogs.texts("error")[-1]
+    assert len(host.dialogs.texts("error")) == 3
+
+
+def test_the_scene_may_be_saved_closed_and_opened(ready: Any, driver: Any, coralbay: Any, tmp_path: Path) -> None:
+    import slicer
+
+    learn(ready, driver)
+    probe = ready.panel.probe.probe
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    slicer.mrmlScene.Clear()
+    driver.settle()
+    assert not ready.ui.figuresLabel.visible and not ready.ui.showScansButton.visible
+    assert not ready.ui.fitButton.enabled
+    # A probe has nothing to do with the scene.
+    assert ready.panel.probe.probe is probe
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    driver.settle()
+    parameters = coralbay.panel.parameters
+    assert parameters.scansTable is not None
+    assert (parameters.scanColumn, parameters.targetColumn) == ("path", "finding")
+    assert ready.ui.targetColumnSelector.currentText == "finding"
+    assert len(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")) == 2
+
+
+@pytest.mark.usefixtures("slow")
+def test_the_table_is_removed_and_the_module_left_meanwhile(ready: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+
+    mouse.press(ready.ui.fitButton)
+    host.wait_for(lambda: "Embedding scan 1 of 13" in coralbay.panel.ui.activityLabel.text, 60)
+    slicer.mrmlScene.RemoveNode(ready.parameters.scansTable)
+    slicer.util.selectModule("SegmentEditor")
+    driver.settle(180)
+    assert "removed meanwhile" in host.dialogs.texts("error")[0]
+    slicer.util.selectModule("CoralBaySlicer")
+    driver.settle()
+    # The probe was learnt all the same.
+    assert "ball" in ready.ui.scanProbeLabel.text
