@@ -36,6 +36,10 @@ def main() -> int:
     parser.add_argument("--structure", nargs=2, action="append", metavar=("LABEL", "NAME"), help="the first is the main one")
     parser.add_argument("--clicks", type=int, default=60, help="at most, on each structure and around it")
     parser.add_argument("--library", type=Path, nargs="+", metavar="SCAN", help="other scans, for a picture of a library")
+    parser.add_argument(
+        "--table", type=Path, help="a CSV of scans (columns scan, patient, ...), for a picture of a probe on it"
+    )
+    parser.add_argument("--target", help="the column of it that is learnt")
     parser.add_argument("--only", choices=("library", "scans"), help="nothing but the picture of this")
     parser.add_argument("--window", type=float, nargs=2, default=(-160, 240), help="HU shown as black and white")
     arguments = parser.parse_args()
@@ -100,6 +104,9 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     if arguments.library:
         in_library(widget, volume, main.mean(axis=0), arguments, settle)
         picture("library")
+    if arguments.table:
+        with_table(widget, volume, arguments, settle)
+        picture("scans")
     if arguments.only:
         return
     for name, (inside, outside) in clicks.items():
@@ -164,6 +171,27 @@ def in_library(widget: Any, volume: Any, place: np.ndarray, arguments: argparse.
         panel.similar.library.open(panel.similar.library.table.hits[0])
     host.wait_for(lambda: not widget.logic.reader.busy, 600)
     show(np.array(panel.similar.library.table.hits[0].ras))
+
+
+def with_table(widget: Any, volume: Any, arguments: argparse.Namespace, settle: Any) -> None:
+    """Learn a probe from a table, and show what speaks for what it says of the scan."""
+    import slicer
+
+    panel = widget.panel
+    for part in (panel.scan, panel.segment, panel.similar, panel.scans):
+        name = type(part).__name__
+        getattr(part.ui, name[0].lower() + name[1:] + "Button").collapsed = part is not panel.scans
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    panel.parameters.volume = volume
+    panel.parameters.scansTable = slicer.util.loadTable(str(arguments.table))
+    panel.scans.refresh()
+    panel.parameters.targetColumn = arguments.target
+    settle()
+    panel.scans.fit()
+    settle()
+    panel.scans.probe.apply_to_scan()
+    panel.scans.probe.show_map()
+    settle()
 
 
 def show(place: np.ndarray) -> None:
