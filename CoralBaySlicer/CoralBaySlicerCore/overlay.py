@@ -19,7 +19,7 @@ from .labellayer import LabelLayer
 from .volumes import put_array
 
 PROBABILITY, UNCERTAINTY, SIMILARITY, COLOURS = "probability", "uncertainty", "similarity", "colours"
-SPEAKS_FOR = "speaks for"
+SPEAKS_FOR = "speaks-for"
 OF_PREVIEW = (PROBABILITY, UNCERTAINTY)
 
 _RAMPS: dict[str, Sequence[tuple[float, float, float]]] = {

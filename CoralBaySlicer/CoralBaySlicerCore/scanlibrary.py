@@ -163,8 +163,7 @@ def searchTask(
         from CoralBayLib.similarity import Query
 
         with our_words():
-            library = opened(path)
-            library.folder.require()
+            library = _existing(path)
             known = library.folder.names()
             if file_name(source.choice.encoder) not in known:
                 raise LibraryError(
@@ -206,10 +205,22 @@ def checkTask(logic: Tasks, path: str, repair: bool) -> Task:
 
     def run(progress: Progress, cancel: CancelToken) -> list[Any]:
         with our_words():
-            return opened(path).verify(repair, progress, cancel)
+            return _existing(path).verify(repair, progress, cancel)
 
     title = _("Repairing the library") if repair else _("Checking the library")
     return logic.worker.start(Task(run, title=title, outlives_scene=True))
+
+
+def _existing(path: str) -> Any:
+    library = opened(path)
+    if not library.folder.exists():
+        raise LibraryError(
+            _("There is no library in {folder} yet. Add scans under 'Library', or choose another folder there.").format(
+                folder=library.folder.root
+            )
+        )
+    library.folder.require()
+    return library
 
 
 @contextmanager
@@ -228,8 +239,6 @@ def in_our_words(text: str) -> str:
         ("`coralbay library verify --repair`", check_button),
         ("`coralbay library verify`", check_button),
         ("`coralbay library add`", add_button),
-        (" with --encoder", _(" in step 1")),
-        ("name another folder (--library, or CORALBAY_LIBRARY)", _("choose another folder")),
     ):
         text = text.replace(command, button)
     return text

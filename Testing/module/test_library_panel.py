@@ -449,7 +449,7 @@ def test_no_library_and_one_of_another_encoder(ready: Any, driver: Any, tmp_path
     from CoralBaySlicerCore import scanlibrary
 
     search(ready, driver)
-    assert "no library of scans" in host.dialogs.texts("error")[0]
+    assert "There is no library in" in host.dialogs.texts("error")[0]
     assert "coralbay library" not in host.dialogs.texts("error")[0]
     other = tmp_path / "other"
     (other / "regions_astra.lance").mkdir(parents=True)

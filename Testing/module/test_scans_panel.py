@@ -292,8 +292,8 @@ def test_the_map_shows_what_speaks_for_it(ready: Any, driver: Any, coralbay: Any
     driver.settle()
     assert host.dialogs.texts("error") == []
     overlays = coralbay.logic.overlays
-    assert overlays.shown == "speaks for" and ready.ui.speaksButton.checked and ready.ui.speaksLookForm.visible
-    shown = overlays.node("speaks for")
+    assert overlays.shown == "speaks-for" and ready.ui.speaksButton.checked and ready.ui.speaksLookForm.visible
+    shown = overlays.node("speaks-for")
     percents = slicer.util.arrayFromVolume(shown)
     assert percents.max() == 100
     grid = Grid(percents.shape, slicer.util.arrayFromVTKMatrix(matrix_of(shown)))
@@ -316,7 +316,7 @@ def test_the_map_shows_what_speaks_for_it(ready: Any, driver: Any, coralbay: Any
     # What speaks against it is another map.
     ready.ui.speaksSelector.currentIndex = ready.ui.speaksSelector.findText("none")
     driver.settle()
-    against = slicer.util.arrayFromVolume(overlays.node("speaks for"))
+    against = slicer.util.arrayFromVolume(overlays.node("speaks-for"))
     assert against[percents > 50].max(initial=0) == 0
     coralbay.panel.parameters.volume = load_scan(coralbay, driver, ready.folder / "2.nrrd")
     driver.settle()

@@ -47,15 +47,16 @@ class LibraryBox:
             ui.libraryPath.currentPath = scanlibrary.folder()
         self._updating = False
         ui.addScanButton.enabled = self._panel.volume is not None
+        state = scanlibrary.folder(), self._changes
+        if state == self._told:
+            return
         if install.missing(install.LIBRARY):
             ui.libraryLabel.text = _("Needs the Python package LanceDB, which is asked for at the first use.")
             return
-        state = scanlibrary.folder(), self._changes
-        if state != self._told:
-            self._told = state
-            task = scanlibrary.statsTask(self._panel.logic, scanlibrary.folder())
-            task.on_done = lambda found: self._show_stats(*found)
-            task.on_failed = lambda error: self._show_error(error)
+        self._told = state
+        task = scanlibrary.statsTask(self._panel.logic, scanlibrary.folder())
+        task.on_done = lambda found: self._show_stats(*found)
+        task.on_failed = lambda error: self._show_error(error)
 
     def forget(self) -> None:
         """Look anew at the next occasion."""

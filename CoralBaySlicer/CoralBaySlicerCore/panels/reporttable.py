@@ -8,6 +8,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+_MOST_PIXELS = 140
+
 
 class ReportTable:
     """Shows names and reasons in a QTableWidget, which is hidden while there are none.
@@ -37,3 +39,6 @@ class ReportTable:
                 self._table.setItem(row, column, cell)
         self._table.resizeColumnToContents(0)
         self._table.resizeRowsToContents()
+        # No higher than what there is to read, and scrolled from some height on.
+        height = self._table.horizontalHeader().height + sum(self._table.rowHeight(row) for row in range(len(rows))) + 4
+        self._table.setFixedHeight(min(height, _MOST_PIXELS))

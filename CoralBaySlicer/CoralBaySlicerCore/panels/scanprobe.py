@@ -143,7 +143,7 @@ class ScanProbeBox:
 
         def start() -> Any:
             return panel.logic.start(
-                volume, lambda pyramid, _cancel: scanprobes.say(pyramid, probe), finish, "scans", _("Applying the probe")
+                volume, lambda pyramid, _cancel: scanprobes.say(pyramid, probe), finish, "said", _("Applying the probe")
             )
 
         panel.run(_("The probe could not be applied. Nothing was changed."), start)
@@ -170,7 +170,7 @@ class ScanProbeBox:
                 volume,
                 lambda pyramid, _cancel: scanprobes.speaks_for(pyramid, probe, said),
                 finish,
-                "scans",
+                overlay.SPEAKS_FOR,
                 _("Looking for what speaks for it"),
             )
 

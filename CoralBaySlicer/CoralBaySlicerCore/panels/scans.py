@@ -20,7 +20,7 @@ from .scanprobe import ScanProbeBox
 from .transfer import chosen_path
 
 _SCAN_NAMES = ("scan", "ct", "path", "file", "image", "volume")
-_PATIENT_NAMES = ("patient", "patient_id", "patientid", "patient id", "subject", "subject_id", "case")
+_PATIENT_NAMES = ("patient", "patient_id", "patientid", "subject", "subject_id", "case")
 _TIME_NAMES = ("time", "days", "months", "years")
 _COLUMNS = {
     "scanColumn": _SCAN_NAMES,
@@ -90,7 +90,7 @@ class ScansPanel(Panel):
 
     def load_table(self) -> None:
         """Load a table from a file."""
-        path = chosen_path(qt.QFileDialog.getOpenFileName(self.root, _("Table of scans"), "", "*.csv *.tsv"))
+        path = chosen_path(qt.QFileDialog.getOpenFileName(self.root, _("Table of scans"), "", _("Tables (*.csv *.tsv)")))
         if path:
             node = self.attempt(_("The table could not be loaded."), lambda: slicer.util.loadTable(path))
             if node is not None:
