@@ -177,6 +177,13 @@ def test_cancel_loses_nothing_that_is_done(ready: Any, driver: Any, archive: Any
         slicer.mrmlScene.RemoveNode(node)
     host.dialogs.answer(str(archive.folder))
     mouse.press(ready.ui.addFolderButton)
+    host.wait_for(lambda: "scan 2 of 11" in top.activityLabel.text, 120)
+    mouse.press(top.cancelButton)
+    driver.settle()
+    assert "What was embedded is kept" in host.dialogs.texts("info")[-1]
+    host.process_events(0.05)
+    host.dialogs.answer(str(archive.folder))
+    mouse.press(ready.ui.addFolderButton)
     host.wait_for(lambda: "scan 9 of 11" in top.activityLabel.text or "scan 10 of 11" in top.activityLabel.text, 120)
     assert "left" in top.activityLabel.text
     mouse.press(top.cancelButton)

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.errors import Cancelled
 
 from .. import dicomdatabase, install, opening, scanlibrary
-from ..worker import in_words
+from ..worker import Counted, Task, in_words
 from .reporttable import ReportTable
 
 if TYPE_CHECKING:
@@ -134,17 +134,27 @@ class LibraryBox:
 
     def _add(self, start: Callable[[list[Any]], Any]) -> None:
         outcomes: list[Any] = []
+        tasks: list[Task] = []
+
+        def begin() -> Task:
+            tasks[:] = [start(outcomes)]
+            return tasks[0]
 
         def ended(error: Exception) -> bool:
             # What was done stays, however it ended.
+            cancelled = isinstance(error, Cancelled)
             if outcomes:
                 self._changed()
-                self._tell(outcomes, in_words(error) if not isinstance(error, Cancelled) else _("Cancelled."))
+                self._tell(outcomes, _("Cancelled.") if cancelled else in_words(error))
+            elif cancelled and isinstance(tasks[0].says, Counted):
+                slicer.util.infoDisplay(
+                    _("Cancelled before the first scans were added. What was embedded is kept: adding again goes on there.")
+                )
             return bool(outcomes)
 
         self._panel.run(
             _("The scans could not be added to the library."),
-            lambda: start(outcomes),
+            begin,
             lambda _outcomes: (self._changed(), self._tell(outcomes, "")),
             any_encoder=True,
             way_out=ended,

@@ -276,7 +276,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
     def _on_scope(self) -> None:
         if not self._updating and self.parameters is not None and self.ui.scopeSelector.currentIndex >= 0:
             self.parameters.scope = str(self.ui.scopeSelector.currentData)
-            if not self.in_library:
+            if self.in_library and self.logic.overlays.shown == overlay.SIMILARITY:
+                self.logic.overlays.hide()
+            elif not self.in_library:
                 self.library.leave()
                 if self.parameters.queryKind == "whole":
                     self.parameters.queryKind = "point"
