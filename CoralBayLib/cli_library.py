@@ -23,7 +23,9 @@ def add_library_command(commands: Any, common: argparse.ArgumentParser, encoding
     """Add the command to a parser's subcommands."""
     place = argparse.ArgumentParser(add_help=False)
     place.add_argument(
-        "--library", metavar="DIR", help="its folder (default: CORALBAY_LIBRARY, or `library` in the cache folder)"
+        "--library",
+        metavar="DIR|ADDRESS",
+        help="its folder, or s3://bucket/folder (default: CORALBAY_LIBRARY, or `library` in the cache folder)",
     )
     library = commands.add_parser("library", help="a library of scans: add, search, check")
     actions = library.add_subparsers(title="actions", required=True, metavar="ACTION")

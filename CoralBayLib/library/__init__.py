@@ -31,33 +31,35 @@ from . import checks, search, writing
 from .adding import Adding, Outcome, known_scans
 from .basis import LibraryBasis
 from .checks import Finding
+from .database import readable
 from .exporting import export
-from .folder import Folder, default_folder, file_name
+from .folder import file_name
 from .making import Here, Workers
+from .place import default_place, place_of
 from .plan import LeftOut, ScanSource, find_scans
 from .rows import ScanRecord
 from .search import RegionHit, ScanHit
 from .stats import Stats, stats_of
-from .tables import Tables, readable
+from .tables import Tables
 
-__all__ = ["Finding", "Library", "Outcome", "RegionHit", "ScanHit", "ScanRecord", "Stats", "default_folder"]
+__all__ = ["Finding", "Library", "Outcome", "RegionHit", "ScanHit", "ScanRecord", "Stats", "default_place"]
 
 _FEWEST_DIGITS = 6
 
 
 class Library:
-    """A library in a folder.
+    """A library in a folder or on object storage.
 
     Args:
-        path: the folder, which need not exist before the first `add`; `CORALBAY_LIBRARY` or `library` in the cache folder
-            when None.
+        path: the folder, or an address of object storage such as `s3://bucket/folder`; it need not exist before the first
+            `add`. `CORALBAY_LIBRARY` or `library` in the cache folder when None.
 
     Raises:
         LibraryError: the path cannot be that of a library.
     """
 
     def __init__(self, path: str | os.PathLike | None = None) -> None:
-        self.folder = Folder(path)
+        self.folder = place_of(path)
 
     def add(
         self,
@@ -251,7 +253,7 @@ class Library:
             raise LibraryError(
                 f"The library holds features of {known}, none of '{encoder}'. Choose one of them with --encoder."
             )
-        basis = LibraryBasis.load(self.folder.basis_path(encoder))
+        basis = self.folder.load_basis(encoder)
         tables = Tables(self.folder, encoder)
         tables.require()
         return tables, basis
