@@ -151,7 +151,7 @@ def across(labels: list[Labels], rows: dict[str, Callable[[], Encoder]], folder:
     names = ", ".join(each.scan.name for each in labels)
     head = ["encoder", f"all pairs (chance {np.mean(chances):.3f})", *(f"{asked} in {other}" for asked, other in pairs)]
     words = (
-        f"Precision@{TOP} of regions in another patient's scan, through a library of {len(labels)} scans with labels ({names}); "
+        f"Precision@{TOP} of regions in another patient's scan, through a library of {len(labels)} scans ({names}); "
         "in brackets kinds of structures."
     )
     heads = ["encoder", *(f"{n} clusters" for n in COUNTS)]
