@@ -180,15 +180,16 @@ def adding(scans: list[Path], folder: Path, rows_of: dict[str, Callable[[], Enco
     """What adding takes with coralbay-mini, without a store of embeddings."""
     library = Library(folder / "adding")
     encoder = cb.load_encoder("coralbay-mini", device="cpu")
-    begin = time.perf_counter()
+    begin, busy = time.perf_counter(), time.process_time()
     outcomes = [each for each in library.add(scans, encoder) if each.state == "added"]
-    whole = time.perf_counter() - begin
+    whole, busy = time.perf_counter() - begin, time.process_time() - busy
     embedding = sum(each.embedding_s for each in outcomes)
     regions = sum(each.regions for each in outcomes)
     rows = [
         ["scans", str(len(outcomes))],
         ["regions a scan, least / mean / most", _three([each.regions for each in outcomes], ".0f")],
         ["seconds to read and embed a scan, least / mean / most", _three([each.embedding_s for each in outcomes], ".1f")],
+        ["seconds of processors a scan, for everything, mean", f"{busy / len(outcomes):.1f}"],
         ["seconds to write a scan, least / mean / most", _three([each.storing_s for each in outcomes], ".2f")],
         ["everything but reading and embedding, of the whole time", f"{100 * (1 - embedding / whole):.1f} %"],
         ["bytes a region, all files, no index yet", f"{library.nbytes() / regions:.0f}"],
