@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ScansError
-from ..progress import CancelToken, Progress, check, report
+from ..progress import CancelToken, Progress, check, part, report
 from .model import ScanProbe, classes_of
 from .scores import Figure, figures
 from .splits import grouped_folds, no_patient_twice, no_scan_twice
@@ -54,7 +54,7 @@ def cross_validate(
         folds: of the outer loop; fewer when a class has fewer patients.
         seed: of the splits.
         progress: called with the fraction done and a message.
-        cancel: checked between folds.
+        cancel: checked between folds, and between the draws of the bootstrap.
 
     Raises:
         ScansError: too few patients of some class, or one scan stands under two patients.
@@ -69,7 +69,7 @@ def cross_validate(
     fold = np.full(len(labels), -1)
     for number, (train, test) in enumerate(outer):
         check(cancel)
-        report(progress, number / len(outer), f"Fold {number + 1} of {len(outer)}")
+        report(progress, 0.5 * number / len(outer), f"Fold {number + 1} of {len(outer)}")
         no_patient_twice(labels.patients[train], labels.patients[test])
         probe = ScanProbe().fit(vectors[train], labels.take(train), seed)
         made = probe.predict(vectors[test])
@@ -79,11 +79,12 @@ def cross_validate(
             full[:, [classes.index(name) for name in probe.classes_]] = made
             made = full
         predicted[test], fold[test] = made, number
-    report(progress, 1.0, "Evaluated")
     tested = np.flatnonzero(fold >= 0)
     known = labels.take(tested)
     calibration = _calibration(predicted[tested], known, classes)
-    return Evaluation(figures(predicted[tested], known, classes), predicted, fold, classes, calibration)
+    found = figures(predicted[tested], known, classes, part(progress, 0.5, 1), cancel)
+    report(progress, 1.0, "Evaluated")
+    return Evaluation(found, predicted, fold, classes, calibration)
 
 
 def few_shot(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ..paths import replacing
+from .charts import charts
 from .evaluation import Evaluation
 from .table import Labels
 
@@ -30,56 +30,20 @@ def write_predictions(path: Path, scans: Sequence[Path], labels: Labels, evaluat
 
 
 def draw(path: Path, labels: Labels, evaluation: Evaluation, title: str) -> bool:
-    """ROC and calibration, predicted against true, or survival by predicted risk; False where matplotlib is missing."""
+    """A picture of the charts of an evaluation; False where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure as Picture
     except ImportError:
         return False
-    picture = Picture(figsize=(9, 4), layout="constrained")
-    left, right = picture.subplots(1, 2)
-    tested = evaluation.fold >= 0
-    made = evaluation.predicted[tested]
-    known = labels.take(tested)
-    if labels.task == "classify":
-        _draw_classes(left, right, known.values, made, evaluation)
-    elif labels.task == "regress":
-        numbers = known.values
-        left.scatter(numbers, made, s=12)
-        left.plot([numbers.min(), numbers.max()], [numbers.min(), numbers.max()], "k:")
-        left.set(xlabel="true", ylabel="predicted")
-        right.hist(made - numbers, bins=20)
-        right.set(xlabel="predicted - true", ylabel="scans")
-    else:
-        _draw_survival(left, known, made)
-        right.hist(made, bins=20)
-        right.set(xlabel="log risk", ylabel="scans")
+    drawn = charts(labels, evaluation)
+    picture = Picture(figsize=(4.5 * len(drawn), 4), layout="constrained")
+    for axes, chart in zip(np.ravel(picture.subplots(1, len(drawn))), drawn, strict=True):
+        for series in chart.series:
+            style = {"curve": "-", "points": "o", "linked": "o-", "reference": "k:"}[series.kind]
+            axes.plot(series.x, series.y, style, label=series.name, markersize=4)
+        axes.legend(fontsize=7)
+        axes.set(xlabel=chart.x_label, ylabel=chart.y_label)
     picture.suptitle(title, fontsize=9)
     with replacing(path) as temporary:
         picture.savefig(temporary, dpi=110)
     return True
-
-
-def _draw_classes(left: Any, right: Any, truth: np.ndarray, made: np.ndarray, evaluation: Evaluation) -> None:
-    from sklearn.metrics import roc_curve
-
-    for n, name in list(enumerate(evaluation.classes))[1 if len(evaluation.classes) == 2 else 0 :]:
-        wrong, right_ones, _ = roc_curve(truth == name, made[:, n])
-        left.plot(wrong, right_ones, label=name)
-    left.plot([0, 1], [0, 1], "k:")
-    left.legend()
-    left.set(xlabel="1 - specificity", ylabel="sensitivity", aspect="equal")
-    right.plot([0, 1], [0, 1], "k:")
-    if len(evaluation.calibration):
-        right.plot(*evaluation.calibration.T, "o-")
-    right.set(xlabel="predicted probability", ylabel="share that is so", aspect="equal", xlim=(0, 1), ylim=(0, 1))
-
-
-def _draw_survival(axes: Any, labels: Labels, risk: np.ndarray) -> None:
-    """Kaplan-Meier curves (lifelines) of the half with the higher risk and the other."""
-    from lifelines import KaplanMeierFitter
-
-    high = risk > np.median(risk)
-    for chosen, label in ((high, "higher risk"), (~high, "lower risk")):
-        if chosen.any():
-            KaplanMeierFitter(label=label).fit(labels.times[chosen], labels.values[chosen]).plot_survival_function(ax=axes)
-    axes.set(xlabel="time", ylabel="without the event")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..progress import CancelToken, Progress, check, report
 from .model import ScanProbe
 from .table import Labels
 
@@ -26,13 +27,24 @@ class Figure:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def figures(predicted: NDArray, labels: Labels, classes: list[str]) -> dict[str, Figure]:
+def figures(
+    predicted: NDArray,
+    labels: Labels,
+    classes: list[str],
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> dict[str, Figure]:
     """Every score of a task on predictions for scans that were not learnt from.
 
     Args:
         predicted: as `ScanProbe.predict` gives them.
         labels: what is true; the bootstrap draws patients, not scans.
         classes: classify: their names in the order of the columns.
+        progress: called with the fraction done and a message.
+        cancel: checked between draws.
+
+    Raises:
+        Cancelled: `cancel` was called.
     """
     measures = _measures(predicted, labels, classes)
     members = [np.flatnonzero(labels.patients == patient) for patient in np.unique(labels.patients)]
@@ -40,8 +52,13 @@ def figures(predicted: NDArray, labels: Labels, classes: list[str]) -> dict[str,
     draws = [np.concatenate([members[n] for n in random.integers(len(members), size=len(members))]) for _ in range(RESAMPLES)]
     everything = np.arange(len(labels))
     found = {}
-    for name, measure in measures.items():
-        drawn = np.array([value for rows in draws if (value := measure(rows)) is not None])
+    for number, (name, measure) in enumerate(measures.items()):
+        report(progress, number / len(measures), name)
+        values = []
+        for rows in draws:
+            check(cancel)
+            values.append(measure(rows))
+        drawn = np.array([value for value in values if value is not None])
         value = measure(everything)
         if value is not None:
             low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (value, value)

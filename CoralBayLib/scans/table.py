@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,14 @@ class ScanTable:
         scans: paths.
         labels: what is known.
         left_out: rows that cannot be used, with the reason.
+        rows: (N,) which rows of the table they are from, counted from 0.
     """
 
     target: str
     scans: tuple[Path, ...]
     labels: Labels
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[str, ...]
+    rows: NDArray[np.int64]
 
 
 def read_table(
@@ -94,34 +96,64 @@ def read_table(
         ScansError: the file or a column is missing, or no row can be used.
     """
     path = Path(path)
-    if task not in TASKS:
-        raise ScansError(f"There is no task '{task}'; choose {', '.join(TASKS)}.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns, rows = list(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ScansError(f"{path.name} cannot be read as a table ({error}). Save it as CSV (UTF-8).") from error
+    return table_of(rows, columns, target, task, scan=scan, patient=patient, time=time, folder=path.parent, name=path.name)
+
+
+def table_of(
+    rows: Sequence[Mapping[str, str | None]],
+    columns: Sequence[str],
+    target: str,
+    task: str,
+    *,
+    scan: str = "scan",
+    patient: str | None = "patient",
+    time: str = "time",
+    folder: str | Path = "",
+    name: str = "The table",
+    first: int = 2,
+) -> ScanTable:
+    """A table from its cells.
+
+    Args:
+        rows: the text of each cell, by its column.
+        columns: their names.
+        target, task, scan, patient, time: as in `read_table`.
+        folder: that paths are relative to.
+        name: what errors call the table.
+        first: the number by which the user knows the first row.
+
+    Raises:
+        ScansError: as `read_table`.
+    """
+    if task not in TASKS:
+        raise ScansError(f"There is no task '{task}'; choose {', '.join(TASKS)}.")
     wanted = [scan, target, *([patient] if patient else []), *([time] if task == "survive" else [])]
-    missing = [name for name in wanted if name not in columns]
+    missing = [each for each in wanted if each not in columns]
     if missing:
         hint = " Without such a column one patient's scans could be learnt from and tested on." if patient in missing else ""
-        raise ScansError(f"{path.name} has no column {', '.join(missing)}; it has {', '.join(columns) or 'none'}.{hint}")
+        raise ScansError(f"{name} has no column {', '.join(missing)}; it has {', '.join(columns) or 'none'}.{hint}")
     kept, left_out = [], []
-    for number, row in enumerate(rows, start=2):
+    for number, row in enumerate(rows, start=first):
         try:
             ct = _present(row, scan)
             whose = _present(row, patient) if patient else f"row {number}"
-            kept.append((path.parent / ct, whose, _value(_present(row, target), task), _time(row, time, task)))
+            value = _value(_present(row, target), task)
+            kept.append((Path(folder) / ct, whose, value, _time(row, time, task), number - first))
         except ValueError as error:
             left_out.append(f"line {number}: {error}")
     if not kept:
-        raise ScansError(f"No row of {path.name} can be used. " + "; ".join(left_out[:3]))
-    scans, patients, values, times = zip(*kept, strict=True)
-    return ScanTable(target, scans, Labels.of(task, values, patients, times), tuple(left_out))
+        raise ScansError(f"No row of {name} can be used. " + "; ".join(left_out[:3]))
+    scans, patients, values, times, used = zip(*kept, strict=True)
+    return ScanTable(target, scans, Labels.of(task, values, patients, times), tuple(left_out), np.array(used))
 
 
-def _present(row: dict[str, str | None], column: str) -> str:
+def _present(row: Mapping[str, str | None], column: str) -> str:
     text = (row.get(column) or "").strip()
     if not text:
         raise ValueError(f"{column} is empty")
@@ -138,7 +170,7 @@ def _value(text: str, task: str) -> str | float | bool:
     return text.lower() in _TRUE
 
 
-def _time(row: dict[str, str | None], column: str, task: str) -> float:
+def _time(row: Mapping[str, str | None], column: str, task: str) -> float:
     if task != "survive":
         return 0.0
     value = _number(_present(row, column))

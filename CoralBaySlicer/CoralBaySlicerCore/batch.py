@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .session import Choice
     from .tasks import Tasks
 
-_SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha", ".mhd")
+SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+"""Of image files that are no DICOM."""
 _DICOM_SUFFIXES = (".dcm", ".ima")
 _RESULT = ".seg.nrrd"
 
@@ -51,7 +52,7 @@ def scans_in(folder: str | Path) -> list[Path]:
             name = path.name.lower()
             if name.startswith("."):
                 continue
-            if path.is_dir() or (name.endswith(_SUFFIXES) and not name.endswith(_RESULT)):
+            if path.is_dir() or (name.endswith(SUFFIXES) and not name.endswith(_RESULT)):
                 found.append(path)
             elif name.endswith(_DICOM_SUFFIXES) and folder not in found:
                 found.append(folder)
@@ -64,7 +65,7 @@ def scans_in(folder: str | Path) -> list[Path]:
 
 def target_of(folder: str | Path, scan: Path) -> Path:
     """Where the segmentation of a scan of a folder goes."""
-    suffix = next((each for each in sorted(_SUFFIXES, key=len, reverse=True) if scan.name.lower().endswith(each)), "")
+    suffix = next((each for each in sorted(SUFFIXES, key=len, reverse=True) if scan.name.lower().endswith(each)), "")
     stem = scan.name[: -len(suffix)] if suffix and scan.is_file() else scan.name
     return Path(folder) / (stem + _RESULT)
 

@@ -17,6 +17,11 @@ def shipped() -> list[EncoderCard]:
     return [shipped_card(name) for name in ENCODERS]
 
 
+def title(encoder: str) -> str:
+    """What an encoder is called; one of the user's own has its name."""
+    return shipped_card(encoder).title if encoder in ENCODERS else encoder
+
+
 def titles() -> str:
     """What these encoders are called, in one line."""
     return ", ".join(card.title for card in shipped())

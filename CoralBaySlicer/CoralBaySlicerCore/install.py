@@ -25,6 +25,10 @@ from CoralBayLib.errors import CoralBayError
 from .packaged import PackageRequest
 
 TORCH_VERSION = ">=2.3"
+LIBRARY = "lancedb>=0.40,<0.50"
+"""What a library of scans needs besides."""
+SURVIVAL = "lifelines>=0.28"
+"""What survival probes need besides."""
 _REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
 # Slicer brings these, or PyTorch Utils does; pip must not replace them under a running Slicer.
 _KEEP = ("torch", "numpy", "scipy", "SimpleITK")
@@ -36,18 +40,18 @@ def requirements() -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def missing() -> list[str]:
-    """The requirements that are not met, torch among them."""
-    return [each for each in (f"torch{TORCH_VERSION}", *requirements()) if not _is_met(each)]
+def missing(*extras: str) -> list[str]:
+    """The requirements that are not met, torch among them, and the extras."""
+    return [each for each in (f"torch{TORCH_VERSION}", *requirements(), *extras) if not _is_met(each)]
 
 
-def ensure() -> None:
-    """See to it that all packages are there; ask before anything is installed.
+def ensure(*extras: str) -> None:
+    """See to it that all packages are there, and the extras; ask before anything is installed.
 
     Raises:
         CoralBayError: the user declined, the PyTorch extension is not there, or installing failed; says what to do.
     """
-    wanted = missing()
+    wanted = missing(*extras)
     if not wanted:
         return
     others = [each for each in wanted if not each.startswith("torch")]
@@ -58,7 +62,7 @@ def ensure() -> None:
             _install_torch()
         if others:
             _install(others)
-    left = missing()
+    left = missing(*extras)
     if left:
         raise CoralBayError(_("Still missing: {packages}. Restart Slicer and try again.").format(packages=", ".join(left)))
 
@@ -131,9 +135,16 @@ def _question(wanted: list[str]) -> str:
             lines.append(
                 _("- PyTorch: 0.2 GB, or 3 GB for an NVIDIA graphics card, from download.pytorch.org (PyTorch extension)")
             )
+        elif each in (LIBRARY, SURVIVAL):
+            # Measured with what each brings along, on Linux with Python 3.12.
+            size = _("135 MB") if each == LIBRARY else _("40 MB")
+            lines.append(_("- {package}, with what it needs {size}, from pypi.org").format(package=each, size=size))
         else:
             lines.append(_("- {package}, from pypi.org").format(package=each))
-    lines += ["", _("All but PyTorch take about 60 MB. This changes Slicer's own Python environment. Install them now?")]
+    lines.append("")
+    if any(each in requirements() for each in wanted):
+        lines.append(_("The others take about 60 MB in all."))
+    lines.append(_("This changes Slicer's own Python environment. Install them now?"))
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ from slicer.util import VTKObservationMixin
 
 from CoralBayLib.errors import PromptError
 
-from . import encoderfiles, install, segments, volumes
+from . import encoderfiles, install, scanlibrary, segments, volumes
 from .batch import FolderResult, applyProbeToFolderTask
 from .compute import Points
 from .parameters import CoralBaySlicerParameters
@@ -78,6 +78,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """End the worker; the logic cannot be used afterwards."""
         self.removeObservers()
         self.worker.close()
+        self.reader.close()
         self._forget()
 
     # -- verbs that wait
@@ -170,6 +171,49 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """
         return self.worker.wait(applyProbeToFolderTask(self, probe, folder, threshold, overwrite))
 
+    def addToLibrary(self, scans: Sequence[str | Path], folder: str | Path = "") -> list[Any]:
+        """Add files, and the scans of folders, to a library of scans; what is new is embedded, which may take long.
+
+        Args:
+            scans: files and folders.
+            folder: the library's; the usual place by default.
+
+        Returns:
+            What has become of each scan: the library's `Outcome`s.
+
+        Raises:
+            CoralBayError: the library cannot be used or written.
+        """
+        paths = [str(scan) for scan in scans]
+        return self.worker.wait(scanlibrary.addTask(self, str(folder), lambda *_args: paths, []))
+
+    def searchLibrary(
+        self,
+        volume: Any,
+        query: ArrayLike | None,
+        folder: str | Path = "",
+        count: int = 10,
+        distance_mm: float = 20.0,
+        others: bool = True,
+    ) -> list[Any]:
+        """Find regions of a library of scans that look like a query, or scans that look like one.
+
+        Args:
+            volume: the CT the query points lie in, which need not be in the library.
+            query: (N, 3) RAS points of the world; several count as their average. None for the whole scan.
+            folder: the library's; the usual place by default.
+            count: most to return.
+            distance_mm: between regions of one scan.
+            others: leave out the scan the query is from.
+
+        Returns:
+            The library's `RegionHit`s, whose `ras` are in the space of their own scans; or its `ScanHit`s.
+
+        Raises:
+            CoralBayError: as `embed`, or the library cannot be used.
+        """
+        return self.worker.wait(scanlibrary.searchTask(self, str(folder), volume, query, count, distance_mm, others))
+
     def saveProbe(self, path: str | Path) -> None:
         """Write the probe of the last segmentation or preview."""
         if self.probe is None:
@@ -198,7 +242,8 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         self.probe = None
 
     def _on_scene_closing(self, caller: Any, event: Any) -> None:
-        self.worker.cancel_all()
+        self.worker.scene_closes()
+        self.reader.scene_closes()
         self.overlays.forget()
         self._forget()
 

@@ -19,10 +19,12 @@ from .labellayer import LabelLayer
 from .volumes import put_array
 
 PROBABILITY, UNCERTAINTY, SIMILARITY, COLOURS = "probability", "uncertainty", "similarity", "colours"
+SPEAKS_FOR = "speaks-for"
 OF_PREVIEW = (PROBABILITY, UNCERTAINTY)
 
 _RAMPS: dict[str, Sequence[tuple[float, float, float]]] = {
     UNCERTAINTY: ((0.15, 0.0, 0.3), (0.7, 0.1, 0.5), (1.0, 0.6, 0.3), (1.0, 1.0, 0.7)),
+    SPEAKS_FOR: ((0.25, 0.0, 0.0), (0.75, 0.1, 0.05), (1.0, 0.6, 0.1), (1.0, 1.0, 0.75)),
     # Perceptually even, and readable without red and green (after viridis).
     SIMILARITY: ((0.27, 0.0, 0.33), (0.23, 0.32, 0.55), (0.13, 0.57, 0.55), (0.37, 0.79, 0.38), (0.99, 0.91, 0.14)),
 }
@@ -35,6 +37,7 @@ def titles() -> dict[str, str]:
         UNCERTAINTY: _("Uncertainty (%)"),
         SIMILARITY: _("Similarity (%)"),
         COLOURS: _("Feature colours"),
+        SPEAKS_FOR: _("Speaks for it (% of most)"),
     }
 
 

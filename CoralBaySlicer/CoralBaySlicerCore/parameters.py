@@ -39,16 +39,23 @@ class CoralBaySlicerParameters:
         solid: whether the segments are shown in 3D.
         painted: segments that serve as prompts.
         output: where Apply writes.
-        queryKind: "point", "segment" or "roi".
+        queryKind: "point", "segment", "roi" or, in a library only, "whole".
         querySegmentation, querySegment, queryRoi: the query, when it is no point.
         regionCount: most regions to list.
         regionDistance: least distance between them, mm.
         similarityThreshold: percent from which the map is shown and a region reaches.
         similarityOpacity: of its overlay, percent.
         everywhere: whether to search all loaded volumes.
+        scope: where like regions are looked for: "scan" or "library".
+        othersOnly: whether the scan that the query is from is left out of what the library's search finds.
         showIn3D: whether the similarity is rendered in 3D.
         clusters: how many.
         colourOpacity: of the colours of the features, percent.
+        scansTable: with a row for each scan that is learnt from.
+        scanColumn, patientColumn, targetColumn, timeColumn: which of its columns mean what.
+        everyScanAnother: there is no column of patients, since every scan is of another one.
+        scansTask: what is learnt: "classify", "regress" or "survive".
+        speaksThreshold, speaksOpacity: of the map of what speaks for it, percent.
     """
 
     volume: slicer.vtkMRMLScalarVolumeNode
@@ -74,6 +81,17 @@ class CoralBaySlicerParameters:
     similarityThreshold: Annotated[float, WithinRange(0, 100)] = 50
     similarityOpacity: Annotated[float, WithinRange(0, 100)] = 60
     everywhere: bool = False
+    scope: str = "scan"
+    othersOnly: bool = True
     showIn3D: bool = False
     clusters: Annotated[int, WithinRange(2, 64)] = 8
     colourOpacity: Annotated[float, WithinRange(0, 100)] = 70
+    scansTable: slicer.vtkMRMLTableNode
+    scanColumn: str = ""
+    patientColumn: str = ""
+    targetColumn: str = ""
+    timeColumn: str = ""
+    everyScanAnother: bool = False
+    scansTask: str = "classify"
+    speaksThreshold: Annotated[float, WithinRange(1, 100)] = 30
+    speaksOpacity: Annotated[float, WithinRange(0, 100)] = 60

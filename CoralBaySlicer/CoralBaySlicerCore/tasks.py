@@ -52,6 +52,7 @@ class Tasks:
 
     Attributes:
         worker: the one thread that computes.
+        reader: another one, which only reads files and so does not keep the user waiting while that one computes.
         features: of the volumes.
         overlays: the maps in the slice views.
         undo: states of segmentations before they were written to.
@@ -62,6 +63,7 @@ class Tasks:
 
     def __init__(self, choice: Callable[[], Choice]) -> None:
         self.worker = Worker()
+        self.reader = Worker()
         self.features = Features(self.worker, choice)
         self.overlays = Overlays()
         self.undo = segments.Undo()

@@ -1,4 +1,4 @@
-"""The module's panel: the four steps, the parameters of the scene, and what happens when the scene closes."""
+"""The module's panel: its steps, the parameters of the scene, and what happens when the scene closes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from .activity import Activity
 from .logic import CoralBaySlicerLogic
 from .panels.inside import InsidePanel
 from .panels.scan import ScanPanel
+from .panels.scans import ScansPanel
 from .panels.segment import SegmentPanel
 from .panels.similar import SimilarPanel
 from .parameters import CoralBaySlicerParameters
@@ -44,7 +45,8 @@ class ModulePanel(VTKObservationMixin):
         self.segment = SegmentPanel(logic, self.activity)
         self.similar = SimilarPanel(logic, self.activity)
         self.inside = InsidePanel(logic, self.activity)
-        self.panels = (self.scan, self.segment, self.similar, self.inside)
+        self.scans = ScansPanel(logic, self.activity)
+        self.panels = (self.scan, self.segment, self.similar, self.inside, self.scans)
         for panel in self.panels:
             self.ui.panels.layout().addWidget(panel.root)
         # Many changes come in bursts; one look at the end is enough.

@@ -29,6 +29,10 @@ class Shown(str):
     """A progress message that takes the place of the task's title while it is the last one, such as of a download."""
 
 
+class Counted(Shown):
+    """One that tells how far the task itself is, so that the time left can be told from its fraction."""
+
+
 def shown(progress: Progress | None) -> Progress | None:
     """A callback whose messages are of that kind."""
     return None if progress is None else lambda fraction, message: progress(fraction, Shown(message))
@@ -42,6 +46,7 @@ class Task:
         finish: runs on the main thread with what `compute` returned; changes the scene; its result is the task's.
         lane: a new task stops an unfinished older one of the same lane, so that the newest wins; "" for none.
         title: what the user reads while it runs.
+        outlives_scene: it has nothing to do with the scene, so it goes on when that is closed.
 
     Attributes:
         says: a message in place of the title.
@@ -56,8 +61,16 @@ class Task:
         worker.start(task)
     """
 
-    def __init__(self, compute: Compute, finish: Callable[[Any], Any] | None = None, lane: str = "", title: str = "") -> None:
+    def __init__(
+        self,
+        compute: Compute,
+        finish: Callable[[Any], Any] | None = None,
+        lane: str = "",
+        title: str = "",
+        outlives_scene: bool = False,
+    ) -> None:
         self.compute = compute
+        self.outlives_scene = outlives_scene
         self.finish = finish
         self.lane = lane
         self.says = ""
@@ -141,6 +154,12 @@ class Worker:
         for task in self._open:
             task.cancel()
 
+    def scene_closes(self) -> None:
+        """Cancel every task that has to do with the scene."""
+        for task in self._open:
+            if not task.outlives_scene:
+                task.cancel()
+
     def close(self) -> None:
         """Cancel everything and end the thread; what still runs ends unheard."""
         self._closed = True
@@ -210,7 +229,9 @@ class Worker:
         self._progress(task, 0.0, task.title)
 
     def _progress(self, task: Task, fraction: float, message: str) -> None:
-        if isinstance(message, Shown):
+        if isinstance(message, Counted):
+            task.says, task.started_at = message, task.started_at or time.monotonic()
+        elif isinstance(message, Shown):
             task.says, task.started_at = message, None
         elif task.says:
             # What follows a download is timed by itself.

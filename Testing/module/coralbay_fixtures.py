@@ -78,7 +78,8 @@ def driver(coralbay: Any) -> SimpleNamespace:
 
     def idle() -> bool:
         timers = (panel._refresh_timer, panel.segment.few_shot._timer)
-        return not coralbay.logic.worker.busy and not any(timer.active for timer in timers)
+        workers = (coralbay.logic.worker, coralbay.logic.reader)
+        return not any(each.busy for each in workers) and not any(timer.active for timer in timers)
 
     def settle(timeout: float = 30) -> None:
         host.process_events()

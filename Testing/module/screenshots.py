@@ -35,6 +35,12 @@ def main() -> int:
     parser.add_argument("--labelmap", type=Path)
     parser.add_argument("--structure", nargs=2, action="append", metavar=("LABEL", "NAME"), help="the first is the main one")
     parser.add_argument("--clicks", type=int, default=60, help="at most, on each structure and around it")
+    parser.add_argument("--library", type=Path, nargs="+", metavar="SCAN", help="other scans, for a picture of a library")
+    parser.add_argument(
+        "--table", type=Path, help="a CSV of scans (columns scan, patient, ...), for a picture of a probe on it"
+    )
+    parser.add_argument("--target", help="the column of it that is learnt")
+    parser.add_argument("--only", choices=("library", "scans"), help="nothing but the picture of this")
     parser.add_argument("--window", type=float, nargs=2, default=(-160, 240), help="HU shown as black and white")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -95,6 +101,14 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     if host.dialogs.texts("error"):
         raise SystemExit("\n".join(host.dialogs.texts("error")))
     few_shot, main = panel.segment.few_shot, next(iter(clicks.values()))[0]
+    if arguments.library:
+        in_library(widget, volume, main.mean(axis=0), arguments, settle)
+        picture("library")
+    if arguments.table:
+        with_table(widget, volume, arguments, settle)
+        picture("scans")
+    if arguments.only:
+        return
     for name, (inside, outside) in clicks.items():
         mouse.press(panel.segment.ui.addStructureButton)
         few_shot.active_structure.node.SetName(name)
@@ -136,6 +150,48 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     host.process_events(0.1)
     mouse.press(panel.inside.ui.coloursButton)
     picture("inside")
+
+
+def in_library(widget: Any, volume: Any, place: np.ndarray, arguments: argparse.Namespace, settle: Any) -> None:
+    """Search a library of other scans for a place, and open the best of them."""
+    from CoralBaySlicerCore import queries, scanlibrary
+
+    panel = widget.panel
+    for part in (panel.scan, panel.segment, panel.similar):
+        name = type(part).__name__
+        getattr(part.ui, name[0].lower() + name[1:] + "Button").collapsed = part is not panel.similar
+    scanlibrary.set_folder(str(arguments.output.resolve() / "library"))
+    panel.parameters.scope = "library"
+    widget.logic.addToLibrary(arguments.library, scanlibrary.folder())
+    panel.similar.library.box.forget()
+    queries.make(volume).AddControlPointWorld(*place)
+    panel.similar.search()
+    settle()
+    if panel.similar.library.table.hits:
+        panel.similar.library.open(panel.similar.library.table.hits[0])
+    host.wait_for(lambda: not widget.logic.reader.busy, 600)
+    show(np.array(panel.similar.library.table.hits[0].ras))
+
+
+def with_table(widget: Any, volume: Any, arguments: argparse.Namespace, settle: Any) -> None:
+    """Learn a probe from a table, and show what speaks for what it says of the scan."""
+    import slicer
+
+    panel = widget.panel
+    for part in (panel.scan, panel.segment, panel.similar, panel.scans):
+        name = type(part).__name__
+        getattr(part.ui, name[0].lower() + name[1:] + "Button").collapsed = part is not panel.scans
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    panel.parameters.volume = volume
+    panel.parameters.scansTable = slicer.util.loadTable(str(arguments.table))
+    panel.scans.refresh()
+    panel.parameters.targetColumn = arguments.target
+    settle()
+    panel.scans.fit()
+    settle()
+    panel.scans.probe.apply_to_scan()
+    panel.scans.probe.show_map()
+    settle()
 
 
 def show(place: np.ndarray) -> None:

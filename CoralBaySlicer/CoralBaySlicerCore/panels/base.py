@@ -92,6 +92,7 @@ class Panel:
         start: Callable[[], Task | None],
         done: Callable[[Any], None] | None = None,
         any_encoder: bool = False,
+        way_out: Callable[[Exception], bool] | None = None,
     ) -> None:
         """Start a task, show its progress, and its error in words.
 
@@ -103,10 +104,13 @@ class Panel:
             start: makes and starts the task; may raise.
             done: called with the result.
             any_encoder: whether it may be started anew with another encoder, should this one's weights not be had.
+            way_out: called with the error, `Cancelled` included; whether all has been said about it.
         """
 
-        def way_out(error: Exception) -> bool:
-            return any_encoder and self._fall_back(failure, error, lambda: self.run(failure, start, done))
+        def told(error: Exception) -> bool:
+            if way_out is not None and way_out(error):
+                return True
+            return any_encoder and self._fall_back(failure, error, lambda: self.run(failure, start, done, way_out=way_out))
 
         try:
             task = start()
@@ -114,7 +118,7 @@ class Panel:
             show_error(failure, error)
             return
         if task is not None:
-            self.activity.follow(task, failure, done, way_out)
+            self.activity.follow(task, failure, done, told)
 
     def attempt(self, failure: str, action: Callable[[], Any]) -> Any:
         """Do something short; show its error in words. Returns its result, or None when it failed."""

@@ -15,6 +15,7 @@ from CoralBayLib.errors import QueryError
 from .. import overlay, placing, queries, segments, structures, volumes
 from ..logic import FoundRegion
 from .base import Panel
+from .librarysearch import LibrarySearch
 from .regiontable import RegionTable
 
 
@@ -31,9 +32,13 @@ class SimilarPanel(Panel, VTKObservationMixin):
         """Connect the widgets."""
         ui = self.ui
         self._updating = False
+        for title, scope in ((_("This scan"), "scan"), (_("Library"), "library")):
+            ui.scopeSelector.addItem(title, scope)
         for title, kind in ((_("A point"), "point"), (_("A segment"), "segment"), (_("A region of interest"), "roi")):
             ui.querySelector.addItem(title, kind)
         self._table = RegionTable(ui.regionTable, self.go_to)
+        self.library = LibrarySearch(self)
+        ui.scopeSelector.connect("currentIndexChanged(int)", lambda *_: self._on_scope())
         ui.querySelector.connect("currentIndexChanged(int)", lambda *_: self._on_kind())
         ui.querySegmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._on_segment())
         ui.querySegmentSelector.connect("currentSegmentChanged(QString)", lambda *_: self._on_segment())
@@ -43,6 +48,11 @@ class SimilarPanel(Panel, VTKObservationMixin):
         ui.showMapCheck.connect("toggled(bool)", lambda *_: self._on_show())
         ui.markupsButton.connect("clicked(bool)", lambda *_: self.to_markups())
         ui.segmentButton.connect("clicked(bool)", lambda *_: self.to_segment())
+
+    @property
+    def in_library(self) -> bool:
+        """Whether a library is searched, rather than the scene."""
+        return self.parameters is not None and self.parameters.scope == "library"
 
     @property
     def regions(self) -> list[FoundRegion]:
@@ -55,7 +65,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
             return
         ui, kind = self.ui, self.parameters.queryKind
         self._updating = True
+        self._show_scope()
         ui.querySelector.currentIndex = max(ui.querySelector.findData(kind), 0)
+        kind = str(ui.querySelector.currentData)
         if ui.querySegmentSelector.currentNode() is not self.parameters.querySegmentation:
             ui.querySegmentSelector.setCurrentNode(self.parameters.querySegmentation)
         if ui.querySegmentSelector.currentSegmentID() != self.parameters.querySegment:
@@ -68,7 +80,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
         ui.placeQueryButton.checked = node is not None and placing.is_placing(node)
         ui.showQueryButton.enabled = self._can_show_query(node)
         ui.othersLabel.text = self._about_others()
-        ui.othersLabel.visible = bool(ui.othersLabel.text)
+        ui.othersLabel.visible = bool(ui.othersLabel.text) and not self.in_library
+        ui.distanceSpin.visible = ui.distanceSpinLabel.visible = kind != "whole"
+        ui.showQueryButton.visible = kind != "whole"
         there = self.volume is not None and self.volume.GetID() in self.logic.similarities
         ui.searchButton.enabled = self.volume is not None
         ui.showMapCheck.enabled = there
@@ -82,6 +96,8 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def exit(self) -> None:
         """Remember to show the map again."""
+        self.library.leave()
+        self._later.append(self.library.cut_pictures)
         if self.logic.overlays.shown == overlay.SIMILARITY:
             self._later.append(self._show_found)
 
@@ -94,6 +110,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         super().forget()
         self.removeObservers()
         self._table.fill([])
+        self.library.forget()
 
     # -- what the user does
 
@@ -111,6 +128,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
         """Look for regions like the query."""
         parameters, volume = self.parameters, self.volume
         if volume is None:
+            return
+        if self.in_library:
+            self.library.search()
             return
 
         def start() -> Any:
@@ -164,6 +184,8 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def show_query(self) -> None:
         """Centre the views on what is looked for."""
+        if self.in_library:
+            self.library.go_home()
         self.attempt(_("The query cannot be shown."), lambda: volumes.jump_to(self.query_points().mean(axis=0)))
 
     def go_to(self, region: FoundRegion) -> None:
@@ -189,7 +211,26 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     # -- inner workings
 
+    def _show_scope(self) -> None:
+        """Show what has to do with the scene, or what has to do with the library."""
+        ui, there = self.ui, self.in_library
+        ui.scopeSelector.currentIndex = max(ui.scopeSelector.findData(self.parameters.scope), 0)
+        for widget in (ui.libraryLabel, ui.libraryBox, ui.hitTable, ui.othersOnlyCheck):
+            widget.visible = there
+        for widget in (ui.everywhereCheck, ui.mapForm, ui.regionTable, ui.resultRow):
+            widget.visible = not there
+        ui.searchButton.text = _("Search the library") if there else _("Find similar regions")
+        whole = ui.querySelector.findData("whole")
+        if there and whole < 0:
+            ui.querySelector.addItem(_("The whole scan"), "whole")
+        elif not there and whole >= 0:
+            ui.querySelector.removeItem(whole)
+        if there:
+            self.library.refresh()
+
     def _can_show_query(self, node: Any) -> bool:
+        if self.in_library and self.library.home not in (None, self.volume):
+            return True
         if self.volume is None or self.parameters.queryKind == "point":
             return node is not None and node.GetNumberOfDefinedControlPoints() > 0
         if self.parameters.queryKind == "segment":
@@ -231,6 +272,14 @@ class SimilarPanel(Panel, VTKObservationMixin):
         while node.GetNumberOfControlPoints() > 1:
             node.RemoveNthControlPoint(0)
         qt.QTimer.singleShot(0, self.search)
+
+    def _on_scope(self) -> None:
+        if not self._updating and self.parameters is not None and self.ui.scopeSelector.currentIndex >= 0:
+            self.parameters.scope = str(self.ui.scopeSelector.currentData)
+            if not self.in_library:
+                self.library.leave()
+                if self.parameters.queryKind == "whole":
+                    self.parameters.queryKind = "point"
 
     def _on_kind(self) -> None:
         if not self._updating and self.parameters is not None and self.ui.querySelector.currentIndex >= 0:

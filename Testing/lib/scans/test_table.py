@@ -6,6 +6,7 @@ import pytest
 
 from CoralBayLib.errors import ScansError
 from CoralBayLib.scans import read_table
+from CoralBayLib.scans.table import table_of
 
 
 def write(tmp_path, text):
@@ -49,3 +50,17 @@ def test_what_is_no_table_is_refused(tmp_path):
         read_table(write(tmp_path, "scan,patient,x\n,,\n"), "x", "classify")
     with pytest.raises(ScansError, match="no task 'guess'"):
         read_table(write(tmp_path, "scan,patient,x\n"), "x", "guess")
+
+
+def test_cells_from_elsewhere_are_a_table_too():
+    rows = [
+        {"ct": "a.nrrd", "who": "P1", "n": "2"},
+        {"ct": "", "who": "P2", "n": "3"},
+        {"ct": "/x/c.nrrd", "who": "P3", "n": "4"},
+    ]
+    table = table_of(rows, ["ct", "who", "n"], "n", "regress", scan="ct", patient="who", folder="/data", first=1)
+    assert [str(path) for path in table.scans] == ["/data/a.nrrd", "/x/c.nrrd"]
+    assert table.rows.tolist() == [0, 2]
+    assert table.left_out == ("line 2: ct is empty",)
+    with pytest.raises(ScansError, match="The table has no column patient; it has ct, who, n"):
+        table_of(rows, ["ct", "who", "n"], "n", "regress", scan="ct")

@@ -1,0 +1,44 @@
+"""A table of what was left out, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+_MOST_PIXELS = 140
+
+
+class ReportTable:
+    """Shows names and reasons in a QTableWidget, which is hidden while there are none.
+
+    Args:
+        table: the widget.
+    """
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        table.setColumnCount(2)
+        table.setHorizontalHeaderLabels((_("Scan"), _("Why")))
+        table.horizontalHeader().setStretchLastSection(True)
+        table.verticalHeader().visible = False
+        table.setWordWrap(True)
+        table.visible = False
+
+    def fill(self, rows: Sequence[tuple[str, str]]) -> None:
+        """Show others; of paths the end, which tells more than the beginning."""
+        self._table.visible = bool(rows)
+        self._table.setRowCount(len(rows))
+        for row, texts in enumerate(rows):
+            for column, text in enumerate(texts):
+                cell = qt.QTableWidgetItem(text.replace("\\", "/").rsplit("/", 1)[-1] if column == 0 else text)
+                cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
+                cell.setToolTip(text)
+                self._table.setItem(row, column, cell)
+        self._table.resizeColumnToContents(0)
+        self._table.resizeRowsToContents()
+        # No higher than what there is to read, and scrolled from some height on.
+        height = self._table.horizontalHeader().height + sum(self._table.rowHeight(row) for row in range(len(rows))) + 4
+        self._table.setFixedHeight(min(height, _MOST_PIXELS))

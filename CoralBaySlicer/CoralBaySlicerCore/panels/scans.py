@@ -1,0 +1,216 @@
+"""Step 5: probes on whole scans, learnt from a table and tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CoralBayLib.errors import ScansError
+
+from .. import scanprobes, scantables
+from ..cards import title
+from ..scanprobes import Learnt, Predictions
+from .base import Panel
+from .reporttable import ReportTable
+from .scanprobe import ScanProbeBox
+from .transfer import chosen_path
+
+_SCAN_NAMES = ("scan", "ct", "path", "file", "image", "volume")
+_PATIENT_NAMES = ("patient", "patient_id", "patientid", "subject", "subject_id", "case")
+_TIME_NAMES = ("time", "days", "months", "years")
+_COLUMNS = {
+    "scanColumn": _SCAN_NAMES,
+    "patientColumn": _PATIENT_NAMES,
+    "targetColumn": (),
+    "timeColumn": _TIME_NAMES,
+}
+
+
+class ScansPanel(Panel):
+    """A table of scans is the question; a probe, how good it is, and predictions in new tables are the answer."""
+
+    ui_file = "ScansPanel.ui"
+
+    def setup(self) -> None:
+        """Connect the widgets."""
+        ui = self.ui
+        self._updating = False
+        self._offered: tuple[str, ...] = ()
+        self._shown: tuple[Any, Any] | None = None
+        self._report = ReportTable(ui.scansReport)
+        self.probe = ScanProbeBox(self)
+        tasks = ((_("Classes"), "classify"), (_("A number"), "regress"), (_("Survival"), "survive"))
+        for name, task in tasks:
+            ui.taskSelector.addItem(name, task)
+        ui.taskSelector.connect("currentIndexChanged(int)", lambda *_: self._on_task())
+        for column in _COLUMNS:
+            self._selector(column).connect("currentIndexChanged(int)", lambda _index, each=column: self._on_column(each))
+        ui.loadTableButton.connect("clicked(bool)", lambda *_: self.load_table())
+        ui.fitButton.connect("clicked(bool)", lambda *_: self.fit())
+        ui.showScansButton.connect("clicked(bool)", lambda *_: self.show())
+        ui.figuresLabel.visible = False
+
+    def refresh(self) -> None:
+        """Show what is chosen, and what can be done."""
+        if self.parameters is None:
+            return
+        ui, parameters = self.ui, self.parameters
+        self._updating = True
+        ui.taskSelector.currentIndex = max(ui.taskSelector.findData(parameters.scansTask), 0)
+        self._offer_columns(scanprobes.columns_of(parameters.scansTable))
+        self._updating = False
+        survive = parameters.scansTask == "survive"
+        ui.timeColumnSelector.visible = ui.timeColumnSelectorLabel.visible = survive
+        another = parameters.everyScanAnother
+        ui.patientColumnSelector.visible = ui.patientColumnSelectorLabel.visible = not another
+        ui.targetColumnSelectorLabel.text = _("Event seen:") if survive else _("Column:")
+        ui.scansEncoderLabel.text = _("Encoder: {name} (step 1)").format(name=title(parameters.encoder))
+        there = parameters.scansTable is not None
+        ui.fitButton.enabled = there
+        ui.showScansButton.visible = self._shown is not None
+        self.probe.refresh()
+
+    def exit(self) -> None:
+        """Remember to show the map again."""
+        if self.probe.shown:
+            self._later.append(self.probe.show_again)
+
+    def forget(self) -> None:
+        """The tables and plots go with the scene; the probe has nothing to do with it."""
+        super().forget()
+        self._shown = None
+        self._tell("", ())
+        self.probe.forget()
+
+    # -- what the user does
+
+    def load_table(self) -> None:
+        """Load a table from a file."""
+        path = chosen_path(qt.QFileDialog.getOpenFileName(self.root, _("Table of scans"), "", _("Tables (*.csv *.tsv)")))
+        if path:
+            node = self.attempt(_("The table could not be loaded."), lambda: slicer.util.loadTable(path))
+            if node is not None:
+                self.parameters.scansTable = node
+                self.refresh()
+
+    def fit(self) -> None:
+        """Learn a probe from the table, and test it."""
+        source = self.parameters.scansTable
+
+        def start() -> Any:
+            return scanprobes.fitTask(self.logic, self.study())
+
+        self.run(
+            _("The scans could not be learnt from."), start, lambda learnt: self._on_learnt(source, learnt), any_encoder=True
+        )
+
+    def study(self, to_learn: bool = True) -> scanprobes.Study:
+        """The table, and what its columns mean.
+
+        Args:
+            to_learn: whether the target must be there, and whose scans they are.
+
+        Raises:
+            ScansError: something is not chosen.
+        """
+        parameters = self.parameters
+        another, survive = parameters.everyScanAnother, parameters.scansTask == "survive"
+        wanted = [(parameters.scanColumn, _("Choose the column with the paths of the scans."))]
+        if to_learn:
+            if not another:
+                why = _("Choose the column that tells whose scan it is, or tick that every scan is of another patient.")
+                wanted.append((parameters.patientColumn, why))
+            wanted.append((parameters.targetColumn, _("Choose the column that is to be learnt.")))
+            if survive:
+                wanted.append((parameters.timeColumn, _("Choose the column with the time.")))
+        if parameters.scansTable is not None:
+            for column, words in wanted:
+                if not column:
+                    raise ScansError(words)
+        return scanprobes.study_of(
+            parameters.scansTable,
+            scan=parameters.scanColumn,
+            patient=None if another else parameters.patientColumn,
+            target=parameters.targetColumn,
+            time=parameters.timeColumn,
+            task=parameters.scansTask,
+        )
+
+    def show(self) -> None:
+        """Show plot and table in the views."""
+        if self._shown is not None:
+            scantables.show(*(node if slicer.mrmlScene.IsNodePresent(node) else None for node in self._shown))
+
+    def show_predictions(self, source: Any, predictions: Predictions, name: str) -> Any:
+        """Put predictions into a new table node beside the user's; returns it."""
+        if source is None or not slicer.mrmlScene.IsNodePresent(source):
+            raise ScansError(_("The table was removed meanwhile. Choose another and try again."))
+        node = scantables.add_predictions(source, predictions, name)
+        self._shown = (None, node)
+        self._report.fill(predictions.left_out)
+        return node
+
+    # -- inner workings
+
+    def _on_learnt(self, source: Any, learnt: Learnt) -> None:
+        target = learnt.probe.target
+        self.probe.take(learnt.probe)
+        made = self.attempt(
+            _("The predictions could not be written."),
+            lambda: self.show_predictions(source, learnt.predictions, _("{target}: predictions").format(target=target)),
+        )
+        if made is None:
+            return
+        figures = scantables.add_figures(learnt, _("{target}: figures").format(target=target))
+        plots = scantables.add_charts(learnt.charts, target)
+        self._shown = (plots[0], figures)
+        lines = [
+            _("{target}: {scans} scans of {patients} patients, tested on patients that were not learnt from.").format(
+                target=target, scans=learnt.scans, patients=learnt.patients
+            )
+        ]
+        lines += [f"{name}: {figure}" for name, figure in learnt.evaluation.figures.items()]
+        lines.append(_("Tables: {tables}").format(tables=", ".join([made.GetName(), figures.GetName()])))
+        self._tell("\n".join(lines), learnt.predictions.left_out)
+        self.refresh()
+
+    def tell(self, text: str) -> None:
+        """Say something below the buttons."""
+        self.ui.figuresLabel.text = text
+        self.ui.figuresLabel.visible = bool(text)
+
+    def _tell(self, text: str, left_out: Sequence[tuple[str, str]]) -> None:
+        self.tell(text)
+        self._report.fill(left_out)
+
+    def _selector(self, column: str) -> Any:
+        return getattr(self.ui, f"{column}Selector")
+
+    def _offer_columns(self, columns: tuple[str, ...]) -> None:
+        """Offer the columns of the table, and choose those whose names say what they are."""
+        if columns != self._offered:
+            self._offered = columns
+            for column in _COLUMNS:
+                selector = self._selector(column)
+                selector.clear()
+                for name in columns:
+                    selector.addItem(name, name)
+        with slicer.util.NodeModify(self.parameters.parameterNode):
+            for column, usual in _COLUMNS.items():
+                chosen = getattr(self.parameters, column)
+                if columns and chosen not in columns:
+                    chosen = next((name for name in columns if name.strip().casefold() in usual), "")
+                    setattr(self.parameters, column, chosen)
+                self._selector(column).currentIndex = self._selector(column).findData(chosen)
+
+    def _on_column(self, column: str) -> None:
+        if not self._updating and self.parameters is not None and self._selector(column).currentIndex >= 0:
+            setattr(self.parameters, column, str(self._selector(column).currentData))
+
+    def _on_task(self) -> None:
+        if not self._updating and self.parameters is not None and self.ui.taskSelector.currentIndex >= 0:
+            self.parameters.scansTask = str(self.ui.taskSelector.currentData)
