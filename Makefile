@@ -8,7 +8,7 @@ DEV := $(VENV)/.developer
 # Threads that wait without spinning; see CoralBayLib/__init__.py.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test lint bench bench-interaction bench-encoders screenshots clean
+.PHONY: demo test lint bench bench-interaction bench-encoders bench-library screenshots clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -44,6 +44,11 @@ bench-interaction: $(DEV)  ## timings on the sample CT
 
 bench-encoders: $(DEV)  ## what encoders know and how long they take (six minutes of a core); SCANS="folder ..." adds labelled scans
 	$(RUN)/python -m Testing.benchmarks.encoders --timing $(if $(SCANS),--scans $(SCANS))
+
+bench-library: $(DEV)  ## a library's index at 1 million vectors, and with SCANS as above regions across patients, into RESULTS.md
+	$(RUN)/python -m Testing.benchmarks.library --tables Testing/benchmarks/RESULTS.md
+	$(RUN)/python -m Testing.benchmarks.library_scans --tables Testing/benchmarks/RESULTS.md \
+	  $(if $(ADDING),--adding $(ADDING)) $(if $(SCANS),--scans $(SCANS))
 
 screenshots: $(DEV)  ## pictures of the module's panel and views on the sample CT, in output/screenshots
 	$(RUN)/python Testing/module/screenshots.py $$($(RUN)/python -c \

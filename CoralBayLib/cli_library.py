@@ -23,7 +23,9 @@ def add_library_command(commands: Any, common: argparse.ArgumentParser, encoding
     """Add the command to a parser's subcommands."""
     place = argparse.ArgumentParser(add_help=False)
     place.add_argument(
-        "--library", metavar="DIR", help="its folder (default: CORALBAY_LIBRARY, or `library` in the cache folder)"
+        "--library",
+        metavar="DIR|ADDRESS",
+        help="its folder, or s3://bucket/folder (default: CORALBAY_LIBRARY, or `library` in the cache folder)",
     )
     library = commands.add_parser("library", help="a library of scans: add, search, check")
     actions = library.add_subparsers(title="actions", required=True, metavar="ACTION")
@@ -62,6 +64,15 @@ def add_library_command(commands: Any, common: argparse.ArgumentParser, encoding
     verify = actions.add_parser("verify", parents=[common, place], help="read it all and say what is wrong")
     verify.add_argument("--repair", action="store_true", help="put right what can be")
     verify.set_defaults(run=run_verify)
+
+    cluster = actions.add_parser("cluster", parents=[common, place, encoding], help="kinds of anatomy: clusters of all regions")
+    cluster.add_argument("--count", type=int, default=32, help="clusters, 2 to 255 (default 32)")
+    cluster.add_argument("--to", metavar="FILE", help="write the cluster of each region as .csv or .json")
+    cluster.add_argument("--ct", metavar="CT", help="a scan, in the library or not, to draw the clusters in")
+    cluster.add_argument("--series", help="UID of the DICOM series when its folder holds several")
+    cluster.add_argument("--assume-hu", action="store_true", help="skip the check that the values look like HU")
+    cluster.add_argument("--map", metavar="FILE", help="labelmap of the clusters in that scan, on its features' grid")
+    cluster.set_defaults(run=run_cluster)
 
     export = actions.add_parser("export", parents=[common, place], help="write the list of scans")
     export.add_argument("file", help="a .csv or .json")
@@ -172,6 +183,33 @@ def run_verify(args: argparse.Namespace) -> dict:
     harmful = sum(finding.harmful for finding in found)
     say(args, f"{len(found)} findings, {harmful} to be repaired." if found else "All is well.", out=True)
     return {"findings": [asdict(finding) for finding in found], "harmful": harmful, "exit_status": int(harmful > 0)}
+
+
+def run_cluster(args: argparse.Namespace) -> dict:
+    """`coralbay library cluster`."""
+    from .errors import LibraryError
+    from .io import write_volume
+
+    if bool(args.ct) != bool(args.map):
+        raise LibraryError("--ct names the scan to draw clusters in, and --map the file they go to; give both or neither.")
+    library = _library(args)
+    library.folder.require()
+    args.encoder = _encoder_name(args, library)
+    pyramid = embedded(args)[1] if args.ct else None
+    name = pyramid.identity["encoder"] if pyramid is not None else args.encoder
+    with bar(args, "Clustering") as progress:
+        found = library.cluster(args.count, name, progress=progress)
+    if args.to:
+        library.export_clusters(found, args.to)
+    if pyramid is not None:
+        write_volume(library.cluster_map(found, pyramid), args.map)
+    say(args, "cluster  regions  scans  where (R, A, S from 0 to 1)  most typical", out=True)
+    for each in found.clusters:
+        where = "  ".join(f"{value:.2f}" for value in each.position)
+        best = each.examples[0] if each.examples else None
+        typical = f"R {best.ras[0]:.0f} A {best.ras[1]:.0f} S {best.ras[2]:.0f} in {best.path}" if best else ""
+        say(args, f"{each.number:7d}  {each.count:7d}  {each.scans:5d}  {where:26s}  {typical}", out=True)
+    return {"encoder": found.encoder, "clusters": [asdict(each) for each in found.clusters], "to": args.to, "map": args.map}
 
 
 def run_export(args: argparse.Namespace) -> dict:

@@ -35,6 +35,10 @@ class StoreError(CoralBayError, OSError):
     """The embedding store could not be read or written; nothing half-written is left behind."""
 
 
+class LostLockError(StoreError):
+    """A writer was held up for so long that another may have begun; nothing half-written counts."""
+
+
 class LibraryError(CoralBayError, ValueError):
     """A library of scans cannot be used: missing, damaged, of another format, or made with other weights."""
 

@@ -69,10 +69,7 @@ class Nearness:
         Returns:
             (1, k, j, i) float32 log-odds and the grid they lie on.
         """
-        ijk = np.clip(np.round(self.grid.to_ijk(points_ras)).astype(int), 0, np.array(self.grid.size) - 1)
-        reach = np.ceil(_REACH_MM / self.grid.spacing_mm).astype(int)
-        low = np.maximum(ijk[own].min(axis=0) - reach, 0)
-        high = np.minimum(ijk[own].max(axis=0) + reach + 1, self.grid.size)
+        ijk, low, high = self._around(points_ras, own)
         step = max(1, int(np.ceil((float(np.prod(high - low)) / _MOST_VOXELS) ** (1 / 3))))
         i, j, k = (slice(a, b, step) for a, b in zip(low, high, strict=True))
         tissue = self._tissue[k, j, i]
@@ -93,11 +90,14 @@ class Nearness:
 
     def add_log_odds(
         self, points_ras: NDArray[np.float64], own: NDArray[np.bool_], out: torch.Tensor, anywhere: bool = False
-    ) -> None:
+    ) -> tuple[slice, ...]:
         """Add them to a (K, J, I) map on the working grid, in place; see `log_odds`.
 
         Beyond the surroundings the values at their border go on where they speak against the structure. Where they speak
         for it, appearance alone decides: no path was followed there.
+
+        Returns:
+            (k, j, i) slices of the surroundings, where paths were followed.
         """
         odds, grid = self.log_odds(points_ras, own, anywhere)
         corners = self.grid.to_ijk(grid.to_ras(np.stack([np.zeros(3), np.array(grid.size) - 1])))
@@ -106,6 +106,17 @@ class Nearness:
         followed = near[inside].clone()
         near.clamp_(max=0)[inside] = followed
         out += near
+        _, low, high = self._around(points_ras, own)
+        return tuple(slice(a, b) for a, b in zip(low[::-1].tolist(), high[::-1].tolist(), strict=True))
+
+    def _around(
+        self, points_ras: NDArray[np.float64], own: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """IJK of all prompts, and the first and one past the last of the surroundings of a structure's own."""
+        ijk = np.clip(np.round(self.grid.to_ijk(points_ras)).astype(int), 0, np.array(self.grid.size) - 1)
+        reach = np.ceil(_REACH_MM / self.grid.spacing_mm).astype(int)
+        low = np.maximum(ijk[own].min(axis=0) - reach, 0)
+        return ijk, low, np.minimum(ijk[own].max(axis=0) + reach + 1, self.grid.size)
 
 
 def _steps(tissue: NDArray[np.float32], spacing_mm: NDArray[np.float64]) -> list[NDArray[np.float32]]:

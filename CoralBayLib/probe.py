@@ -23,7 +23,7 @@ _LOUDER = 3.0
 
 class Probe:
     """One-against-rest logistic regression on whitened deep features, intensity and position; and, on the scan it was
-    fitted on, how near a place is to the prompts (see `nearness`).
+    fitted on, how near a place is to the prompts (see `nearness`) and what the CT says there (see `contrast`).
 
     Each structure's negatives are the background prompts, the other structures' prompts, and voxels drawn at random
     from the body: these "weak" negatives are nearly all right, since a structure fills little of a body, and they
@@ -96,7 +96,7 @@ class Probe:
 
     def logits(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None, anywhere: bool = False) -> torch.Tensor:
         """Log-odds of each structure at every voxel of the working grid: by appearance, and on the scan it was fitted on
-        by the nearness to its prompts too.
+        by the nearness to its prompts and the contrast to its neighbours too.
 
         Args:
             pyramid, structures: as in `appearance`, and so are the result and the errors.
@@ -105,7 +105,9 @@ class Probe:
         out = self.appearance(pyramid, structures)
         if pyramid.key and pyramid.key == self.scan_ and len(self.prompts_):
             for label, one in zip(self.labels_ if structures is None else structures, out, strict=True):
-                pyramid.nearness.add_log_odds(self.prompts_.points_ras, self.prompts_.labels == label, one, anywhere)
+                points, own = self.prompts_.points_ras, self.prompts_.labels == label
+                around = pyramid.nearness.add_log_odds(points, own, one, anywhere)
+                pyramid.contrast.sharpen(points, own, one, around)
         return out
 
     def appearance(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from .basis import COMPONENTS, Basis, fit_basis
+from .contrast import Contrast
 from .errors import EncoderError
 from .geometry import Grid, Volume, sum_interpolated
 from .image_features import ImageFeatures
@@ -117,6 +118,11 @@ class FeaturePyramid:
     def nearness(self) -> Nearness:
         """Distances from prompts within a tissue; made at first use."""
         return Nearness(self.image, self.body)
+
+    @property
+    def contrast(self) -> Contrast:
+        """What the CT says of a structure beside its neighbours."""
+        return Contrast(self.image)
 
     @cached_property
     def for_similarity(self) -> FeaturePyramid:

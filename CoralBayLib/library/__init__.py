@@ -27,37 +27,49 @@ from ..progress import CancelToken, Progress
 from ..pyramid import FeaturePyramid
 from ..similarity import Query
 from ..store import Store
-from . import checks, search, writing
+from . import checks, clusters, search, writing
 from .adding import Adding, Outcome, known_scans
 from .basis import LibraryBasis
 from .checks import Finding
-from .exporting import export
-from .folder import Folder, default_folder, file_name
+from .clusters import Cluster, Clustering
+from .database import readable
+from .exporting import export, export_clusters
+from .folder import file_name
 from .making import Here, Workers
+from .place import default_place, place_of
 from .plan import LeftOut, ScanSource, find_scans
-from .rows import ScanRecord
+from .rows import ScanRecord, named
 from .search import RegionHit, ScanHit
 from .stats import Stats, stats_of
-from .tables import Tables, readable
+from .tables import Tables
 
-__all__ = ["Finding", "Library", "Outcome", "RegionHit", "ScanHit", "ScanRecord", "Stats", "default_folder"]
-
-_FEWEST_DIGITS = 6
+__all__ = [
+    "Cluster",
+    "Clustering",
+    "Finding",
+    "Library",
+    "Outcome",
+    "RegionHit",
+    "ScanHit",
+    "ScanRecord",
+    "Stats",
+    "default_place",
+]
 
 
 class Library:
-    """A library in a folder.
+    """A library in a folder or on object storage.
 
     Args:
-        path: the folder, which need not exist before the first `add`; `CORALBAY_LIBRARY` or `library` in the cache folder
-            when None.
+        path: the folder, or an address of object storage such as `s3://bucket/folder`; it need not exist before the first
+            `add`. `CORALBAY_LIBRARY` or `library` in the cache folder when None.
 
     Raises:
         LibraryError: the path cannot be that of a library.
     """
 
     def __init__(self, path: str | os.PathLike | None = None) -> None:
-        self.folder = Folder(path)
+        self.folder = place_of(path)
 
     def add(
         self,
@@ -208,7 +220,7 @@ class Library:
             LibraryError: there is no such scan, or the library is damaged.
             StoreError: the folder cannot be written.
         """
-        chosen = set(_named(self.scans(), scan))
+        chosen = set(named(self.scans(), scan))
         found = [record for record in self.scans() if record.scan in chosen]
         for encoder in sorted({record.encoder for record in found}):
             writing.remove(self.folder, encoder, sorted(chosen), cancel)
@@ -233,6 +245,25 @@ class Library:
         """Bytes of the library's files."""
         return self.folder.nbytes()
 
+    def cluster(
+        self,
+        count: int,
+        encoder: str,
+        seed: int = 0,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Clustering:
+        """Clusters of the regions of all scans of an encoder, so that one is one kind of anatomy; see `clusters.cluster`."""
+        return clusters.cluster(self._open(encoder)[0], count, seed, progress, cancel)
+
+    def cluster_map(self, clustering: Clustering, pyramid: FeaturePyramid, cancel: CancelToken | None = None) -> Volume:
+        """The clusters as a labelmap of a scan, which need not be in the library; see `Clustering.map_of`."""
+        return clustering.map_of(self._open(clustering.encoder)[1], pyramid, cancel)
+
+    def export_clusters(self, clustering: Clustering, path: str | os.PathLike, cancel: CancelToken | None = None) -> None:
+        """Write the cluster of every region as CSV or JSON; see `exporting.export_clusters`."""
+        export_clusters(self._open(clustering.encoder)[0], clustering, path, cancel)
+
     def export(self, path: str | os.PathLike) -> int:
         """Write the list of scans as CSV or JSON by the suffix; returns how many there are.
 
@@ -251,7 +282,7 @@ class Library:
             raise LibraryError(
                 f"The library holds features of {known}, none of '{encoder}'. Choose one of them with --encoder."
             )
-        basis = LibraryBasis.load(self.folder.basis_path(encoder))
+        basis = self.folder.load_basis(encoder)
         tables = Tables(self.folder, encoder)
         tables.require()
         return tables, basis
@@ -263,26 +294,8 @@ class Library:
         with readable("scans"):
             own = {record.scan for record in tables.records_of(pyramid.key)}
             records = tables.records() if within is not None or without else []
-        allowed = {name for each in within for name in _named(records, each)} if within is not None else None
-        excluded = {name for each in without for name in _named(records, each)}
+        allowed = {name for each in within for name in named(records, each)} if within is not None else None
+        excluded = {name for each in without for name in named(records, each)}
         if allowed is not None and not allowed:
             raise QueryError("There is no scan to search in.")
         return own, allowed, excluded | own if others else excluded
-
-
-def _named(records: Sequence[ScanRecord], scan: str) -> list[str]:
-    """The name of the scan that is meant: by path, or by the first digits of its name.
-
-    Raises:
-        LibraryError: there is none, or several.
-    """
-    path = os.path.abspath(os.path.expanduser(scan))
-    names = sorted({record.scan for record in records if record.path in (scan, path)})
-    if not names and len(scan) >= _FEWEST_DIGITS:
-        names = sorted({record.scan for record in records if record.scan.startswith(scan)})
-    if len(names) != 1:
-        raise LibraryError(
-            f"{len(names)} scans of the library are called '{scan}'; one is needed. Give its path, or at least the first "
-            f"{_FEWEST_DIGITS} digits of its name, as `coralbay library export` writes them."
-        )
-    return names

@@ -13,11 +13,12 @@ from ..progress import CancelToken, Progress, report
 from ..store import Store
 from . import basis as bases
 from .basis import LibraryBasis
-from .folder import Folder
+from .database import lancedb, readable
 from .making import Made, Wanted, Workers
+from .place import Place
 from .plan import LeftOut, ScanSource
 from .rows import Draft, ScanRecord, rows_of
-from .tables import Tables, lancedb, readable
+from .tables import Tables
 from .writing import commit, finish, moved, settle_basis
 
 FIRST = 8
@@ -65,7 +66,7 @@ class Adding:
         with_uids: keep DICOM SeriesInstanceUIDs.
     """
 
-    folder: Folder
+    folder: Place
     encoder: Encoder
     workers: Workers
     scans: Sequence[ScanSource]
@@ -92,9 +93,8 @@ class Adding:
         with self.folder.locked(self.cancel):
             self.folder.create()
         self._records = known_scans(self.folder, self.encoder.name)
-        path = self.folder.basis_path(self.encoder.name)
-        if path.exists() or self._records:
-            self._basis = LibraryBasis.load(path)
+        if self.folder.has_basis(self.encoder.name) or self._records:
+            self._basis = self.folder.load_basis(self.encoder.name)
             self._basis.require_encoder(self.encoder)
         try:
             yield from self._all()
@@ -187,7 +187,7 @@ class Adding:
         return Outcome(path, "added", detail, rows.record.regions, made.seconds, took)
 
 
-def known_scans(folder: Folder, encoder: str) -> dict[str, ScanRecord]:
+def known_scans(folder: Place, encoder: str) -> dict[str, ScanRecord]:
     """The scans a library has of an encoder, by their names in it; none when it does not exist yet.
 
     Raises:

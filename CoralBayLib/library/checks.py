@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from ..errors import LibraryError, StoreError
 from ..progress import CancelToken, Progress, check, report
 from .basis import LibraryBasis
-from .folder import Folder
-from .tables import Tables, readable, writable
+from .database import readable, writable
+from .place import Place
+from .tables import Tables
 from .writing import tidy
 
 _PART_ROWS = 100_000
@@ -43,7 +44,7 @@ class Finding:
 
 
 def verify(
-    folder: Folder, repair: bool = False, progress: Progress | None = None, cancel: CancelToken | None = None
+    folder: Place, repair: bool = False, progress: Progress | None = None, cancel: CancelToken | None = None
 ) -> list[Finding]:
     """Read the whole library and say what is wrong with it.
 
@@ -73,7 +74,7 @@ def verify(
     return found
 
 
-def _verify_one(folder: Folder, encoder: str, repair: bool, cancel: CancelToken | None) -> list[Finding]:
+def _verify_one(folder: Place, encoder: str, repair: bool, cancel: CancelToken | None) -> list[Finding]:
     lost = list(_lost(folder, encoder, cancel))
     if lost:
         return _start_anew(folder, encoder, lost) if repair else lost
@@ -104,15 +105,16 @@ def _verify_one(folder: Folder, encoder: str, repair: bool, cancel: CancelToken 
             found.append(Finding("gone", encoder, text, record.path))
     if repair and wrong:
         with writable():
+            folder.require_lock()
             tables.remove(sorted(wrong))
             tidy(tables)
     return found
 
 
-def _lost(folder: Folder, encoder: str, cancel: CancelToken | None) -> Iterator[Finding]:
+def _lost(folder: Place, encoder: str, cancel: CancelToken | None) -> Iterator[Finding]:
     """What makes the whole part of an encoder useless."""
     try:
-        basis: LibraryBasis | None = LibraryBasis.load(folder.basis_path(encoder))
+        basis: LibraryBasis | None = folder.load_basis(encoder)
     except LibraryError as error:
         basis = None
         yield Finding("basis", encoder, f"{error.args[0].split(' `coralbay')[0]} Its regions cannot be searched without it.")
@@ -134,12 +136,13 @@ def _lost(folder: Folder, encoder: str, cancel: CancelToken | None) -> Iterator[
             yield Finding("table", encoder, str(error).split(" `coralbay")[0])
 
 
-def _fresh(folder: Folder, encoder: str) -> bool:
+def _fresh(folder: Place, encoder: str) -> bool:
     """Whether neither table is there: a library whose first scan has not been committed yet."""
-    return not any((folder.root / f"{name}_{encoder}.lance").exists() for name in ("regions", "scans"))
+    tables = Tables(folder, encoder)
+    return tables.regions is None and tables.scans is None
 
 
-def _start_anew(folder: Folder, encoder: str, lost: list[Finding]) -> list[Finding]:
+def _start_anew(folder: Place, encoder: str, lost: list[Finding]) -> list[Finding]:
     """Remove the part of an encoder; says which scans were in it, where that can still be read."""
     try:
         tables = Tables(folder, encoder, only="scans")
@@ -149,7 +152,7 @@ def _start_anew(folder: Folder, encoder: str, lost: list[Finding]) -> list[Findi
         records = []
     try:
         Tables(folder, encoder, only="").drop()
-        folder.basis_path(encoder).unlink(missing_ok=True)
+        folder.drop_basis(encoder)
     except (OSError, ValueError, RuntimeError) as error:
         raise StoreError(f"The damaged part of the library could not be removed ({error}). Delete {folder.root}.") from error
     found = [Finding(each.kind, encoder, each.text, each.path, True) for each in lost]

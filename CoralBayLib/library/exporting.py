@@ -1,4 +1,4 @@
-"""The list of a library's scans as a file for people and other programs."""
+"""What a library holds as files for people and other programs: the list of its scans, and clusters of its regions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import LibraryError
 from ..paths import replacing
+from ..progress import CancelToken
+from .clusters import Clustering, assigned
 from .rows import ScanRecord
+from .tables import Tables
 
 
 def export(records: Sequence[ScanRecord], path: str | os.PathLike) -> None:
@@ -35,6 +40,34 @@ def export(records: Sequence[ScanRecord], path: str | os.PathLike) -> None:
                 table.writerow({name: _cell(value) for name, value in row.items()})
     else:
         raise LibraryError(f"Cannot tell the format of {path.name}: use .csv or .json.")
+
+
+def export_clusters(tables: Tables, clustering: Clustering, path: str | os.PathLike, cancel: CancelToken | None = None) -> None:
+    """Write the cluster of every region: as CSV a row for each, as JSON by scan, with what is in each cluster beside it.
+
+    Raises:
+        LibraryError: another suffix, or the tables cannot be read.
+        StoreError: the file could not be written; whatever stood there before is untouched.
+        Cancelled: `cancel` was called.
+    """
+    path = Path(path)
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".json"):
+        raise LibraryError(f"Cannot tell the format of {path.name}: use .csv or .json.")
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        if kind == ".csv":
+            table = csv.writer(file)
+            table.writerow(["scan", "R", "A", "S", "cluster"])
+            for scans, ras, numbers in assigned(tables, clustering, cancel):
+                places = np.round(ras.astype(float), 2).tolist()
+                table.writerows([scan, *place, n] for scan, place, n in zip(scans, places, numbers.tolist(), strict=True))
+            return
+        regions: dict[str, list[list[float]]] = {}
+        for scans, ras, numbers in assigned(tables, clustering, cancel):
+            for scan, place, n in zip(scans, np.round(ras.astype(float), 2).tolist(), numbers.tolist(), strict=True):
+                regions.setdefault(scan, []).append([*place, n])
+        whole = {"encoder": clustering.encoder, "clusters": [asdict(each) for each in clustering.clusters], "regions": regions}
+        json.dump(whole, file, ensure_ascii=False)
 
 
 def _cell(value: object) -> object:

@@ -12,45 +12,42 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from ..errors import LibraryError, StoreError
-from ..paths import cache_dir, reason, replacing
+from ..paths import reason, replacing
 from ..progress import CancelToken, check
+from .basis import LibraryBasis
+from .database import lancedb
+from .place import PLACE_VARIABLE
 
 FORMAT_VERSION = 1
-FOLDER_VARIABLE = "CORALBAY_LIBRARY"
-_MARK = "library.json"
-_BASIS = ".basis.safetensors"
+MARK = "library.json"
+BASIS_SUFFIX = ".basis.safetensors"
 _LOOK_EVERY_S = 0.2
 
 
-def default_folder() -> Path:
-    """`CORALBAY_LIBRARY` when it is set; otherwise `library` in the cache folder."""
-    chosen = os.environ.get(FOLDER_VARIABLE)
-    return Path(chosen).expanduser() if chosen else cache_dir() / "library"
-
-
 class Folder:
-    """Where a library lies.
+    """Where a library lies; the methods are told of in `Place`.
 
     Args:
-        path: a folder, which need not exist yet; `default_folder()` when None.
-
-    Raises:
-        LibraryError: the path is an address; only folders on this machine can be used so far.
+        path: a folder, which need not exist yet.
     """
 
-    def __init__(self, path: str | os.PathLike | None = None) -> None:
-        if path is not None and "://" in str(path):
-            raise LibraryError(f"A library must be a folder on this machine so far; {path} is an address.")
-        self.root = Path(os.path.abspath(Path(path).expanduser())) if path is not None else default_folder()
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.root = Path(os.path.abspath(Path(path).expanduser()))
+
+    def connect(self, session: Any = None) -> Any:
+        """LanceDB's connection to the tables."""
+        return lancedb().connect(str(self.root), read_consistency_interval=timedelta(0), session=session)
 
     def exists(self) -> bool:
         """Whether there is a library, of whatever format."""
-        return (self.root / _MARK).is_file()
+        return (self.root / MARK).is_file()
 
     def require(self) -> None:
         """See that there is a library of this format.
@@ -58,26 +55,17 @@ class Folder:
         Raises:
             LibraryError: there is none, its mark is damaged, or its format is another.
         """
-        mark = self.root / _MARK
+        mark = self.root / MARK
         if not mark.is_file():
             raise LibraryError(
                 f"There is no library of scans in {self.root}. Make one with `coralbay library add`, or name another "
-                f"folder (--library, or {FOLDER_VARIABLE})."
+                f"folder (--library, or {PLACE_VARIABLE})."
             )
         try:
-            version = int(json.loads(mark.read_text(encoding="utf-8"))["format"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise LibraryError(f"{mark} cannot be read ({error}). Put it back: {self._mark_text()}") from error
-        if version > FORMAT_VERSION:
-            raise LibraryError(
-                f"The library in {self.root} has format {version}; this CoralBay knows formats up to {FORMAT_VERSION}. "
-                "Update CoralBay to use it, or choose another folder."
-            )
-        if version < FORMAT_VERSION:
-            raise LibraryError(
-                f"The library in {self.root} has the old format {version}, which can no longer be read. Add the scans to "
-                "a new folder; embeddings that are still in the store are not computed again."
-            )
+            text = mark.read_bytes()
+        except OSError as error:
+            raise LibraryError(f"{mark} cannot be read ({reason(error)}).") from error
+        require_format(text, str(mark), str(self.root))
 
     def create(self) -> None:
         """Make the library unless it is there; call it with the lock held.
@@ -86,12 +74,12 @@ class Folder:
             LibraryError: the folder holds something else, or a library of another format.
             StoreError: the folder cannot be written.
         """
-        if (self.root / _MARK).is_file():
+        if (self.root / MARK).is_file():
             return self.require()
         if any(not path.name.startswith(".") for path in self.root.iterdir()):
             raise LibraryError(f"{self.root} is not empty and holds no library of scans. Choose a new or an empty folder.")
-        with replacing(self.root / _MARK) as temporary:
-            temporary.write_text(self._mark_text() + "\n", encoding="utf-8")
+        with replacing(self.root / MARK) as temporary:
+            temporary.write_text(mark_text() + "\n", encoding="utf-8")
 
     @contextmanager
     def locked(self, cancel: CancelToken | None = None) -> Iterator[None]:
@@ -120,6 +108,9 @@ class Folder:
         finally:
             lock.release()
 
+    def require_lock(self) -> None:
+        """The lock of a folder cannot be lost."""
+
     def require_space(self, nbytes: int) -> None:
         """Refuse to write more than the disk has room for.
 
@@ -135,11 +126,35 @@ class Folder:
 
     def basis_path(self, encoder: str) -> Path:
         """Where the basis of an encoder lies."""
-        return self.root / f"{file_name(encoder)}{_BASIS}"
+        return self.root / f"{file_name(encoder)}{BASIS_SUFFIX}"
+
+    def has_basis(self, encoder: str) -> bool:
+        """Whether there is a basis of an encoder, damaged or not."""
+        return self.basis_path(encoder).exists()
+
+    def load_basis(self, encoder: str) -> LibraryBasis:
+        """The basis of an encoder.
+
+        Raises:
+            LibraryError: it is missing or damaged.
+        """
+        return LibraryBasis.load(self.basis_path(encoder))
+
+    def save_basis(self, basis: LibraryBasis) -> None:
+        """Keep a basis for its encoder; call it with the lock held.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        basis.save(self.basis_path(basis.identity["encoder"]))
+
+    def drop_basis(self, encoder: str) -> None:
+        """Remove the basis of an encoder, if there is one; call it with the lock held."""
+        self.basis_path(encoder).unlink(missing_ok=True)
 
     def names(self) -> list[str]:
         """The encoders of which there is a basis or a table, by their names in files."""
-        known = {path.name.removesuffix(_BASIS) for path in self.root.glob(f"[!.]*{_BASIS}")}
+        known = {path.name.removesuffix(BASIS_SUFFIX) for path in self.root.glob(f"[!.]*{BASIS_SUFFIX}")}
         for path in self.root.glob("*_*.lance"):
             known.add(path.name.removesuffix(".lance").split("_", 1)[1])
         return sorted(known)
@@ -154,9 +169,37 @@ class Folder:
                 total += path.stat().st_size if path.exists() else 0
         return total
 
-    @staticmethod
-    def _mark_text() -> str:
-        return json.dumps({"format": FORMAT_VERSION})
+
+def mark_text() -> str:
+    """What tells the format."""
+    return json.dumps({"format": FORMAT_VERSION})
+
+
+def require_format(mark: bytes, named: str, root: str) -> None:
+    """Refuse another format.
+
+    Args:
+        mark: what tells it.
+        named: how it is called in messages.
+        root: where the library lies.
+
+    Raises:
+        LibraryError: the mark is damaged, or the format is another.
+    """
+    try:
+        version = int(json.loads(mark)["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise LibraryError(f"{named} cannot be read ({error}). Put it back: {mark_text()}") from error
+    if version > FORMAT_VERSION:
+        raise LibraryError(
+            f"The library in {root} has format {version}; this CoralBay knows formats up to {FORMAT_VERSION}. "
+            "Update CoralBay to use it, or choose another folder."
+        )
+    if version < FORMAT_VERSION:
+        raise LibraryError(
+            f"The library in {root} has the old format {version}, which can no longer be read. Add the scans to "
+            "a new folder; embeddings that are still in the store are not computed again."
+        )
 
 
 def file_name(encoder: str) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..dicom import series_uid
 from ..embedding import content_key, embed
 from ..encoders.base import Encoder
-from ..errors import VolumeError
+from ..errors import LibraryError, VolumeError
 from ..geometry import Grid, Volume
 from ..io import quiet_itk, read_volume
 from ..progress import CancelToken, Progress
@@ -23,6 +23,8 @@ from ..pyramid import SIMILARITY_SPACING_MM, FeaturePyramid
 from ..store import Store
 from .basis import LibraryBasis
 from .plan import ScanSource
+
+_FEWEST_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -222,3 +224,21 @@ def scan_vector(pyramid: FeaturePyramid) -> NDArray[np.float32]:
     if pyramid.scan_embedding is not None:
         return pyramid.scan_embedding.float().numpy()
     return torch.cat([level.features.float().mean(dim=(1, 2, 3)) for level in pyramid.levels]).numpy()
+
+
+def named(records: Sequence[ScanRecord], scan: str) -> list[str]:
+    """The name of the scan that is meant: by path, or by the first digits of its name.
+
+    Raises:
+        LibraryError: there is none, or several.
+    """
+    path = os.path.abspath(os.path.expanduser(scan))
+    names = sorted({record.scan for record in records if record.path in (scan, path)})
+    if not names and len(scan) >= _FEWEST_DIGITS:
+        names = sorted({record.scan for record in records if record.scan.startswith(scan)})
+    if len(names) != 1:
+        raise LibraryError(
+            f"{len(names)} scans of the library are called '{scan}'; one is needed. Give its path, or at least the first "
+            f"{_FEWEST_DIGITS} digits of its name, as `coralbay library export` writes them."
+        )
+    return names

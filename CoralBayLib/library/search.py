@@ -13,9 +13,10 @@ from ..errors import QueryError
 from ..pyramid import FeaturePyramid
 from ..similarity import Query
 from .basis import LibraryBasis
+from .database import readable
 from .index import nearest
 from .rows import is_there, scan_vector
-from .tables import Tables, among, readable
+from .tables import Tables, among
 
 _FIRST_FETCH = 20
 """Candidates for each wanted region in the first fetch: about as many lie in a ball of 20 mm."""

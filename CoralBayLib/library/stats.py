@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .basis import LibraryBasis
-from .folder import Folder
+from .database import readable
 from .index import described
-from .tables import Tables, readable
+from .place import Place
+from .tables import Tables
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Stats:
     indexed: int
 
 
-def stats_of(folder: Folder, encoder: str) -> Stats:
+def stats_of(folder: Place, encoder: str) -> Stats:
     """What a library holds of an encoder.
 
     Args:
@@ -47,7 +47,7 @@ def stats_of(folder: Folder, encoder: str) -> Stats:
     Raises:
         LibraryError: the library is damaged.
     """
-    basis = LibraryBasis.load(folder.basis_path(encoder))
+    basis = folder.load_basis(encoder)
     tables = Tables(folder, encoder)
     scans, regions, index = 0, 0, None
     if tables.complete:

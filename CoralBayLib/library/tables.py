@@ -1,41 +1,23 @@
-"""The tables of a library, in LanceDB: an embedded database whose readers need no lock.
-
-LanceDB is imported at first use, so that all else works without it.
-"""
+"""The tables of a library, in LanceDB: an embedded database whose readers need no lock."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, replace
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CoralBayError, LibraryError, StoreError
-from ..paths import reason
-from .folder import Folder, file_name
+from ..errors import LibraryError
+from .database import lancedb, readable
+from .folder import file_name
+from .place import Place
 from .rows import ScanRecord, ScanRows
 
 _INDEX_CACHE_BYTES = 1 << 30
 _METADATA_CACHE_BYTES = 1 << 28
-
-
-def lancedb() -> Any:
-    """The package.
-
-    Raises:
-        LibraryError: it is not installed; says how to install it.
-    """
-    try:
-        import lancedb
-    except ImportError as error:
-        raise LibraryError(
-            f"A library of scans needs the package LanceDB ({error}). Install it: pip install lancedb"
-        ) from error
-    return lancedb
 
 
 class Tables:
@@ -52,14 +34,10 @@ class Tables:
         scans: the fields of `ScanRecord`, and vector.
     """
 
-    def __init__(self, folder: Folder, encoder: str, only: str | None = None) -> None:
+    def __init__(self, folder: Place, encoder: str, only: str | None = None) -> None:
         package = lancedb()
         self.encoder = file_name(encoder)
-        self._db = package.connect(
-            str(folder.root),
-            read_consistency_interval=timedelta(0),
-            session=package.Session(_INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES),
-        )
+        self._db = folder.connect(package.Session(_INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES))
         self.regions: Any = self._open("regions") if only in (None, "regions") else None
         self.scans: Any = self._open("scans") if only in (None, "scans") else None
 
@@ -191,40 +169,6 @@ def among(scans: Iterable[str]) -> str:
     """The condition that a row is of one of these scans."""
     names = [scan for scan in scans if scan.isalnum()]
     return f"scan IN ({', '.join(repr(name) for name in names)})" if names else "false"
-
-
-@contextmanager
-def readable(name: str) -> Iterator[None]:
-    """LanceDB's complaints about what it reads, as a LibraryError."""
-    try:
-        yield
-    except CoralBayError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:
-        raise LibraryError(
-            f"The table '{name}' of the library cannot be read ({_first(error)}). `coralbay library verify` tells what can "
-            "be done."
-        ) from error
-
-
-@contextmanager
-def writable() -> Iterator[None]:
-    """LanceDB's complaints about what it writes, as a StoreError."""
-    try:
-        yield
-    except CoralBayError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:
-        raise StoreError(
-            f"The library could not be written ({_first(error)}). It is as it was. Check that the disk has room and that you "
-            "may write in the library's folder, then start again; what is done stays done."
-        ) from error
-
-
-def _first(error: Exception) -> str:
-    text = reason(error) if isinstance(error, OSError) else str(error).split("\n")[0]
-    # What follows are places in LanceDB's own source.
-    return text.removeprefix("lance error: ").split(", /")[0][:200]
 
 
 def _fixed(array: NDArray) -> Any:

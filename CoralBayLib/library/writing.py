@@ -1,7 +1,8 @@
 """What changes a library. Every change is made with its lock held, and a scan is there as a whole or not at all.
 
 The regions of a scan are written first and its row last: regions without a row do not count, searches pass over them,
-and the next writer removes them. That is all it takes to survive being killed at any moment.
+and the next writer removes them. That is all it takes to survive being killed at any moment. On object storage a writer
+that was held up can lose its lock; it looks before each step, and after the last counts what is there.
 """
 
 from __future__ import annotations
@@ -11,20 +12,21 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
-from ..errors import StoreError
+from ..errors import LostLockError, StoreError
 from ..progress import CancelToken
 from .basis import LibraryBasis
-from .folder import Folder
+from .database import writable
 from .index import maintain
+from .place import Place
 from .rows import ScanRecord, ScanRows
-from .tables import Tables, writable
+from .tables import Tables, among
 
 _MARGIN_BYTES = 1 << 20
 _KEPT = timedelta(hours=1)
 """Files of earlier states are kept this long, for those who are still reading them."""
 
 
-def settle_basis(folder: Folder, basis: LibraryBasis, cancel: CancelToken | None = None) -> LibraryBasis:
+def settle_basis(folder: Place, basis: LibraryBasis, cancel: CancelToken | None = None) -> LibraryBasis:
     """Keep a basis for its encoder, or give the one that another process has kept meanwhile.
 
     Raises:
@@ -33,16 +35,15 @@ def settle_basis(folder: Folder, basis: LibraryBasis, cancel: CancelToken | None
     """
     with folder.locked(cancel):
         folder.create()
-        path = folder.basis_path(basis.identity["encoder"])
-        if not path.exists():
-            basis.save(path)
+        if not folder.has_basis(basis.identity["encoder"]):
+            folder.save_basis(basis)
             return basis
-    there = LibraryBasis.load(path)
+    there = folder.load_basis(basis.identity["encoder"])
     there.require(basis.identity, basis.signature, basis.levels)
     return there
 
 
-def commit(folder: Folder, rows: ScanRows, replaced: Collection[str] = (), cancel: CancelToken | None = None) -> bool:
+def commit(folder: Place, rows: ScanRows, replaced: Collection[str] = (), cancel: CancelToken | None = None) -> bool:
     """Write a scan; tells whether it was new.
 
     Args:
@@ -63,9 +64,15 @@ def commit(folder: Folder, rows: ScanRows, replaced: Collection[str] = (), cance
             drop_orphans(tables)
             if tables.records([rows.record.scan]):
                 return False
+            folder.require_lock()
             try:
                 tables.put_regions(rows)
+                folder.require_lock()
                 tables.put_scan(rows)
+                _require_whole(folder, tables, rows)
+            except LostLockError:
+                # Whatever is left without its scan, the next writer removes.
+                raise
             except (OSError, ValueError, RuntimeError):
                 # On a full disk this may fail too: then the next writer does it.
                 with suppress(OSError, ValueError, RuntimeError):
@@ -75,7 +82,17 @@ def commit(folder: Folder, rows: ScanRows, replaced: Collection[str] = (), cance
     return True
 
 
-def moved(folder: Folder, record: ScanRecord, path: str, stamp: str, cancel: CancelToken | None = None) -> ScanRecord:
+def _require_whole(folder: Place, tables: Tables, rows: ScanRows) -> None:
+    """See that nobody took the regions for orphans while the scan's row was on its way."""
+    try:
+        folder.require_lock()
+    except LostLockError:
+        if tables.regions.count_rows(among([rows.record.scan])) != rows.record.regions:
+            tables.scans.delete(among([rows.record.scan]))
+            raise
+
+
+def moved(folder: Place, record: ScanRecord, path: str, stamp: str, cancel: CancelToken | None = None) -> ScanRecord:
     """Note where a scan is now.
 
     Raises:
@@ -86,7 +103,7 @@ def moved(folder: Folder, record: ScanRecord, path: str, stamp: str, cancel: Can
     return replace(record, path=path, stamp=stamp)
 
 
-def remove(folder: Folder, encoder: str, scans: Iterable[str], cancel: CancelToken | None = None) -> None:
+def remove(folder: Place, encoder: str, scans: Iterable[str], cancel: CancelToken | None = None) -> None:
     """Delete scans and what they leave behind.
 
     Raises:
@@ -96,10 +113,11 @@ def remove(folder: Folder, encoder: str, scans: Iterable[str], cancel: CancelTok
         tables = Tables(folder, encoder)
         tables.require()
         tables.remove(scans)
+        folder.require_lock()
         tidy(tables)
 
 
-def finish(folder: Folder, encoder: str, cancel: CancelToken | None = None) -> None:
+def finish(folder: Place, encoder: str, cancel: CancelToken | None = None) -> None:
     """After many scans: join small files and bring the index up to date.
 
     Raises:
@@ -109,6 +127,7 @@ def finish(folder: Folder, encoder: str, cancel: CancelToken | None = None) -> N
         tables = Tables(folder, encoder)
         if tables.complete:
             drop_orphans(tables)
+            folder.require_lock()
             tidy(tables)
 
 

@@ -60,14 +60,14 @@ class Labelled:
     reference: Volume
     names: dict[int, str]
 
-    def kinds(self) -> dict[str, float]:
+    def kinds(self, least_ml: float = LEAST_ML) -> dict[str, float]:
         """Millilitres of each kind of tissue that is large enough."""
         counts = np.bincount(self.reference.array.ravel(), minlength=max(self.names) + 1)
         millilitres: dict[str, float] = {}
         for label, name in self.names.items():
             volume = counts[label] * self.reference.grid.voxel_volume_mm3 / 1000
             millilitres[kind(name)] = millilitres.get(kind(name), 0.0) + volume
-        return {name: volume for name, volume in millilitres.items() if volume >= LEAST_ML}
+        return {name: volume for name, volume in millilitres.items() if volume >= least_ml}
 
     def largest(self, wanted: str) -> int:
         """The largest label of a kind."""
@@ -89,6 +89,7 @@ class Findings:
 
 def kind(name: str) -> str:
     """What a structure is made of and made for, without side and number: places in any rib answer a query in one."""
+    name = name.lower()
     for word in ("vertebra", "rib", "lung"):
         if re.search(rf"(^|[ _]){word}", name):
             return word

@@ -1,7 +1,7 @@
 """How long a person waits, on the sample chest CT with its features ready.
 
-Two sets of features: Astra's, computed from the CT; and noise of the shape that CoralBay's features of the same scan
-have (48 channels, 1.5 mm), since how long a matrix product takes does not depend on what is in the matrix.
+Three sets of features: CoralBay-mini's and Astra's, computed from the CT; and noise of the shape that CoralBay's features
+of the same scan have (48 channels, 1.5 mm), since how long a matrix product takes does not depend on what is in it.
 
 Usage: python Testing/benchmarks/interaction.py [--repeats 9]
 """
@@ -55,7 +55,7 @@ def coralbay_shaped(volume: Volume) -> FeaturePyramid:
 
     levels = tuple(level(spec) for spec in encoder.levels if not spec.optional)
     image = Volume(np.clip(np.round(prepared.image.array), -1024, 3071).astype(np.int16), grid)
-    return FeaturePyramid(levels, image, prepared.body, {"encoder": "noise"}, volume.grid)
+    return FeaturePyramid(levels, image, prepared.body, {"encoder": "noise"}, volume.grid, key="noise")
 
 
 def strokes(reference: Volume, names: dict[int, str], structures: tuple[str, ...]) -> cb.Prompts:
@@ -124,15 +124,16 @@ def main() -> None:
     volume, reference = cb.read_volume(sample.ct), cb.read_labelmap(sample.labelmap)
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, numpy {np.__version__}")
     print("Sample chest CT, " + "x".join(map(str, volume.grid.size)) + f" voxels; median and worst of {args.repeats} runs")
-    encoder = cb.load_encoder("astra", device="cpu")
     store = cb.Store()
-    begin = time.perf_counter()
-    pyramid = cb.embed(volume, encoder, store=store)
-    print(f"Astra features ready after {time.perf_counter() - begin:.1f} s (computed, or found in the store)")
-    begin = time.perf_counter()
-    pyramid = cb.embed(volume, encoder, store=store)
-    print(f"Reopened from the store in {time.perf_counter() - begin:.2f} s")
-    measure("Astra", pyramid, volume, reference, sample.names, args.repeats)
+    for name in ("coralbay-mini", "astra"):
+        encoder = cb.load_encoder(name, device="cpu")
+        begin = time.perf_counter()
+        cb.embed(volume, encoder, store=store)
+        print(f"\n{name}: features ready after {time.perf_counter() - begin:.1f} s (computed, or found in the store)")
+        begin = time.perf_counter()
+        pyramid = cb.embed(volume, encoder, store=store)
+        print(f"Reopened from the store in {time.perf_counter() - begin:.2f} s")
+        measure(name, pyramid, volume, reference, sample.names, args.repeats)
     measure("CoralBay's shape", coralbay_shaped(volume), volume, reference, sample.names, args.repeats)
 
 

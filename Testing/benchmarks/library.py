@@ -5,7 +5,7 @@ The vectors are made for the purpose: 64 numbers each, of some 300 kinds of tiss
 their own, with a shift of each scan and noise; queries are drawn in the same way. `--library DIR` measures a library that
 is there in place of a made one, with its own regions, slightly blurred, as queries; it is left as it is.
 
-Usage: python Testing/benchmarks/library.py [--vectors 1000000] [--indices rq pq sq] [--library DIR]
+Usage: python -m Testing.benchmarks.library [--vectors 1000000] [--indices rq pq sq] [--library DIR] [--tables FILE]
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +33,17 @@ from CoralBayLib.library.search import search_regions
 from CoralBayLib.library.tables import Tables
 from CoralBayLib.library.writing import commit, tidy
 
+from .sections import put_part, table
+
 DIMENSION = 64
 KINDS = 300
 PER_SCAN = 10_000
 ENCODER = "made-up"
+BEST = 10
+EXACT_QUERIES = 10
+TITLE = "Library of scans"
+HEAD = ["search", "build s (of processors)", "bytes a vector", "recall@10", "queries"]
+HEAD += ["ten best, ms median / 95 % / worst", "`search_regions` k=10, ms median / 95 % / worst"]
 
 
 class Tissue:
@@ -74,7 +82,7 @@ def fill(folder: Folder, tissue: Tissue, count: int) -> float:
     return seconds
 
 
-def timed(action: Callable[[NDArray], object], queries: NDArray) -> tuple[list, list[float]]:
+def timed(action: Callable[[NDArray], Any], queries: NDArray) -> tuple[list, list[float]]:
     """Results and milliseconds of an action on each query; the first is run once more before."""
     action(queries[0])
     results, milliseconds = [], []
@@ -89,20 +97,46 @@ def ten_best(tables: Tables, exact: bool) -> Callable[[NDArray], set]:
     """The places of the ten regions most like a query."""
 
     def search(query: NDArray) -> set:
-        rows = index.nearest(tables.regions, query, 10, exact).select(["scan", "ras", "_distance"]).to_arrow()
-        return {(scan, *ras) for scan, ras in zip(rows["scan"].to_pylist(), rows["ras"].to_pylist(), strict=True)}
+        return _places(index.nearest(tables.regions, query, BEST, exact).select(["scan", "ras", "_distance"]).to_arrow())
 
     return search
 
 
-def configurations(names: list[str]) -> dict[str, object]:
-    """LanceDB's settings of the kinds of index to compare."""
-    from lancedb.index import HnswSq, IvfPq, IvfRq, IvfSq
+def true_best(tables: Tables, queries: NDArray) -> list[set]:
+    """The same of all queries at once by one matrix product over the whole table, which is exact too."""
+    scores = np.full((len(queries), BEST), -np.inf, np.float32)
+    rows = np.zeros((len(queries), BEST), np.int64)
+    seen = 0
+    table = tables.regions.search().select(["vector"]).limit(tables.regions.count_rows()).with_row_id(True)
+    for batch in table.to_batches(100_000):
+        vectors = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1).astype(np.float32)
+        # They are of unit length only as far as half precision goes.
+        found = unit(queries) @ unit(vectors).T
+        best = np.argpartition(-found, BEST - 1, axis=1)[:, :BEST] if len(batch) > BEST else np.arange(len(batch))[None]
+        best = np.broadcast_to(best, (len(queries), best.shape[1]))
+        ids = batch["_rowid"].to_numpy().astype(np.int64)[best]
+        scores = np.concatenate([scores, np.take_along_axis(found, best, 1)], 1)
+        rows = np.concatenate([rows, ids], 1)
+        kept = np.argsort(-scores, axis=1)[:, :BEST]
+        scores, rows = np.take_along_axis(scores, kept, 1), np.take_along_axis(rows, kept, 1)
+        seen += len(batch)
+    assert seen == tables.regions.count_rows()
+    return [_places(tables.regions.take_row_ids(ids.tolist()).select(["scan", "ras"]).to_arrow()) for ids in rows]
 
+
+def _places(rows: Any) -> set:
+    return {(scan, *ras) for scan, ras in zip(rows["scan"].to_pylist(), rows["ras"].to_pylist(), strict=True)}
+
+
+def configurations(names: list[str], rows: int) -> dict[str, object]:
+    """LanceDB's settings of the kinds of index to compare; None is what a library takes by itself."""
+    from lancedb.index import HnswSq, IvfPq, IvfSq
+
+    parts = {"distance_type": "cosine", "num_partitions": index.partitions(rows)}
     known = {
-        "rq": IvfRq(distance_type="cosine"),
-        "pq": IvfPq(distance_type="cosine", num_sub_vectors=DIMENSION // 8),
-        "sq": IvfSq(distance_type="cosine"),
+        "rq": None,
+        "pq": IvfPq(**parts, num_sub_vectors=DIMENSION // 8),
+        "sq": IvfSq(**parts),
         "hnsw": HnswSq(distance_type="cosine"),
     }
     return {name: known[name] for name in names}
@@ -113,72 +147,89 @@ def nbytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def measure(tables: Tables, queries: NDArray, names: list[str]) -> None:
-    """Print the table, a row for each kind of index."""
+def spread(milliseconds: list[float]) -> str:
+    """Median, 95th percentile and worst."""
+    return " / ".join(f"{value:.1f}" for value in (*np.percentile(milliseconds, (50, 95)), max(milliseconds)))
+
+
+def measure(tables: Tables, queries: NDArray, names: list[str], folder: Path) -> list[list[str]]:
+    """A row of the table for each kind of index."""
     rows = tables.regions.count_rows()
-    place = Path(tables.regions.uri if hasattr(tables.regions, "uri") else "")
-    truth, exact_ms = timed(ten_best(tables, True), queries)
-    print("\n| search | build s | bytes a vector | recall@10 | ten best, ms median / worst | `search_regions` k=10, ms |")
-    print("|---|---|---|---|---|---|")
+    truth = true_best(tables, queries)
 
-    def whole_search(exact: bool) -> list[float]:
-        return timed(lambda q: search_regions(tables, q, (), 10, 20.0, None, (), exact), queries)[1]
+    def found_rows(name: str, build: str, size: float, exact: bool, asked: NDArray) -> list[str]:
+        found, ms = timed(ten_best(tables, exact), asked)
+        recall = statistics.mean(len(a & b) / len(b) for a, b in zip(found, truth[: len(found)], strict=True))
+        whole = timed(lambda query: search_regions(tables, query, (), BEST, 20.0, None, (), exact), asked)[1]
+        row = [name, build, f"{size:.1f}", f"{recall:.3f}", str(len(asked)), spread(ms), spread(whole)]
+        print(" | ".join(row), flush=True)
+        return row
 
-    def row(name: str, build: str, size: float, found: list, ms: list[float], exact: bool) -> None:
-        recall = statistics.mean(len(a & b) / len(b) for a, b in zip(found, truth, strict=True))
-        spread = whole_search(exact)
-        print(
-            f"| {name} | {build} | {size:.1f} | {recall:.3f} | {statistics.median(ms):.1f} / {max(ms):.1f} "
-            f"| {statistics.median(spread):.1f} / {max(spread):.1f} |",
-            flush=True,
-        )
-
-    row("exact", "-", tables.regions.stats()["total_bytes"] / rows, truth, exact_ms, True)
-    for name, config in configurations(names).items():
-        before, begin = nbytes(place / "_indices"), time.perf_counter()
+    # Slow, and known to find all: a few tell how long it takes.
+    result = [found_rows("exact", "-", tables.regions.stats()["total_bytes"] / rows, True, queries[:EXACT_QUERIES])]
+    for name, config in configurations(names, rows).items():
+        before, begin, busy = nbytes(folder), time.perf_counter(), time.process_time()
         index.build(tables.regions, config)
-        build = time.perf_counter() - begin
-        row(name, f"{build:.0f}", (nbytes(place / "_indices") - before) / rows, *timed(ten_best(tables, False), queries), False)
+        build = f"{time.perf_counter() - begin:.0f} ({time.process_time() - busy:.0f})"
+        result.append(found_rows(name, build, (nbytes(folder) - before) / rows, False, queries))
+    return result
+
+
+def opened(path: Path, encoder: str | None, count: int) -> tuple[Tables, NDArray, str]:
+    """A library that is there, with its own regions, slightly blurred, as queries; and what it is."""
+    folder, random = Folder(path), np.random.default_rng(0)
+    tables = Tables(folder, encoder or folder.names()[0])
+    rows = tables.regions.count_rows()
+    vectors = tables.regions.search().select(["vector"]).limit(rows).to_arrow()["vector"]
+    chosen = np.array(vectors.take(random.choice(rows, count, replace=False)).to_pylist(), np.float32)
+    queries = unit(chosen + 0.05 * random.normal(size=chosen.shape).astype(np.float32))
+    return tables, queries, f"A library of {len(tables.records())} real scans, {tables.encoder}."
+
+
+def made(path: Path, vectors: int, count: int) -> tuple[Tables, NDArray, str]:
+    """A made-up library, and queries drawn in the same way; and what it is."""
+    folder, tissue = Folder(path), Tissue()
+    with folder.locked():
+        folder.create()
+    seconds = fill(folder, tissue, vectors)
+    tables = Tables(folder, ENCODER)
+    # Built here, where it is timed.
+    index.FROM_ROWS = vectors + 1
+    begin = time.perf_counter()
+    tidy(tables)
+    words = f"Made-up vectors, {PER_SCAN} a scan; committed in {seconds:.0f} s, tidied in {time.perf_counter() - begin:.0f} s."
+    return tables, tissue.draw(count, 0), words
 
 
 def main() -> None:
-    """Run and print."""
+    """Run, print, and write the section of results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=int, default=1_000_000)
-    parser.add_argument("--queries", type=int, default=100)
+    parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--indices", nargs="+", default=["rq"], choices=["rq", "pq", "sq", "hnsw"])
     parser.add_argument("--library", help="measure this library's regions in place of made-up ones")
     parser.add_argument("--encoder", help="of which encoder, where it has several")
     parser.add_argument("--folder", help="where the made-up library goes for a while (default: the system's folder)")
+    parser.add_argument("--tables", type=Path, help="file of results to write the table into")
     args = parser.parse_args()
-    print(f"{platform.machine()}, {os.cpu_count()} cores, numpy {np.__version__}")
     with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
         place = Path(temporary) / "library"
         if args.library:
             # A copy, since an index is built in it.
             shutil.copytree(args.library, place)
-            folder = Folder(place)
-            tables = Tables(folder, args.encoder or folder.names()[0])
-            vectors = tables.regions.search().select(["vector"]).limit(tables.regions.count_rows()).to_arrow()["vector"]
-            random = np.random.default_rng(0)
-            chosen = vectors.take(random.choice(len(vectors), args.queries, replace=False)).to_pylist()
-            queries = unit(
-                np.array(chosen, np.float32) + 0.05 * random.normal(size=(args.queries, len(chosen[0]))).astype("f4")
-            )
+            tables, queries, words = opened(place, args.encoder, args.queries)
         else:
-            folder, tissue = Folder(place), Tissue()
-            with folder.locked():
-                folder.create()
-            seconds = fill(folder, tissue, args.vectors)
-            tables = Tables(folder, ENCODER)
-            queries = tissue.draw(args.queries, 0)
-            index.FROM_ROWS = args.vectors + 1
-            begin = time.perf_counter()
-            tidy(tables)
-            print(f"Committed in {seconds:.1f} s, {PER_SCAN} regions a scan; tidied in {time.perf_counter() - begin:.1f} s")
-        print(f"{tables.regions.count_rows()} vectors, {args.queries} queries")
-        measure(tables, queries, args.indices)
-    print(f"\nAt most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GB of memory")
+            tables, queries, words = made(place, args.vectors, args.queries)
+        rows = tables.regions.count_rows()
+        print(f"{rows} vectors. {words}", flush=True)
+        found = measure(tables, queries, args.indices, place)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    threads = os.environ.get("LANCE_CPU_THREADS") or os.cpu_count()
+    text = f"{words} {threads} threads, {platform.machine()}; at most {memory:.1f} GB of memory.\n\n{table(HEAD, found)}"
+    print(text)
+    if args.tables:
+        kind = "regions of real scans" if args.library else "made-up vectors"
+        put_part(args.tables, TITLE, f"Search among {rows:,} {kind}", text)
 
 
 if __name__ == "__main__":

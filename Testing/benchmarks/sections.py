@@ -18,6 +18,16 @@ def put_section(path: Path, title: str, text: str) -> None:
         temporary.write_text(whole.rstrip() + "\n", encoding="utf-8")
 
 
+def put_part(path: Path, title: str, part: str, text: str) -> None:
+    """Put text under `## part` of the section `# title`, in place of what stood there; other parts stay."""
+    found = path.read_text(encoding="utf-8") if path.exists() else ""
+    section = next((each for each in re.split(r"(?m)^# ", found) if each.split("\n", 1)[0] == title), "")
+    head, *parts = re.split(r"(?m)^## ", section.partition("\n")[2].strip())
+    known = {each.split("\n", 1)[0]: each for each in parts}
+    known[part] = f"{part}\n\n{text.strip()}"
+    put_section(path, title, "\n\n".join([head.strip(), *(f"## {each.strip()}" for each in known.values())]))
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]

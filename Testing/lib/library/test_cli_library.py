@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import CoralBayLib as cb
@@ -103,6 +104,17 @@ def test_verify_tells_by_its_status(run, scans, tmp_path):
     assert {f["path"] for f in json.loads(out)["findings"]} >= {str(path) for path in scans.iterdir()}
 
 
+def test_cluster(run, scans, tmp_path):
+    run("add", scans, "--encoder", "pooling")
+    drawn = ("--ct", scans / "a.nrrd", "--map", tmp_path / "map.nrrd")
+    status, out, _ = run("cluster", "--count", 4, "--to", tmp_path / "x.csv", *drawn)
+    assert status == 0
+    assert len(out.splitlines()) == 5
+    assert (tmp_path / "x.csv").read_text().startswith("scan,R,A,S,cluster\n")
+    assert set(np.unique(cb.read_labelmap(tmp_path / "map.nrrd").array)) <= set(range(5))
+    assert run("cluster", "--count", 4, "--map", tmp_path / "map.nrrd")[0] == 1
+
+
 def test_export(run, scans, tmp_path):
     run("add", scans, "--encoder", "pooling")
     status, out, _ = run("export", tmp_path / "list.json")
@@ -111,7 +123,7 @@ def test_export(run, scans, tmp_path):
     assert len(json.loads((tmp_path / "list.json").read_text())["scans"]) == 3
 
 
-@pytest.mark.parametrize("action", [["stats"], ["verify"], ["export", "x.csv"], ["remove", "abcdef"]])
+@pytest.mark.parametrize("action", [["stats"], ["verify"], ["export", "x.csv"], ["cluster"], ["remove", "abcdef"]])
 def test_without_a_library(run, action):
     status, out, err = run(*action)
     assert status == 1

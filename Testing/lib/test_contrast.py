@@ -1,0 +1,90 @@
+"""What the HU say beside a structure's neighbours, and borders that move onto edges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from CoralBayLib.contrast import Contrast, guided_filter
+from CoralBayLib.geometry import Grid, Volume
+
+
+@pytest.fixture
+def image():
+    """60 HU up to I = 19, 110 from there on, with noise, on a flipped anisotropic grid."""
+    matrix = np.diag([-2.0, 2.0, 3.0, 1.0])
+    matrix[:3, 3] = (30, -10, 50)
+    hu = np.full((12, 14, 40), 60.0)
+    hu[..., 19:] = 110
+    hu += np.random.default_rng(0).normal(0, 8, hu.shape)
+    return Volume(np.round(hu).astype(np.int16), Grid(hu.shape, matrix))
+
+
+WITHIN = (slice(0, 12), slice(0, 14), slice(0, 40))
+
+
+def points(image, columns, own):
+    """A line of prompts along J in each of some columns I."""
+    ijk = [[i, j, 6] for i in columns for j in range(2, 12)]
+    return image.grid.to_ras(ijk), np.repeat(own, 10)
+
+
+def test_what_has_the_hu_of_the_structure_leans_to_it_and_what_has_its_neighbours_away(image):
+    out = torch.zeros(image.grid.shape)
+    Contrast(image).sharpen(*points(image, [16, 22], [True, False]), out, WITHIN)
+    assert out[:, :, 2:17].mean() > 1
+    assert out[:, :, 21:38].mean() < -1
+
+
+def test_a_border_beside_an_edge_moves_onto_it(image):
+    """A slow fall of the log-odds becomes a step where the CT has one."""
+    ramp = torch.linspace(3, -3, 40).expand(image.grid.shape).contiguous()
+    Contrast(image).sharpen(*points(image, [15, 23], [True, True]), ramp, WITHIN)
+    steps = -ramp.mean(dim=(0, 1)).diff()
+    assert steps[18] > 1.5 * max(steps[16], steps[20])
+
+
+def test_nothing_outside_the_surroundings_is_touched(image):
+    out = torch.zeros(image.grid.shape)
+    within = (slice(2, 9), slice(0, 14), slice(5, 30))
+    Contrast(image).sharpen(*points(image, [16, 22], [True, False]), out, within)
+    changed = out != 0
+    assert changed[within].any()
+    changed[within] = False
+    assert not changed.any()
+
+
+def test_neighbours_far_away_say_nothing_of_the_structure(image):
+    image.array[:] = 60
+    image.array[..., 35:] = 900
+    out = torch.zeros(image.grid.shape)
+    Contrast(image).sharpen(*points(image, [5, 38], [True, False]), out, WITHIN)
+    assert out[6, 7, 10] < 0  # only the reserve
+
+
+def test_before_anything_else_is_marked_the_hu_say_nothing(image):
+    out = torch.full(image.grid.shape, 0.5)
+    Contrast(image).sharpen(*points(image, [15], [True]), out, WITHIN)
+    torch.testing.assert_close(out, torch.full(image.grid.shape, 0.5))
+
+
+def test_what_is_out_of_the_question_stays_as_it_was(image):
+    out = torch.full(image.grid.shape, -20.0)
+    Contrast(image).sharpen(*points(image, [16, 22], [True, False]), out, WITHIN)
+    assert (out == -20).all()
+
+
+def test_the_guided_filter_is_that_of_the_paper():
+    """Against the definition, by box filters of another library."""
+    random = np.random.default_rng(1)
+    guide, values = random.normal(size=(2, 7, 8, 9)).astype(np.float32)
+    found = guided_filter(guide, values, 0.2)
+
+    def mean(a):
+        return ndimage.uniform_filter(a.astype(np.float64), 3, mode="nearest")
+
+    a = (mean(guide * values) - mean(guide) * mean(values)) / (mean(guide * guide) - mean(guide) ** 2 + 0.2)
+    b = mean(values) - a * mean(guide)
+    np.testing.assert_allclose(found, mean(a) * guide + mean(b), atol=1e-5)
