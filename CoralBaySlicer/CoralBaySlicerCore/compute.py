@@ -86,7 +86,6 @@ class Preview:
         labels: the structure each voxel belongs to, likewise; 0 for none.
         likeliest, log_odds: the likeliest structure at each voxel whatever the threshold, and its log-odds.
         doubt: uncertainty in percent, likewise.
-        uncertainty: the same as the library's Volume, to look for a place in.
         geometry: (4, 4) of all of them, IJK to the volume's own RAS mm.
     """
 
@@ -97,7 +96,6 @@ class Preview:
     likeliest: NDArray[np.unsignedinteger]
     log_odds: NDArray[np.float32]
     doubt: NDArray[np.uint8]
-    uncertainty: Any
     geometry: NDArray[np.float64]
 
 
@@ -122,7 +120,7 @@ def preview(
         claim(likeliest, log_odds, one, label)
     check(cancel)
     probability = values.sigmoid_()
-    uncertainty = uncertainty_map(probability, pyramid.body)
+    doubt = percent(uncertainty_map(probability, pyramid.body).array)
     # Rounded down, so that the map reaches as far as the labels do.
     maps = {label: (100 * one).astype(np.uint8) for label, one in zip(probe.labels_, probability.numpy(), strict=True)}
     check(cancel)
@@ -133,8 +131,7 @@ def preview(
         _above(threshold, likeliest, log_odds),
         likeliest,
         log_odds,
-        percent(uncertainty.array),
-        uncertainty,
+        doubt,
         np.array(pyramid.grid.ijk_to_ras),
     )
 
@@ -173,11 +170,14 @@ def pieces(
     return {name: Piece.of(labels.array == label) for label, name in probe.names_.items()}, probe
 
 
-def next_place(uncertainty: Any, points: Points, seen: Sequence[NDArray]) -> NDArray[np.float64]:
-    """The most uncertain place away from prompts and places seen, (3,) in the volume's own RAS mm."""
-    from CoralBayLib.uncertainty import most_uncertain
+def next_place(preview: Preview, points: Points, seen: Sequence[NDArray]) -> tuple[int, NDArray[np.float64]]:
+    """Where a prompt teaches most, away from prompts and places seen: of which structure, and (3,) in the volume's own
+    RAS mm."""
+    from CoralBayLib.geometry import Grid
+    from CoralBayLib.uncertainty import suggest
 
-    return most_uncertain(uncertainty, points.points, avoid_ras=seen)
+    place = suggest(preview.percents, Grid(preview.labels.shape, preview.geometry), points.points, seen)
+    return place.label, place.ras
 
 
 def colours(pyramid: Any, basis: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.float64], Any]:

@@ -76,18 +76,20 @@ class Previewer:
         self._seen = []
         self._stop("", tell=False)
 
-    def next_place(self, points: Points, found: Callable[[np.ndarray], None], failed: Callable[[Exception], None]) -> None:
-        """Look for the most uncertain place that was not shown yet; `found` gets it in RAS mm of the world."""
+    def next_place(self, points: Points, found: Callable[[str, np.ndarray], None], failed: Callable[[Exception], None]) -> None:
+        """Look for the place, of those not shown yet, where a prompt teaches most; `found` gets the name of the structure
+        it is about and RAS mm of the world."""
         if self.preview is None:
             raise CoralBayError(_("There is no preview yet. Mark a structure first."))
         preview, seen, volume = self.preview, list(self._seen), self.volume
 
-        def finish(place: np.ndarray) -> np.ndarray:
-            self._seen.append(place)
-            return volumes.to_world(volume, place)[0]
+        def finish(place: tuple[int, np.ndarray]) -> tuple[str, np.ndarray]:
+            label, own = place
+            self._seen.append(own)
+            return preview.probe.names_[label], volumes.to_world(volume, own)[0]
 
-        task = Task(lambda *_args: compute.next_place(preview.uncertainty, points, seen), finish, lane="place")
-        task.on_done, task.on_failed = found, failed
+        task = Task(lambda *_args: compute.next_place(preview, points, seen), finish, lane="place")
+        task.on_done, task.on_failed = lambda place: found(*place), failed
         self.logic.worker.start(task)
 
     def show(self, structures: list[Structure], label: int, wanted: look.Look) -> None:

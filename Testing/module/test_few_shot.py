@@ -241,6 +241,8 @@ def test_jumping_to_uncertain_places_one_after_another(ready: Any, driver: Any) 
         driver.settle()
         matrix = slicer.util.arrayFromVTKMatrix(red.GetSliceToRAS())
         places.append(matrix[:3, 3])
+        asked = f"Is this Structure 1? Axial slice at S {round(matrix[2, 3])} mm."
+        assert panel.ui.previewLabel.visible and panel.ui.previewLabel.text.startswith(asked)
     assert np.linalg.norm(places[0] - places[1]) > 9
     prompts = np.concatenate([each.world_points() for each in panel.few_shot.structures])
     for each in places:
