@@ -18,10 +18,11 @@ from .tensor_files import read_tensors, write_tensors
 
 FORMAT_VERSION = 1
 TEMPERATURE = 2.0
-"""What log-odds with nearness in them are divided by, since both of their parts are surer than they are right: of voxels
-with odds of 95 to 5 undivided, about 80 % were as the odds said. The likeliest divisor over simulated sessions of 20
-structures was 1.9 on a 3 mm abdominal CT and is 1.9 on the sample chest CT (2.3 and 2.1 after the first strokes, falling
-with corrections; Testing/benchmarks/suggest.py); Guo and others 2017. The border at even odds stays where it is."""
+"""What log-odds with nearness in them are divided by: both of their parts are surer than they are right. Undivided, seven
+to nine in ten voxels with odds of 95 to 5 were what these said. The likeliest divisor lay about 2 over simulated sessions
+on each of two scans (Testing/benchmarks/suggest.py, RESULTS.md): more after the first strokes, less after many corrections;
+it is to be measured anew when `nearness.WEIGHT` changes. The border at even odds stays where it is. Method: temperature
+scaling (Guo and others 2017)."""
 _INSISTENCE = 3
 _LOUDER = 3.0
 
