@@ -190,13 +190,14 @@ def pieces(
     return {name: Piece.of(labels.array == label) for label, name in probe.names_.items()}, probe
 
 
-def next_place(preview: Preview, points: Points, seen: Sequence[NDArray]) -> tuple[int, NDArray[np.float64]]:
-    """Where a prompt teaches most, away from prompts and places seen: of which structure, and (3,) in the volume's own
-    RAS mm."""
+def next_place(preview: Preview, label: int, points: Points, seen: Sequence[NDArray]) -> tuple[int, NDArray[np.float64]]:
+    """Where a prompt is expected to mend most of a structure, or of all while that one has no preview, away from prompts
+    and places seen: of which structure, and (3,) in the volume's own RAS mm."""
     from CoralBayLib.geometry import Grid
     from CoralBayLib.uncertainty import suggest
 
-    place = suggest(preview.percents, Grid(preview.labels.shape, preview.geometry), points.points, seen)
+    percents = {label: preview.percents[label]} if label in preview.percents else preview.percents
+    place = suggest(percents, Grid(preview.labels.shape, preview.geometry), points.points, seen)
     return place.label, place.ras
 
 

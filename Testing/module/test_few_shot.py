@@ -247,6 +247,13 @@ def test_jumping_to_uncertain_places_one_after_another(ready: Any, driver: Any) 
     prompts = np.concatenate([each.world_points() for each in panel.few_shot.structures])
     for each in places:
         assert np.linalg.norm(prompts - each, axis=1).min() > 5
+    # It asks about the structure that is selected.
+    mouse.press(panel.ui.addStructureButton)
+    panel.few_shot.active_structure.node.AddControlPointWorld(*(place + [0, 22, 0]))
+    driver.settle()
+    mouse.key("U")
+    driver.settle()
+    assert panel.ui.previewLabel.text.startswith("Is this Structure 2?")
 
 
 def test_the_table_tells_the_dice_to_expect_of_what_is_shown(ready: Any, driver: Any) -> None:

@@ -12,7 +12,6 @@ from slicer.i18n import tr as _
 from .. import overlay, placing, segments, structures, surfaces, volumes
 from ..fewshot import FewShot
 from ..look import Look
-from ..worker import in_words
 from .base import Panel
 from .painting import Painting
 from .transfer import Transfer
@@ -161,26 +160,15 @@ class SegmentPanel(Panel):
         self.refresh()
 
     def jump_to_uncertain(self) -> None:
-        """Go to the place where a prompt teaches most; again, to the next."""
+        """Go to the place where a prompt is expected to mend most of the selected structure; again, to the next."""
 
-        def say(words: str) -> None:
-            self.few_shot.message = words
-            self.refresh()
-
-        def found(name: str, world: Any) -> None:
+        def found(world: Any) -> None:
             # The views of another module are not ours to move.
             if self.parameters is not None:
                 volumes.jump_to(world)
-                say(
-                    _("Is this {name}? Axial slice at S {mm} mm. Click here as what it is (0 for the background).").format(
-                        name=name, mm=round(world[2])
-                    )
-                )
 
-        def failed(error: Exception) -> None:
-            say(in_words(error))
-
-        self.attempt(_("There is no place to go to."), lambda: self.few_shot.next_place(self.few_shot.points(), found, failed))
+        few_shot = self.few_shot
+        self.attempt(_("There is no place to go to."), lambda: few_shot.next_place(few_shot.shown, few_shot.points(), found))
 
     def apply(self) -> None:
         """Write the structures as segments on the scan's own grid."""
