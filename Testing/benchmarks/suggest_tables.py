@@ -34,20 +34,29 @@ def write_tables(lines: list[dict], ways: list[str], path: Path | None) -> str:
 def _clicks(lines: list[dict], scan: str, ways: list[str]) -> str:
     rounds = max(len(line["dice"]) for line in lines) - 1
     shown = [n for n in (0, 1, 2, 4, 6, 8, 10, 12) if n <= rounds]
+    ends = {line["seed"]: np.mean(line["dice"][-1]) for line in lines if line["way"] == ways[0]}
     rows = []
     for way in ways:
-        runs = [np.mean(line["dice"], axis=1) for line in lines if line["way"] == way]
+        runs = {line["seed"]: np.mean(line["dice"], axis=1) for line in lines if line["way"] == way}
         if runs:
-            reached = [next((str(n) for n, mean in enumerate(run) if mean >= GOOD), f"over {len(run) - 1}") for run in runs]
-            rows.append([way, ", ".join(reached), *(f"{np.mean([run[n] for run in runs]):.3f}" for n in shown)])
+            good = [_reached(runs[seed], GOOD) for seed in sorted(runs)]
+            same = [_reached(runs[seed], ends[seed]) for seed in sorted(runs) if seed in ends]
+            means = (f"{np.mean([run[n] for run in runs.values()]):.3f}" for n in shown)
+            rows.append([way, ", ".join(map(str, sorted(runs))), ", ".join(good), ", ".join(same), *means])
     names = len(lines[0]["dice"][0])
     taken = [line["seconds"] for line in lines if line["seconds"]]
     said = ""
     if taken:
         every, one = np.median(taken, axis=0)
         said = f"\nA suggestion takes {every:.2f} s of one processor for all {names} structures, {one:.2f} s for one.\n"
-    head = ["clicks", f"clicks a structure to mean Dice {GOOD:.2f}, by seed", *(f"+{n}" for n in shown)]
+    head = ["clicks", "seeds", f"clicks a structure to mean Dice {GOOD:.2f}", f"to that of random clicks after {rounds}"]
+    head += [f"+{n}" for n in shown]
     return f"## {scan}: mean Dice of {names} structures on the 2 mm grid, from strokes on 1 slice\n\n{table(head, rows)}{said}"
+
+
+def _reached(run: NDArray, goal: float) -> str:
+    """After how many rounds."""
+    return next((str(n) for n, mean in enumerate(run) if mean >= goal), f"over {len(run) - 1}")
 
 
 def _odds(lines: list[dict], scan: str) -> NDArray:
