@@ -6,10 +6,10 @@ Never used by the product itself; it stands for a person so that a workflow can 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from .geometry import Volume
+from .geometry import Grid, Volume
 
 CLICK_RADIUS_MM = 4.0
 """A click paints a ball of at most this radius, never past the edge of the error it corrects."""
@@ -99,12 +99,7 @@ class Annotator:
         chosen = deep[self.random.integers(len(deep))]
         centre = chosen + [inner.start + outer.start for inner, outer in zip(box, around, strict=True)]
         radius = min(self.click_radius_mm, float(depth[tuple(chosen)]))
-        reach = np.ceil(radius / spacing[::-1]).astype(int)
-        offsets = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), -1).reshape(-1, 3)
-        offsets = offsets[np.linalg.norm(offsets * spacing[::-1], axis=1) < max(radius, 1e-6)]
-        kji = np.concatenate([centre[None], centre + offsets])
-        kji = np.unique(kji[((kji >= 0) & (kji < self.truth.shape)).all(axis=1)], axis=0)
-        return self.grid.to_ras(kji[:, ::-1]), positive
+        return self.grid.to_ras(_ball(self.grid, centre, radius)[:, ::-1]), positive
 
     def deepest(self) -> NDArray[np.float64]:
         """The place farthest from the structure's border, (3,) RAS mm."""
@@ -148,6 +143,38 @@ class Annotator:
         dropped = (angle - start) % (np.pi) < np.pi / 2
         ring[ji[dropped, 0], ji[dropped, 1]] = False
         return ring
+
+
+def answer(
+    reference: Volume, ras: ArrayLike, radius_mm: float = CLICK_RADIUS_MM
+) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
+    """What a person clicks who is asked what lies at a place: a ball of what it is, that stops short of anything else.
+
+    Args:
+        reference: a labelmap.
+        ras: (3,) RAS mm.
+        radius_mm: of the ball at most.
+
+    Returns:
+        (N, 3) RAS mm and their (N,) labels, all the same.
+    """
+    grid = reference.grid
+    centre = np.clip(np.round(grid.to_ijk(np.reshape(ras, (1, 3)))[0]).astype(int), 0, np.array(grid.size) - 1)[::-1]
+    ball = _ball(grid, centre, radius_mm)
+    labels = reference.array[tuple(ball.T)]
+    distance = np.linalg.norm((ball - centre) * grid.spacing_mm[::-1], axis=1)
+    edge = distance[labels != reference.array[tuple(centre)]].min(initial=np.inf)
+    return grid.to_ras(ball[distance < edge][:, ::-1]), labels[distance < edge]
+
+
+def _ball(grid: Grid, centre: NDArray[np.intp], radius_mm: float) -> NDArray[np.intp]:
+    """(N, 3) indices (k, j, i) of the voxels nearer than a radius to one; that one at least."""
+    spacing = grid.spacing_mm[::-1]
+    reach = np.ceil(radius_mm / spacing).astype(int)
+    offsets = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), -1).reshape(-1, 3)
+    offsets = offsets[np.linalg.norm(offsets * spacing, axis=1) < max(radius_mm, 1e-6)]
+    kji = np.concatenate([centre[None], centre + offsets])
+    return np.unique(kji[((kji >= 0) & (kji < grid.shape)).all(axis=1)], axis=0)
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:

@@ -86,7 +86,9 @@ class Preview:
         labels: the structure each voxel belongs to, likewise; 0 for none.
         likeliest, log_odds: the likeliest structure at each voxel whatever the threshold, and its log-odds.
         doubt: uncertainty in percent, likewise.
-        uncertainty: the same as the library's Volume, to look for a place in.
+        totals: sum of each structure's probability over all voxels, by label; None when the probe is of another scan, where
+            nothing can be told of how good it is.
+        expected: the Dice to expect and its error, by label; of the structures as the threshold bounds them.
         geometry: (4, 4) of all of them, IJK to the volume's own RAS mm.
     """
 
@@ -97,7 +99,8 @@ class Preview:
     likeliest: NDArray[np.unsignedinteger]
     log_odds: NDArray[np.float32]
     doubt: NDArray[np.uint8]
-    uncertainty: Any
+    totals: dict[int, float] | None
+    expected: dict[int, tuple[float, float]]
     geometry: NDArray[np.float64]
 
 
@@ -122,26 +125,40 @@ def preview(
         claim(likeliest, log_odds, one, label)
     check(cancel)
     probability = values.sigmoid_()
-    uncertainty = uncertainty_map(probability, pyramid.body)
+    doubt = percent(uncertainty_map(probability, pyramid.body).array)
     # Rounded down, so that the map reaches as far as the labels do.
     maps = {label: (100 * one).astype(np.uint8) for label, one in zip(probe.labels_, probability.numpy(), strict=True)}
     check(cancel)
+    own = bool(pyramid.key) and probe.scan_ == pyramid.key
+    totals = {label: float(one.sum()) for label, one in zip(probe.labels_, probability, strict=True)} if own else None
+    labels = _above(threshold, likeliest, log_odds)
     return Preview(
         probe,
         maps,
         threshold,
-        _above(threshold, likeliest, log_odds),
+        labels,
         likeliest,
         log_odds,
-        percent(uncertainty.array),
-        uncertainty,
+        doubt,
+        totals,
+        _expected(labels, log_odds, totals),
         np.array(pyramid.grid.ijk_to_ras),
     )
 
 
 def with_threshold(preview: Preview, threshold: float) -> Preview:
     """The same preview at another threshold, in percent."""
-    return replace(preview, threshold=threshold, labels=_above(threshold, preview.likeliest, preview.log_odds))
+    labels = _above(threshold, preview.likeliest, preview.log_odds)
+    expected = _expected(labels, preview.log_odds, preview.totals)
+    return replace(preview, threshold=threshold, labels=labels, expected=expected)
+
+
+def _expected(
+    labels: NDArray, log_odds: NDArray[np.float32], totals: dict[int, float] | None
+) -> dict[int, tuple[float, float]]:
+    from CoralBayLib.expected import agreement
+
+    return {} if totals is None else agreement(labels, log_odds, totals)
 
 
 def _above(threshold: float, likeliest: NDArray, values: NDArray[np.float32]) -> NDArray[np.unsignedinteger]:
@@ -173,11 +190,15 @@ def pieces(
     return {name: Piece.of(labels.array == label) for label, name in probe.names_.items()}, probe
 
 
-def next_place(uncertainty: Any, points: Points, seen: Sequence[NDArray]) -> NDArray[np.float64]:
-    """The most uncertain place away from prompts and places seen, (3,) in the volume's own RAS mm."""
-    from CoralBayLib.uncertainty import most_uncertain
+def next_place(preview: Preview, label: int, points: Points, seen: Sequence[NDArray]) -> tuple[int, NDArray[np.float64]]:
+    """Where a prompt is expected to mend most of a structure, or of all while that one has no preview, away from prompts
+    and places seen: of which structure, and (3,) in the volume's own RAS mm."""
+    from CoralBayLib.geometry import Grid
+    from CoralBayLib.uncertainty import suggest
 
-    return most_uncertain(uncertainty, points.points, avoid_ras=seen)
+    percents = {label: preview.percents[label]} if label in preview.percents else preview.percents
+    place = suggest(percents, Grid(preview.labels.shape, preview.geometry), points.points, seen)
+    return place.label, place.ras
 
 
 def colours(pyramid: Any, basis: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.float64], Any]:

@@ -76,18 +76,23 @@ class Previewer:
         self._seen = []
         self._stop("", tell=False)
 
-    def next_place(self, points: Points, found: Callable[[np.ndarray], None], failed: Callable[[Exception], None]) -> None:
-        """Look for the most uncertain place that was not shown yet; `found` gets it in RAS mm of the world."""
+    def next_place(self, label: int, points: Points, found: Callable[[np.ndarray], None]) -> None:
+        """Look for the place, of those not shown yet, where a prompt is expected to mend most of a structure; the message
+        asks about it, and `found` gets it in RAS mm of the world."""
         if self.preview is None:
             raise CoralBayError(_("There is no preview yet. Mark a structure first."))
         preview, seen, volume = self.preview, list(self._seen), self.volume
 
-        def finish(place: np.ndarray) -> np.ndarray:
-            self._seen.append(place)
-            return volumes.to_world(volume, place)[0]
+        def finish(place: tuple[int, np.ndarray]) -> None:
+            about, own = place
+            self._seen.append(own)
+            world = volumes.to_world(volume, own)[0]
+            found(world)
+            words = _("Is this {name}? Axial slice at S {mm} mm. Click here as what it is (0 for the background).")
+            self._say(words.format(name=preview.probe.names_[about], mm=round(world[2])))
 
-        task = Task(lambda *_args: compute.next_place(preview.uncertainty, points, seen), finish, lane="place")
-        task.on_done, task.on_failed = found, failed
+        task = Task(lambda *_args: compute.next_place(preview, label, points, seen), finish, lane="place")
+        task.on_failed = lambda error: None if isinstance(error, Cancelled) else self._say(in_words(error))
         self.logic.worker.start(task)
 
     def show(self, structures: list[Structure], label: int, wanted: look.Look) -> None:

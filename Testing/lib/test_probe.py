@@ -164,3 +164,16 @@ def test_probes_may_stand_alone_without_weak_negatives(scan):
     probability = cb.Probe(weak_negatives=0).fit(pyramid, three_labels()).predict(pyramid)
     assert torch.isfinite(probability).all()
     assert probability[0].max() > 0.5
+
+
+def test_the_divisor_of_log_odds_leaves_borders_where_they_are(monkeypatch, make_grid, make_phantom, pooling):
+    grid = make_grid()
+    pyramid = cb.embed(make_phantom(grid, [(grid.centre_ras, 9.0, 300.0)]), pooling())
+    prompts = cb.Prompts(grid.centre_ras + np.array([[0, 0, 0], [16.0, 0, 0]]), [1, 0])
+    probe = cb.Probe().fit(pyramid, prompts)
+    honest, labels = probe.logits(pyramid), cb.segment(make_phantom(grid, [(grid.centre_ras, 9.0, 300.0)]), pyramid, prompts)
+    monkeypatch.setattr("CoralBayLib.probe.TEMPERATURE", 1.0)
+    assert (probe.logits(pyramid).abs() >= honest.abs()).all()
+    again = cb.segment(make_phantom(grid, [(grid.centre_ras, 9.0, 300.0)]), pyramid, prompts)
+    assert (labels.array > 0).any()
+    assert (labels.array == again.array).all()

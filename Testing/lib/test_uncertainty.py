@@ -6,12 +6,18 @@ import torch
 
 from CoralBayLib.errors import PromptError
 from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.uncertainty import most_uncertain, uncertainty_map
+from CoralBayLib.uncertainty import suggest, uncertainty_map
 
 
 @pytest.fixture
 def grid() -> Grid:
-    return Grid((20, 24, 28), np.diag([2.0, 2, 2, 1]))
+    matrix = np.diag([4.0, 4, 5, 1])
+    matrix[:3, 3] = (-30, 10, 50)
+    return Grid((20, 24, 28), matrix)
+
+
+def nothing(grid: Grid) -> np.ndarray:
+    return np.zeros(grid.shape, np.float32)
 
 
 def test_doubt_is_one_at_even_odds_and_zero_when_certain(grid: Grid) -> None:
@@ -32,19 +38,41 @@ def test_there_is_no_doubt_outside_the_body(grid: Grid) -> None:
 
 
 def test_a_region_in_doubt_wins_over_a_lone_voxel_and_prompts_are_avoided(grid: Grid) -> None:
-    doubt = np.zeros(grid.shape, np.float32)
-    doubt[2, 2, 2] = 1.0
-    doubt[8:13, 8:13, 18:23] = 0.6
-    doubt[14:18, 14:18, 4:8] = 0.5
-    first = most_uncertain(Volume(doubt, grid))
-    assert first == pytest.approx(grid.to_ras([20, 10, 10])[0], abs=2.1)
-    second = most_uncertain(Volume(doubt, grid), [first], min_distance_mm=14)
-    assert second == pytest.approx(grid.to_ras([5.5, 15.5, 15.5])[0], abs=4.1)
-    third = most_uncertain(Volume(doubt, grid), [first], 14, avoid_ras=[second])
-    assert np.linalg.norm(third - second) >= 14
-    assert np.linalg.norm(third - first) >= 14
+    one = nothing(grid)
+    one[2, 2, 2] = 0.5
+    one[8:13, 8:13, 18:23] = 0.3
+    one[14:18, 14:18, 4:8] = 0.25
+    first = suggest({3: one}, grid)
+    assert first.label == 3
+    assert np.abs(grid.to_ijk(first.ras)[0] - [20, 10, 10]).max() <= 2
+    second = suggest({3: one}, grid, [first.ras], min_distance_mm=30)
+    assert np.abs(grid.to_ijk(second.ras)[0] - [5.5, 15.5, 15.5]).max() <= 2
+    third = suggest({3: one}, grid, [first.ras], [second.ras], min_distance_mm=30)
+    assert min(np.linalg.norm(third.ras - second.ras), np.linalg.norm(third.ras - first.ras)) >= 30
+
+
+def test_the_same_doubt_weighs_more_in_a_small_structure(grid: Grid) -> None:
+    large, small = nothing(grid), nothing(grid)
+    large[:, :, :14] = 1.0
+    small[:4, :4, 22:26] = 1.0
+    large[8:12, 8:12, 4:8] = small[8:12, 8:12, 18:22] = 0.4
+    assert suggest({1: large, 2: small}, grid).label == 2
+    assert suggest({1: large}, grid).label == 1
+
+
+def test_whole_percents_say_the_same_as_fractions(grid: Grid) -> None:
+    percents = np.random.default_rng(0).integers(0, 101, grid.shape).astype(np.uint8)
+    whole, parts = suggest({1: percents}, grid), suggest({1: percents / np.float32(100)}, grid)
+    assert (whole.ras == parts.ras).all()
+
+
+def test_on_a_fine_grid_places_lie_where_they_are(grid: Grid) -> None:
+    fine = grid.with_spacing([1.0, 1.0, 1.25])
+    one = np.zeros(fine.shape, np.float32)
+    one[40:48, 40:48, 80:88] = 0.5
+    assert np.abs(fine.to_ijk(suggest({1: one}, fine).ras)[0] - [83.5, 43.5, 43.5]).max() <= 4
 
 
 def test_certainty_everywhere_is_said(grid: Grid) -> None:
     with pytest.raises(PromptError, match="certain everywhere"):
-        most_uncertain(Volume(np.zeros(grid.shape, np.float32), grid))
+        suggest({1: nothing(grid)}, grid)

@@ -241,10 +241,39 @@ def test_jumping_to_uncertain_places_one_after_another(ready: Any, driver: Any) 
         driver.settle()
         matrix = slicer.util.arrayFromVTKMatrix(red.GetSliceToRAS())
         places.append(matrix[:3, 3])
+        asked = f"Is this Structure 1? Axial slice at S {round(matrix[2, 3])} mm."
+        assert panel.ui.previewLabel.visible and panel.ui.previewLabel.text.startswith(asked)
     assert np.linalg.norm(places[0] - places[1]) > 9
     prompts = np.concatenate([each.world_points() for each in panel.few_shot.structures])
     for each in places:
         assert np.linalg.norm(prompts - each, axis=1).min() > 5
+    # It asks about the structure that is selected.
+    mouse.press(panel.ui.addStructureButton)
+    panel.few_shot.active_structure.node.AddControlPointWorld(*(place + [0, 22, 0]))
+    driver.settle()
+    mouse.key("U")
+    driver.settle()
+    assert panel.ui.previewLabel.text.startswith("Is this Structure 2?")
+
+
+def test_the_table_tells_the_dice_to_expect_of_what_is_shown(ready: Any, driver: Any) -> None:
+    _node, place, panel = ready
+    table = panel.ui.structureTable
+    assert table.item(0, 3).text() == ""
+    click_all(panel, driver, place)
+
+    def told() -> tuple[float, float]:
+        estimate, error = table.item(0, 3).text().split(" ± ")
+        return float(estimate), float(error)
+
+    estimate, error = told()
+    assert 0 < estimate < 1
+    assert 0 < error < 1
+    # Nothing is told of the background.
+    assert table.item(1, 3).text() == ""
+    panel.ui.thresholdSlider.value = 99
+    driver.settle()
+    assert told()[0] < estimate
 
 
 def test_painted_segments_are_prompts_and_the_preview_follows(ready: Any, driver: Any, coralbay: Any) -> None:

@@ -46,6 +46,8 @@ def test_a_probe_is_saved_loaded_and_applied_to_other_scans(
     # What is shown is what is written, whatever prompts there are.
     given = panel.few_shot.given
     assert panel.few_shot.preview.probe is given
+    # How good it is on a scan it was not fitted on, its probabilities do not tell.
+    assert not panel.few_shot.preview.expected
     mouse.press(panel.ui.applyButton)
     driver.settle()
     assert panel.logic.probe is given

@@ -16,7 +16,7 @@ from .base import Panel
 from .painting import Painting
 from .transfer import Transfer
 
-_NAME, _COUNT, _KEY = range(3)
+_NAME, _COUNT, _KEY, _DICE = range(4)
 
 
 class SegmentPanel(Panel):
@@ -38,8 +38,8 @@ class SegmentPanel(Panel):
         ):
             ui.overlaySelector.addItem(title, kind)
         table = ui.structureTable
-        table.setColumnCount(3)
-        table.setHorizontalHeaderLabels([_("Structure"), _("Points"), _("Key")])
+        table.setColumnCount(4)
+        table.setHorizontalHeaderLabels([_("Structure"), _("Points"), _("Key"), _("Dice to expect")])
         table.horizontalHeader().setSectionResizeMode(_NAME, qt.QHeaderView.Stretch)
         table.verticalHeader().visible = False
         table.verticalHeader().setDefaultSectionSize(22)
@@ -160,18 +160,15 @@ class SegmentPanel(Panel):
         self.refresh()
 
     def jump_to_uncertain(self) -> None:
-        """Go to the place where a prompt teaches most; again, to the next."""
-
-        def failed(error: Exception) -> None:
-            self.ui.previewLabel.text = str(error)
-            self.ui.previewLabel.visible = True
+        """Go to the place where a prompt is expected to mend most of the selected structure; again, to the next."""
 
         def found(world: Any) -> None:
             # The views of another module are not ours to move.
             if self.parameters is not None:
                 volumes.jump_to(world)
 
-        self.attempt(_("There is no place to go to."), lambda: self.few_shot.next_place(self.few_shot.points(), found, failed))
+        few_shot = self.few_shot
+        self.attempt(_("There is no place to go to."), lambda: few_shot.next_place(few_shot.shown, few_shot.points(), found))
 
     def apply(self) -> None:
         """Write the structures as segments on the scan's own grid."""
@@ -226,7 +223,8 @@ class SegmentPanel(Panel):
         self.run(_("The segments could not be shown in 3D."), lambda: self.logic.surfacesTask(segmentation), done)
 
     def _fill_table(self) -> None:
-        known = self.few_shot.structures
+        known, preview = self.few_shot.structures, self.few_shot.preview
+        expected = preview.expected if preview is not None else {}
         table = self.ui.structureTable
         self._filling = True
         table.setRowCount(len(known))
@@ -234,7 +232,13 @@ class SegmentPanel(Panel):
             name = qt.QTableWidgetItem(structure.name)
             name.setData(qt.Qt.DecorationRole, qt.QColor(*(round(255 * part) for part in structure.colour)))
             name.setToolTip(_("Double-click to rename; select to click on it and to see its probability"))
-            cells = (name, qt.QTableWidgetItem(str(len(structure.world_points()))), qt.QTableWidgetItem(str(structure.label)))
+            dice, error = expected.get(structure.label, (None, None))
+            told = "" if dice is None else f"{dice:.2f} ± {error:.2f}"
+            texts = (str(len(structure.world_points())), str(structure.label), told)
+            cells = (name, *(qt.QTableWidgetItem(text) for text in texts))
+            cells[_DICE].setToolTip(
+                _("How far this preview is likely to overlap with the truth (1: wholly), as its own probabilities tell")
+            )
             for column, cell in enumerate(cells):
                 if column != _NAME or structure.label == 0:
                     cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)

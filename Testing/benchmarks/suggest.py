@@ -1,0 +1,230 @@
+"""Where to click next: how many clicks it takes to a good segmentation where the annotator is told where to look, and
+whether probabilities and the Dice to expect are what they say.
+
+Sessions begin with strokes on one slice of each structure. Then, a round, one click is asked for each structure, at a
+place that one of several ways chooses; the annotator says what lies there. Dice is judged on the 2 mm grid. A session is a
+line in a file, so that a stopped benchmark goes on where it was; lines of code that has changed since are left out.
+
+Usage: python -m Testing.benchmarks.suggest [--scans FOLDER...] [--no-sample] [--ways NAME...] [--seeds N...] [--rounds N]
+       [--output FOLDER] [--tables FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+import CoralBayLib as cb
+from CoralBayLib.errors import PromptError
+from CoralBayLib.expected import agreement
+from CoralBayLib.geometry import resample
+from CoralBayLib.pyramid import FeaturePyramid
+from CoralBayLib.segmentation import claim, labelmap_on, no_labels
+from CoralBayLib.simulate import Annotator, answer
+from CoralBayLib.uncertainty import suggest
+
+from .encoders import read_scan
+from .protocol import Task, strokes
+from .quality import read, sample, tasks
+from .suggest_tables import EDGES, write_tables
+
+AROUND_MM = 20.0
+"""How far from the box of a structure's prompts random clicks go."""
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """What is known when a click is chosen.
+
+    Attributes:
+        pyramid, task, prompts: the session's.
+        percents: of each structure, as a preview keeps them.
+        found: labels on the task's coarse grid.
+        random: of the session.
+        clickers: annotators who see the errors.
+    """
+
+    pyramid: FeaturePyramid
+    task: Task
+    prompts: cb.Prompts
+    percents: dict[int, NDArray[np.uint8]]
+    found: NDArray
+    random: np.random.Generator
+    clickers: dict[int, Annotator]
+
+
+def each(choose: Callable[[State, int], NDArray | None]) -> Callable[[State], Iterator[cb.Prompts]]:
+    """A way that chooses a place for each structure, or none."""
+
+    def way(state: State) -> Iterator[cb.Prompts]:
+        for label in state.percents:
+            place = choose(state, label)
+            if place is not None:
+                yield cb.Prompts(*answer(state.task.coarse, place))
+
+    return way
+
+
+def at_random(state: State, label: int) -> NDArray:
+    """Anywhere in the body near the structure's prompts."""
+    own = state.prompts.points_ras[state.prompts.labels == label]
+    grid, body = state.pyramid.grid, state.pyramid.body.array
+    ijk = grid.to_ijk(own)
+    low = np.maximum(np.floor(ijk.min(axis=0) - AROUND_MM / grid.spacing_mm), 0).astype(int)[::-1]
+    high = np.ceil(ijk.max(axis=0) + AROUND_MM / grid.spacing_mm).astype(int)[::-1] + 1
+    inside = np.argwhere(body[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]) + low
+    return grid.to_ras(inside[state.random.integers(len(inside))][None, ::-1])[0]
+
+
+def smoothed_doubt(state: State, label: int) -> NDArray | None:
+    """Where the doubt, smoothed over 6 mm, is largest at least 10 mm from all prompts: what the module did before."""
+    one, grid = state.percents[label] / np.float32(100), state.pyramid.grid
+    doubt = ndimage.gaussian_filter(np.minimum(one, 1 - one), 6.0 / grid.spacing_mm[::-1], mode="constant", truncate=2.0)
+    free = np.ones(grid.shape, bool)
+    ijk = np.clip(np.round(grid.to_ijk(state.prompts.points_ras)).astype(int), 0, np.array(grid.size) - 1)
+    free[tuple(ijk[:, ::-1].T)] = False
+    doubt[ndimage.distance_transform_edt(free, sampling=grid.spacing_mm[::-1]) < 10.0] = 0
+    kji = np.unravel_index(doubt.argmax(), doubt.shape)
+    return grid.to_ras(np.array(kji)[None, ::-1])[0] if doubt.max() > 0 else None
+
+
+def suggested(state: State, label: int) -> NDArray | None:
+    """The suggestion for the structure."""
+    try:
+        return suggest({label: state.percents[label]}, state.pyramid.grid, state.prompts.points_ras).ras
+    except PromptError:
+        return None
+
+
+def at_largest_error(state: State) -> Iterator[cb.Prompts]:
+    """In each structure's largest error, which only a person who looks at all slices would find."""
+    for label, clicker in state.clickers.items():
+        made = clicker.click(state.found == label)
+        if made is not None:
+            yield cb.Prompts(made[0], state.task.coarse.values_at(made[0]))
+
+
+WAYS: dict[str, Callable[[State], Iterator[cb.Prompts]]] = {
+    "at random": each(at_random),
+    "largest smoothed doubt": each(smoothed_doubt),
+    "suggested": each(suggested),
+    "largest error": at_largest_error,
+}
+
+
+class Known(cb.Probe):
+    """A probe whose log-odds on its scan have been computed."""
+
+    def __init__(self, probe: cb.Probe, values: torch.Tensor) -> None:
+        vars(self).update(vars(probe))
+        self._values = values
+
+    def logits(self, pyramid: FeaturePyramid, structures=None, anywhere: bool = False) -> torch.Tensor:  # type: ignore[no-untyped-def]
+        """Those of some structures."""
+        return self._values[[self.labels_.index(label) for label in structures]].clone()
+
+
+def play(task: Task, pyramid: FeaturePyramid, way: Callable[[State], Iterator[cb.Prompts]], seed: int, rounds: int) -> dict:
+    """One session: Dice and the Dice to expect by round and structure, and how often which log-odds were right."""
+    prompts, count = strokes(task, seed, 1), len(task.names)
+    truth = resample(task.truth, pyramid.grid, "nearest").array
+    outside = torch.from_numpy(pyramid.body.array == 0)
+    clickers = {n: Annotator(task.coarse, n, seed) for n in range(1, count + 1)}
+    random = np.random.default_rng([seed, 7])
+    scores, expectations = [], []
+    odds = np.zeros((2, 2, len(EDGES) - 1), int)
+    for number in range(rounds + 1):
+        probe = cb.Probe().fit(pyramid, prompts)
+        values = probe.logits(pyramid)
+        found = labelmap_on(task.coarse.grid, pyramid, Known(probe, values), prompts).array
+        scores.append([overlap(found, task.coarse.array, n) for n in range(1, count + 1)])
+        values.masked_fill_(outside, -np.inf)
+        given, best = no_labels(pyramid.grid.shape, probe.labels_), np.zeros(pyramid.grid.shape, np.float32)
+        for label, one in zip(probe.labels_, values.numpy(), strict=True):
+            claim(given, best, one, label)
+            near = np.abs(one) < EDGES[-1]
+            for right in (0, 1):
+                odds[int(number > 0), right] += np.histogram(one[near & ((truth == label) == right)], EDGES)[0]
+        probability = values.sigmoid_().numpy()
+        totals = {label: float(one.sum()) for label, one in zip(probe.labels_, probability, strict=True)}
+        expectations.append([agreement(given, best, totals)[n][0] for n in range(1, count + 1)])
+        if number < rounds:
+            percents = {n: (100 * one).astype(np.uint8) for n, one in zip(probe.labels_, probability, strict=True)}
+            state = State(pyramid, task, prompts, percents, found, random, clickers)
+            for more in way(state):
+                prompts += more
+    return {"dice": np.round(scores, 4).tolist(), "expected": np.round(expectations, 4).tolist(), "odds": odds.tolist()}
+
+
+def overlap(found: NDArray, truth: NDArray, number: int) -> float:
+    """Dice of one structure."""
+    a, b = found == number, truth == number
+    return 2.0 * np.count_nonzero(a & b) / (np.count_nonzero(a) + np.count_nonzero(b))
+
+
+def time_suggestion(task: Task, pyramid: FeaturePyramid) -> list[float]:
+    """Processor seconds of suggestions over all structures after strokes on one slice, the smallest of three, and for one."""
+    prompts = strokes(task, 0, 1)
+    values = cb.Probe().fit(pyramid, prompts).logits(pyramid).masked_fill_(torch.from_numpy(pyramid.body.array == 0), -np.inf)
+    percents = {n: (100 * one.sigmoid()).byte().numpy() for n, one in enumerate(values, 1)}
+    taken = []
+    for some in (percents, {1: percents[1]}):
+        runs = []
+        for _ in range(3):
+            begin = time.process_time()
+            suggest(some, pyramid.grid, prompts.points_ras)
+            runs.append(time.process_time() - begin)
+        taken.append(round(min(runs), 3))
+    return taken
+
+
+def code() -> str:
+    """Changes when what the figures depend on changes."""
+    library = Path(cb.__file__).parent
+    names = ("uncertainty", "nearness", "probe", "expected", "segmentation", "simulate", "image_features", "basis")
+    files = [_HERE / "suggest.py", *(library / f"{name}.py" for name in names)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+def main() -> None:
+    """Run what has not been run, and write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scans", type=Path, nargs="*", default=[], help="folders with ct, labels and their names")
+    parser.add_argument("--no-sample", action="store_true")
+    parser.add_argument("--ways", nargs="*", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--output", type=Path, default=Path("output/suggest"))
+    parser.add_argument("--tables", type=Path, help="Markdown file to write the section to; printed as well")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    file = args.output / "results.jsonl"
+    for scan in [*(read_scan(folder) for folder in args.scans), *([] if args.no_sample else [sample()])]:
+        task = next(tasks(scan, [], False))
+        pyramid = cb.embed(scan.volume, cb.load_encoder("coralbay-mini", device="cpu"), store=cb.Store())
+        for seed in args.seeds:
+            for way in args.ways:
+                about = {"scan": scan.name, "way": way, "seed": seed, "rounds": args.rounds, "code": code()}
+                if any(about.items() <= line.items() for line in read(file)):
+                    continue
+                line = about | play(task, pyramid, WAYS[way], seed, args.rounds)
+                line["seconds"] = time_suggestion(task, pyramid) if way == "suggested" else []
+                with file.open("a", encoding="utf-8") as out:
+                    out.write(json.dumps(line) + "\n")
+                print(scan.name, way, seed, np.mean(line["dice"], axis=1).round(3).tolist(), flush=True)
+    print(write_tables([line for line in read(file) if line["code"] == code()], list(WAYS), args.tables))
+
+
+if __name__ == "__main__":
+    main()
