@@ -109,6 +109,11 @@ class Probe:
             self._memory = remember(self, self.home_)
         return self._memory
 
+    def adapts_to(self, pyramid: FeaturePyramid) -> bool:
+        """Whether it is of another scan than this and has what it takes to be adapted."""
+        known = self._memory is not None or self.home_ is not None
+        return known and not (self.scan_ and self.scan_ == pyramid.key)
+
     def logits(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None, anywhere: bool = False) -> torch.Tensor:
         """Log-odds of each structure at every voxel of the working grid: by appearance, and on the scan it was fitted on
         by the nearness to its prompts too.

@@ -10,7 +10,7 @@ on as in the first scan: with the new scan's own basis, nearness to prompts, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,6 +34,9 @@ STRUCTURE_SAMPLES, MOST_STRUCTURE_SAMPLES = 150, 6000
 _TISSUE = 2 * len(KNOTS_HU)
 _SPACING_MM = 4.0
 _PLACES = 3000
+_MATCHED, _KEPT = 32, 96
+"""Components, the most varied first, that places are matched by and that are kept at all: those that vary little in a scan
+of a small part of the body are ruled by chance, and many times as large in another."""
 _SHARED_MM = 20.0
 _LEAST_DEVIATION = 0.2
 _SHRINKAGE = 0.5
@@ -42,7 +45,7 @@ _TEMPERATURE = 4.0
 _BLUR_MM, _CELL_MM, _PLACE_WEIGHT = 8.0, 6.0, 1.5
 _SURE = 0.8
 _LEAST_MM3 = 300.0
-_PROMPTS, _APART_MM = 5, 4.0
+_PROMPTS, _APART_MM = 10, 4.0
 _BACKGROUND_PROMPTS, _NEAR_MM = 600, (3.0, 30.0)
 _OVERRULED_MM = 20.0
 _NOWHERE = -20.0
@@ -61,6 +64,7 @@ class Memory:
         vectors: (N, D) half precision, whitened features.
         tissue: (N, T) half precision, functions of the HU.
         projection, offset: the whitening basis, (D, channels) and (D,).
+        suggested: what `suggest` made of the scan it was last asked about, by that scan's key: the same for every click.
     """
 
     points_ras: torch.Tensor
@@ -71,10 +75,11 @@ class Memory:
     tissue: torch.Tensor
     projection: torch.Tensor
     offset: torch.Tensor
+    suggested: dict[str, Prompts] = field(default_factory=dict, init=False, repr=False)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The parts by name, as `Memory(**parts)` takes them."""
-        return {each.name: getattr(self, each.name) for each in fields(self)}
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.init}
 
     @property
     def places(self) -> NDArray[np.float64]:
@@ -110,10 +115,10 @@ def remember(probe: Probe, pyramid: FeaturePyramid, seed: int = 0) -> Memory:
         torch.from_numpy(found),
         torch.arange(len(voxels)) >= len(voxels) - len(everywhere),
         torch.from_numpy(stands_for[found] * grid.voxel_volume_mm3).float(),
-        pyramid.sample_whitened(points).half(),
+        pyramid.sample_whitened(points)[:, :_KEPT].half(),
         pyramid.image_features.sample(points)[:, :_TISSUE].half(),
-        pyramid.basis.projection,
-        pyramid.basis.offset,
+        pyramid.basis.projection[:_KEPT].clone(),
+        pyramid.basis.offset[:_KEPT].clone(),
     )
 
 
@@ -134,14 +139,17 @@ def for_scan(probe: Probe, pyramid: FeaturePyramid, corrections: Prompts | None 
         ProbeError: the scan has other features.
         PromptError: a correction lies outside the scan.
     """
-    if probe.scan_ and probe.scan_ == pyramid.key:
+    if not probe.adapts_to(pyramid):
         return probe
     probe.require_features_of(pyramid)
     memory = probe.memory
     if memory is None or BACKGROUND not in memory.labels:
         return probe
     told = corrections if corrections is not None else Prompts(np.empty((0, 3)), np.empty(0, np.int64))
-    made = suggest(memory, pyramid)
+    if pyramid.key not in memory.suggested:
+        memory.suggested.clear()
+        memory.suggested[pyramid.key] = suggest(memory, pyramid)
+    made = memory.suggested[pyramid.key]
     made = Prompts(made.points_ras, made.labels, probe.names_)
     # The user's labels and names come first.
     both = told.merged(made)
@@ -167,7 +175,7 @@ def suggest(memory: Memory, pyramid: FeaturePyramid) -> Prompts:
     points = pyramid.grid.to_ras(drawn[:, ::-1])
     there = pyramid.sample(points) @ memory.projection.T + memory.offset
     here, here_ras = memory.vectors[memory.body].float(), memory.places[memory.body.numpy()]
-    placement = place(here_ras, here, points, there)
+    placement = place(here_ras, here[:, :_MATCHED], points, there[:, :_MATCHED])
     gain, bias = _same_spread(placement, here_ras, here, points, there)
     grid = pyramid.grid.with_spacing(np.maximum(_SPACING_MM, pyramid.grid.spacing_mm))
     return _sure_places(_chances(memory, pyramid, grid, placement, gain, bias), memory, grid)

@@ -172,9 +172,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
 
     def saveProbe(self, path: str | Path) -> None:
         """Write the probe of the last segmentation or preview."""
-        if self.probe is None:
-            raise PromptError(_("There is no probe yet. Mark a structure and the background first."))
-        self.probe.save(path)
+        self.worker.wait(self.saveProbeTask(path))
 
     def points(self, volume: Any, prompts: Prompts) -> Points:
         """Prompts by structure, in the world, as plain data in the volume's own space."""
