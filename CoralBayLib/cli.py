@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     segment = commands.add_parser("segment", parents=[common, encoding, scan], help="segment from a few strokes or clicks")
     what = segment.add_argument_group("what to segment (one of the two, or both)")
     what.add_argument("--prompts", nargs="+", metavar="FILE", help="prompts as JSON, or Slicer's markups (.mrk.json)")
-    what.add_argument("--probe", metavar="FILE", help="a saved probe; in another scan than its own it is adapted, and prompts correct it")
+    what.add_argument("--probe", metavar="FILE", help="a saved probe, adapted to this scan; prompts correct it")
     segment.add_argument(
         "--output",
         "-o",

@@ -59,8 +59,8 @@ def segment(
     report(progress, 0.0, "Fitting the probe")
     given, probe = probe, for_scan(probe, pyramid, prompts) if probe else Probe().fit(pyramid, prompts)
     check(cancel)
-    touched = prompts if given in (None, probe) else probe.prompts_
-    return labelmap_on(volume.grid, pyramid, probe, touched if connected else None, threshold, progress, cancel, anywhere=not connected)
+    touched = None if not connected else prompts if given in (None, probe) else probe.prompts_
+    return labelmap_on(volume.grid, pyramid, probe, touched, threshold, progress, cancel, anywhere=not connected)
 
 
 def labelmap_on(

@@ -29,12 +29,12 @@ if TYPE_CHECKING:
     from .probe import Probe
 
 BODY_SAMPLES = 4000
-STRUCTURE_SAMPLES, MOST_STRUCTURE_SAMPLES = 150, 6000
+STRUCTURE_SAMPLES, MOST_STRUCTURE_SAMPLES = 150, 4000
 """Of each structure, and of all together: what a probe keeps stays within a few megabytes."""
 _TISSUE = 2 * len(KNOTS_HU)
 _SPACING_MM = 4.0
 _PLACES = 3000
-_MATCHED, _KEPT = 32, 96
+_MATCHED, _KEPT = 32, 192
 """Components, the most varied first, that places are matched by and that are kept at all: those that vary little in a scan
 of a small part of the body are ruled by chance, and many times as large in another."""
 _SHARED_MM = 20.0

@@ -10,11 +10,8 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import ArrayLike
-from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from slicer.util import VTKObservationMixin
-
-from CoralBayLib.errors import PromptError
 
 from . import encoderfiles, install, segments, volumes
 from .batch import FolderResult, applyProbeToFolderTask

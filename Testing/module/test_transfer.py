@@ -77,8 +77,9 @@ def test_clicks_correct_a_probe_of_another_scan(ready: Any, driver: Any, scan: A
     assert (ball.name, background.label) == ("ball", 0)
 
     def percent(world: Any) -> int:
-        from CoralBayLib.geometry import Grid, Volume
         from CoralBaySlicerCore import volumes
+
+        from CoralBayLib.geometry import Grid, Volume
 
         preview = panel.few_shot.preview
         grid = Grid(preview.percents[ball.label].shape, preview.geometry)
