@@ -84,7 +84,7 @@ def build_parser() -> argparse.ArgumentParser:
     segment = commands.add_parser("segment", parents=[common, encoding, scan], help="segment from a few strokes or clicks")
     what = segment.add_argument_group("what to segment (one of the two, or both)")
     what.add_argument("--prompts", nargs="+", metavar="FILE", help="prompts as JSON, or Slicer's markups (.mrk.json)")
-    what.add_argument("--probe", metavar="FILE", help="a saved probe, in place of fitting one")
+    what.add_argument("--probe", metavar="FILE", help="a saved probe, adapted to this scan; prompts correct it")
     segment.add_argument(
         "--output",
         "-o",
@@ -152,19 +152,21 @@ def run_segment(args: argparse.Namespace) -> dict:
     from .prompts import Prompts
     from .segmentation import labelmap_on
     from .segmentation_io import Segment, default_color, write_segmentation
+    from .transfer import for_scan
 
     if not args.prompts and not args.probe:
         raise PromptError("Say what to segment: --prompts FILE with strokes or clicks, or --probe FILE with a saved probe.")
     prompts = Prompts.load(*args.prompts) if args.prompts else None
     probe = Probe.load(args.probe) if args.probe else None
     volume, pyramid, *_ = embedded(args)
-    if prompts is not None and probe is None:
+    if probe is None:
+        assert prompts is not None
         probe = Probe().fit(pyramid, prompts)
-    assert probe is not None
+    elif (adapted := for_scan(probe, pyramid, prompts)) is not probe:
+        say(args, "A probe from another scan is a start, not a result: look at it and correct it with prompts.")
+        probe, prompts = adapted, adapted.prompts_
     if args.save_probe:
         probe.save(args.save_probe)
-    if args.probe:
-        say(args, "A probe from another scan is a start, not a result: look at it and correct it with prompts.")
     touched = None if args.all_pieces else prompts
     with bar(args, "Segmenting") as progress:
         labelmap = labelmap_on(volume.grid, pyramid, probe, touched, args.threshold, progress, anywhere=args.all_pieces)

@@ -15,6 +15,7 @@ from .errors import ProbeError, PromptError
 from .prompts import Prompts
 from .pyramid import FeaturePyramid
 from .tensor_files import read_tensors, write_tensors
+from .transfer import Memory, remember
 
 FORMAT_VERSION = 1
 TEMPERATURE = 1.8
@@ -25,6 +26,7 @@ anew when `nearness.WEIGHT` or `contrast.WEIGHT` changes. The border at even odd
 scaling (Guo and others 2017)."""
 _INSISTENCE = 3
 _LOUDER = 3.0
+_MEMORY = "memory."
 
 
 class Probe:
@@ -49,6 +51,7 @@ class Probe:
         signature_: of the features it was fitted on.
         prompts_: what it was fitted on.
         scan_: key of the scan they are of.
+        home_: that scan's features, or None when it was loaded from a file.
 
     Example::
 
@@ -56,6 +59,9 @@ class Probe:
         probability = probe.predict(pyramid)          # (S, K, J, I) on the working grid
         probe.save("liver.safetensors")
     """
+
+    home_: FeaturePyramid | None = None
+    _memory: Memory | None = None
 
     def __init__(self, C: float = 0.01, weak_negatives: int = 1000, max_per_label: int = 1000) -> None:
         self.C = C
@@ -98,7 +104,21 @@ class Probe:
         self.signature_ = pyramid.signature
         self.prompts_ = prompts
         self.scan_ = pyramid.key
+        self.home_, self._memory = pyramid, None
         return self
+
+    @property
+    def memory(self) -> Memory | None:
+        """What it needs to be adapted to other scans (see `transfer`), made at first use; None in files of before there
+        was any."""
+        if self._memory is None and self.home_ is not None:
+            self._memory = remember(self, self.home_)
+        return self._memory
+
+    def adapts_to(self, pyramid: FeaturePyramid) -> bool:
+        """Whether it is of another scan than this and has what it takes to be adapted."""
+        known = self._memory is not None or self.home_ is not None
+        return known and not (self.scan_ and self.scan_ == pyramid.key)
 
     def logits(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None, anywhere: bool = False) -> torch.Tensor:
         """Log-odds of each structure at every voxel of the working grid: by appearance, and on the scan it was fitted on
@@ -112,8 +132,9 @@ class Probe:
         if pyramid.key and pyramid.key == self.scan_ and len(self.prompts_):
             for label, one in zip(self.labels_ if structures is None else structures, out, strict=True):
                 points, own = self.prompts_.points_ras, self.prompts_.labels == label
-                around = pyramid.nearness.add_log_odds(points, own, one, anywhere)
-                pyramid.contrast.sharpen(points, own, one, around)
+                if own.any():
+                    around = pyramid.nearness.add_log_odds(points, own, one, anywhere)
+                    pyramid.contrast.sharpen(points, own, one, around)
             out /= TEMPERATURE
         return out
 
@@ -130,12 +151,7 @@ class Probe:
         Raises:
             ProbeError: not fitted, other features, or no such structure.
         """
-        self._require_fitted()
-        if pyramid.signature != self.signature_:
-            raise ProbeError(
-                "This probe was made on features of another encoder, weights or setting. Embed the scan with the same "
-                f"encoder as the probe's (probe: {self.signature_[:60]}..., scan: {pyramid.signature[:60]}...)."
-            )
+        self.require_features_of(pyramid)
         unknown = [label for label in structures or () if label not in self.labels_]
         if unknown:
             raise ProbeError(f"The probe knows no structure {unknown}; it knows {self.labels_}.")
@@ -143,12 +159,22 @@ class Probe:
         deep = pyramid.linear_map(self.weights_[rows], self.intercept_[rows])
         return pyramid.image_features.add_linear_map(self.image_weights_[rows], deep)
 
+    def require_features_of(self, pyramid: FeaturePyramid) -> None:
+        """Refuse a scan whose features are not such as it was fitted on; ProbeError says so."""
+        self._require_fitted()
+        if pyramid.signature != self.signature_:
+            raise ProbeError(
+                "This probe was made on features of another encoder, weights or setting. Embed the scan with the same "
+                f"encoder as the probe's (probe: {self.signature_[:60]}..., scan: {pyramid.signature[:60]}...)."
+            )
+
     def predict(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:
         """Probability of each structure at every voxel of the working grid; (S, K, J, I) float32, each on its own."""
         return self.logits(pyramid, structures).sigmoid_()
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the probe as safetensors with a JSON header; no pickle.
+        """Write the probe as safetensors with a JSON header; no pickle. What it takes to adapt it to other scans goes with
+        it: some megabytes of features at places drawn at random.
 
         Raises:
             ProbeError: not fitted.
@@ -165,6 +191,8 @@ class Probe:
         }
         tensors = {"weights": self.weights_, "image_weights": self.image_weights_, "intercept": self.intercept_}
         tensors |= {"points": torch.from_numpy(self.prompts_.points_ras), "told": torch.from_numpy(self.prompts_.labels)}
+        if self.memory is not None:
+            tensors |= {_MEMORY + name: part for name, part in self.memory.tensors().items()}
         write_tensors(path, "probe", header, tensors)
 
     @classmethod
@@ -189,6 +217,8 @@ class Probe:
             points, told = tensors.get("points", torch.zeros(0, 3)), tensors.get("told", torch.zeros(0))
             probe.prompts_ = Prompts(points.numpy(), told.numpy(), probe.names_)
             probe.scan_ = str(header.get("scan", ""))
+            kept = {name[len(_MEMORY) :]: part for name, part in tensors.items() if name.startswith(_MEMORY)}
+            probe._memory = Memory(**kept) if kept else None
         except (KeyError, TypeError, ValueError) as error:
             raise ProbeError(f"The probe {name} is incomplete ({error}). Fit it again.") from error
         return probe

@@ -15,6 +15,7 @@ from .probe import Probe
 from .progress import CancelToken, Progress, check, report
 from .prompts import Prompts
 from .pyramid import FeaturePyramid
+from .transfer import for_scan
 
 _SLAB_VOXELS = 1 << 24
 
@@ -36,7 +37,8 @@ def segment(
         volume: the CT that was embedded; its grid is the result's.
         pyramid: its features.
         prompts: points of each structure and, the better for it, of the background.
-        probe: a fitted probe to use instead of fitting one on the prompts.
+        probe: a fitted probe to use instead of fitting one on the prompts. One of another scan is adapted to this, and
+            the prompts, of which there may then be none, correct it (see `transfer`).
         threshold: probability from which a voxel belongs to a structure; where several claim it, the likeliest wins.
         connected: keep only the pieces of a structure that one of its prompts touches (all where none is touched); without
             this, what looks alike far from all prompts belongs to it too.
@@ -55,9 +57,9 @@ def segment(
     if not volume.grid.same_as(pyramid.source_grid):
         raise VolumeError("These features are of a volume with another grid; embed this volume first.")
     report(progress, 0.0, "Fitting the probe")
-    probe = probe or Probe().fit(pyramid, prompts)
+    given, probe = probe, for_scan(probe, pyramid, prompts) if probe else Probe().fit(pyramid, prompts)
     check(cancel)
-    touched = prompts if connected else None
+    touched = None if not connected else prompts if given in (None, probe) else probe.prompts_
     return labelmap_on(volume.grid, pyramid, probe, touched, threshold, progress, cancel, anywhere=not connected)
 
 

@@ -140,11 +140,14 @@ def _segment(
     from CoralBayLib.segmentation import labelmap_on
     from CoralBayLib.segmentation_io import Segment, default_color, write_segmentation
     from CoralBayLib.store import Store
+    from CoralBayLib.transfer import for_scan
 
     _require_readable(scan)
     volume = read_volume(scan)
     pyramid = embed(volume, encoder, part(progress, 0, 0.8), cancel, store=Store(), assume_hu=choice.assume_hu)
-    labelmap = labelmap_on(volume.grid, pyramid, probe, None, threshold, part(progress, 0.8, 1), cancel)
+    fitted = for_scan(probe, pyramid)
+    touched = fitted.prompts_ if fitted is not probe else None
+    labelmap = labelmap_on(volume.grid, pyramid, fitted, touched, threshold, part(progress, 0.8, 1), cancel)
     parts = [Segment(label, name, default_color(i)) for i, (label, name) in enumerate(probe.names_.items())]
     check(cancel)
     write_segmentation(labelmap, parts, target)

@@ -107,14 +107,18 @@ class Preview:
 def preview(
     pyramid: Any, points: Points, threshold: float = 50, probe: Any = None, cancel: CancelToken | None = None
 ) -> Preview:
-    """Fit a probe on prompts, or take one, and say what it makes of the scan; the threshold is in percent."""
+    """Fit a probe on prompts, or take one, which they correct when it is of another scan, and say what it makes of the
+    scan; the threshold is in percent."""
     import torch
 
     from CoralBayLib.probe import Probe
     from CoralBayLib.segmentation import claim, no_labels
+    from CoralBayLib.transfer import for_scan
     from CoralBayLib.uncertainty import uncertainty_map
 
-    probe = probe or Probe().fit(pyramid, points.prompts())
+    # Of a probe that was adapted from another scan the probabilities do not tell how good it is.
+    own = bool(pyramid.key) and (probe is None or probe.scan_ == pyramid.key)
+    probe = for_scan(probe, pyramid, points.prompts()) if probe else Probe().fit(pyramid, points.prompts())
     check(cancel)
     values = probe.logits(pyramid)
     check(cancel)
@@ -129,7 +133,6 @@ def preview(
     # Rounded down, so that the map reaches as far as the labels do.
     maps = {label: (100 * one).astype(np.uint8) for label, one in zip(probe.labels_, probability.numpy(), strict=True)}
     check(cancel)
-    own = bool(pyramid.key) and probe.scan_ == pyramid.key
     totals = {label: float(one.sum()) for label, one in zip(probe.labels_, probability, strict=True)} if own else None
     labels = _above(threshold, likeliest, log_odds)
     return Preview(
@@ -181,9 +184,13 @@ def pieces(
     """Segment a scan on its own grid: what each structure has become, by name, and the probe."""
     from CoralBayLib.probe import Probe
     from CoralBayLib.segmentation import labelmap_on
+    from CoralBayLib.transfer import for_scan
 
     prompts = points.prompts()
-    probe = probe or Probe().fit(pyramid, prompts)
+    if probe is None:
+        probe = Probe().fit(pyramid, prompts)
+    elif (adapted := for_scan(probe, pyramid, prompts)) is not probe:
+        probe, prompts = adapted, adapted.prompts_
     check(cancel)
     touched = prompts if connected and len(prompts) else None
     labels = labelmap_on(scan.volume().grid, pyramid, probe, touched, threshold, progress, cancel)

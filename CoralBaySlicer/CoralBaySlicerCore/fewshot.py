@@ -126,6 +126,15 @@ class FewShot(Previewer, VTKObservationMixin):
         self.watch()
         return structure
 
+    def add_missing(self, names: dict[int, str]) -> None:
+        """Add the structures of a probe that are not there yet, so that clicks can correct them."""
+        known = {each.name.casefold() for each in self.structures}
+        new = [name for _label, name in sorted(names.items()) if name.casefold() not in known]
+        for name in new:
+            structures.add(self.volume, name)
+        if new:
+            self.watch()
+
     def remove_structure(self, structure: Structure) -> None:
         """Take a structure and its points away."""
         structures.remove(structure)
@@ -134,7 +143,8 @@ class FewShot(Previewer, VTKObservationMixin):
         self.watch()
 
     def clear(self) -> None:
-        """Remove all points; can be undone."""
+        """Remove all points, which can be undone, and let go of a probe that was made elsewhere."""
+        self.given = self._fitted_on = None
         with self._one_step():
             for structure in self.structures:
                 structure.node.RemoveAllControlPoints()
@@ -155,8 +165,7 @@ class FewShot(Previewer, VTKObservationMixin):
         points, labels, names = structures.points_in(self.volume, self.structures)
         painted, painted_labels = segments.prompts(self.painted, names, self.volume)
         labels = np.concatenate([labels, painted_labels])
-        used = {label: name for label, name in names.items() if (labels == label).any()}
-        return Points(np.concatenate([points, painted]), labels, used)
+        return Points(np.concatenate([points, painted]), labels, names)
 
     def update(self) -> None:
         """Show what the prompts as they are say."""

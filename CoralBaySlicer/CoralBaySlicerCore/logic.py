@@ -10,11 +10,8 @@ import numpy as np
 import slicer
 import vtk
 from numpy.typing import ArrayLike
-from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from slicer.util import VTKObservationMixin
-
-from CoralBayLib.errors import PromptError
 
 from . import encoderfiles, install, scanlibrary, segments, volumes
 from .batch import FolderResult, applyProbeToFolderTask
@@ -216,9 +213,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
 
     def saveProbe(self, path: str | Path) -> None:
         """Write the probe of the last segmentation or preview."""
-        if self.probe is None:
-            raise PromptError(_("There is no probe yet. Mark a structure and the background first."))
-        self.probe.save(path)
+        self.worker.wait(self.saveProbeTask(path))
 
     def points(self, volume: Any, prompts: Prompts) -> Points:
         """Prompts by structure, in the world, as plain data in the volume's own space."""

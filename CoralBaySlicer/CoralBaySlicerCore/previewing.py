@@ -25,7 +25,8 @@ class Previewer:
     Attributes:
         volume: the scan, or None.
         preview: what the probe says, or None.
-        given: the probe the preview shows when it was made elsewhere, until the prompts change.
+        given: the probe the preview shows when it was made elsewhere. On its own scan, until the prompts change; on
+            another, prompts correct it.
         message: what the user reads below the preview.
     """
 
@@ -54,7 +55,8 @@ class Previewer:
         if known and features is self._fitted_with:
             return
         marked = bool((points.labels > 0).any())
-        if marked and not known:
+        corrected = features is not None and self.given is not None and self.given.adapts_to(features)
+        if marked and not known and not corrected:
             self.given = None
         self._fitted_on, self._fitted_with = points, features
         if features is None:
@@ -65,7 +67,7 @@ class Previewer:
             self._stop(_("Click on a structure that you want."))
 
     def show_probe(self, probe: Any, points: Points) -> None:
-        """Show what a probe says that was made elsewhere, for as long as the prompts stay as they are."""
+        """Show what a probe says that was made elsewhere; see `given`."""
         self.given = probe
         self._fitted_on, self._fitted_with = points, None
         self.fit(points)
@@ -125,7 +127,7 @@ class Previewer:
         if ahead is not None and ahead.title:
             self._say(_("The preview waits for this to finish: {title}").format(title=ahead.title))
             task.on_progress = lambda *_args: self._say("")
-        task.on_done = lambda _result: self._say("" if probe is not None else _hint(points))
+        task.on_done = lambda _result: self._say(_missing(self.preview) if probe is not None else _hint(points))
         task.on_failed = lambda error: self._on_failed(task, error)
         self._running = task
 
@@ -161,6 +163,16 @@ class Previewer:
     def _say(self, message: str) -> None:
         self.message = message
         self.changed()
+
+
+def _missing(preview: Preview | None) -> str:
+    """Which structures of a probe from elsewhere were not found, in words."""
+    probe = preview.probe if preview is not None else None
+    names = [name for label, name in probe.names_.items() if label not in probe.prompts_.labels] if probe else []
+    # A probe of before there was anything to adapt it with has no prompts at all.
+    if not names or not len(probe.prompts_):
+        return ""
+    return _("Not found in this scan: {names}. Click on them if they are there.").format(names=", ".join(names))
 
 
 def _hint(points: Points) -> str:

@@ -11,7 +11,7 @@ import slicer
 from numpy.typing import ArrayLike
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import CoralBayError, VolumeError
+from CoralBayLib.errors import CoralBayError, PromptError, VolumeError
 from CoralBayLib.progress import CancelToken, Progress, part
 
 from . import compute, install, search, segments, surfaces, volumes
@@ -161,7 +161,7 @@ class Tasks:
                 own = part(progress, number / len(sources), (number + 1) / len(sources))
                 pyramid = self.features.compute(source, part(own, 0, 0.8), cancel)
                 pieces, _probe = compute.pieces(
-                    source.scan, pyramid, Points.none(), fitted, threshold, False, part(own, 0.8, 1), cancel
+                    source.scan, pyramid, Points.none(), fitted, threshold, True, part(own, 0.8, 1), cancel
                 )
                 done.append((source, pyramid, pieces))
             return done
@@ -177,6 +177,13 @@ class Tasks:
             return written
 
         return self._start(Task(run, finish, title=_("Applying the probe")))
+
+    def saveProbeTask(self, path: str | Path) -> Task:
+        """As `saveProbe`. What a probe keeps of its scan is made now, which takes a moment."""
+        probe = self.probe
+        if probe is None:
+            raise PromptError(_("There is no probe yet. Mark a structure and the background first."))
+        return self.workTask(lambda *_args: probe.save(path), _("Saving the probe"))
 
     def similarTask(
         self,

@@ -25,6 +25,7 @@ def test_a_probe_is_saved_loaded_and_applied_to_other_scans(
     path = tmp_path / "ball.safetensors"
     host.dialogs.answer(str(path))
     mouse.press(panel.ui.saveProbeButton)
+    driver.settle()
     assert path.is_file()
     other, _place = scan(oblique(), "other", seed=3)
     driver.settle()
@@ -43,18 +44,88 @@ def test_a_probe_is_saved_loaded_and_applied_to_other_scans(
     assert panel.few_shot.volume is other
     assert panel.few_shot.preview is not None
     assert panel.few_shot.message == ""
-    # What is shown is what is written, whatever prompts there are.
-    given = panel.few_shot.given
-    assert panel.few_shot.preview.probe is given
+    # What is shown is what is written: the probe as it was adapted to this scan.
+    shown = panel.few_shot.preview.probe
+    assert shown.scan_ == panel.logic.features.at_hand(other).key != panel.few_shot.given.scan_
     # How good it is on a scan it was not fitted on, its probabilities do not tell.
     assert not panel.few_shot.preview.expected
     mouse.press(panel.ui.applyButton)
     driver.settle()
-    assert panel.logic.probe is given
+    assert np.array_equal(panel.logic.probe.prompts_.points_ras, shown.prompts_.points_ras)
     host.dialogs.answer(str(tmp_path / "none.safetensors"))
     mouse.press(panel.ui.loadProbeButton)
     driver.settle()
     assert "There is no probe" in host.dialogs.texts("error")[-1]
+
+
+def test_clicks_correct_a_probe_of_another_scan(ready: Any, driver: Any, scan: Any, tmp_path: Path) -> None:
+    from CoralBaySlicerCore import structures
+
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    driver.open(panel)
+    panel.few_shot.structures[0].node.SetName("ball")
+    panel.few_shot.update()
+    driver.settle()
+    panel.logic.saveProbe(tmp_path / "ball.safetensors")
+    other, there = scan(oblique(), "other", seed=3)
+    driver.embed(other)
+    assert panel.few_shot.structures == []
+    host.dialogs.answer(str(tmp_path / "ball.safetensors"))
+    mouse.press(panel.ui.loadProbeButton)
+    driver.settle()
+    # Its structures are there to be clicked on.
+    ball, background = panel.few_shot.structures
+    assert (ball.name, background.label) == ("ball", 0)
+
+    def percent(world: Any) -> int:
+        from CoralBaySlicerCore import volumes
+
+        from CoralBayLib.geometry import Grid, Volume
+
+        preview = panel.few_shot.preview
+        grid = Grid(preview.percents[ball.label].shape, preview.geometry)
+        return int(Volume(preview.percents[ball.label], grid).values_at(volumes.from_world(other, [world]))[0])
+
+    assert percent(there) > 50, panel.few_shot.message
+    structures.place(other, background, there)
+    driver.settle()
+    assert panel.few_shot.given is not None
+    assert percent(there) < 50
+    # The probe's own prompts still speak beside the click.
+    assert len(panel.few_shot.preview.probe.prompts_) > 1
+    assert panel.few_shot.preview.probe.names_ == {ball.label: "ball"}
+    mouse.press(panel.ui.undoButton)
+    driver.settle()
+    assert percent(there) > 50
+    # Whoever clears everything begins anew.
+    assert panel.ui.clearButton.enabled
+    mouse.press(panel.ui.clearButton)
+    driver.settle()
+    assert panel.few_shot.given is None
+    assert panel.few_shot.preview is None
+
+
+def test_a_structure_that_is_not_there_is_named(ready: Any, driver: Any, scan: Any, tmp_path: Path) -> None:
+    import slicer
+
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    driver.open(panel)
+    panel.few_shot.structures[0].node.SetName("ball")
+    panel.few_shot.update()
+    driver.settle()
+    panel.logic.saveProbe(tmp_path / "ball.safetensors")
+    empty, _there = scan(name="empty", seed=5)
+    voxels = slicer.util.arrayFromVolume(empty)
+    voxels[voxels > -500] = 30
+    slicer.util.arrayFromVolumeModified(empty)
+    driver.embed(empty)
+    host.dialogs.answer(str(tmp_path / "ball.safetensors"))
+    mouse.press(panel.ui.loadProbeButton)
+    driver.settle()
+    assert panel.few_shot.message == "Not found in this scan: ball. Click on them if they are there."
+    assert not panel.few_shot.preview.labels.any()
 
 
 @pytest.fixture

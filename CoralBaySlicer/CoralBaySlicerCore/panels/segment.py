@@ -96,7 +96,8 @@ class SegmentPanel(Panel):
         ui.placeButton.enabled = structure is not None
         ui.placeButton.checked = structure is not None and placing.is_placing(structure.node)
         ui.undoButton.enabled, ui.redoButton.enabled = few_shot.history.can_undo, few_shot.history.can_redo
-        ui.clearButton.enabled = any(len(each.world_points()) for each in few_shot.structures)
+        marked = any(len(each.world_points()) for each in few_shot.structures)
+        ui.clearButton.enabled = marked or few_shot.given is not None
         ui.updateButton.enabled = self.volume is not None
         ui.uncertainButton.enabled = ui.applyButton.enabled = ready
         ui.undoApplyButton.enabled = self.logic.undo.can_restore(self.parameters.output)

@@ -54,7 +54,7 @@ class Transfer:
             qt.QFileDialog.getSaveFileName(self._panel.root, _("Save probe"), "probe.safetensors", "*.safetensors")
         )
         if path:
-            self._panel.attempt(_("The probe could not be saved."), lambda: self._panel.logic.saveProbe(path))
+            self._panel.run(_("The probe could not be saved."), lambda: self._panel.logic.saveProbeTask(path), lambda _: None)
 
     def load(self) -> None:
         """Read a probe and show what it says of the scan."""
@@ -69,9 +69,10 @@ class Transfer:
             return Probe.load(path)
 
         def show() -> None:
-            panel.refresh()
             if panel.volume is not None:
+                panel.few_shot.add_missing(panel.logic.probe.names_)
                 panel.few_shot.show_probe(panel.logic.probe, panel.few_shot.points())
+            panel.refresh()
 
         def done(probe: Any) -> None:
             panel.logic.probe = probe

@@ -1,0 +1,181 @@
+"""A probe in another patient: it finds what moved or shines differently, and nothing where there is nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import CoralBayLib as cb
+from CoralBayLib.errors import ProbeError
+from CoralBayLib.geometry import Volume
+from CoralBayLib.matching import place
+from CoralBayLib.simulate import dice
+from CoralBayLib.tensor_files import read_tensors, write_tensors
+from CoralBayLib.transfer import for_scan, suggest
+
+BRIGHT = np.array([26.0, -30.0, 45.0])
+DARK = np.array([-6.0, -30.0, 45.0])
+MOVED = np.array([-5.0, 4.0, 7.0])
+SIGMA = 8.0
+NAMES = {1: "bright", 2: "dark"}
+
+
+def reach(pyramid, centre):
+    """The voxels of a blob, by distance."""
+    k, j, i = np.indices(pyramid.grid.shape)
+    ras = pyramid.grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
+    return (np.linalg.norm(ras - centre, axis=1) < SIGMA).reshape(pyramid.grid.shape)
+
+
+def at(array, grid, ras):
+    return Volume(np.ascontiguousarray(array), grid).values_at(np.reshape(ras, (-1, 3)))
+
+
+@pytest.fixture
+def make(make_grid, make_phantom, pooling):
+    """An embedded ball of tissue with a bright and a dark blob."""
+
+    def made(bright=BRIGHT, dark=DARK, brighter=0, kind="axial", seed=0):
+        blobs = [(centre, SIGMA, height) for centre, height in ((bright, 400.0), (dark, -300.0)) if centre is not None]
+        volume = make_phantom(make_grid(kind), blobs, seed=seed)
+        body = volume.array > -500
+        return cb.embed(Volume(np.where(body, volume.array + brighter, volume.array).astype(np.int16), volume.grid), pooling())
+
+    return made
+
+
+@pytest.fixture
+def probe(make):
+    """Fitted on both blobs."""
+    around = np.array([[x, y, z] for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)], float)
+    background = np.array([10.0, -30.0, 45.0]) + 24.0 * around[np.abs(around[:, 0]) < 0.5]
+    points = np.concatenate([BRIGHT + 4 * around, DARK + 4 * around, background])
+    labels = np.repeat([1, 2, 0], [len(around), len(around), len(background)])
+    return cb.Probe().fit(make(), cb.Prompts(points, labels, NAMES))
+
+
+def found(probe, pyramid, told=None):
+    from CoralBayLib.segmentation import labelmap_on
+
+    adapted = for_scan(probe, pyramid, told)
+    return adapted, labelmap_on(pyramid.grid, pyramid, adapted, adapted.prompts_).array
+
+
+@pytest.mark.parametrize("brighter", [0, 60])
+def test_what_moved_or_shines_differently_is_found(probe, make, brighter):
+    other = make(BRIGHT + MOVED, DARK + MOVED, brighter, kind="flipped", seed=4)
+    _, labels = found(probe, other)
+    for label, centre in ((1, BRIGHT + MOVED), (2, DARK + MOVED)):
+        assert at(labels, other.grid, centre).tolist() == [label]
+        assert dice(labels == label, reach(other, centre)) > 0.4
+    assert probe.scan_ != other.key
+
+
+def test_what_is_not_there_is_found_nowhere(probe, make):
+    other = make(dark=None, seed=4)
+    adapted, labels = found(probe, other)
+    assert (labels == 1).any()
+    assert not (labels == 2).any()
+    assert adapted.labels_ == [1, 2] and adapted.names_ == NAMES
+    assert adapted.predict(other, [2]).max() < 1e-6
+
+
+def test_nothing_at_all_is_no_error(probe, make):
+    other = make(None, None, seed=4)
+    adapted, labels = found(probe, other)
+    assert not labels.any()
+    assert adapted.labels_ == [1, 2]
+
+
+def test_corrections_are_obeyed_whatever_their_labels(probe, make):
+    """The user has numbered the structures otherwise, and one of a new name is added."""
+    other = make(BRIGHT + MOVED, None, seed=4)
+    spot = np.array([10.0, -45.0, 30.0])
+    told = cb.Prompts([BRIGHT + MOVED, spot], [0, 7], {3: "Dark", 5: "bright", 7: "new"})
+    adapted, labels = found(probe, other, told)
+    assert adapted.names_ == {3: "Dark", 5: "bright", 7: "new"}
+    assert at(labels, other.grid, told.points_ras).tolist() == [0, 7]
+    assert len(adapted.prompts_) >= 2
+    _, uncorrected = found(probe, other)
+    assert at(uncorrected, other.grid, told.points_ras).tolist() == [1, 0]
+
+
+def test_prompts_of_its_own_stay_away_from_where_the_user_says_else(probe, make):
+    other = make(seed=4)
+    adapted = for_scan(probe, other, cb.Prompts([BRIGHT], [0]))
+    near = np.linalg.norm(adapted.prompts_.points_ras - BRIGHT, axis=1) < 20
+    assert not (adapted.prompts_.labels[near] == 1).any()
+
+
+def test_on_its_own_scan_it_stays_as_it_is(probe, make):
+    assert for_scan(probe, make(), cb.Prompts([BRIGHT], [0])) is probe
+
+
+def test_another_encoder_is_refused(probe, make_grid, make_phantom, pooling):
+    with pytest.raises(ProbeError, match="another encoder"):
+        for_scan(probe, cb.embed(make_phantom(make_grid()), pooling(strides=(2, 4))))
+
+
+def test_a_saved_probe_adapts_as_before(probe, make, tmp_path):
+    probe.save(tmp_path / "probe.safetensors")
+    again, other = cb.Probe.load(tmp_path / "probe.safetensors"), make(BRIGHT + MOVED, seed=4)
+    assert again.home_ is None
+    assert (found(again, other)[1] == found(probe, other)[1]).all()
+    adapted = for_scan(again, other)
+    adapted.save(tmp_path / "adapted.safetensors")
+    assert cb.Probe.load(tmp_path / "adapted.safetensors").adapts_to(make())
+    assert (tmp_path / "probe.safetensors").stat().st_size < 4e6
+
+
+def test_a_file_of_before_there_was_memory_goes_by_its_weights(probe, make, tmp_path):
+    path = tmp_path / "probe.safetensors"
+    probe.save(path)
+    header, tensors = read_tensors(path, "probe")
+    write_tensors(path, "probe", header, {n: part for n, part in tensors.items() if not n.startswith("memory.")})
+    old, other = cb.Probe.load(path), make(seed=4)
+    assert for_scan(old, other) is old
+    assert torch.equal(old.logits(other), probe.appearance(other))
+
+
+def test_a_memory_that_lacks_a_part_is_refused(probe, tmp_path):
+    path = tmp_path / "probe.safetensors"
+    probe.save(path)
+    header, tensors = read_tensors(path, "probe")
+    del tensors["memory.vectors"]
+    write_tensors(path, "probe", header, tensors)
+    with pytest.raises(ProbeError, match="incomplete"):
+        cb.Probe.load(path)
+
+
+def test_segment_adapts_a_probe_of_another_scan(probe, make_grid, make_phantom, pooling):
+    volume = make_phantom(make_grid(), [(BRIGHT + MOVED, SIGMA, 400.0)], seed=4)
+    pyramid = cb.embed(volume, pooling())
+    labels = cb.segment(volume, pyramid, cb.Prompts(np.empty((0, 3)), []), probe=probe)
+    assert at(labels.array, volume.grid, BRIGHT + MOVED).tolist() == [1]
+
+
+def test_suggestions_lie_in_what_they_name(probe, make):
+    other = make(BRIGHT + MOVED, DARK + MOVED, seed=4)
+    made = suggest(probe.memory, other)
+    for label, centre in ((1, BRIGHT + MOVED), (2, DARK + MOVED)):
+        own = made.points_ras[made.labels == label]
+        assert len(own) and (np.linalg.norm(own - centre, axis=1) < 2 * SIGMA).all()
+
+
+def test_a_part_of_a_body_is_laid_where_it_belongs():
+    """Features that tell the place, of a body and of the middle of another, larger and moved."""
+    random = np.random.default_rng(0)
+    scale, shift = np.array([1.1, 0.95, 0.9]), np.array([20.0, -35.0, 400.0])
+    mixing = random.normal(size=(24, 3)) / 60
+    phase = random.uniform(0, 6, 24)
+
+    def features(ras):
+        return torch.from_numpy(np.sin(ras @ mixing.T + phase)).float()
+
+    here = random.uniform([-150, -100, -300], [150, 100, 300], (3000, 3))
+    there = random.uniform([-150, -100, -60], [150, 100, 60], (3000, 3))
+    found = place(here, features(here), there * scale + shift, features(there))
+    corners = np.array([[x, y, z] for x in (-100, 100) for y in (-80, 80) for z in (-50, 50)], float)
+    assert np.linalg.norm(found.to(corners) - (corners * scale + shift), axis=1).max() < 15
+    np.testing.assert_allclose(found.back(found.to(corners)), corners)
