@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -23,6 +24,9 @@ GOOD_FOR_S = 50.0
 """Shorter, so that a holder gives up before others take the lock."""
 BEAT_S = 10.0
 _LOOK_EVERY_S = 1.0
+_TIDY_EVERY = 100
+_KEPT = timedelta(minutes=10)
+"""Every taking of the lock leaves files, which are removed now and then once they are this old."""
 _ERRORS = (OSError, ValueError, RuntimeError)
 TABLE = "lock"
 
@@ -43,6 +47,7 @@ class Lease:
     def __init__(self, db: Any) -> None:
         self._db, self._me = db, uuid4().hex
         self._good_until = 0.0
+        self._times = 0
         self._lost = False
         self._released = threading.Event()
         self._beating: threading.Thread | None = None
@@ -65,7 +70,7 @@ class Lease:
                     seen, since = (owner, beat), begin
                 # An answer that was lost on its way leaves us the owner without our knowing.
                 if owner == self._me or ((not owner or begin - since > DEAD_AFTER_S) and self._take(owner, beat)):
-                    self._good_until = begin + GOOD_FOR_S
+                    self._good_until, self._times = begin + GOOD_FOR_S, beat
                     break
                 if owner:
                     time.sleep(_LOOK_EVERY_S)
@@ -90,6 +95,8 @@ class Lease:
         if self._beating is not None:
             self._beating.join()
         with suppress(*_ERRORS):
+            if self._times % _TIDY_EVERY == 0:
+                self._table.optimize(cleanup_older_than=_KEPT)
             self._table.update(where=f"owner = '{self._me}'", values={"owner": ""})
 
     def _opened(self) -> Any:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import urllib.request
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,15 @@ def test_one_lock_for_many(address):
         thread.join()
     assert sorted(order) == [0, 1, 2, 3]
     assert set(most) == {1}
+
+
+def test_the_lock_does_not_gather_files(address, monkeypatch):
+    monkeypatch.setattr(lease, "_TIDY_EVERY", 1)
+    monkeypatch.setattr(lease, "_KEPT", timedelta(0))
+    for _ in range(5):
+        with Bucket(address).locked():
+            pass
+    assert len(Bucket(address).connect().open_table(lease.TABLE).list_versions()) <= 3
 
 
 def test_a_lock_that_was_taken_over_is_noticed(address, monkeypatch):
