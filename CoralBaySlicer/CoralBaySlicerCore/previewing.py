@@ -164,8 +164,8 @@ def _missing(preview: Preview | None) -> str:
     """Which structures of a probe from elsewhere were not found, in words."""
     probe = preview.probe if preview is not None else None
     names = [name for label, name in probe.names_.items() if label not in probe.prompts_.labels] if probe else []
-    # A probe of before there was anything to adapt it with has no prompts at all.
-    if not names or not len(probe.prompts_):
+    # One that was not adapted, as from a file of before there was anything to do it with, may have no prompts at all.
+    if not names or probe.home_ is None:
         return ""
     return _("Not found in this scan: {names}. Click on them if they are there.").format(names=", ".join(names))
 
