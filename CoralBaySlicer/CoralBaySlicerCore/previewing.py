@@ -169,7 +169,7 @@ def _missing(preview: Preview | None) -> str:
     """Which structures of a probe from elsewhere were not found, in words."""
     probe = preview.probe if preview is not None else None
     names = [name for label, name in probe.names_.items() if label not in probe.prompts_.labels] if probe else []
-    # One from a file that is used as it is was not looked for by prompts.
+    # One that was not adapted, as from a file of before there was anything to do it with, may have no prompts at all.
     if not names or probe.home_ is None:
         return ""
     return _("Not found in this scan: {names}. Click on them if they are there.").format(names=", ".join(names))
