@@ -192,7 +192,7 @@ def time_suggestion(task: Task, pyramid: FeaturePyramid) -> list[float]:
 def code() -> str:
     """Changes when what the figures depend on changes."""
     library = Path(cb.__file__).parent
-    names = ("uncertainty", "nearness", "probe", "expected", "segmentation", "simulate", "image_features", "basis")
+    names = ("uncertainty", "nearness", "contrast", "probe", "expected", "segmentation", "simulate", "image_features", "basis")
     files = [_HERE / "suggest.py", *(library / f"{name}.py" for name in names)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
