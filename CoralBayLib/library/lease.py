@@ -70,6 +70,10 @@ class Lease:
                     seen, since = (owner, beat), begin
                 # An answer that was lost on its way leaves us the owner without our knowing.
                 if owner == self._me or ((not owner or begin - since > DEAD_AFTER_S) and self._take(owner, beat)):
+                    if not beat and not owner:
+                        # The first ever: another who made the table at the same time may have written over it.
+                        time.sleep(_LOOK_EVERY_S)
+                        continue
                     self._good_until, self._times = begin + GOOD_FOR_S, beat
                     break
                 if owner:
@@ -109,8 +113,9 @@ class Lease:
                 raise
         try:
             return self._db.create_table(TABLE, pa.table({"owner": [""], "beat": pa.array([0], pa.int64())}))
-        except ValueError as error:
-            if "already exists" not in str(error):
+        except _ERRORS as error:
+            # Another made it at the same time.
+            if "already exists" not in str(error) and not _crowded(error):
                 raise
         return self._db.open_table(TABLE)
 
@@ -124,7 +129,7 @@ class Lease:
             return self._table.update(where=where, values={"owner": self._me, "beat": beat + 1}).rows_updated == 1
         except _ERRORS as error:
             # Too many others took it at once; whoever got it is seen at the next look.
-            if any(word in str(error).lower() for word in ("conflict", "contention", "concurrent")):
+            if _crowded(error):
                 return False
             raise
 
@@ -137,3 +142,7 @@ class Lease:
                     self._lost = True
                     return
                 self._good_until = begin + GOOD_FOR_S
+
+
+def _crowded(error: Exception) -> bool:
+    return any(word in str(error).lower() for word in ("conflict", "contention", "concurrent"))

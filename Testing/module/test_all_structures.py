@@ -102,8 +102,8 @@ def test_the_likelier_wins_where_both_are_nearly_certain(coralbay: Any) -> None:
     grid = Grid((1, 1, 3), np.eye(4))
     # 0.999 and 0.9999; 0.9999 and 0.999; both unlikely.
     odds = torch.tensor([[7.0, 9.0, -3.0], [9.0, 7.0, -4.0]]).reshape(2, 1, 1, 3)
-    probe = SimpleNamespace(labels_=[1, 2], logits=lambda _p: odds.clone(), predict=lambda _p: odds.sigmoid())
-    pyramid = SimpleNamespace(grid=grid, body=Volume(np.ones((1, 1, 3), np.uint8), grid))
+    probe = SimpleNamespace(labels_=[1, 2], logits=lambda _p: odds.clone(), adapts_to=lambda _p: False)
+    pyramid = SimpleNamespace(grid=grid, key="", body=Volume(np.ones((1, 1, 3), np.uint8), grid))
     preview = compute.preview(pyramid, compute.Points.none(), 50, probe)
     assert preview.labels.ravel().tolist() == [2, 1, 0]
     assert compute.with_threshold(preview, 2).labels.ravel().tolist() == [2, 1, 1]
@@ -191,7 +191,7 @@ def test_segments_are_shown_in_3d_when_ticked(two: Any, driver: Any, coralbay: A
     assert np.abs(bounds[:, 1] - inside.max(axis=0)).max() < 2.5
     assert volume_of(surface) == pytest.approx((voxels > 0).sum() * 2 * 2 * 2.5, rel=0.15)
     # Applied anew, the surfaces are those of the new segments.
-    panel.few_shot.structures[0].node.AddControlPointWorld(*(first + [0, 0, 9]))
+    panel.few_shot.structures[0].node.AddControlPointWorld(*(first + [0, 0, 16]))
     panel.ui.thresholdSlider.value = 20
     driver.settle()
     mouse.press(panel.ui.applyButton)
