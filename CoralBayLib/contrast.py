@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from .geometry import Volume
-from .image_features import KNOTS_HU
+from .image_features import KNOTS_BY_HU, KNOTS_HU, hu_index
 
 WEIGHT = 1.5
 """Of the log-likelihood ratio of the HU, beside appearance and nearness."""
@@ -28,9 +28,7 @@ _SURE = 5.0
 _SMOOTHNESS = 0.15
 """The guided filter's epsilon, in squared steps of `KNOTS_HU`: edges much smaller than its root are smoothed over."""
 _OUT_OF_QUESTION = -10.0
-_HU_RANGE = (-1024, 3071)
-_LEVELS = np.arange(_HU_RANGE[0], _HU_RANGE[1] + 1)
-_KNOTS = np.interp(_LEVELS, KNOTS_HU, np.arange(len(KNOTS_HU))).astype(np.float32)
+_KNOTS = KNOTS_BY_HU.astype(np.float32)
 _BINS = np.linspace(0, len(KNOTS_HU) - 1, 4 * len(KNOTS_HU) - 3)
 
 
@@ -60,7 +58,7 @@ class Contrast:
         if span is None:
             return
         values = part.numpy()[span]
-        index = np.clip(self.image.array[within][span], *_HU_RANGE).astype(np.int32) - _HU_RANGE[0]
+        index = hu_index(self.image.array[within][span])
         if not own.all():
             values += (self._table(points_ras, own) - np.float32(RESERVE))[index]
         doubtful = values.clip(-_SURE, _SURE)
@@ -72,7 +70,7 @@ class Contrast:
         mine = points_ras[own]
         beside = ~own & ((points_ras >= mine.min(axis=0) - _AROUND_MM) & (points_ras <= mine.max(axis=0) + _AROUND_MM)).all(1)
         if not beside.any():
-            return np.zeros(len(_LEVELS), np.float32)
+            return np.zeros(len(_KNOTS), np.float32)
         ratio = np.log(self._density(mine)) - np.log(self._density(points_ras[beside]))
         return WEIGHT * np.interp(_KNOTS, _BINS, ratio.clip(-_MOST, _MOST)).astype(np.float32)
 
@@ -80,9 +78,8 @@ class Contrast:
         """Share of each of `_BINS` at some points, none being without any."""
         grid = self.image.grid
         ijk = np.clip(np.round(grid.to_ijk(points_ras)).astype(int), 0, np.array(grid.size) - 1)
-        hu = np.clip(self.image.array[tuple(ijk[:, ::-1].T)], *_HU_RANGE).astype(int)
-        levels, counts = np.unique(hu, return_counts=True)
-        away = (_BINS[:, None] - _KNOTS[levels - _HU_RANGE[0]]) / _BANDWIDTH
+        levels, counts = np.unique(hu_index(self.image.array[tuple(ijk[:, ::-1].T)]), return_counts=True)
+        away = (_BINS[:, None] - _KNOTS[levels]) / _BANDWIDTH
         density = np.exp(-0.5 * away**2) @ counts
         density += _LEAST_SHARE * density.max()
         return density / density.sum()

@@ -16,7 +16,10 @@ from .geometry import Volume
 KNOTS_HU = (-1000, -850, -600, -300, -120, -60, -10, 30, 70, 120, 180, 260, 400, 700, 1200)
 """Where the hat functions of HU peak: dense where soft tissues lie, sparse in air and bone."""
 SMOOTHING_MM = 3.0
-_HU_RANGE = (-1024, 3071)
+HU_RANGE = (-1024, 3071)
+"""What is beyond counts as its end."""
+KNOTS_BY_HU = np.interp(np.arange(HU_RANGE[0], HU_RANGE[1] + 1), KNOTS_HU, np.arange(len(KNOTS_HU)))
+"""For each HU of the range how many of `KNOTS_HU` lie below it, with fractions: a scale on which tissues are even apart."""
 _INTENSITY_GAIN = 3.0
 _POSITION_MM = 80.0
 """Millimetres that count as one unit, beside whitened features of unit variance."""
@@ -39,10 +42,10 @@ class ImageFeatures:
         self.grid = image.grid
         sigma = SMOOTHING_MM / image.grid.spacing_mm[::-1]
         smooth = ndimage.gaussian_filter(image.array.astype(np.float32), sigma, truncate=2.5)
-        self._images = [_to_index(image.array), _to_index(np.round(smooth))]
+        self._images = [torch.from_numpy(hu_index(each).ravel()) for each in (image.array, np.round(smooth))]
         counts = [body.array.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in (2, 1, 0)]
         self._centre = np.array([np.average(np.arange(len(c)), weights=c) if c.any() else len(c) / 2 for c in counts])
-        levels = np.arange(_HU_RANGE[0], _HU_RANGE[1] + 1)
+        levels = np.arange(HU_RANGE[0], HU_RANGE[1] + 1)
         hats = [np.interp(levels, KNOTS_HU, row) for row in np.eye(len(KNOTS_HU))]
         self._hats = torch.from_numpy(_INTENSITY_GAIN * np.stack(hats)).float()
 
@@ -90,5 +93,6 @@ class ImageFeatures:
         return (ijk - self._centre) * self._unit
 
 
-def _to_index(hu: NDArray) -> torch.Tensor:
-    return torch.from_numpy((np.clip(hu, *_HU_RANGE) - _HU_RANGE[0]).astype(np.int32).ravel())
+def hu_index(hu: NDArray) -> NDArray[np.int32]:
+    """The place of each HU in tables of one entry for each HU of `HU_RANGE`."""
+    return np.clip(hu, *HU_RANGE).astype(np.int32) - HU_RANGE[0]

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .geometry import Grid, Volume, interpolate
-from .image_features import KNOTS_HU
+from .image_features import KNOTS_BY_HU, hu_index
 
 STEP_PER_KNOT = 2.5
 STEP_PER_MM = 0.05
-"""Cost of a step: so much for each of `KNOTS_HU` it crosses, so much for each mm. HU alone would make the noise of lungs
-and the grain of bones walls, and an edge between two soft tissues none."""
+"""Cost of a step: so much for each of `KNOTS_HU` (see `image_features`) it crosses, so much for each mm. HU alone would make
+the noise of lungs and the grain of bones walls, and an edge between two soft tissues none."""
 FAR = (5.0, 15.0)
 """Where nothing else was marked nearer, the rest of the body is taken to begin at a distance between these two: one for
 every `FAR_PER_MM` that the structure's prompts are apart, since long strokes tell of large structures."""
@@ -47,9 +47,7 @@ class Nearness:
 
     def __init__(self, image: Volume, body: Volume) -> None:
         self.grid = image.grid
-        levels = np.arange(-1024, 3072)
-        table = (STEP_PER_KNOT * np.interp(levels, KNOTS_HU, np.arange(len(KNOTS_HU)))).astype(np.float32)
-        self._tissue = table[np.clip(image.array, -1024, 3071).astype(np.int32) + 1024]
+        self._tissue = (STEP_PER_KNOT * KNOTS_BY_HU).astype(np.float32)[hu_index(image.array)]
         self._tissue[body.array == 0] = _WALL
 
     def log_odds(
