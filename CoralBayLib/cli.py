@@ -94,7 +94,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     segment.add_argument("--save-probe", metavar="FILE", help="keep the fitted probe for other scans")
     segment.add_argument("--threshold", type=float, default=0.5, help="probability from 0 to 1 (default 0.5)")
-    segment.add_argument("--all-pieces", action="store_true", help="keep pieces that no prompt touches too")
+    segment.add_argument(
+        "--all-pieces",
+        action="store_true",
+        help="keep pieces that no prompt touches too, as is done anyway for a structure that is marked in ten or more",
+    )
     segment.set_defaults(run=run_segment)
 
     similar = commands.add_parser("similar", parents=[common, encoding, scan], help="find regions that look alike")
@@ -169,7 +173,7 @@ def run_segment(args: argparse.Namespace) -> dict:
         probe.save(args.save_probe)
     touched = None if args.all_pieces else prompts
     with bar(args, "Segmenting") as progress:
-        labelmap = labelmap_on(volume.grid, pyramid, probe, touched, args.threshold, progress, anywhere=args.all_pieces)
+        labelmap = labelmap_on(volume.grid, pyramid, probe, touched, args.threshold, progress, anywhere=args.all_pieces or None)
     segments = [Segment(label, probe.names_[label], default_color(n)) for n, label in enumerate(probe.labels_)]
     write_segmentation(labelmap, segments, args.output)
     millilitres = {

@@ -26,7 +26,15 @@ every `FAR_PER_MM` that the structure's prompts are apart, since long strokes te
 FAR_PER_MM = 0.1
 FAR_AT_FIRST = 8.0
 """The same at the least while nothing but the structure has been marked, as after the first click."""
+FAR_ANYWHERE = 2.0
+"""Of a structure that may be anywhere, what is farther than this from a prompt is near to none: each speaks for its own
+surroundings alone."""
 WEIGHT = 8.0
+MANY = 10
+"""A structure whose prompts lie in so many pieces has more of them than anyone would point at: all ribs, all vessels of a
+lung. Ribs that were marked as one gave 16 to 25 after strokes on three slices; of 69 other structures of five scans none gave
+more than 8."""
+_CELL_MM = 10.0
 _NEAR = 0.5
 _MOST = 12.0
 _SMOOTH = 0.6
@@ -67,8 +75,28 @@ class Nearness:
         Returns:
             (1, k, j, i) float32 log-odds and the grid they lie on.
         """
-        ijk, low, high = self._around(points_ras, own)
+        _, low, high = self._around(points_ras, own)
         step = max(1, int(np.ceil((float(np.prod(high - low)) / _MOST_VOXELS) ** (1 / 3))))
+        return self._log_odds(points_ras, own, step, anywhere)
+
+    def in_many_pieces(self, points_ras: NDArray[np.float64], own: NDArray[np.bool_]) -> bool:
+        """Whether a structure's prompts lie in many places that no path within a tissue connects (see `MANY`).
+
+        Args:
+            points_ras, own: as in `log_odds`.
+        """
+        mine = points_ras[own]
+        if len(mine) < MANY or len(np.unique(np.round(mine / _CELL_MM), axis=0)) < MANY:
+            return False
+        odds, grid = self._log_odds(points_ras, own, 2, False)
+        pieces, count = ndimage.label(odds[0].numpy() > 0)
+        return count >= MANY and len(set(Volume(pieces, grid).values_at(mine).tolist()) - {0}) >= MANY
+
+    def _log_odds(
+        self, points_ras: NDArray[np.float64], own: NDArray[np.bool_], step: int, anywhere: bool
+    ) -> tuple[torch.Tensor, Grid]:
+        """The same on every so manieth voxel."""
+        ijk, low, high = self._around(points_ras, own)
         i, j, k = (slice(a, b, step) for a, b in zip(low, high, strict=True))
         tissue = self._tissue[k, j, i]
         grid = self.grid.sub(low, step, tissue.shape)
@@ -78,10 +106,11 @@ class Nearness:
         least = FAR_AT_FIRST if own.all() else FAR[0]
         far = float(np.clip(FAR_PER_MM * np.linalg.norm(np.ptp(points_ras[own], axis=0)), least, FAR[1]))
         to_own = _distances(tissue.shape, at[own], walls)
+        if anywhere:
+            far = FAR_ANYWHERE
+            np.minimum(to_own, far, out=to_own)
         others = inside & ~own
         to_other = _distances(tissue.shape, at[others], walls) if others.any() else np.full_like(to_own, far)
-        if anywhere:
-            np.minimum(to_own, far, out=to_own)
         odds = WEIGHT * (np.log(np.minimum(to_other, far) + _NEAR) - np.log(to_own + _NEAR))
         odds = ndimage.gaussian_filter(odds.clip(-_MOST, _MOST), _SMOOTH, truncate=3.0)
         return torch.from_numpy(odds)[None], grid
@@ -95,7 +124,7 @@ class Nearness:
         for it, appearance alone decides: no path was followed there.
 
         Returns:
-            (k, j, i) slices of the surroundings, where paths were followed.
+            (k, j, i) slices of where the structure may be: of the surroundings, in which paths were followed, or all.
         """
         odds, grid = self.log_odds(points_ras, own, anywhere)
         corners = self.grid.to_ijk(grid.to_ras(np.stack([np.zeros(3), np.array(grid.size) - 1])))
@@ -104,6 +133,8 @@ class Nearness:
         followed = near[inside].clone()
         near.clamp_(max=0)[inside] = followed
         out += near
+        if anywhere:
+            return (slice(None),) * 3
         _, low, high = self._around(points_ras, own)
         return tuple(slice(a, b) for a, b in zip(low[::-1].tolist(), high[::-1].tolist(), strict=True))
 

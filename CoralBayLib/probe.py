@@ -52,6 +52,7 @@ class Probe:
         prompts_: what it was fitted on.
         scan_: key of the scan they are of.
         home_: that scan's features, or None when it was loaded from a file.
+        scattered_: labels whose prompts lie in many pieces (see `Nearness.in_many_pieces`); further pieces may be anywhere.
 
     Example::
 
@@ -61,6 +62,7 @@ class Probe:
     """
 
     home_: FeaturePyramid | None = None
+    scattered_: frozenset[int] = frozenset()
     _memory: Memory | None = None
 
     def __init__(self, C: float = 0.01, weak_negatives: int = 1000, max_per_label: int = 1000) -> None:
@@ -103,6 +105,8 @@ class Probe:
         self.intercept_ = torch.tensor([b for _, b in fitted]).float() + on_deep @ basis.offset
         self.signature_ = pyramid.signature
         self.prompts_ = prompts
+        own = {label: prompts.labels == label for label in structures}
+        self.scattered_ = frozenset(n for n in own if pyramid.nearness.in_many_pieces(prompts.points_ras, own[n]))
         self.scan_ = pyramid.key
         self.home_, self._memory = pyramid, None
         return self
@@ -120,20 +124,24 @@ class Probe:
         known = self._memory is not None or self.home_ is not None
         return known and not (self.scan_ and self.scan_ == pyramid.key)
 
-    def logits(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None, anywhere: bool = False) -> torch.Tensor:
+    def logits(
+        self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None, anywhere: bool | None = None
+    ) -> torch.Tensor:
         """Log-odds of each structure at every voxel of the working grid: by appearance, and on the scan it was fitted on
         by the nearness to its prompts and the contrast to its neighbours too; there they are honest (see `TEMPERATURE`).
 
         Args:
             pyramid, structures: as in `appearance`, and so are the result and the errors.
-            anywhere: far from all prompts go by appearance alone; else a structure stays near its own.
+            anywhere: far from all prompts go by appearance and contrast alone, instead of staying near a structure's own;
+                by default for those in `scattered_`.
         """
         out = self.appearance(pyramid, structures)
         if pyramid.key and pyramid.key == self.scan_ and len(self.prompts_):
             for label, one in zip(self.labels_ if structures is None else structures, out, strict=True):
                 points, own = self.prompts_.points_ras, self.prompts_.labels == label
                 if own.any():
-                    around = pyramid.nearness.add_log_odds(points, own, one, anywhere)
+                    free = label in self.scattered_ if anywhere is None else anywhere
+                    around = pyramid.nearness.add_log_odds(points, own, one, free)
                     pyramid.contrast.sharpen(points, own, one, around)
             out /= TEMPERATURE
         return out
@@ -187,6 +195,7 @@ class Probe:
             "names": self.names_,
             "signature": self.signature_,
             "scan": self.scan_,
+            "scattered": sorted(self.scattered_),
             "parameters": {name: getattr(self, name) for name in ("C", "weak_negatives", "max_per_label")},
         }
         tensors = {"weights": self.weights_, "image_weights": self.image_weights_, "intercept": self.intercept_}
@@ -217,6 +226,7 @@ class Probe:
             points, told = tensors.get("points", torch.zeros(0, 3)), tensors.get("told", torch.zeros(0))
             probe.prompts_ = Prompts(points.numpy(), told.numpy(), probe.names_)
             probe.scan_ = str(header.get("scan", ""))
+            probe.scattered_ = frozenset(map(int, header.get("scattered", ())))
             kept = {name[len(_MEMORY) :]: part for name, part in tensors.items() if name.startswith(_MEMORY)}
             probe._memory = Memory(**kept) if kept else None
         except (KeyError, TypeError, ValueError) as error:

@@ -40,8 +40,9 @@ def segment(
         probe: a fitted probe to use instead of fitting one on the prompts. One of another scan is adapted to this, and
             the prompts, of which there may then be none, correct it (see `transfer`).
         threshold: probability from which a voxel belongs to a structure; where several claim it, the likeliest wins.
-        connected: keep only the pieces of a structure that one of its prompts touches (all where none is touched); without
-            this, what looks alike far from all prompts belongs to it too.
+        connected: keep only the pieces of a structure that one of its prompts touches (all where none is touched, or where
+            so many are that nobody would point at each, as with ribs: `Probe.scattered_`); without this, what looks alike
+            far from all prompts belongs to every structure too.
         progress: called with the fraction done and a message.
         cancel: checked between steps.
 
@@ -60,7 +61,7 @@ def segment(
     given, probe = probe, for_scan(probe, pyramid, prompts) if probe else Probe().fit(pyramid, prompts)
     check(cancel)
     touched = None if not connected else prompts if given in (None, probe) else probe.prompts_
-    return labelmap_on(volume.grid, pyramid, probe, touched, threshold, progress, cancel, anywhere=not connected)
+    return labelmap_on(volume.grid, pyramid, probe, touched, threshold, progress, cancel, anywhere=not connected or None)
 
 
 def labelmap_on(
@@ -72,9 +73,9 @@ def labelmap_on(
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
     *,
-    anywhere: bool = False,
+    anywhere: bool | None = None,
 ) -> Volume:
-    """What a fitted probe says, on any grid; see `segment`.
+    """What a fitted probe says, on any grid; see `segment`, and `Probe.logits` for `anywhere`.
 
     Log-odds, not labels, are interpolated from the working grid, so that borders stay smooth on a finer grid.
     """
@@ -89,7 +90,7 @@ def labelmap_on(
         report(progress, 0.1 + 0.9 * number / len(probe.labels_), f"Segmenting {probe.names_[label]}")
         margin = probe.logits(pyramid, [label], anywhere)[0] - level
         margin.masked_fill_(outside, -10.0)
-        if prompts is not None:
+        if prompts is not None and label not in probe.scattered_:
             points = prompts.points_ras[prompts.labels == label]
             keep_touched(margin.numpy(), pyramid.grid, points)
         paint(labels, best, grid, margin, pyramid.grid, label)

@@ -193,7 +193,8 @@ def pieces(
         probe, prompts = adapted, adapted.prompts_
     check(cancel)
     touched = prompts if connected and len(prompts) else None
-    labels = labelmap_on(scan.volume().grid, pyramid, probe, touched, threshold, progress, cancel)
+    everywhere = None if connected else True
+    labels = labelmap_on(scan.volume().grid, pyramid, probe, touched, threshold, progress, cancel, anywhere=everywhere)
     return {name: Piece.of(labels.array == label) for label, name in probe.names_.items()}, probe
 
 

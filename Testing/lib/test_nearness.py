@@ -58,6 +58,18 @@ def test_far_from_all_prompts_nothing_leans_where_parts_may_be_anywhere():
     assert anywhere == pytest.approx(0, abs=1e-4)
 
 
+def test_strokes_in_one_tissue_lie_in_one_piece_and_across_walls_in_many():
+    image, body = scan((8, 8, 240))
+    image.array[:] = 40
+    prompts = image.grid.to_ras([[i, 4, 4] for i in range(4, 240, 16)])
+    own = np.ones(len(prompts), bool)
+    assert not Nearness(image, body).in_many_pieces(prompts, own)
+    for first in range(9, 240, 16):
+        image.array[:, :, first : first + 6] = 800
+    assert Nearness(image, body).in_many_pieces(prompts, own)
+    assert not Nearness(image, body).in_many_pieces(prompts[:9], own[:9])
+
+
 def test_a_probe_of_another_scan_goes_by_appearance(make_grid, make_phantom, pooling):
     grid = make_grid()
     pyramid = cb.embed(make_phantom(grid, [(grid.centre_ras, 7.0, 300.0)]), pooling())

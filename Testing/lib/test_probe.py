@@ -80,9 +80,11 @@ def test_a_subset_of_structures(scan):
 def test_round_trip_through_a_file(scan, tmp_path):
     _, pyramid = scan
     probe = cb.Probe(C=0.02).fit(pyramid, three_labels())
+    probe.scattered_ = frozenset({2})
     path = tmp_path / "probe.safetensors"
     probe.save(path)
     again = cb.Probe.load(path)
+    assert again.scattered_ == {2}
     assert again.names_ == {1: "bright", 2: "dark"}
     assert again.C == 0.02
     assert torch.equal(again.logits(pyramid), probe.logits(pyramid))

@@ -143,6 +143,25 @@ def test_only_touched_pieces_are_kept(make_grid, make_phantom, pooling):
     assert touched.values_at([here])[0] == 1
 
 
+def test_of_a_structure_in_many_pieces_the_others_are_found_too(make_grid, make_phantom, pooling):
+    """As with ribs: nobody points at each of them."""
+    grid = make_grid()
+    steps = np.stack(np.meshgrid([-24.0, -8, 8, 24], [-24.0, -8, 8, 24], [-10.0, 10], indexing="ij"), -1).reshape(-1, 3)
+    pieces = grid.centre_ras + steps[np.linalg.norm(steps[:, :2], axis=1) < 30]
+    volume = make_phantom(grid, [(piece, 3.0, 700.0) for piece in pieces], radius_mm=44.0)
+    pyramid = cb.embed(volume, pooling(strides=(2, 4)))
+    background = grid.centre_ras + np.array([[0, 0, 0], [0, 16, 0], [16, 0, 10], [-16, 0, -10], [0, -16, 0.0]])
+
+    def found(marked):
+        prompts = cb.Prompts(np.concatenate([pieces[:marked], background]), [1] * marked + [0] * len(background))
+        return cb.segment(volume, pyramid, prompts).values_at(pieces).astype(bool), cb.Probe().fit(pyramid, prompts)
+
+    few, probe = found(4)
+    assert few[:4].all() and not few[4:].any() and not probe.scattered_
+    many, probe = found(14)
+    assert len(pieces) > 20 and many.all() and probe.scattered_ == {1}
+
+
 def test_untouched_pieces_all_stay():
     grid = Grid((1, 1, 7), np.eye(4))
     margin = np.array([[[1, -1, 2, -1, -1, 3, -1]]], dtype=np.float32)
