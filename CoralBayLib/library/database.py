@@ -62,6 +62,12 @@ def writable() -> AbstractContextManager[None]:
     return _explained(StoreError, "The library could not be written", then)
 
 
+def tidying() -> AbstractContextManager[None]:
+    """LanceDB's complaints about what it could not tidy after a change, as a StoreError."""
+    what = "The change was made, but the library could not be tidied"
+    return _explained(StoreError, what, "Free some disk space; the next change tries again.")
+
+
 @contextmanager
 def _explained(kind: type[CoralBayError], what: str, then: str) -> Iterator[None]:
     """LanceDB's complaints as errors of a kind that say what could not be done, why, and what to do then."""
