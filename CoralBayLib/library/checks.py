@@ -106,8 +106,8 @@ def _verify_one(folder: Place, encoder: str, repair: bool, cancel: CancelToken |
             wrong.add(record.scan)
         elif spoilt[record.scan]:
             text = (
-                f"{spoilt[record.scan]} of its {record.regions} regions hold values that were never written, as from a bad disk. "
-                "Remove it (`verify --repair` does) and add it again."
+                f"{spoilt[record.scan]} of its {record.regions} regions hold values that were never written, as from a bad "
+                "disk. Remove it (`verify --repair` does) and add it again."
             )
             found.append(Finding("values", encoder, text, record.path, repair))
             wrong.add(record.scan)

@@ -137,8 +137,8 @@ def asked_first(logic: Tasks, paths: Callable[[Progress, CancelToken], list[str]
             raise LibraryError(nothing)
         question = _(
             "Scans found: {count}. Those that are new to the library are embedded one after the other, which may take long, "
-            "above all without a graphics card; other work of this module is done between two scans.\n\nYou can cancel at any time: scans "
-            "that are done stay in the library, and adding them again goes on from there. Start?"
+            "above all without a graphics card; other work of this module is done between two scans.\n\nYou can cancel at any "
+            "time: scans that are done stay in the library, and adding them again goes on from there. Start?"
         ).format(count=len(scans))
         title = _("CoralBay: add to the library")
         if not logic.worker.on_main_thread(lambda: slicer.util.confirmOkCancelDisplay(question, title), cancel):
