@@ -48,8 +48,12 @@ def add_library_command(commands: Any, common: argparse.ArgumentParser, encoding
     search.add_argument("-k", type=int, default=10, help="most to find (default 10)")
     search.add_argument("--radius-mm", type=float, default=6.0, help="average over a ball around the point (default 6)")
     search.add_argument("--min-distance-mm", type=float, default=20.0, help="between regions of one scan (default 20)")
-    search.add_argument("--in", dest="within", nargs="+", metavar="SCAN", help="search these: paths, or names' first digits")
-    search.add_argument("--not-in", dest="without", nargs="+", metavar="SCAN", default=[], help="leave these out")
+    search.add_argument(
+        "--in", dest="within", action="extend", nargs="+", metavar="SCAN", help="search these: paths, or names' first digits"
+    )
+    search.add_argument(
+        "--not-in", dest="without", action="extend", nargs="+", metavar="SCAN", default=[], help="leave these out"
+    )
     search.add_argument("--others", action="store_true", help="leave out the scan that the query is from")
     search.add_argument("--exact", action="store_true", help="compare every region, without the approximate index")
     search.set_defaults(run=run_search)
@@ -62,7 +66,9 @@ def add_library_command(commands: Any, common: argparse.ArgumentParser, encoding
     remove.set_defaults(run=run_remove)
 
     verify = actions.add_parser("verify", parents=[common, place], help="read it all and say what is wrong")
-    verify.add_argument("--repair", action="store_true", help="put right what can be")
+    verify.add_argument(
+        "--repair", action="store_true", help="put right what can be, and delete files that are no longer needed"
+    )
     verify.set_defaults(run=run_verify)
 
     cluster = actions.add_parser("cluster", parents=[common, place, encoding], help="kinds of anatomy: clusters of all regions")

@@ -9,7 +9,8 @@ from typing import Any
 
 from .cli_encoders import open_encoder
 from .console import bar, say
-from .errors import ScansError
+from .errors import ScansError, StoreError
+from .paths import reason, replacing
 
 NOTICE = "For research use only; a prediction here is no finding."
 
@@ -47,17 +48,21 @@ def add_scans_command(commands: Any, common: list[argparse.ArgumentParser], enco
 
 def run_fit(args: argparse.Namespace) -> dict:
     """`coralbay scans fit`."""
-    from .scans import ScanProbe, cross_validate, embed_scans, read_table
+    from .scans import ScanProbe, cross_validate, embed_scans, few_shot_patients, read_table
     from .scans.report import draw, write_predictions
     from .store import Store
 
     patient = None if args.every_scan_another_patient else args.patient_column
     table = read_table(args.table, args.target, args.task, scan=args.scan_column, patient=patient, time=args.time_column)
+    # Whatever stands in the way is better said before an hour of embedding than after it.
+    if args.shots is not None:
+        few_shot_patients(table.labels, _positive(args, table.labels), args.shots)
+    _make_folder(args.output)
     encoder = open_encoder(args)
     with bar(args, "Embedding") as progress:
         found = embed_scans(table.scans, encoder, progress, store=None if args.no_store else Store())
-    for reason in (*table.left_out, *found.left_out):
-        say(args, f"Left out: {reason}")
+    for each in (*table.left_out, *found.left_out):
+        say(args, f"Left out: {each}")
     labels = table.labels.take(found.rows)
     with bar(args, "Evaluating") as progress:
         evaluation = cross_validate(found.vectors, labels, folds=args.folds, seed=args.seed, progress=progress)
@@ -76,13 +81,13 @@ def run_fit(args: argparse.Namespace) -> dict:
         "calibration": evaluation.calibration.tolist(),
         "left_out": [*table.left_out, *found.left_out],
     }
-    if args.shots:
+    if args.shots is not None:
         report["few_shot"] = _few(args, found.vectors, labels)
     probe = ScanProbe().fit(found.vectors, labels, args.seed)
-    args.output.mkdir(parents=True, exist_ok=True)
     probe.save(args.output / "probe.safetensors", found.signature, found.pooled, args.target)
     write_predictions(args.output / "predictions.csv", [table.scans[row] for row in found.rows], labels, evaluation)
-    (args.output / "report.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+    with replacing(args.output / "report.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=1), encoding="utf-8")
     drawn = draw(args.output / "evaluation.png", labels, evaluation, f"{args.target}. {NOTICE}")
     say(args, f"Written to {args.output}: probe.safetensors, predictions.csv, report.json" + (", evaluation.png" * drawn), True)
     say(args, NOTICE, out=True)
@@ -92,12 +97,22 @@ def run_fit(args: argparse.Namespace) -> dict:
 def _few(args: argparse.Namespace, vectors: Any, labels: Any) -> dict:
     from .scans import few_shot
 
-    if args.task != "classify":
-        raise ScansError("--shots needs --task classify.")
-    positive = args.positive or min(sorted(set(labels.values)), key=labels.values.tolist().count)
+    positive = _positive(args, labels)
     mean, spread = few_shot(vectors, labels, positive, args.shots, seed=args.seed)
     say(args, f"  AUROC from {args.shots} examples of '{positive}' and {args.shots} others: {mean:.3f} ± {spread:.3f}", True)
     return {"positive": str(positive), "shots": args.shots, "auroc_mean": mean, "auroc_sd": spread}
+
+
+def _positive(args: argparse.Namespace, labels: Any) -> str:
+    """The class looked for: the rarer one where none was named."""
+    return args.positive or min(sorted(set(labels.values)), key=labels.values.tolist().count)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"The folder {folder} cannot be made: {reason(error)}. Choose another with --output.") from error
 
 
 def run_predict(args: argparse.Namespace) -> dict:
@@ -121,9 +136,9 @@ def run_predict(args: argparse.Namespace) -> dict:
     for row, made in zip(found.rows, probe.predict(found.vectors), strict=True):
         told = dict(zip(probe.classes_, map(float, made), strict=True)) if probe.classes_ else {probe.target: float(made)}
         rows.append({"scan": str(args.ct[row]), **told})
-        say(args, f"{args.ct[row].name}: " + ", ".join(f"{name} {value:.3f}" for name, value in told.items()), out=True)
-    for reason in found.left_out:
-        say(args, f"Left out: {reason}")
+        say(args, f"{args.ct[row]}: " + ", ".join(f"{name} {value:.3f}" for name, value in told.items()), out=True)
+    for each in found.left_out:
+        say(args, f"Left out: {each}")
     if args.map:
         pyramid = embed(read_volume(args.ct[0]), encoder, store=store)
         write_volume(saliency_map(pyramid, probe), args.map)
@@ -144,4 +159,5 @@ def run_stability(args: argparse.Namespace) -> dict:
     say(args, "Cosine of the scan embedding with that of the same scan changed a little:", out=True)
     for name, cosine in cosines.items():
         say(args, f"  {name:<18} {cosine:.4f}", out=True)
+    say(args, "Scans of other patients are alike too: compare with the cosine between two scans of a study.", out=True)
     return {"cosine": cosines, "encoder": encoder.name}

@@ -39,7 +39,7 @@ def check_ct(volume: Volume, assume_hu: bool = False) -> None:
         if complaint:
             raise VolumeError(
                 f"The values ({low:g} to {high:g}) are not Hounsfield units (air -1000, water 0): {complaint} "
-                "If you are sure that they are HU, say so with assume_hu."
+                "If you are sure that they are HU, say so: assume_hu, on the command line --assume-hu."
             )
 
 

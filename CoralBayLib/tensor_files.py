@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .errors import ProbeError
 from .paths import replacing
@@ -28,12 +28,11 @@ def write_tensors(path: str | os.PathLike, kind: str, header: Mapping[str, Any],
     Raises:
         StoreError: the file could not be written; whatever stood there before is untouched.
     """
+    metadata = {f"coralbay.{kind}": json.dumps(dict(header))}
+    data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata)
+    # Written by safetensors itself, a file could be read by its owner only, and a full disk would be an error of its own.
     with replacing(path) as temporary:
-        save_file(
-            {name: tensor.contiguous() for name, tensor in tensors.items()},
-            temporary,
-            metadata={f"coralbay.{kind}": json.dumps(dict(header))},
-        )
+        temporary.write_bytes(data)
 
 
 def read_tensors(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

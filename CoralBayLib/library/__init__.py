@@ -77,16 +77,10 @@ class Library:
         encoder: Encoder,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
-        *,
-        store: Store | None = None,
-        assume_hu: bool = False,
-        with_uids: bool = False,
-        name: str = "",
-        workers: Workers | None = None,
+        **options: Any,
     ) -> list[Outcome]:
-        """Add what is new; see `adding` for the arguments. Returns what has become of each scan."""
-        options: dict[str, Any] = {"store": store, "assume_hu": assume_hu, "with_uids": with_uids}
-        return list(self.adding(scans, encoder, progress, cancel, name=name, workers=workers, **options))
+        """Add what is new; arguments, options and errors are those of `adding`. Returns what has become of each scan."""
+        return list(self.adding(scans, encoder, progress, cancel, **options))
 
     def adding(
         self,

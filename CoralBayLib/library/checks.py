@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from ..errors import LibraryError, StoreError
 from ..progress import CancelToken, Progress, check, report
 from .basis import LibraryBasis
@@ -15,6 +17,8 @@ from .tables import Tables
 from .writing import tidy
 
 _PART_ROWS = 100_000
+_LENGTH_ERROR = 0.01
+"""Rounding to half precision changes the length of a vector by less than a tenth of this."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Finding:
 
     Attributes:
         kind: "orphans" (regions without a scan), "incomplete" (a scan without all its regions), "double" (a scan twice),
-            "basis" (missing, damaged, or for other vectors), "table" (missing or unreadable), "gone" (a scan's file is no
-            longer where it was).
+            "values" (a scan's regions hold what was never written), "basis" (missing, damaged, or for other vectors),
+            "table" (missing or unreadable), "gone" (a scan's file is no longer where it was).
         encoder: whose part of the library it is.
         text: what is wrong, and what to do.
         path: the scan's, where it is about one.
@@ -51,8 +55,8 @@ def verify(
     Args:
         folder: the library's.
         repair: put right what can be: regions without a scan are removed, and so are scans that have not all their regions
-            or whose table or basis is lost; these are to be added again then, which takes no computing while their
-            embeddings are in the store.
+            or wrong ones, or whose table or basis is lost; these are to be added again then, which takes no computing while
+            their embeddings are in the store. Files that no state of the library needs any more are deleted.
         progress: told how far it is.
         cancel: checked between the parts.
 
@@ -83,7 +87,7 @@ def _verify_one(folder: Place, encoder: str, repair: bool, cancel: CancelToken |
         return []  # only the basis is settled
     records = tables.records()
     times = Counter(record.scan for record in records)
-    regions = tables.regions_by_scan()
+    regions, spoilt = _counted(tables, cancel)
     orphans = {scan: count for scan, count in regions.items() if scan not in times}
     found, wrong = [], set(orphans)
     if orphans:
@@ -91,7 +95,7 @@ def _verify_one(folder: Place, encoder: str, repair: bool, cancel: CancelToken |
         text = f"{count} regions belong to no scan: writing was cut off. `verify --repair` or the next `add` removes them."
         found.append(Finding("orphans", encoder, text, "", repair))
     for record in {record.scan: record for record in records}.values():
-        there = regions.get(record.scan, 0)
+        there = regions[record.scan]
         if times[record.scan] > 1:
             text = f"The scan is in the table {times[record.scan]} times. Remove it (`verify --repair` does) and add it again."
             found.append(Finding("double", encoder, text, record.path, repair))
@@ -100,15 +104,33 @@ def _verify_one(folder: Place, encoder: str, repair: bool, cancel: CancelToken |
             text = f"{there} of its {record.regions} regions are there. Remove it (`verify --repair` does) and add it again."
             found.append(Finding("incomplete", encoder, text, record.path, repair))
             wrong.add(record.scan)
+        elif spoilt[record.scan]:
+            text = (
+                f"{spoilt[record.scan]} of its {record.regions} regions hold values that were never written, as from a bad "
+                "disk. Remove it (`verify --repair` does) and add it again."
+            )
+            found.append(Finding("values", encoder, text, record.path, repair))
+            wrong.add(record.scan)
         elif record.path and not record.there:
             text = "It is not there any more. Searches still find it; adding it from its new place notes that."
             found.append(Finding("gone", encoder, text, record.path))
-    if repair and wrong:
+    if repair:
         with writable():
             folder.require_lock()
             tables.remove(sorted(wrong))
             tidy(tables)
     return found
+
+
+def _counted(tables: Tables, cancel: CancelToken | None) -> tuple[Counter[str], Counter[str]]:
+    """How many regions there are of each scan, and how many of them cannot be right: a vector has unit length."""
+    there, spoilt = Counter[str](), Counter[str]()
+    for scans, ras, vectors in tables.parts(cancel):
+        length = np.linalg.norm(vectors.astype(np.float32), axis=1)
+        right = (np.abs(length - 1) < _LENGTH_ERROR) & np.isfinite(ras).all(axis=1)
+        there.update(scans)
+        spoilt.update(scans[row] for row in np.flatnonzero(~right))
+    return there, spoilt
 
 
 def _lost(folder: Place, encoder: str, cancel: CancelToken | None) -> Iterator[Finding]:

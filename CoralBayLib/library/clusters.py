@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +28,6 @@ MOST = 255
 """Clusters, since a labelmap of them has a byte a voxel."""
 _FIT_ON = 200_000
 """Regions that centres are fitted on, drawn at random; more changed nothing that could be seen."""
-_PART_ROWS = 50_000
 _FALL = 0.5
 """Component n counts n to the power of minus this. With `Testing/benchmarks/library_scans.py` and coralbay-mini, 32
 clusters then had 0.429 of adjusted mutual information with labels, against 0.367 without."""
@@ -152,26 +150,15 @@ def assigned(
         LibraryError: the table cannot be read.
         Cancelled: `cancel` was called.
     """
-    for scans, ras, vectors in _parts(tables, cancel):
+    for scans, ras, vectors in tables.parts(cancel):
         yield scans, ras, clustering.of(vectors)
-
-
-def _parts(tables: Tables, cancel: CancelToken | None) -> Iterator[tuple[list[str], NDArray, NDArray]]:
-    def array(batch: Any, name: str) -> NDArray:
-        return batch[name].flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
-
-    with readable("regions"):
-        rows = tables.regions.search().select(["scan", "ras", "vector"]).limit(tables.regions.count_rows())
-        for batch in rows.to_batches(_PART_ROWS):
-            check(cancel)
-            yield batch["scan"].to_pylist(), array(batch, "ras"), array(batch, "vector")
 
 
 def _drawn(tables: Tables, seed: int, cancel: CancelToken | None) -> tuple[NDArray[np.float32], dict[str, NDArray]]:
     """Weakened vectors drawn at random, and the least and largest coordinates, (2, 3), of each scan's regions."""
     random, drawn, boxes = np.random.default_rng(seed), [], dict[str, NDArray]()
     share = min(1.0, _FIT_ON / max(1, tables.regions.count_rows()))
-    for scans, ras, vectors in _parts(tables, cancel):
+    for scans, ras, vectors in tables.parts(cancel):
         drawn.append(weakened(vectors[random.random(len(vectors)) < share]))
         names, place = np.unique(scans, return_inverse=True)
         for number, name in enumerate(names):
@@ -188,7 +175,7 @@ def _told(tables: Tables, clustering: Clustering, boxes: dict[str, NDArray], can
     count = len(clustering.centres)
     sizes, sums, has = np.zeros(count, int), np.zeros((count, 3)), np.zeros((len(boxes), count), bool)
     best: list[dict[str, tuple[float, tuple[float, ...]]]] = [{} for _ in range(count)]
-    for scans, ras, vectors in _parts(tables, cancel):
+    for scans, ras, vectors in tables.parts(cancel):
         scores = weakened(vectors) @ clustering.centres.T
         chosen = scores.argmax(axis=1)
         there = np.array([scan in boxes for scan in scans])  # the others have been added since

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from ..errors import CoralBayError, LibraryError, StoreError
@@ -45,36 +45,39 @@ def lancedb() -> Any:
     return lancedb
 
 
-@contextmanager
-def readable(name: str) -> Iterator[None]:
-    """LanceDB's complaints about what it reads, as a LibraryError; as a StoreError when object storage did not answer,
-    which says nothing of what lies there.
+def readable(name: str) -> AbstractContextManager[None]:
+    """LanceDB's complaints about a table that it reads, as a LibraryError; as a StoreError when object storage did not
+    answer, which says nothing of what lies there.
     """
-    try:
-        yield
-    except CoralBayError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:
-        _storage_told(error)
-        raise LibraryError(
-            f"The table '{name}' of the library cannot be read ({_first(error)}). `coralbay library verify` tells what can "
-            "be done."
-        ) from error
+    what = f"The table '{name}' of the library cannot be read"
+    return _explained(LibraryError, what, "`coralbay library verify` tells what can be done.")
+
+
+def writable() -> AbstractContextManager[None]:
+    """LanceDB's complaints about what it writes, as a StoreError."""
+    then = (
+        "It is as it was. Check that the disk has room and that you may write in the library's folder, then start again; "
+        "what is done stays done."
+    )
+    return _explained(StoreError, "The library could not be written", then)
+
+
+def tidying() -> AbstractContextManager[None]:
+    """LanceDB's complaints about what it could not tidy after a change, as a StoreError."""
+    what = "The change was made, but the library could not be tidied"
+    return _explained(StoreError, what, "Free some disk space; the next change tries again.")
 
 
 @contextmanager
-def writable() -> Iterator[None]:
-    """LanceDB's complaints about what it writes, as a StoreError."""
+def _explained(kind: type[CoralBayError], what: str, then: str) -> Iterator[None]:
+    """LanceDB's complaints as errors of a kind that say what could not be done, why, and what to do then."""
     try:
         yield
     except CoralBayError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
         _storage_told(error)
-        raise StoreError(
-            f"The library could not be written ({_first(error)}). It is as it was. Check that the disk has room and that you "
-            "may write in the library's folder, then start again; what is done stays done."
-        ) from error
+        raise kind(f"{what} ({_first(error)}). {then}") from error
 
 
 def _storage_told(error: Exception) -> None:

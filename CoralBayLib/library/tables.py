@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LibraryError
+from ..progress import CancelToken, check
 from .database import lancedb, readable
 from .folder import file_name
 from .place import Place
@@ -18,6 +19,7 @@ from .rows import ScanRecord, ScanRows
 
 _INDEX_CACHE_BYTES = 1 << 30
 _METADATA_CACHE_BYTES = 1 << 28
+_PART_ROWS = 50_000
 
 
 class Tables:
@@ -141,6 +143,23 @@ class Tables:
             for each in batch.column("scan").value_counts().to_pylist():
                 found[each["values"]] = found.get(each["values"], 0) + each["counts"]
         return found
+
+    def parts(self, cancel: CancelToken | None = None) -> Iterator[tuple[list[str], NDArray[np.float32], NDArray[np.float16]]]:
+        """All regions, some at a time: names of scans, (N, 3) RAS mm, and (N, D) vectors.
+
+        Raises:
+            LibraryError: the table cannot be read.
+            Cancelled: `cancel` was called.
+        """
+
+        def array(batch: Any, name: str) -> NDArray:
+            return batch[name].flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
+
+        with readable("regions"):
+            rows = self.regions.search().select(["scan", "ras", "vector"]).limit(self.regions.count_rows())
+            for batch in rows.to_batches(_PART_ROWS):
+                check(cancel)
+                yield batch["scan"].to_pylist(), array(batch, "ras"), array(batch, "vector")
 
     def remove(self, scans: Iterable[str]) -> None:
         """Delete scans and their regions; the row of the scan goes first, so that none is left without its regions."""

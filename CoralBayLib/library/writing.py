@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
-from ..errors import LostLockError, StoreError
+from ..errors import LostLockError
 from ..progress import CancelToken
 from .basis import LibraryBasis
-from .database import writable
+from .database import tidying, writable
 from .index import maintain
 from .place import Place
 from .rows import ScanRecord, ScanRows
@@ -133,16 +133,11 @@ def finish(folder: Place, encoder: str, cancel: CancelToken | None = None) -> No
 
 def tidy(tables: Tables) -> None:
     """Join small files, drop what no state needs any more, and bring the index up to date; the lock is held."""
-    try:
+    with tidying():
         for table in (tables.scans, tables.regions):
             # Whatever is not part of a state was left by a writer that was killed: nobody else writes now.
             table.optimize(cleanup_older_than=_KEPT, delete_unverified=True)
         maintain(tables.regions)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise StoreError(
-            f"All scans are there, but the library could not be tidied ({str(error).splitlines()[0][:200]}). Free some "
-            "disk space; the next `coralbay library add` tries again."
-        ) from error
 
 
 def drop_orphans(tables: Tables) -> int:

@@ -68,7 +68,7 @@ def embed_scans(
         except Cancelled:
             raise
         except CoralBayError as error:
-            left_out.append(f"{path.name}: {error}")
+            left_out.append(f"{path}: {error}")
             continue
         signature = pyramid.signature
         vectors.append(pyramid.scan_embedding.float().numpy())

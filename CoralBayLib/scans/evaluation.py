@@ -57,9 +57,11 @@ def cross_validate(
         cancel: checked between folds, and between the draws of the bootstrap.
 
     Raises:
-        ScansError: too few patients of some class, or one scan stands under two patients.
+        ScansError: fewer than two folds, too few patients of some class, or one scan stands under two patients.
         Cancelled: `cancel` was called.
     """
+    if folds < 2:
+        raise ScansError(f"Expected at least 2 folds, got {folds}.")
     no_scan_twice(vectors, labels.patients)
     outer = grouped_folds(labels, folds, seed)
     if len(outer) < 2:
@@ -100,12 +102,7 @@ def few_shot(
 
     no_scan_twice(vectors, labels.patients)
     told, whose = labels.values == positive, labels.patients
-    kinds = [np.unique(whose[told]), np.setdiff1d(whose, whose[told])]
-    if min(map(len, kinds)) <= shots:
-        raise ScansError(
-            f"{shots} examples of each kind need more than {shots} patients with '{positive}' and without; "
-            f"there are {len(kinds[0])} and {len(kinds[1])}."
-        )
+    kinds = few_shot_patients(labels, positive, shots)
     random = np.random.default_rng(seed)
     either = Labels.of("classify", told.tolist(), whose.tolist())
     areas = []
@@ -115,6 +112,24 @@ def few_shot(
         probe = ScanProbe(FEW_STRENGTH).fit(vectors[train], either.take(train))
         areas.append(roc_auc_score(told[~train], probe.decide(vectors[~train])[:, 0]))
     return float(np.mean(areas)), float(np.std(areas))
+
+
+def few_shot_patients(labels: Labels, positive: str, shots: int) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    """The patients with a class, and those without.
+
+    Raises:
+        ScansError: it is not classes that are learnt, or there are too few of either to test on any.
+    """
+    if labels.task != "classify":
+        raise ScansError("Learning from a few examples is for classes: it needs --task classify.")
+    has = np.unique(labels.patients[labels.values == positive])
+    kinds = has, np.setdiff1d(labels.patients, has)
+    if shots < 1 or min(map(len, kinds)) <= shots:
+        raise ScansError(
+            f"{shots} examples of each kind need more than {shots} patients with '{positive}' and without; "
+            f"there are {len(kinds[0])} and {len(kinds[1])}."
+        )
+    return kinds
 
 
 def _calibration(predicted: NDArray, labels: Labels, classes: list[str]) -> NDArray[np.float64]:

@@ -56,12 +56,12 @@ def no_scan_twice(vectors: NDArray, patients: NDArray[np.str_]) -> None:
     """Refuse one scan under two patients' names: a copy would be learnt from and tested on.
 
     Raises:
-        ScansError: with the rows.
+        ScansError: with the patients' names.
     """
     _, first, inverse = np.unique(np.asarray(vectors), axis=0, return_index=True, return_inverse=True)
     for row, twin in enumerate(first[inverse.ravel()]):
         if patients[row] != patients[int(twin)]:
             raise ScansError(
-                f"Scans {int(twin) + 1} and {row + 1} of the table are the same image under two patients. "
-                "Give them one patient, or leave one out."
+                f"The same image stands under the patients '{patients[int(twin)]}' and '{patients[row]}'. "
+                "Give both rows one patient, or leave one out."
             )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ScansError
+from ..paths import reason
 
 TASKS = ("classify", "regress", "survive")
 _TRUE, _FALSE = {"1", "1.0", "true", "yes", "y"}, {"0", "0.0", "false", "no", "n"}
@@ -96,12 +97,14 @@ def read_table(
         ScansError: the file or a column is missing, or no row can be used.
     """
     path = Path(path)
+    if not path.is_file():
+        raise ScansError(f"There is no file {path}. Check the path of the table.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns, rows = list(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ScansError(f"{path.name} cannot be read as a table ({error}). Save it as CSV (UTF-8).") from error
+        raise ScansError(f"{path.name} cannot be read as a table ({reason(error)}). Save it as CSV (UTF-8).") from error
     return table_of(rows, columns, target, task, scan=scan, patient=patient, time=time, folder=path.parent, name=path.name)
 
 
@@ -180,7 +183,10 @@ def _time(row: Mapping[str, str | None], column: str, task: str) -> float:
 
 
 def _number(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
     if not abs(value) < float("inf"):
         raise ValueError(f"'{text}' is no number to learn from")
     return value

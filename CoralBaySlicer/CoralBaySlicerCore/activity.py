@@ -31,7 +31,7 @@ class Activity:
 
     @property
     def task(self) -> Task | None:
-        """The task that is shown: the one that was started first and has not ended."""
+        """The task that is shown: the one that last told how far it is, or the first of those that wait."""
         return self._tasks[0] if self._tasks else None
 
     def follow(
@@ -55,7 +55,7 @@ class Activity:
                 show_error(failure, error)
 
         self._tasks.append(task)
-        task.on_progress = lambda fraction, message: self._show(fraction)
+        task.on_progress = lambda fraction, message: self._progress(task, fraction)
         task.on_done = lambda result: self._end(task, lambda: done(result) if done is not None else None)
         task.on_failed = lambda error: self._end(task, lambda: failed(error))
         self._ui.activityFrame.visible = True
@@ -66,6 +66,12 @@ class Activity:
         if self.task is not None:
             self.task.cancel()
             self._show(self._ui.progressBar.value / 100)
+
+    def _progress(self, task: Task, fraction: float) -> None:
+        # One may run between two steps of another that was started before it.
+        self._tasks.remove(task)
+        self._tasks.insert(0, task)
+        self._show(fraction)
 
     def _show(self, fraction: float) -> None:
         task = self._tasks[0]

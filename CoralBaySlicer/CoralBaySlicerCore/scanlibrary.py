@@ -19,7 +19,7 @@ from CoralBayLib.errors import Cancelled, LibraryError
 from CoralBayLib.progress import CancelToken, Progress, check, part
 
 from . import install, volumes
-from .worker import Counted, Shown, Task
+from .worker import Counted, Shown, Task, Worker
 
 if TYPE_CHECKING:
     from .tasks import Tasks
@@ -87,13 +87,32 @@ def addTask(logic: Tasks, path: str, wanted: Wanted, outcomes: list[Any], assume
                 progress(fraction, Counted(_("Adding to the library: scan {n} of {count}").format(n=number, count=count)))
 
             count = 1
-            adding = opened(path).adding(scans, encoder, tell, cancel, store=Store(), assume_hu=assume_hu)
+            options = {"store": Store(), "assume_hu": assume_hu, "workers": _GivingWay(logic.worker, encoder)}
+            adding = opened(path).adding(scans, encoder, tell, cancel, **options)
             count = max(1, len(adding.scans))
             for outcome in adding:
                 outcomes.append(outcome)
         return outcomes
 
-    return logic.worker.start(Task(run, title=_("Adding to the library"), outlives_scene=True))
+    return logic.worker.start(Task(run, title=_("Adding to the library"), outlives_scene=True, gives_way=True))
+
+
+class _GivingWay:
+    """The library's `Workers`: makes drafts in this process, and before each scan lets other work go first."""
+
+    def __init__(self, worker: Worker, encoder: Any) -> None:
+        self._worker = worker
+        self._encoder = encoder
+
+    def drafts(
+        self, sources: Sequence[Any], wanted: Any, progress: Progress | None, cancel: CancelToken | None
+    ) -> Iterator[Any]:
+        """As in `Workers`."""
+        from CoralBayLib.library.making import make
+
+        for source in sources:
+            self._worker.give_way()
+            yield make(source, self._encoder, wanted, progress, cancel)
 
 
 def asked_first(logic: Tasks, paths: Callable[[Progress, CancelToken], list[str]], nothing: str) -> Wanted:
@@ -118,8 +137,8 @@ def asked_first(logic: Tasks, paths: Callable[[Progress, CancelToken], list[str]
             raise LibraryError(nothing)
         question = _(
             "Scans found: {count}. Those that are new to the library are embedded one after the other, which may take long, "
-            "above all without a graphics card; other work of this module waits for it.\n\nYou can cancel at any time: scans "
-            "that are done stay in the library, and adding them again goes on from there. Start?"
+            "above all without a graphics card; other work of this module is done between two scans.\n\nYou can cancel at any "
+            "time: scans that are done stay in the library, and adding them again goes on from there. Start?"
         ).format(count=len(scans))
         title = _("CoralBay: add to the library")
         if not logic.worker.on_main_thread(lambda: slicer.util.confirmOkCancelDisplay(question, title), cancel):

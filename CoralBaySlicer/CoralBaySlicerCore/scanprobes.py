@@ -272,4 +272,4 @@ def _spread(values: NDArray, where: NDArray[np.int64], count: int, empty: float 
 
 def _split(text: str) -> tuple[str, str]:
     name, _colon, why = text.partition(": ")
-    return name.replace("line ", _("row ")), why
+    return _("row ") + name.removeprefix("line ") if name.startswith("line ") else name, why

@@ -12,6 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import qt
@@ -47,6 +48,7 @@ class Task:
         lane: a new task stops an unfinished older one of the same lane, so that the newest wins; "" for none.
         title: what the user reads while it runs.
         outlives_scene: it has nothing to do with the scene, so it goes on when that is closed.
+        gives_way: it takes long and calls `Worker.give_way`.
 
     Attributes:
         says: a message in place of the title.
@@ -68,9 +70,11 @@ class Task:
         lane: str = "",
         title: str = "",
         outlives_scene: bool = False,
+        gives_way: bool = False,
     ) -> None:
         self.compute = compute
         self.outlives_scene = outlives_scene
+        self.gives_way = gives_way
         self.finish = finish
         self.lane = lane
         self.says = ""
@@ -95,7 +99,7 @@ class Task:
 
 
 class Worker:
-    """Runs tasks one after another on its thread; all methods are for the main thread."""
+    """Runs tasks one after another on its thread; methods are for the main thread unless they say otherwise."""
 
     def __init__(self) -> None:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
@@ -192,6 +196,21 @@ class Worker:
         if answer[1] is not None:
             raise answer[1]
         return answer[0]
+
+    def give_way(self) -> None:
+        """Called on the worker, by a task between two steps of its own: run what waits, so that nobody has to wait for
+        all of that task. Others that give way themselves stay where they are, or the oldest would end last.
+        """
+        patient = []
+        with suppress(queue.Empty):
+            while True:
+                task = self._tasks.get_nowait()
+                if task is None or task.gives_way:
+                    patient.append(task)
+                else:
+                    self._compute(task)
+        for task in patient:
+            self._tasks.put(task)
 
     def _run(self) -> None:
         while (task := self._tasks.get()) is not None:

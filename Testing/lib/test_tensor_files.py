@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
+import sys
+
 import pytest
 import torch
 
-from CoralBayLib.errors import ProbeError
+from CoralBayLib.errors import ProbeError, StoreError
 from CoralBayLib.tensor_files import read_tensors, write_tensors
 
 
@@ -24,3 +29,27 @@ def test_another_kind_of_file_is_refused(tmp_path):
     write_tensors(path, "basis", {}, {"weights": torch.zeros(1)})
     with pytest.raises(ProbeError, match="basis.safetensors is no probe"):
         read_tensors(path, "probe")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions are other things there")
+def test_others_may_read_it_where_the_user_lets_them(tmp_path):
+    (tmp_path / "plain").write_bytes(b"")
+    write_tensors(tmp_path / "probe.safetensors", "probe", {}, {"weights": torch.zeros(1)})
+    assert os.stat(tmp_path / "probe.safetensors").st_mode == os.stat(tmp_path / "plain").st_mode
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size stands in for a full disk")
+def test_a_full_disk_leaves_what_was_there(tmp_path):
+    path = tmp_path / "probe.safetensors"
+    write_tensors(path, "probe", {}, {"weights": torch.ones(1)})
+    old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 12, old_limit[1]))
+        with pytest.raises(StoreError, match="Nothing was changed"):
+            write_tensors(path, "probe", {}, {"weights": torch.zeros(1 << 12)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old_limit)
+        signal.signal(signal.SIGXFSZ, old_handler)
+    assert read_tensors(path, "probe")[1]["weights"] == 1
+    assert list(tmp_path.iterdir()) == [path]

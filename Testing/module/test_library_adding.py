@@ -262,3 +262,36 @@ def test_the_scene_may_be_closed_and_the_module_left_while_scans_are_added(
     coralbay.panel.parameters.scope = "library"
     driver.settle()
     assert "2 of pooling" in ready.ui.libraryLabel.text
+
+
+@pytest.mark.usefixtures("slow")
+def test_other_work_is_done_between_two_scans(ready: Any, driver: Any, archive: Any, coralbay: Any, scan: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore import scanlibrary
+
+    for number in range(2):
+        node, _place = scan(seed=20 + number)
+        assert slicer.util.saveNode(node, str(archive.folder / f"more{number}.nrrd"))
+        slicer.mrmlScene.RemoveNode(node)
+    coralbay.panel.scan.ui.volumeSelector.setCurrentNode(ready.node)
+    driver.settle()
+    top, segment = coralbay.panel.ui, coralbay.panel.segment
+    host.dialogs.answer(str(archive.folder))
+    mouse.press(ready.ui.addFolderButton)
+    host.wait_for(lambda: "scan 1 of 4" in top.activityLabel.text)
+    adding = coralbay.panel.activity.task
+    again = scanlibrary.addTask(coralbay.logic, "", lambda *_args: [str(archive.folder)], [])
+    segment.few_shot.add_structure()
+    for structure, offset in zip(segment.few_shot.structures, ([0, 0, 0], [0, 22, 0]), strict=True):
+        structure.node.AddControlPointWorld(*(ready.place + offset))
+    host.wait_for(lambda: segment.few_shot.preview is not None)
+    assert not adding.done
+    ready.ui.scopeSelector.currentIndex = 0
+    ready.panel.search()
+    assert "Waiting: Looking for similar regions" in top.activityLabel.text
+    host.wait_for(lambda: bool(ready.panel.regions))
+    assert not adding.done
+    driver.settle(60)
+    assert "Added to the library: 4." in host.dialogs.texts("info")[-1]
+    # Work of the same kind waits for all of it.
+    assert [outcome.state for outcome in again.result] == ["known"] * 4

@@ -9,6 +9,7 @@ import host
 import pytest
 from host import mouse
 
+from CoralBayLib.errors import Cancelled
 from Testing.module.test_few_shot import click_all
 
 
@@ -94,3 +95,22 @@ def test_prompts_placed_meanwhile_are_not_lost(embedding: Any, coralbay: Any, dr
     click_all(panel, driver, place)
     assert len(panel.few_shot.points().labels) == 5
     assert panel.few_shot.message == ""
+
+
+def test_what_runs_between_two_steps_of_another_is_shown_before_it(coralbay: Any) -> None:
+    from CoralBaySlicerCore.activity import Activity
+    from CoralBaySlicerCore.worker import Task
+
+    top = coralbay.panel.ui
+    activity = Activity(top, lambda: None)
+    first, second = (Task(lambda *_args: None, title=title) for title in ("Long", "Short"))
+    for task in (first, second):
+        activity.follow(task, "")
+    assert top.activityLabel.text == "Long...\nWaiting: Short"
+    second.on_progress(0.5, "")
+    assert top.activityLabel.text == "Short...\nWaiting: Long"
+    assert top.progressBar.value == 50
+    activity.cancel()
+    assert second.token.cancelled and not first.token.cancelled
+    second.on_failed(Cancelled(""))
+    assert top.activityLabel.text == "Long..."

@@ -73,6 +73,8 @@ def test_search_by_a_segment(run, scans, tmp_path):
     hit = json.loads(out)["regions"][0]
     assert status == 0
     assert sum((a - b) ** 2 for a, b in zip(hit["ras"], spot("a"), strict=True)) < 12**2
+    both = json.loads(run(*arguments, "--in", scans / "b.nrrd", "-k", 9, "--segment", f"{tmp_path / 'spots.nrrd'}:4")[1])
+    assert {hit["path"] for hit in both["regions"]} == {str(scans / "a.nrrd"), str(scans / "b.nrrd")}
     status, _, err = run(*arguments, "--segment", tmp_path / "spots.nrrd")
     assert status == 1
     assert "value 1" in err

@@ -12,6 +12,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 import CoralBayLib as cb
 from CoralBayLib.errors import Cancelled, EncoderError, LibraryError, QueryError
 from CoralBayLib.library import clusters
+from CoralBayLib.library import tables as tables_module
 from CoralBayLib.library.basis import unit
 from CoralBayLib.library.folder import Folder
 from CoralBayLib.library.rows import ScanRecord, ScanRows
@@ -101,7 +102,7 @@ def test_positions_are_those_of_the_regions(filled):
 
 def test_parts_of_the_table_make_no_difference(filled, monkeypatch):
     whole = filled.cluster(4, "pooling").clusters
-    monkeypatch.setattr(clusters, "_PART_ROWS", 100)
+    monkeypatch.setattr(tables_module, "_PART_ROWS", 100)
     parts = filled.cluster(4, "pooling").clusters
     assert [each.count for each in parts] == [each.count for each in whole]
     assert [each.examples for each in parts] == [each.examples for each in whole]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import shutil
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections import namedtuple
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ import pytest
 
 import CoralBayLib as cb
 from CoralBayLib.errors import LibraryError, StoreError
-from CoralBayLib.library import Library
+from CoralBayLib.library import Library, writing
 from CoralBayLib.library.tables import Tables
 
 from .adder import MOMENTS
@@ -199,6 +201,52 @@ def test_a_scan_without_its_regions(filled):
     found = filled.verify()
     assert [(finding.kind, finding.path) for finding in found] == [("incomplete", record.path)]
     filled.verify(repair=True)
+    assert whole(filled, 2)
+
+
+def test_values_that_were_never_written(filled, scans, encoder):
+    """A bad disk has changed some bytes in the middle of a file, which still can be read."""
+    record = filled.scans()[1]
+    tables = Tables(filled.folder, "pooling")
+    row = tables.regions.search().where(f"scan = '{record.scan}'").limit(9).to_arrow()["vector"][8]
+    written = np.array(row.as_py(), np.float16).tobytes()
+    changed = 0
+    for path in (filled.folder.root / "regions_pooling.lance" / "data").iterdir():
+        data = path.read_bytes()
+        changed += data.count(written)
+        path.write_bytes(data.replace(written, b"X" * len(written)))
+    assert changed
+    found = filled.verify()
+    assert [(finding.kind, finding.path, finding.harmful) for finding in found] == [("values", record.path, True)]
+    assert found[0].text.startswith("1 of its ")
+    filled.verify(repair=True)
+    assert whole(filled, 2)
+    filled.add(scans, encoder)
+    assert whole(filled, 3)
+
+
+def test_a_library_that_cannot_be_tidied_has_changed_all_the_same(filled, monkeypatch):
+    def full(_regions):
+        raise OSError(errno.ENOSPC, "No space left on device, /some/where/in/a/library.rs:12")
+
+    monkeypatch.setattr(writing, "maintain", full)
+    with pytest.raises(StoreError, match=r"The change was made, .* \(No space left on device\)"):
+        filled.remove(filled.scans()[0].path)
+    assert whole(filled, 2)
+
+
+def test_a_repair_deletes_what_removed_scans_have_left(filled, monkeypatch):
+    path = filled.scans()[0].path.encode()
+
+    def kept():
+        return any(path in file.read_bytes() for file in filled.folder.root.rglob("*") if file.is_file())
+
+    filled.remove(filled.scans()[0].path)
+    filled.verify(repair=True)
+    assert kept()
+    monkeypatch.setattr(writing, "_KEPT", timedelta(0))
+    assert filled.verify(repair=True) == []
+    assert not kept()
     assert whole(filled, 2)
 
 

@@ -55,7 +55,7 @@ def test_fit_then_predict_and_map(capsys, study):
         capsys, "scans", "predict", out / "probe.safetensors", study / "3.nrrd", "--map", study / "map.nrrd"
     )
     assert status == 0, err
-    assert "3.nrrd: ball" in printed
+    assert f"{study / '3.nrrd'}: ball" in printed
     assert np.ptp(cb.read_volume(study / "map.nrrd").array) > 0
 
 
@@ -81,3 +81,25 @@ def test_what_cannot_be_done_is_said(capsys, study):
     assert status == 1 and "no column nothing" in err
     status, _, err = run(capsys, "scans", "predict", study / "study.csv", study / "1.nrrd")
     assert status == 1 and "no scan probe" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--target", "finding", "--task", "classify", "--shots", 30), "30 examples of each kind need more than 30 patients"),
+        (("--target", "finding", "--task", "classify", "--shots", 2, "--positive", "cube"), "there are 0 and"),
+        (("--target", "size", "--task", "regress", "--shots", 2), "needs --task classify"),
+        (("--target", "finding", "--task", "classify", "-o", "study.csv"), "study.csv cannot be made: File exists"),
+    ],
+)
+def test_what_stands_in_the_way_is_said_before_anything_is_embedded(capsys, study, monkeypatch, words, told):
+    monkeypatch.chdir(study)
+    monkeypatch.setattr("CoralBayLib.scans.embed_scans", lambda *_, **__: pytest.fail("embedded"))
+    status, _, err = run(capsys, "scans", "fit", "study.csv", *words)
+    assert status == 1 and told in err
+
+
+def test_one_fold_is_no_test(capsys, study):
+    words = ("--target", "finding", "--task", "classify", "--folds", 1, "-o", study / "out")
+    status, _, err = run(capsys, "scans", "fit", study / "study.csv", *words)
+    assert status == 1 and "at least 2 folds" in err

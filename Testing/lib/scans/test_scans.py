@@ -55,7 +55,7 @@ def test_evaluation_refuses_what_leaks(monkeypatch):
 def test_one_image_under_two_patients_is_refused():
     vectors, sick, patients = study(each=1)
     vectors[7] = vectors[2]
-    with pytest.raises(ScansError, match="Scans 3 and 8 of the table are the same image"):
+    with pytest.raises(ScansError, match=f"same image stands under the patients '{patients[2]}' and '{patients[7]}'"):
         scans.cross_validate(vectors, classes(sick, patients))
 
 

@@ -44,8 +44,13 @@ def test_a_missing_column_is_named_and_patients_are_asked_for(tmp_path):
 
 
 def test_what_is_no_table_is_refused(tmp_path):
-    with pytest.raises(ScansError, match="cannot be read as a table"):
+    with pytest.raises(ScansError, match="There is no file .*missing.csv"):
         read_table(tmp_path / "missing.csv", "x", "classify")
+    (tmp_path / "latin.csv").write_bytes(b"scan,patient,x\na.nrrd,M\xfcller,1\n")
+    with pytest.raises(ScansError, match="cannot be read as a table"):
+        read_table(tmp_path / "latin.csv", "x", "classify")
+    with pytest.raises(ScansError, match="line 2: 'large' is no number to learn from"):
+        read_table(write(tmp_path, "scan,patient,x\na.nrrd,P1,large\n"), "x", "regress")
     with pytest.raises(ScansError, match="No row"):
         read_table(write(tmp_path, "scan,patient,x\n,,\n"), "x", "classify")
     with pytest.raises(ScansError, match="no task 'guess'"):
