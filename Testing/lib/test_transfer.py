@@ -12,7 +12,8 @@ from CoralBayLib.geometry import Volume
 from CoralBayLib.matching import place
 from CoralBayLib.simulate import dice
 from CoralBayLib.tensor_files import read_tensors, write_tensors
-from CoralBayLib.transfer import for_scan, suggest
+from CoralBayLib.transfer import for_scan
+from CoralBayLib.whereabouts import suggest
 
 BRIGHT = np.array([26.0, -30.0, 45.0])
 DARK = np.array([-6.0, -30.0, 45.0])
