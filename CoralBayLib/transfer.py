@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 from .image_features import KNOTS_HU
 from .prompts import BACKGROUND, Prompts
 from .pyramid import FeaturePyramid
+from .shared_basis import shared_basis
 from .whereabouts import suggest
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ _KEPT = 192
 """Components of the basis, the most varied first."""
 _OVERRULED_MM = 20.0
 _NOWHERE = -40.0
+_NOT_SHARED = torch.tensor(False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,8 @@ class Memory:
         vectors: (N, D) half precision, whitened features.
         tissue: (N, T) half precision, functions of the HU.
         projection, offset: the whitening basis, (D, channels) and (D,).
+        shared: whether that basis is one that all scans of the encoder share (see `shared_basis`), a boolean; in files of
+            before there was any it was the scan's own.
         suggested: what `suggest` made of the scan it was last asked about, by that scan's key: the same for every click.
     """
 
@@ -58,6 +62,7 @@ class Memory:
     tissue: torch.Tensor
     projection: torch.Tensor
     offset: torch.Tensor
+    shared: torch.Tensor = _NOT_SHARED
     suggested: dict[str, Prompts] = field(default_factory=dict, init=False, repr=False)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -93,15 +98,19 @@ def remember(probe: Probe, pyramid: FeaturePyramid, seed: int = 0) -> Memory:
     found = labels[voxels].astype(np.int64)
     size = max(probe.labels_) + 1
     stands_for = np.bincount(labels[body], minlength=size) / np.maximum(np.bincount(found, minlength=size), 1)
+    common = shared_basis(pyramid)
+    basis = common or pyramid.basis
+    projection, offset = basis.projection[:_KEPT].clone(), basis.offset[:_KEPT].clone()
     return Memory(
         torch.from_numpy(points).float(),
         torch.from_numpy(found),
         torch.arange(len(voxels)) >= len(voxels) - len(everywhere),
         torch.from_numpy(stands_for[found] * grid.voxel_volume_mm3).float(),
-        pyramid.sample_whitened(points)[:, :_KEPT].half(),
+        (pyramid.sample(points) @ projection.T + offset).half(),
         pyramid.image_features.sample(points)[:, :_TISSUE].half(),
-        pyramid.basis.projection[:_KEPT].clone(),
-        pyramid.basis.offset[:_KEPT].clone(),
+        projection,
+        offset,
+        torch.tensor(common is not None),
     )
 
 

@@ -1,7 +1,8 @@
 """Where in another patient the structures of a probe surely are.
 
-The samples that the probe keeps are laid over the body (see `matching`), their features are set to the same mean and
-spread, and a linear discriminant with the place as prior chance says what each place is likest to be.
+The samples that the probe keeps are laid over the body (see `matching`), and a linear discriminant with the place as prior
+chance says what each place is likest to be. In a basis that all scans share the features are compared as they are; in the
+first scan's own they are set to the same mean and spread before.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ if TYPE_CHECKING:
 _SPACING_MM = 4.0
 _PLACES = 3000
 _MATCHED = 32
-"""Components, the most varied first, that places are matched by: those that vary little in a scan of a small part of the
-body are ruled by chance, and many times as large in another."""
+"""Components, the most varied first, that places are matched by: of a scan's own, those that vary little in a small part
+of the body are ruled by chance, and many times as large in another."""
 _SHARED_MM = 20.0
-_LEAST_DEVIATION = 0.2
+_LEAST_DEVIATION, _LEAST_MATCHED_DEVIATION = 0.2, 0.3
 _SHRINKAGE = 0.5
 _TEMPERATURE = 4.0
 """Discriminants are too sure of themselves in another patient."""
@@ -56,8 +57,13 @@ def suggest(memory: Memory, pyramid: FeaturePyramid) -> Prompts:
     points = pyramid.grid.to_ras(drawn[:, ::-1])
     there = pyramid.sample(points) @ memory.projection.T + memory.offset
     here, here_ras = memory.vectors[memory.body].float(), memory.places[memory.body.numpy()]
-    placement = place(here_ras, here[:, :_MATCHED], points, there[:, :_MATCHED])
-    gain, bias = _same_spread(placement, here_ras, here, points, there)
+    if memory.shared:
+        placement = place(here_ras, here[:, :_MATCHED], points, there[:, :_MATCHED])
+        gain, bias = torch.ones(here.shape[1]), torch.zeros(here.shape[1])
+    else:
+        alike = (there - there.mean(dim=0)) / there.std(dim=0).clamp_min(_LEAST_MATCHED_DEVIATION)
+        placement = place(here_ras, here[:, :_MATCHED], points, alike[:, :_MATCHED])
+        gain, bias = _same_spread(placement, here_ras, here, points, there)
     grid = pyramid.grid.with_spacing(np.maximum(_SPACING_MM, pyramid.grid.spacing_mm))
     return _sure_places(_chances(memory, pyramid, grid, placement, gain, bias), memory, grid)
 
