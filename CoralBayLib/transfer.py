@@ -32,6 +32,9 @@ STRUCTURE_SAMPLES, MOST_STRUCTURE_SAMPLES = 150, 4000
 _TISSUE = 2 * len(KNOTS_HU)
 _KEPT = 192
 """Components of the basis, the most varied first."""
+_SMALL_MM = 200.0
+"""A scan less high than this has a basis ruled by chance, which means nothing in another. That of a larger one is better
+than one that all scans share: fewer of the prompts made by it are wrong."""
 _OVERRULED_MM = 20.0
 _NOWHERE = -40.0
 _NOT_SHARED = torch.tensor(False)
@@ -49,8 +52,8 @@ class Memory:
         vectors: (N, D) half precision, whitened features.
         tissue: (N, T) half precision, functions of the HU.
         projection, offset: the whitening basis, (D, channels) and (D,).
-        shared: whether that basis is one that all scans of the encoder share (see `shared_basis`), a boolean; in files of
-            before there was any it was the scan's own.
+        shared: whether that basis is one that all scans of the encoder share (see `shared_basis`), a boolean. It is for a
+            small scan; in files of before there was any, the basis was always the scan's own.
         suggested: what `suggest` made of the scan it was last asked about, by that scan's key: the same for every click.
     """
 
@@ -98,7 +101,7 @@ def remember(probe: Probe, pyramid: FeaturePyramid, seed: int = 0) -> Memory:
     found = labels[voxels].astype(np.int64)
     size = max(probe.labels_) + 1
     stands_for = np.bincount(labels[body], minlength=size) / np.maximum(np.bincount(found, minlength=size), 1)
-    common = shared_basis(pyramid)
+    common = shared_basis(pyramid) if _height_mm(pyramid) < _SMALL_MM else None
     basis = common or pyramid.basis
     projection, offset = basis.projection[:_KEPT].clone(), basis.offset[:_KEPT].clone()
     return Memory(
@@ -166,6 +169,11 @@ def _fitted(like: Probe, pyramid: FeaturePyramid, prompts: Prompts) -> Probe:
     probe.labels_, probe.names_ = labels, {label: prompts.name(label) for label in labels}
     probe.prompts_, probe.signature_, probe.scan_, probe.home_ = prompts, pyramid.signature, pyramid.key, pyramid
     return probe
+
+
+def _height_mm(pyramid: FeaturePyramid) -> float:
+    """Of the part of the patient that was scanned, along S."""
+    return float(pyramid.grid.size[2] * pyramid.grid.spacing_mm[2])
 
 
 def _not_overruled(

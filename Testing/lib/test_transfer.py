@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib import shared_basis
+from CoralBayLib import shared_basis, transfer
 from CoralBayLib.errors import ProbeError
 from CoralBayLib.geometry import Volume
 from CoralBayLib.matching import place
@@ -101,6 +101,12 @@ def test_what_moved_is_found_in_a_basis_that_is_shared(sharing, probe, make, tmp
     probe.save(tmp_path / "probe.safetensors")
     again = cb.Probe.load(tmp_path / "probe.safetensors")
     assert again.memory.shared and (found(again, other)[1] == labels).all()
+
+
+def test_a_large_scan_keeps_its_own_basis(sharing, probe, monkeypatch):
+    monkeypatch.setattr(transfer, "_SMALL_MM", 10.0)
+    assert not probe.memory.shared
+    assert torch.equal(probe.memory.projection, probe.home_.basis.projection)
 
 
 def test_in_a_basis_that_is_shared_features_are_compared_as_they_are(sharing, probe, make):
