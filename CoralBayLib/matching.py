@@ -19,7 +19,6 @@ _WIDEST_MM, _NARROWEST_MM, _NARROWING = 80.0, 20.0, 0.7
 _STIFFNESS_MM = 30.0
 """A scale is trusted as far as the matches spread over more than this."""
 _SCALES = (0.7, 1.4)
-_LEAST_DEVIATION = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +48,11 @@ def place(
 
     Args:
         here_ras: (N, 3) RAS mm of places drawn from the one body.
-        here: (N, D) their features, of unit variance.
+        here: (N, D) their features, of about unit variance.
         there_ras: (M, 3) likewise of the other.
-        there: (M, D) in the same basis; their own mean and spread are taken out.
+        there: (M, D) likewise, so that they can be compared with those.
         seed: of the trials.
     """
-    there = (there - there.mean(dim=0)) / there.std(dim=0).clamp_min(_LEAST_DEVIATION)
     alike = torch.nn.functional.normalize(here, dim=1) @ torch.nn.functional.normalize(there, dim=1).T
     best, back = alike.argmax(dim=1).numpy(), alike.argmax(dim=0).numpy()
     mutual = np.flatnonzero(back[best] == np.arange(len(best)))

@@ -3,9 +3,8 @@
 The weights of a probe do not carry over: another scanner, contrast or body moves all features, and nothing or everything
 is above the threshold (see the benchmark on transfer). What does carry over is which of the structures a place is likest
 to be, given where in the body it lies. So a probe keeps samples of what it found in its own scan. In another scan they
-are laid over the body (see `matching`), their features are set to the same mean and spread, and a linear discriminant
-with the place as prior chance says where each structure surely is. A few such places then serve as prompts, and all goes
-on as in the first scan: with the new scan's own basis, nearness to prompts, and the user's clicks.
+say where each structure surely is (see `whereabouts`). A few such places then serve as prompts, and all goes on as in the
+first scan: with the new scan's own basis, nearness to prompts, and the user's clicks.
 """
 
 from __future__ import annotations
@@ -16,14 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from .geometry import Grid
 from .image_features import KNOTS_HU
-from .matching import Placement, place
 from .prompts import BACKGROUND, Prompts
 from .pyramid import FeaturePyramid
+from .shared_basis import shared_basis
+from .whereabouts import suggest
 
 if TYPE_CHECKING:
     from .probe import Probe
@@ -32,24 +30,14 @@ BODY_SAMPLES = 4000
 STRUCTURE_SAMPLES, MOST_STRUCTURE_SAMPLES = 150, 4000
 """Of each structure, and of all together: what a probe keeps stays within a few megabytes."""
 _TISSUE = 2 * len(KNOTS_HU)
-_SPACING_MM = 4.0
-_PLACES = 3000
-_MATCHED, _KEPT = 32, 192
-"""Components, the most varied first, that places are matched by and that are kept at all: those that vary little in a scan
-of a small part of the body are ruled by chance, and many times as large in another."""
-_SHARED_MM = 20.0
-_LEAST_DEVIATION = 0.2
-_SHRINKAGE = 0.5
-_TEMPERATURE = 4.0
-"""Discriminants are too sure of themselves in another patient."""
-_BLUR_MM, _CELL_MM, _PLACE_WEIGHT = 8.0, 6.0, 1.5
-_SURE = 0.8
-_LEAST_MM3 = 300.0
-_PROMPTS, _APART_MM = 10, 4.0
-_BACKGROUND_PROMPTS, _NEAR_MM = 600, (3.0, 30.0)
+_KEPT = 192
+"""Components of the basis, the most varied first."""
+_SMALL_MM = 200.0
+"""A scan less high than this has a basis ruled by chance, which means nothing in another. That of a larger one is better
+than one that all scans share: fewer of the prompts made by it are wrong."""
 _OVERRULED_MM = 20.0
 _NOWHERE = -40.0
-_CHUNK = 1 << 16
+_NOT_SHARED = torch.tensor(False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +52,8 @@ class Memory:
         vectors: (N, D) half precision, whitened features.
         tissue: (N, T) half precision, functions of the HU.
         projection, offset: the whitening basis, (D, channels) and (D,).
+        shared: whether that basis is one that all scans of the encoder share (see `shared_basis`), a boolean. It is for a
+            small scan; in files of before there was any, the basis was always the scan's own.
         suggested: what `suggest` made of the scan it was last asked about, by that scan's key: the same for every click.
     """
 
@@ -75,6 +65,7 @@ class Memory:
     tissue: torch.Tensor
     projection: torch.Tensor
     offset: torch.Tensor
+    shared: torch.Tensor = _NOT_SHARED
     suggested: dict[str, Prompts] = field(default_factory=dict, init=False, repr=False)
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -110,15 +101,19 @@ def remember(probe: Probe, pyramid: FeaturePyramid, seed: int = 0) -> Memory:
     found = labels[voxels].astype(np.int64)
     size = max(probe.labels_) + 1
     stands_for = np.bincount(labels[body], minlength=size) / np.maximum(np.bincount(found, minlength=size), 1)
+    common = shared_basis(pyramid) if _height_mm(pyramid) < _SMALL_MM else None
+    basis = common or pyramid.basis
+    projection, offset = basis.projection[:_KEPT].clone(), basis.offset[:_KEPT].clone()
     return Memory(
         torch.from_numpy(points).float(),
         torch.from_numpy(found),
         torch.arange(len(voxels)) >= len(voxels) - len(everywhere),
         torch.from_numpy(stands_for[found] * grid.voxel_volume_mm3).float(),
-        pyramid.sample_whitened(points)[:, :_KEPT].half(),
+        (pyramid.sample(points) @ projection.T + offset).half(),
         pyramid.image_features.sample(points)[:, :_TISSUE].half(),
-        pyramid.basis.projection[:_KEPT].clone(),
-        pyramid.basis.offset[:_KEPT].clone(),
+        projection,
+        offset,
+        torch.tensor(common is not None),
     )
 
 
@@ -159,28 +154,6 @@ def for_scan(probe: Probe, pyramid: FeaturePyramid, corrections: Prompts | None 
     return _fitted(probe, pyramid, prompts)
 
 
-def suggest(memory: Memory, pyramid: FeaturePyramid) -> Prompts:
-    """Places where the structures, and what is none of them, surely are in another scan.
-
-    Args:
-        memory: of the first scan.
-        pyramid: of the other, with the same features.
-
-    Returns:
-        A few points of each structure that was found, with the memory's labels, and background around them.
-    """
-    kji = np.argwhere(pyramid.body.array)
-    random = np.random.default_rng(0)
-    drawn = kji[random.choice(len(kji), min(_PLACES, len(kji)), replace=False)]
-    points = pyramid.grid.to_ras(drawn[:, ::-1])
-    there = pyramid.sample(points) @ memory.projection.T + memory.offset
-    here, here_ras = memory.vectors[memory.body].float(), memory.places[memory.body.numpy()]
-    placement = place(here_ras, here[:, :_MATCHED], points, there[:, :_MATCHED])
-    gain, bias = _same_spread(placement, here_ras, here, points, there)
-    grid = pyramid.grid.with_spacing(np.maximum(_SPACING_MM, pyramid.grid.spacing_mm))
-    return _sure_places(_chances(memory, pyramid, grid, placement, gain, bias), memory, grid)
-
-
 def _fitted(like: Probe, pyramid: FeaturePyramid, prompts: Prompts) -> Probe:
     """A probe like another, fitted on prompts; of a structure that has a name but no prompts it says that it is nowhere."""
     probe = type(like)(like.C, like.weak_negatives, like.max_per_label)
@@ -198,127 +171,9 @@ def _fitted(like: Probe, pyramid: FeaturePyramid, prompts: Prompts) -> Probe:
     return probe
 
 
-def _same_spread(
-    placement: Placement,
-    here_ras: NDArray[np.float64],
-    here: torch.Tensor,
-    there_ras: NDArray[np.float64],
-    there: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gain and bias that give features of the second scan the mean and spread of the first, over what both show."""
-    shared = [
-        torch.from_numpy(cKDTree(others).query(points)[0] < _SHARED_MM)
-        for points, others in ((placement.to(here_ras), there_ras), (there_ras, placement.to(here_ras)))
-    ]
-    if min(int(each.sum()) for each in shared) >= 100:
-        here, there = here[shared[0]], there[shared[1]]
-    gain = here.std(dim=0) / there.std(dim=0).clamp_min(_LEAST_DEVIATION)
-    return gain, here.mean(dim=0) - gain * there.mean(dim=0)
-
-
-def _chances(
-    memory: Memory, pyramid: FeaturePyramid, grid: Grid, placement: Placement, gain: torch.Tensor, bias: torch.Tensor
-) -> NDArray[np.float32]:
-    """(L, K, J, I) chance of each label of the memory on a grid; the first is background and certain outside the body."""
-    known = _known(memory)
-    weights, constant = _discriminant(memory, known)
-    deep, on_tissue = weights.split([memory.vectors.shape[1], _TISSUE], dim=1)
-    constant = constant + deep @ (gain * memory.offset + bias)
-    logits = pyramid.linear_map((deep * gain) @ memory.projection, constant, grid).flatten(1).numpy()
-    k, j, i = np.indices(grid.shape)
-    points = grid.to_ras(np.stack([i, j, k], axis=-1).reshape(-1, 3))
-    inside = pyramid.body.values_at(points) > 0
-    out = np.zeros_like(logits)
-    out[0] = 1
-    table = _PlaceTable(memory, known)
-    for start in range(0, len(points), _CHUNK):
-        some = start + np.flatnonzero(inside[start : start + _CHUNK])
-        tissue = pyramid.image_features.sample(points[some])[:, :_TISSUE]
-        values = logits[:, some] + (on_tissue @ tissue.T).numpy()
-        values += _PLACE_WEIGHT * np.log(table.at(placement.back(points[some])))
-        values -= values.max(axis=0)
-        np.exp(values, out=values)
-        out[:, some] = values / values.sum(axis=0)
-    return out.reshape(-1, *grid.shape)
-
-
-def _discriminant(memory: Memory, known: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights (L, D + T) and constants (L,) of a linear discriminant with one shrunk covariance, classes weighing alike."""
-    samples = torch.cat([memory.vectors, memory.tissue], dim=1).double()
-    means = torch.stack([samples[memory.labels == label].mean(dim=0) for label in known])
-    spread = torch.zeros(samples.shape[1], samples.shape[1], dtype=torch.float64)
-    for label, mean in zip(known, means, strict=True):
-        rest = samples[memory.labels == label] - mean
-        spread += rest.T @ rest / (len(rest) * len(known))
-    own = spread.diagonal()
-    spread = (1 - _SHRINKAGE) * spread + torch.diag(_SHRINKAGE * own + 1e-3 * own.mean())
-    weights = torch.linalg.solve(spread, means.T).T / _TEMPERATURE
-    return weights.float(), (-0.5 * (weights * means).sum(dim=1)).float()
-
-
-class _PlaceTable:
-    """The share of each label around a place of the first scan, blurred."""
-
-    def __init__(self, memory: Memory, known: list[int]) -> None:
-        points, labels = memory.places, memory.labels.numpy()
-        margin = 5 * _BLUR_MM
-        self._low = points.min(axis=0) - margin
-        size = np.ceil((points.max(axis=0) + margin - self._low) / _CELL_MM).astype(int)
-        cells = ((points - self._low) / _CELL_MM).astype(int)
-        maps = []
-        for label in known:
-            one = np.zeros(size, np.float32)
-            np.add.at(one, tuple(cells[labels == label].T), memory.share.numpy()[labels == label])
-            maps.append(ndimage.gaussian_filter(one, _BLUR_MM / _CELL_MM, mode="constant"))
-        self._maps = maps
-        self._least = 1e-6 * max(float(one.max()) for one in maps)
-
-    def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
-        """(L, N) shares; where nothing is known it is background."""
-        where = ((points - self._low) / _CELL_MM - 0.5).T
-        found = np.stack([ndimage.map_coordinates(one, where, order=1, mode="nearest") for one in self._maps])
-        found = found.clip(min=0) + self._least
-        found[0] += 1e3 * self._least
-        return found / found.sum(axis=0)
-
-
-def _sure_places(chances: NDArray[np.float32], memory: Memory, grid: Grid) -> Prompts:
-    """Spread over the surest half of each structure's main pieces; and background around all that may be structures."""
-    likeliest = chances.argmax(axis=0)
-    spacing = grid.spacing_mm[::-1]
-    points, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
-    for number, label in enumerate(_known(memory)):
-        mask = (likeliest == number) & (chances[number] > _SURE)
-        if label == BACKGROUND or (likeliest == number).sum() * grid.voxel_volume_mm3 < _LEAST_MM3 or not mask.any():
-            continue
-        pieces, count = ndimage.label(mask)
-        sizes = ndimage.sum_labels(chances[number], pieces, np.arange(1, count + 1))
-        mask = np.isin(pieces, 1 + np.flatnonzero(sizes >= 0.3 * sizes.max()))
-        depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
-        score = chances[number][mask] + depth[mask].clip(max=6.0) / 6.0
-        best = np.argwhere(mask)[score >= np.median(score)]
-        chosen = _spread(grid.to_ras(best[:, ::-1]), int(score[score >= np.median(score)].argmax()))
-        points.append(chosen)
-        labels.append(np.full(len(chosen), label))
-    if len(points) > 1:
-        away = ndimage.distance_transform_edt(likeliest == 0, sampling=spacing)
-        inside = chances[0] < 1
-        rest = np.argwhere(inside & (chances[0] > _SURE) & (away > _NEAR_MM[0]) & (away < _NEAR_MM[1]))
-        random = np.random.default_rng(0)
-        rest = rest[random.choice(len(rest), min(_BACKGROUND_PROMPTS, len(rest)), replace=False)]
-        points.append(grid.to_ras(rest[:, ::-1]))
-        labels.append(np.zeros(len(rest), np.int64))
-    return Prompts(np.concatenate(points), np.concatenate(labels))
-
-
-def _spread(points: NDArray[np.float64], first: int) -> NDArray[np.float64]:
-    """A few of the points, each as far from those before it as can be."""
-    chosen = [first]
-    distance = np.linalg.norm(points - points[first], axis=1)
-    while len(chosen) < _PROMPTS and distance.max() >= _APART_MM:
-        chosen.append(int(distance.argmax()))
-        distance = np.minimum(distance, np.linalg.norm(points - points[chosen[-1]], axis=1))
-    return points[chosen]
+def _height_mm(pyramid: FeaturePyramid) -> float:
+    """Of the part of the patient that was scanned, along S."""
+    return float(pyramid.grid.size[2] * pyramid.grid.spacing_mm[2])
 
 
 def _not_overruled(
@@ -330,11 +185,6 @@ def _not_overruled(
         near = cKDTree(told[own == label]).query(made)[0] < _OVERRULED_MM if len(made) else np.zeros(0, dtype=bool)
         keep &= ~(near & (labels != label))
     return np.concatenate([np.ones(len(told), dtype=bool), keep])
-
-
-def _known(memory: Memory) -> list[int]:
-    """Labels that have samples, background first."""
-    return sorted(set(memory.labels.tolist()))
 
 
 def _where(labels: NDArray, wanted: list[int]) -> list[NDArray[np.intp]]:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import CoralBayLib as cb
+from CoralBayLib import shared_basis, transfer
 from CoralBayLib.errors import ProbeError
 from CoralBayLib.geometry import Volume
 from CoralBayLib.matching import place
+from CoralBayLib.shared_basis import write_basis
 from CoralBayLib.simulate import dice
 from CoralBayLib.tensor_files import read_tensors, write_tensors
-from CoralBayLib.transfer import for_scan, suggest
+from CoralBayLib.transfer import for_scan
+from CoralBayLib.whereabouts import suggest
+from Testing.training.shared_basis import basis_of, drawn
 
 BRIGHT = np.array([26.0, -30.0, 45.0])
 DARK = np.array([-6.0, -30.0, 45.0])
@@ -70,6 +76,47 @@ def test_what_moved_or_shines_differently_is_found(probe, make, brighter):
         assert at(labels, other.grid, centre).tolist() == [label]
         assert dice(labels == label, reach(other, centre)) > 0.4
     assert probe.scan_ != other.key
+
+
+@pytest.fixture
+def sharing(make, tmp_path, monkeypatch):
+    """All scans share a basis, made from two others."""
+    monkeypatch.setattr(shared_basis, "path_of", lambda encoder: tmp_path / "basis.safetensors")
+    others = [make(BRIGHT + [0, 8, 0], seed=1), make(None, DARK - [0, 8, 0], seed=2)]
+    basis = basis_of([drawn(other, 2000) for other in others])
+    write_basis(tmp_path / "basis.safetensors", basis, others[0].signature, ["one", "two"])
+    yield basis
+    shared_basis._read.cache_clear()
+
+
+@pytest.mark.parametrize("brighter", [0, 60])
+def test_what_moved_is_found_in_a_basis_that_is_shared(sharing, probe, make, tmp_path, brighter):
+    other = make(BRIGHT + MOVED, DARK + MOVED, brighter, kind="flipped", seed=4)
+    assert probe.memory.shared
+    torch.testing.assert_close(probe.memory.projection, sharing.projection, rtol=1e-3, atol=1e-4)
+    _, labels = found(probe, other)
+    for label, centre in ((1, BRIGHT + MOVED), (2, DARK + MOVED)):
+        assert at(labels, other.grid, centre).tolist() == [label]
+        assert dice(labels == label, reach(other, centre)) > 0.4
+    probe.save(tmp_path / "probe.safetensors")
+    again = cb.Probe.load(tmp_path / "probe.safetensors")
+    assert again.memory.shared and (found(again, other)[1] == labels).all()
+
+
+def test_a_large_scan_keeps_its_own_basis(sharing, probe, monkeypatch):
+    monkeypatch.setattr(transfer, "_SMALL_MM", 10.0)
+    assert not probe.memory.shared
+    assert torch.equal(probe.memory.projection, probe.home_.basis.projection)
+
+
+def test_in_a_basis_that_is_shared_features_are_compared_as_they_are(sharing, probe, make):
+    """A shift of all features matters there; in a scan's own basis it is taken out."""
+    shared, other = probe.memory, make(BRIGHT + MOVED, DARK + MOVED, seed=4)
+    own = replace(shared, shared=torch.tensor(False))
+    for memory, same in ((shared, False), (own, True)):
+        made, moved = suggest(memory, other), suggest(replace(memory, offset=memory.offset + 1), other)
+        assert made.structures == [1, 2]
+        assert np.array_equal(made.points_ras, moved.points_ras) is same
 
 
 def test_what_is_not_there_is_found_nowhere(probe, make):
@@ -136,6 +183,20 @@ def test_a_file_of_before_there_was_memory_goes_by_its_weights(probe, make, tmp_
     old, other = cb.Probe.load(path), make(seed=4)
     assert for_scan(old, other) is old
     assert torch.equal(old.logits(other), probe.appearance(other))
+
+
+def test_a_file_of_before_bases_were_shared_goes_by_its_own(sharing, probe, make, tmp_path):
+    path, other = tmp_path / "probe.safetensors", make(BRIGHT + MOVED, seed=4)
+    shared_basis._read.cache_clear()
+    (tmp_path / "basis.safetensors").rename(tmp_path / "away")
+    before = found(probe, other)[1]
+    probe.save(path)
+    header, tensors = read_tensors(path, "probe")
+    assert not tensors.pop("memory.shared")
+    write_tensors(path, "probe", header, tensors)
+    (tmp_path / "away").rename(tmp_path / "basis.safetensors")
+    old = cb.Probe.load(path)
+    assert not old.memory.shared and (found(old, other)[1] == before).all()
 
 
 def test_a_memory_that_lacks_a_part_is_refused(probe, tmp_path):

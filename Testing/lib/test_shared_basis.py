@@ -1,0 +1,71 @@
+"""The basis that scans share: it is found for the features it was made for, and for no others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import CoralBayLib as cb
+from CoralBayLib import shared_basis as module
+from CoralBayLib.encoders.mini import WEIGHTS, CoralBayMiniEncoder
+from CoralBayLib.encoders.weights import sha256_of
+from CoralBayLib.errors import ProbeError
+from CoralBayLib.shared_basis import SharedBasis, path_of, shared_basis, write_basis
+from CoralBayLib.tensor_files import read_tensors
+from Testing.training.shared_basis import basis_of, drawn
+
+
+@pytest.fixture
+def pyramid(make_grid, make_phantom, pooling):
+    return cb.embed(make_phantom(make_grid(), [((10.0, -30.0, 45.0), 8.0, 400.0)]), pooling())
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """Where the basis of any encoder is looked for."""
+    monkeypatch.setattr(module, "path_of", lambda encoder: tmp_path / "basis.safetensors")
+    yield tmp_path / "basis.safetensors"
+    module._read.cache_clear()
+
+
+def test_what_was_written_is_read(pyramid, path):
+    assert shared_basis(pyramid) is None
+    made = basis_of([drawn(pyramid, 500)])
+    write_basis(path, made, pyramid.signature, ["phantom"])
+    found = shared_basis(pyramid)
+    assert found is not None
+    torch.testing.assert_close(found.projection, made.projection, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(found.offset, made.offset, rtol=1e-3, atol=1e-3)
+    assert found.projection.dtype == torch.float32
+
+
+def test_it_is_for_no_other_features(pyramid, path):
+    write_basis(path, basis_of([drawn(pyramid, 500)]), pyramid.signature, ["phantom"])
+    assert shared_basis(replace(pyramid, identity=pyramid.identity | {"weights": "others"})) is None
+    assert shared_basis(pyramid.only([pyramid.levels[0].name])) is None
+
+
+def test_it_whitens_what_it_was_made_from(pyramid):
+    features = drawn(pyramid, 2000)
+    basis = basis_of([features[:1000], features[1000:]])
+    white = features @ basis.projection.T + basis.offset
+    assert white.mean(dim=0).abs().max() < 1e-2
+    torch.testing.assert_close(torch.cov(white.T), torch.eye(white.shape[1]), rtol=0, atol=0.05)
+
+
+def test_a_damaged_one_is_refused(pyramid, path):
+    path.write_bytes(b"nothing")
+    with pytest.raises(ProbeError, match="basis"):
+        shared_basis(pyramid)
+
+
+def test_the_one_that_comes_with_coralbay_mini_is_for_its_features():
+    header, tensors = read_tensors(path_of("coralbay-mini"), module.KIND)
+    levels = ["enc1:24", "enc2:48", "enc3:96", "hidden3:192", "dec4:384"]
+    assert header["signature"].endswith(f"{sha256_of(WEIGHTS.path)}|{','.join(levels)}")
+    assert tensors["projection"].shape == (192, 744)
+    assert [name for name in CoralBayMiniEncoder.offered] == [level.split(":")[0] for level in levels]
+    assert isinstance(SharedBasis(**tensors), SharedBasis)
+    assert not {"slicerio_ctchest4", "lung4d_113", "sample", "totalseg_example"} & set(header["scans"])
