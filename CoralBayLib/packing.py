@@ -1,8 +1,8 @@
 """Feature maps made small for the disk: a byte a number, and only where the patient is.
 
 Half of a CT's box is air and table, and a channel is kept in 97 even steps between its extremes: these lying six standard
-deviations from the middle, an error of four hundredths of one, which changes no result (the Dice before and after stands
-in Testing/benchmarks/RESULTS.md). What is kept is then deflated.
+deviations from the middle, an error of four hundredths of one, which costs the Dice next to nothing (The store,
+Testing/benchmarks/RESULTS.md). What is kept is then deflated.
 """
 
 from __future__ import annotations
