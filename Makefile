@@ -39,11 +39,12 @@ bench: $(DEV)  ## against what people use today, into Testing/benchmarks/RESULTS
 	$(RUN)/python -m Testing.benchmarks.quality --alone --tables Testing/benchmarks/RESULTS.md \
 	  $(if $(SCANS),--scans $(SCANS))
 
-bench-interaction: $(DEV)  ## timings on the sample CT
-	$(RUN)/python Testing/benchmarks/interaction.py
+bench-interaction: $(DEV)  ## how long a person waits, on the sample CT, into RESULTS.md; only when nothing else runs
+	$(RUN)/python -m Testing.benchmarks.interaction --tables Testing/benchmarks/RESULTS.md
 
-bench-encoders: $(DEV)  ## what encoders know and how long they take (six minutes of a core); SCANS="folder ..." adds labelled scans
-	$(RUN)/python -m Testing.benchmarks.encoders --timing $(if $(SCANS),--scans $(SCANS))
+bench-encoders: $(DEV)  ## what encoders know and how long they take (six minutes of a core), into RESULTS.md; SCANS="folder ..." adds labelled scans
+	$(RUN)/python -m Testing.benchmarks.encoders --timing --tables Testing/benchmarks/RESULTS.md \
+	  $(if $(SCANS),--scans $(SCANS))
 
 bench-library: $(DEV)  ## a library's index at 1 million vectors, and with SCANS as above regions across patients, into RESULTS.md
 	$(RUN)/python -m Testing.benchmarks.library --tables Testing/benchmarks/RESULTS.md

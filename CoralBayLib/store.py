@@ -13,6 +13,7 @@ import shutil
 import time
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -216,9 +217,13 @@ def _read(path: Path) -> FeaturePyramid:
         on = _grid_from_json(entry["grid"])
         return Level(entry["name"], on, unpack(under(f"level.{entry['name']}"), on.shape))
 
+    # Beside each other: zlib and NumPy let go of the interpreter.
+    with ThreadPoolExecutor() as pool:
+        image = pool.submit(inflate, tensors["image"], "<i2", grid.shape)
+        levels = tuple(pool.map(level, header["levels"]))
     return FeaturePyramid(
-        levels=tuple(level(entry) for entry in header["levels"]),
-        image=Volume(inflate(tensors["image"], "<i2", grid.shape), grid),
+        levels=levels,
+        image=Volume(image.result(), grid),
         body=Volume(inflate(tensors["body"], "u1", grid.shape), grid),
         identity=header["identity"],
         source_grid=_grid_from_json(header["source_grid"]),

@@ -8,7 +8,7 @@ Further labelled scans for the columns across patients are folders with ct.nii.g
 by label), which this project does not come with.
 
 Usage: python -m Testing.benchmarks.encoders [--scans FOLDER...] [--weights FILE] [--rows astra ...] [--details]
-       [--timing [--faithful]]
+       [--timing [--faithful]] [--tables FILE]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +37,29 @@ from CoralBayLib.segmentation import labelmap_on
 from CoralBayLib.simulate import Annotator, dice
 
 from .baselines import hand_made, position_only
+from .encoders_tables import (
+    APART_MM,
+    BONES,
+    CLICKS,
+    HEAD,
+    HOW,
+    LEAST_ML,
+    ORGANS,
+    QUERIES,
+    SHOWN,
+    SHOWN_APART_MM,
+    TOP,
+    Findings,
+    compared,
+    details,
+    row,
+)
+from .sections import machine, others_ran, put_part, table
 
-ORGANS = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "stomach", "esophagus")
-BONES = ("vertebrae_T8", "rib_left_7", "clavicula_right", "sternum")
+TITLE = "Retrieval"
 WITHIN = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "stomach", "vertebrae_T8")
 WITHIN += ("autochthon_left", "rib_left_7", "colon")
-CLICKS = 4
 EVALUATION_MM = 2.0
-TOP, APART_MM, QUERIES = 20, 10.0, 5
-LEAST_ML = 40.0
-"""Kinds smaller than this in a scan are not looked for there: twenty places 10 mm apart would not fit."""
-SHOWN, SHOWN_APART_MM = 200, 20.0
-"""How many regions, how far apart, the other kidney is looked for in; 20 mm is what a user is shown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,18 +84,6 @@ class Labelled:
         """The largest label of a kind."""
         counts = np.bincount(self.reference.array.ravel(), minlength=max(self.names) + 1)
         return max((label for label, name in self.names.items() if kind(name) == wanted), key=lambda n: counts[n])
-
-
-@dataclass
-class Findings:
-    """One row of the table."""
-
-    dice: dict[str, dict[str, float]] = field(default_factory=dict)
-    within: dict[str, float] = field(default_factory=dict)
-    there: dict[str, float] = field(default_factory=dict)
-    back: dict[str, float] = field(default_factory=dict)
-    other_side: list[str] = field(default_factory=list)
-    seconds: float | None = None
 
 
 def kind(name: str) -> str:
@@ -204,30 +203,6 @@ def seconds(action: Callable[[], object], repeats: int = 3) -> float:
     return statistics.median(taken)
 
 
-def row(title: str, found: Findings) -> str:
-    """The table's line."""
-
-    def mean(values: dict[str, float]) -> str:
-        return f"{np.mean(list(values.values())):.3f}" if values else "no second scan given"
-
-    def mean_dice(structures: tuple[str, ...]) -> str:
-        return " / ".join(f"{np.mean([by[name] for name in structures]):.3f}" for by in found.dice.values())
-
-    cells = [title, mean_dice(ORGANS), mean_dice(BONES), mean(found.within)]
-    cells += [f"{mean(found.there)} / {mean(found.back)}" if found.there else "no second scan given"]
-    cells += [" / ".join(found.other_side), "-" if found.seconds is None else f"{found.seconds:.1f}"]
-    return "| " + " | ".join(cells) + " |"
-
-
-def compared(small: float | None, large: dict[str, float]) -> str:
-    """How long embedding the sample takes with coralbay-mini, and by setting with CoralBay at its full width."""
-    lines = ["Seconds to embed the sample:"] + ([f"  coralbay-mini: {small:.1f}"] if small else [])
-    for setting, taken in large.items():
-        times = f", {taken / small:.1f} times coralbay-mini's" if small else ""
-        lines.append(f"  CoralBay-48 with random weights, {setting}: {taken:.1f}{times}")
-    return "\n".join(lines)
-
-
 def untrained(feature_size: int, made: type[CoralBayEncoder], setting: str) -> CoralBayEncoder:
     """The network as it is before training, the same each time."""
     torch.manual_seed(0)
@@ -248,6 +223,7 @@ def main() -> None:
         "six minutes of processor time",
     )
     parser.add_argument("--faithful", action="store_true", help="time CoralBay-48 in 96-voxel windows as well: minutes more")
+    parser.add_argument("--tables", type=Path, help="file of results to write into")
     args = parser.parse_args()
     fetched = fetch_sample()
     sample = Labelled("sample", cb.read_volume(fetched.ct), cb.read_labelmap(fetched.labelmap), fetched.names)
@@ -267,29 +243,18 @@ def main() -> None:
     if not args.weights.is_file():
         print(f"coralbay-mini left out: there is no {args.weights.name}")
         del rows["coralbay-mini"]
-    print(f"Scans: sample{''.join(', ' + other.name for other in others)}; {torch.get_num_threads()} threads\n")
-    columns = (
-        "features",
-        f"Dice of {len(ORGANS)} organs: 1 slice / 3 slices / +{CLICKS} clicks",
-        f"the same of {len(BONES)} bones",
-        f"precision@{TOP} within",
-        "across patients, there / back",
-        "other kidney's rank, left / right",
-        "seconds",
-    )
-    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|", flush=True)
+    scans = ", ".join(["sample", *(other.name for other in others)])
+    threads = torch.get_num_threads()
+    about = f"Scans: {scans}. {machine(threads)}"
+    print(f"{about}\n\n{table(HEAD, [])}", end="", flush=True)
     found = {}
     for title, make in rows.items():
         if not args.rows or title in args.rows:
             found[title] = measure(make(), sample, others, args.timing)
-            print(row(title, found[title]), flush=True)
+            print("| " + " | ".join(row(title, found[title])) + " |", flush=True)
+    parts = [HOW, about, table(HEAD, [row(title, one) for title, one in found.items()])]
     if args.details:
-        for title, one in found.items():
-            print(f"\n{title}")
-            for part in ("within", "there", "back"):
-                print(f"  {part}: " + ", ".join(f"{name} {value:.2f}" for name, value in getattr(one, part).items()))
-            for stage, by_name in one.dice.items():
-                print(f"  Dice, {stage}: " + ", ".join(f"{name} {value:.2f}" for name, value in by_name.items()))
+        print(details(found))
     if args.timing:
         settings = ("whole", "faithful") if args.faithful else ("whole",)
         large = {}
@@ -297,7 +262,12 @@ def main() -> None:
             make_48 = by(untrained(48, CoralBayEncoder, setting))
             # Once: a median of three would take the most of the whole benchmark's time.
             large[setting] = seconds(lambda make_48=make_48: make_48(sample.volume), 1)
-        print("\n" + compared(found["coralbay-mini"].seconds if "coralbay-mini" in found else None, large))
+        parts.append(compared(found["coralbay-mini"].seconds if "coralbay-mini" in found else None, large))
+        if others_ran(threads):
+            parts.append("Other programs ran at the same time, so that times are upper bounds.")
+        print("\n" + "\n\n".join(parts[3:]))
+    if args.tables:
+        put_part(args.tables, TITLE, scans, "\n\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -3,22 +3,22 @@
 Three sets of features: CoralBay-mini's and Astra's, computed from the CT; and noise of the shape that CoralBay's features
 of the same scan have (48 channels, 1.5 mm), since how long a matrix product takes does not depend on what is in it.
 
-Usage: python Testing/benchmarks/interaction.py [--repeats 9]
+Usage: python -m Testing.benchmarks.interaction [--repeats 9] [--tables FILE]
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib.encoders.base import LevelSpec
+from CoralBayLib.encoders.base import Encoder, LevelSpec
 from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.geometry import Grid, Volume, interpolate
 from CoralBayLib.preprocessing import prepare
@@ -26,6 +26,9 @@ from CoralBayLib.pyramid import FeaturePyramid, Level
 from CoralBayLib.sample import fetch_sample
 from CoralBayLib.segmentation import labelmap_on
 from CoralBayLib.simulate import Annotator
+
+from .sections import machine, others_ran, put_part, table
+from .speed import TITLE
 
 EIGHT = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "vertebrae_T8", "esophagus")
 
@@ -82,23 +85,31 @@ def dense_peer(pyramid: FeaturePyramid, repeats: int) -> tuple[tuple[float, floa
     return timed(lambda: pyramid.linear_map(weights, on=box), repeats), timed(dense, max(1, repeats // 3)), difference
 
 
-def measure(title: str, pyramid: FeaturePyramid, volume: Volume, reference: Volume, names: dict, repeats: int) -> None:
-    """Print the rows of one set of features."""
+def measure(
+    title: str,
+    pyramid: FeaturePyramid,
+    volume: Volume,
+    reference: Volume,
+    names: dict,
+    repeats: int,
+    reopen: Callable[[], object] | None = None,
+) -> str:
+    """The table of one set of features."""
     one, eight = strokes(reference, names, ("liver",)), strokes(reference, names, EIGHT)
     _ = pyramid.basis, pyramid.image_features, pyramid.for_similarity.whitened_norm
     fitted = cb.Probe().fit(pyramid, eight)
     query = cb.Query.sphere(Annotator(reference, 5).deepest(), 6.0)
     simmap = cb.similarity_map(pyramid, query)
-    stroke = one.points_ras[:1] + [[0.0, 0, 0]]
+    body = np.argwhere(pyramid.body.array > 0)
+    random = np.random.default_rng(0)
 
     def update() -> None:
-        more = one + cb.Prompts(stroke, [0])
-        cb.Probe().fit(pyramid, more).predict(pyramid)
+        # Another place each time, so that nothing kept of the last answer helps.
+        place = pyramid.grid.to_ras(body[random.choice(len(body), 1)][:, ::-1])
+        cb.Probe().fit(pyramid, one + cb.Prompts(place, [0])).predict(pyramid)
 
-    print(f"\n{title}: working grid {'x'.join(map(str, pyramid.grid.size))}, {pyramid.nbytes() / 2**20:.0f} MB\n")
-    print("| step | median s | worst s |")
-    print("|---|---|---|")
-    rows = {
+    actions: dict[str, Callable[[], object]] = {} if reopen is None else {"reopening the scan's features": reopen}
+    actions |= {
         "fit one structure after a stroke": lambda: cb.Probe().fit(pyramid, one),
         "its probability over the whole volume": lambda: fitted.predict(pyramid, [1]),
         "both: whole-volume update after a stroke": update,
@@ -107,34 +118,43 @@ def measure(title: str, pyramid: FeaturePyramid, volume: Volume, reference: Volu
         "similarity map for a query": lambda: cb.similarity_map(pyramid, query),
         "its ten best regions": lambda: cb.find_regions(simmap, 10),
     }
-    for name, action in rows.items():
-        median, worst = timed(action, repeats)
-        print(f"| {name} | {median:.3f} | {worst:.3f} |", flush=True)
+    taken = {name: timed(action, repeats) for name, action in actions.items()}
     ours, dense, difference = dense_peer(pyramid, repeats)
-    print(f"| one linear map on a 48^3 box, at native stride | {ours[0]:.3f} | {ours[1]:.3f} |")
-    print(f"| the same on concatenated channels (difference {difference:.1e}) | {dense[0]:.3f} | {dense[1]:.3f} |", flush=True)
+    taken["one linear map on a 48^3 box, at native stride"] = ours
+    taken[f"the same on concatenated channels (difference {difference:.1e})"] = dense
+    grid = "x".join(map(str, pyramid.grid.size))
+    rows = [[name, f"{median:.3f}", f"{worst:.3f}"] for name, (median, worst) in taken.items()]
+    return table([f"{title}: working grid {grid}, {pyramid.nbytes() / 2**20:.0f} MB", "median s", "worst s"], rows)
 
 
 def main() -> None:
-    """Run and print the tables."""
+    """Run, print, and write the part of the file of results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--tables", type=Path, help="file of results to write into")
     args = parser.parse_args()
     sample = fetch_sample()
     volume, reference = cb.read_volume(sample.ct), cb.read_labelmap(sample.labelmap)
-    print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, numpy {np.__version__}")
-    print("Sample chest CT, " + "x".join(map(str, volume.grid.size)) + f" voxels; median and worst of {args.repeats} runs")
-    store = cb.Store()
+    threads, store, parts = torch.get_num_threads(), cb.Store(), []
     for name in ("coralbay-mini", "astra"):
         encoder = cb.load_encoder(name, device="cpu")
-        begin = time.perf_counter()
-        cb.embed(volume, encoder, store=store)
-        print(f"\n{name}: features ready after {time.perf_counter() - begin:.1f} s (computed, or found in the store)")
-        begin = time.perf_counter()
         pyramid = cb.embed(volume, encoder, store=store)
-        print(f"Reopened from the store in {time.perf_counter() - begin:.2f} s")
-        measure(name, pyramid, volume, reference, sample.names, args.repeats)
-    measure("CoralBay's shape", coralbay_shaped(volume), volume, reference, sample.names, args.repeats)
+
+        def reopen(encoder: Encoder = encoder) -> FeaturePyramid:
+            return cb.embed(volume, encoder, store=store)
+
+        parts.append(measure(name, pyramid, volume, reference, sample.names, args.repeats, reopen))
+        print(parts[-1], flush=True)
+    noise = coralbay_shaped(volume)
+    parts.append(measure("noise in CoralBay's shape", noise, volume, reference, sample.names, args.repeats))
+    print(parts[-1])
+    size = "x".join(map(str, volume.grid.size))
+    words = f"Sample chest CT, {size} voxels, its features ready; median and worst of {args.repeats} runs."
+    if others_ran(threads):
+        words += " Other programs ran at the same time, so that these are upper bounds."
+    print(f"{machine(threads)} {words}")
+    if args.tables:
+        put_part(args.tables, TITLE, "Interaction", "\n\n".join([f"{machine(threads)} {words}", *parts]))
 
 
 if __name__ == "__main__":

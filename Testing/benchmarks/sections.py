@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 from CoralBayLib.paths import replacing
+
+
+def machine(threads: int) -> str:
+    """What a measurement on the CPU runs on, as a line to stand above its table."""
+    where = f"{platform.system()} {platform.machine()}, {threads} threads on {os.cpu_count()} cores, no GPU"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "monai", "numpy"))
+    return f"{where}; python {platform.python_version()}, {versions}."
+
+
+def others_ran(threads: int) -> bool:
+    """Whether other programs were busy in the last minute."""
+    return os.getloadavg()[0] > threads + 0.5
 
 
 def put_section(path: Path, title: str, text: str) -> None:

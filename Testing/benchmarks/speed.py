@@ -1,24 +1,26 @@
 """How long a person waits for an embedding, what it takes, and how that grows: tables and plots.
 
 Every case runs in a process of its own (see `speed_cases`), and its result is kept as a line of a file, so that a stopped
-benchmark goes on where it was; delete the file to measure anew. MONAI's row alone takes half an hour on two cores.
+benchmark goes on where it was; delete the file, or lines of it, to measure anew. Every part stands by itself in the file of
+results: one that is not asked for stays there as it is. MONAI's row of the sample alone takes an hour of processor time.
 Besides the clock, processor time is given: it says more where other programs run.
 
-Usage: python -m Testing.benchmarks.speed [--output FOLDER] [--tables FILE] [--without-monai]
+Usage: python -m Testing.benchmarks.speed [--parts window sample long store growth] [--output FOLDER] [--tables FILE]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
-from importlib.metadata import version
+from collections.abc import Callable
 from pathlib import Path
 
-from .sections import put_section, table
+from .sections import put_part, table
 
+TITLE = "Speed and memory"
+PICTURE = "growth.png"
 SIDES = (64, 96, 128, 160, 192)
 POINTS = (10, 100, 1000, 4000)
 STRUCTURES = (1, 4, 8, 16)
@@ -26,32 +28,49 @@ TITLES = {
     "monai": "MONAI's modules, SlidingWindowInferer, 96^3, overlap 0.75",
     "faithful": "ours, faithful: 96^3 windows, overlap 1/3",
     "whole": "ours, whole volume at once",
+    "coralbay-mini": "CoralBay-mini (3 mm, trained)",
 }
-PACKAGES = ("torch", "monai", "numpy")
 
 
 class Cases:
-    """Runs cases once and remembers what they gave."""
+    """Runs cases once, and remembers what they gave and on what they ran; `pictures` is where plots go."""
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, pictures: Path) -> None:
+        self.file, self.pictures = file, pictures
         lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
         self.known = {entry["case"]: entry["result"] for entry in map(json.loads, lines)}
+        self.used: list[dict] = []
 
     def __call__(self, case: str, **options: object) -> dict:
-        """The result of a case, or `{}` with the reason printed when it failed."""
+        """The result of a case.
+
+        Raises:
+            RuntimeError: it failed.
+        """
         name = f"{case} {json.dumps(options, sort_keys=True)}"
         if name not in self.known:
             print(f"{name} ...", file=sys.stderr, flush=True)
             command = [sys.executable, "-m", "Testing.benchmarks.speed_cases", case, json.dumps(options)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                print(done.stderr.strip().splitlines()[-1:], file=sys.stderr)
-                return {}
+                raise RuntimeError(f"{name} failed: {(done.stderr.strip().splitlines() or ['killed'])[-1]}")
             self.known[name] = json.loads(done.stdout.strip().splitlines()[-1])
             with self.file.open("a", encoding="utf-8") as out:
                 out.write(json.dumps({"case": name, "result": self.known[name]}) + "\n")
+        self.used.append(self.known[name])
         return self.known[name]
+
+    def circumstances(self) -> str:
+        """The machines and versions of the cases that were asked for, and whether they had the machine to themselves."""
+        words = sorted({one["machine"] for one in self.used})
+        if any(one["others_ran"] for one in self.used):
+            words.append("Other programs ran at the same time: processor time tells.")
+        return " ".join(words)
+
+
+def short(value: float) -> str:
+    """A number with as many digits as can be trusted in it."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
 def windows(cases: Cases) -> str:
@@ -69,71 +88,55 @@ def windows(cases: Cases) -> str:
     )
 
 
-def whole_sample(cases: Cases, monai: bool) -> str:
+def whole_sample(cases: Cases) -> str:
     """The sample end to end."""
-    found = {name: cases("whole_sample", encoder=name) for name in TITLES if monai or name != "monai"}
-    found = {name: one for name, one in found.items() if one}
-    base = found.get("monai", {}).get("cpu_seconds")
+    found = {title: cases("whole_sample", encoder=name) for name, title in TITLES.items()}
+    base = found[TITLES["monai"]]["cpu_seconds"]
     rows = [
         [
-            TITLES[name],
-            f"{one['seconds']:.0f}",
-            f"{one['cpu_seconds']:.0f}",
-            f"{base / one['cpu_seconds']:.1f}" if base else "-",
+            title,
+            *map(short, (one["seconds"], one["cpu_seconds"], base / one["cpu_seconds"])),
             f"{one['peak_gb']:.1f}",
             f"{one['dice']:.4f}",
         ]
-        for name, one in found.items()
+        for title, one in found.items()
     ]
-    mini = cases("whole_sample", encoder="coralbay-mini")
-    rows.append(
-        [
-            "CoralBay-mini (3 mm, trained)",
-            f"{mini['seconds']:.1f}",
-            f"{mini['cpu_seconds']:.1f}",
-            f"{base / mini['cpu_seconds']:.0f}" if base else "-",
-            f"{mini['peak_gb']:.1f}",
-            f"{mini['dice']:.4f}",
-        ]
-    )
-    size = next(iter(found.values()))["size"]
-    head = [f"sample CT, {size} voxels of 1.5 mm, CoralBay-48, random weights"]
+    head = [f"sample CT, {found[TITLES['faithful']]['size']} voxels of 1.5 mm, CoralBay-48, random weights"]
     head += ["s", "processor s", "times as fast", "peak GB", "few-shot Dice"]
-    return table(head, rows)
-
-
-def stored(cases: Cases) -> str:
-    """The store."""
-    rows = []
-    for encoder in ("coralbay-mini", "astra", "whole"):
-        one = cases("store", encoder=encoder)
-        rows.append(
-            [
-                "CoralBay-48" if encoder == "whole" else encoder,
-                f"{one['half_mb']:.0f}",
-                f"{one['stored_mb']:.1f}",
-                f"{one['stored_mb'] / one['raw_mb']:.2f}",
-                f"{one['reading']['seconds']:.2f} ({one['reading']['cpu_seconds']:.2f})",
-                f"{one['dice_half']:.4f}",
-                f"{one['dice_stored']:.4f}",
-            ]
-        )
-    head = ["sample CT", "half precision MB", "stored MB", "of the raw CT", "reopening s (processor)", "Dice", "Dice, stored"]
     return table(head, rows)
 
 
 def long_scan(cases: Cases) -> str:
     """512 x 512 x 800 voxels."""
     rows = []
-    for encoder, title in (("coralbay-mini", "CoralBay-mini"), ("faithful", "CoralBay-48, faithful")):
+    for encoder, title in (("coralbay-mini", "CoralBay-mini"), ("faithful", "CoralBay-48, faithful, random weights")):
         one = cases("long_scan", encoder=encoder)
-        if one:
-            rows.append([title, f"{one['seconds']:.0f}", f"{one['cpu_seconds']:.0f}", f"{one['peak_gb']:.1f}"])
+        rows.append([title, f"{one['seconds']:.0f}", f"{one['cpu_seconds']:.0f}", f"{one['peak_gb']:.1f}"])
     return table(["512x512x800 voxels, embedded and one structure applied", "s to embed", "processor s", "peak GB"], rows)
 
 
-def growth(cases: Cases, picture: Path) -> str:
-    """How cost grows, as tables and one picture of four plots."""
+def stored(cases: Cases) -> str:
+    """The store."""
+    rows = []
+    for encoder, title in (("coralbay-mini",) * 2, ("astra",) * 2, ("whole", "CoralBay-48, random weights")):
+        one = cases("store", encoder=encoder)
+        rows.append(
+            [
+                title,
+                f"{one['half_mb']:.0f}",
+                f"{one['stored_mb']:.1f}",
+                f"{one['stored_mb'] / one['raw_mb']:.2f}",
+                f"{one['reading']['seconds']:.2f} ({one['reading']['cpu_seconds']:.2f})",
+                *(f"{one[f'dice_{how}']:.4f}" for how in ("single", "half", "stored")),
+            ]
+        )
+    head = ["sample CT", "half precision MB", "stored MB", "of the raw CT", "reopening s (processor)"]
+    head += [f"few-shot Dice, {how}" for how in ("single precision, as lossless", "half precision, as in memory", "as stored")]
+    return table(head, rows)
+
+
+def growth(cases: Cases) -> str:
+    """How cost grows, as a table and one picture of four plots."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -159,39 +162,42 @@ def growth(cases: Cases, picture: Path) -> str:
     axes[3].plot(STRUCTURES, [one["draw"]["cpu_seconds"] for one in by_structures], "o-", label="probabilities")
     axes[3].set(xlabel="structures", ylabel="processor s")
     axes[3].legend()
-    figure.savefig(picture, dpi=80)
+    figure.savefig(cases.pictures / PICTURE, dpi=80)
     rows = [
         [f"{side}^3", *(f"{by[name][n]['cpu_seconds']:.1f} / {by[name][n]['peak_gb']:.1f}" for name in by)]
         for n, side in enumerate(SIDES)
     ]
-    return f"![growth]({picture.name})\n\n" + table(["voxels", *(f"{name}: processor s / peak GB" for name in by)], rows)
+    return f"![growth]({PICTURE})\n\n" + table(["voxels", *(f"{name}: processor s / peak GB" for name in by)], rows)
+
+
+PARTS: dict[str, tuple[str, Callable[[Cases], str]]] = {
+    "window": ("One window", windows),
+    "sample": ("The whole sample", whole_sample),
+    "long": ("A long scan", long_scan),
+    "store": ("The store", stored),
+    "growth": ("How cost grows", growth),
+}
 
 
 def main() -> None:
-    """Measure what has not been measured, and write the section."""
+    """Measure what has not been measured, and write the parts asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--output", type=Path, default=Path("output/speed"))
     parser.add_argument("--tables", type=Path, default=Path("Testing/benchmarks/RESULTS.md"))
-    parser.add_argument("--without-monai", action="store_true", help="leave the half hour of MONAI's row out")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    cases = Cases(args.output / "results.jsonl")
-    threads = cases("window")["threads"]
-    about = f"{platform.system()} {platform.machine()}, {threads} threads; " + ", ".join(
-        f"{name} {version(name)}" for name in PACKAGES
-    )
-    parts = [
-        about + ".",
-        windows(cases),
-        whole_sample(cases, not args.without_monai),
-        long_scan(cases),
-        stored(cases),
-        growth(cases, args.tables.with_name("growth.png")),
-        "All of this ran on the CPU; no GPU was measured.",
-    ]
-    text = "\n\n".join(part.strip() for part in parts)
-    put_section(args.tables, "Speed and memory", text)
-    print(text)
+    for name in args.parts:
+        title, make = PARTS[name]
+        cases = Cases(args.output / "results.jsonl", args.tables.parent)
+        try:
+            found = make(cases)
+        except RuntimeError as error:
+            print(f"{title}: left as it was, since {error}", file=sys.stderr)
+            continue
+        text = f"{cases.circumstances()}\n\n{found}"
+        put_part(args.tables, TITLE, title, text)
+        print(f"## {title}\n\n{text}")
 
 
 if __name__ == "__main__":

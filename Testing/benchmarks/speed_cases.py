@@ -18,14 +18,18 @@ import numpy as np
 import torch
 
 import CoralBayLib as cb
+from CoralBayLib.embedding import choose_levels, run
 from CoralBayLib.encoders.base import Encoder, Tiling
 from CoralBayLib.encoders.swin import LEVEL_NAMES, CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.geometry import Grid, Volume, resample
 from CoralBayLib.packing import pack, read_by, unpack
+from CoralBayLib.preprocessing import prepare
 from CoralBayLib.pyramid import FeaturePyramid
 from CoralBayLib.sample import fetch_sample
 from CoralBayLib.segmentation import labelmap_on
 from CoralBayLib.simulate import Annotator, dice
+
+from .sections import machine, others_ran
 
 WINDOW = 96
 FEW_SHOT = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "vertebrae_T8", "esophagus")
@@ -71,8 +75,8 @@ def encoder_of(name: str) -> Encoder:
     """By the names of the tables."""
     if name == "monai":
         return MonaiEncoder(network_48())
-    if name == "coralbay-mini":
-        return cb.load_encoder("coralbay-mini", device="cpu")
+    if name in ("coralbay-mini", "astra"):
+        return cb.load_encoder(name, device="cpu")
     return CoralBayEncoder(network_48(), "0" * 64, "random", setting=name)
 
 
@@ -177,7 +181,8 @@ def long_scan(encoder: str) -> dict:
 def store(encoder: str) -> dict:
     """A pyramid on disk: size, reopening, and what rounding does to the few-shot result."""
     volume, reference, labels = sample()
-    full = cb.embed(volume, encoder_of(encoder) if encoder != "astra" else cb.load_encoder("astra", device="cpu"))
+    made = encoder_of(encoder)
+    full = cb.embed(volume, made)
     rounded = replace(
         full,
         levels=tuple(
@@ -198,9 +203,20 @@ def store(encoder: str) -> dict:
         "stored_mb": size / 1e6,
         "writing": writing,
         "reading": reading,
+        "dice_single": few_shot(in_single_precision(full, volume, made), reference, labels),
         "dice_half": few_shot(full, reference, labels),
         "dice_stored": few_shot(rounded, reference, labels),
     }
+
+
+def in_single_precision(pyramid: FeaturePyramid, volume: Volume, encoder: Encoder) -> FeaturePyramid:
+    """The same with the network's numbers as they come, which a pyramid in memory rounds to half precision."""
+    maps, _ = run(prepare(volume, encoder.input), encoder, choose_levels(encoder, None))
+    levels = []
+    for level, found in zip(pyramid.levels, maps, strict=True):
+        k, j, i = level.grid.shape
+        levels.append(replace(level, features=found.permute(0, 3, 2, 1)[:, :k, :j, :i].contiguous()))
+    return replace(pyramid, levels=tuple(levels), known_basis=None, known_similarity_basis=None)
 
 
 def interaction_growth(points: int, structures: int) -> dict:
@@ -240,7 +256,8 @@ def main() -> None:
     options = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
     result = CASES[sys.argv[1]](**options)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(json.dumps(result | {"peak_gb": peak, "threads": torch.get_num_threads()}))
+    threads = torch.get_num_threads()
+    print(json.dumps(result | {"peak_gb": peak, "machine": machine(threads), "others_ran": others_ran(threads)}))
 
 
 if __name__ == "__main__":

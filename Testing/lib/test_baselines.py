@@ -11,7 +11,8 @@ import torch
 import CoralBayLib as cb
 from CoralBayLib.regions import in_basis_of
 from Testing.benchmarks.baselines import hand_made, position_only
-from Testing.benchmarks.encoders import compared, kind
+from Testing.benchmarks.encoders import kind
+from Testing.benchmarks.encoders_tables import BONES, HEAD, ORGANS, Findings, compared, row
 
 from .conftest import phantom, phantom_grid
 
@@ -73,6 +74,18 @@ def test_the_time_of_the_small_network_stands_beside_that_of_the_large_one():
     assert "coralbay-mini: 4.0\n" in told
     assert "whole: 64.0, 16.0 times coralbay-mini's" in told and "faithful: 160.0, 40.0 times" in told
     assert "times" not in compared(None, {"whole": 64.0})
+
+
+def test_a_row_tells_means_and_what_was_not_measured():
+    found = Findings(
+        dice={"1 slice": dict.fromkeys(ORGANS + BONES, 0.5), "3 slices": dict.fromkeys(ORGANS + BONES, 0.75)},
+        within={"liver": 0.5, "colon": 1.0},
+        other_side=["1", ">200"],
+    )
+    dice = "0.500 / 0.750"
+    assert row("astra", found) == ["astra", dice, dice, "0.750", "no second scan given", "1 / >200", "-"]
+    found.there, found.back = {"liver": 0.4}, {"liver": 0.6}
+    assert row("astra", found)[4] == "0.400 / 0.600" and len(row("astra", found)) == len(HEAD)
 
 
 def test_the_make_target_shows_it():
