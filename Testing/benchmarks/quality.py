@@ -43,7 +43,7 @@ ALONE = ("liver", "kidney_left", "esophagus", "vertebrae_T8", "atrial_appendage_
 """Also segmented each in a session of its own, as a first-time user would."""
 CHECKPOINTS = (1, 2, 4, 6, 8, 10, 12, 16, 20)
 LEAST_ML, MOST_ML = 0.5, 5000.0
-NEVER_ASKED = ("cli", "console", "contact_sheet", "demo", "dicom", "library", "scans", "transfer", "whereabouts", "shared_basis")
+NEVER_ASKED = ("cli", "console", "contact_sheet", "demo", "dicom", "transfer", "whereabouts", "shared_basis")
 """Parts of the library that no session here comes by."""
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "slicer-core")
 _HERE = Path(__file__).parent
