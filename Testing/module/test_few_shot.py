@@ -229,14 +229,14 @@ def test_overlays_threshold_and_opacity(ready: Any, driver: Any, coralbay: Any) 
     assert coralbay.panel.scan.ui.volumeSelector.nodeCount() == 1
 
 
-def test_jumping_to_uncertain_places_one_after_another(ready: Any, driver: Any) -> None:
+def test_jumping_to_suggested_places_one_after_another(ready: Any, driver: Any) -> None:
     import slicer
 
     _node, place, panel = ready
     click_all(panel, driver, place)
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
     places = []
-    for press in (lambda: mouse.press(panel.ui.uncertainButton), lambda: mouse.key("U")):
+    for press in (lambda: mouse.press(panel.ui.suggestButton), lambda: mouse.key("U")):
         press()
         driver.settle()
         matrix = slicer.util.arrayFromVTKMatrix(red.GetSliceToRAS())

@@ -53,7 +53,7 @@ class SegmentPanel(Panel):
             ui.redoButton: self.few_shot.redo,
             ui.clearButton: self.few_shot.clear,
             ui.updateButton: self.few_shot.update,
-            ui.uncertainButton: self.jump_to_uncertain,
+            ui.suggestButton: self.jump_to_suggested,
             ui.applyButton: self.apply,
             ui.undoApplyButton: self.undo_apply,
             ui.solidCheck: self.show_in_3d,
@@ -62,7 +62,7 @@ class SegmentPanel(Panel):
             button.connect("clicked(bool)", _ignoring(action))
         ui.overlaySelector.connect("currentIndexChanged(int)", lambda *_: self._on_overlay())
         ui.shortcutsLabel.text = _(
-            "Keys: 1 to 9 click a structure, 0 click background, Z undo, Y redo, U most uncertain place, Esc stop clicking"
+            "Keys: 1 to 9 click a structure, 0 click background, Z undo, Y redo, U place most worth a click, Esc stop clicking"
         )
         self.few_shot.addObserver(placing.interaction(), placing.interaction().InteractionModeChangedEvent, self._on_mode)
 
@@ -71,7 +71,7 @@ class SegmentPanel(Panel):
         keys: dict[str, Callable[[], None]] = {
             "Z": self.few_shot.undo,
             "Y": self.few_shot.redo,
-            "U": self.jump_to_uncertain,
+            "U": self.jump_to_suggested,
             "Esc": placing.stop,
         }
         for label in range(10):
@@ -99,7 +99,7 @@ class SegmentPanel(Panel):
         marked = any(len(each.world_points()) for each in few_shot.structures)
         ui.clearButton.enabled = marked or few_shot.given is not None
         ui.updateButton.enabled = self.volume is not None
-        ui.uncertainButton.enabled = ui.applyButton.enabled = ready
+        ui.suggestButton.enabled = ui.applyButton.enabled = ready
         ui.undoApplyButton.enabled = self.logic.undo.can_restore(self.parameters.output)
         ui.previewLabel.text = few_shot.message
         ui.previewLabel.visible = bool(few_shot.message)
@@ -160,7 +160,7 @@ class SegmentPanel(Panel):
         self._take_views()
         self.refresh()
 
-    def jump_to_uncertain(self) -> None:
+    def jump_to_suggested(self) -> None:
         """Go to the place where a prompt is expected to mend most of the selected structure; again, to the next."""
 
         def found(world: Any) -> None:
