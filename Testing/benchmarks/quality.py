@@ -4,7 +4,7 @@ Each run of a method over a scan with one seed is a line in a file of results, w
 benchmark goes on where it was. Lines made by code that has changed since are made anew. The tables come from the lines.
 
 Usage: python -m Testing.benchmarks.quality [--scans FOLDER...] [--methods NAME...] [--structures N or NAME...]
-       [--seeds N] [--clicks N] [--alone] [--output FOLDER] [--tables FILE]
+       [--seeds N] [--clicks N] [--alone] [--results FILE] [--tables FILE]
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from .encoders import Labelled, read_scan, untrained
 from .peers import Forest, GrowFromSeeds, LinearFilters, NearestIntensity
 from .protocol import Answer, Method, Task, run, timed
 from .quality_tables import write_tables
+from .sections import MEASURED
 
 LARGE = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "stomach", "pancreas")
 LARGE += ("vertebrae_T8", "esophagus")
@@ -119,11 +120,11 @@ def main() -> None:
     parser.add_argument("--clicks", type=int, default=max(CHECKPOINTS))
     parser.add_argument("--click-radius-mm", type=float, default=CLICK_RADIUS_MM, help="0: a single point")
     parser.add_argument("--alone", action="store_true", help="some structures in sessions of their own too")
-    parser.add_argument("--output", type=Path, default=Path("output/quality"))
+    parser.add_argument("--results", type=Path, default=MEASURED / "quality.jsonl", help="the file of results")
     parser.add_argument("--tables", type=Path, help="Markdown file to write; printed as well")
     args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
-    file = args.output / "results.jsonl"
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    file = args.results
     done = read(file)
     folders = [None, *args.scans] if not args.no_sample else args.scans
     for folder in folders:
@@ -140,7 +141,7 @@ def main() -> None:
                     with file.open("a", encoding="utf-8") as out:
                         out.write(json.dumps(line) + "\n")
                     print(summary(line), flush=True)
-    text = write_tables(read(file), {name: code(name) for name in METHODS}, args.tables)
+    text = write_tables(read(file), {name: code(name) for name in METHODS}, PEERS, args.tables)
     print(text)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ HOW = (
 )
 
 
-def write_tables(lines: list[dict], codes: dict[str, str], path: Path | None) -> str:
+def write_tables(lines: list[dict], codes: dict[str, str], peers: Sequence[str], path: Path | None) -> str:
     """Tables of the lines whose code is today's, the last one of each run; to a file too where a path is given."""
     runs: dict[tuple, dict] = {}
     for line in lines:
@@ -30,13 +31,20 @@ def write_tables(lines: list[dict], codes: dict[str, str], path: Path | None) ->
     groups: dict[tuple, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for (method, scan, structures, _, radius), line in runs.items():
         groups[scan, structures, radius][method].append(line)
-    text = "\n".join([HOW, *(_group(*key, by, list(codes)) for key, by in sorted(groups.items()))])
+    text = "\n".join([HOW, *(_group(*key, by, list(codes), peers) for key, by in sorted(groups.items()))])
     if path is not None:
         put_section(path, TITLE, text)
     return f"# {TITLE}\n\n{text}\n"
 
 
-def _group(scan: str, structures: tuple[str, ...], radius: float, by: dict[str, list[dict]], order: list[str]) -> str:
+def _group(
+    scan: str,
+    structures: tuple[str, ...],
+    radius: float,
+    by: dict[str, list[dict]],
+    order: list[str],
+    peers: Sequence[str],
+) -> str:
     """One session on one scan."""
     methods = [method for method in order if method in by]
     some = by[methods[0]][0]
@@ -46,6 +54,7 @@ def _group(scan: str, structures: tuple[str, ...], radius: float, by: dict[str, 
     click = f"a click is a ball of up to {radius:g} mm" if radius else "a click is one point"
     parts = [f"\n## {scan}: {title}\n", f"{_where(by)}; {click}.\n"]
     parts.append(_curve("Mean Dice after strokes and clicks", by, methods, structures))
+    parts.append(_lead(by, methods, structures, peers))
     if 0 < len(small) < len(structures):
         parts.append(_curve(f"Mean Dice of the {len(small)} structures under {SMALL_ML:g} ml", by, methods, small))
     parts.append(_distances(by, methods, structures))
@@ -79,8 +88,25 @@ def _curve(title: str, by: dict[str, list[dict]], methods: list[str], names: tup
             spread = f" ± {values.mean(axis=1).std():.3f}" if len(values) > 1 else ""
             cells.append(f"{values.mean():.3f}{spread}" if values.size else "-")
         rows.append(cells)
-    head = ["method", "seeds", *(stage if "slice" in stage else f"+{stage}" for stage in stages)]
+    head = ["method", "seeds", *_heads(stages)]
     return f"{title} (± over seeds):\n\n" + table(head, rows)
+
+
+def _lead(by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...], peers: Sequence[str]) -> str:
+    """How far each of ours is ahead of the best peer, or behind it."""
+    stages = _stages(by)
+    means = {m: [v.mean() if (v := _values(by[m], s, names, 0)).size else np.nan for s in stages] for m in methods}
+    others = [means[m] for m in methods if m in peers]
+    ours = [m for m in methods if m not in peers]
+    if not others or not ours:
+        return ""
+    best = np.nanmax(others, axis=0)
+    rows = [[m, *(f"{100 * v:+.1f}" for v in np.array(means[m]) - best)] for m in ours]
+    return "Points of mean Dice ahead of the best peer there:\n\n" + table(["method", *_heads(stages)], rows)
+
+
+def _heads(stages: list[str]) -> list[str]:
+    return [stage if "slice" in stage else f"+{stage}" for stage in stages]
 
 
 def _distances(by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...]) -> str:
@@ -92,7 +118,7 @@ def _distances(by: dict[str, list[dict]], methods: list[str], names: tuple[str, 
             surface, worst = (_values(by[method], stage, names, which) for which in (1, 2))
             cells.append(f"{surface.mean():.1f} / {worst.mean():.1f}" if surface.size else "-")
         rows.append(cells)
-    head = ["method", *(stage if "slice" in stage else f"+{stage}" for stage in stages)]
+    head = ["method", *_heads(stages)]
     return "Mean surface distance / 95 % Hausdorff distance, mm:\n\n" + table(head, rows)
 
 
@@ -107,5 +133,5 @@ def _each(by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...],
             shown = (f"{v.mean():.2f}{spread}" if v.size else "-" for v, spread in zip(values, spreads, strict=True))
             cells.append(" / ".join(shown))
         rows.append(cells)
-    told = " / ".join(stage if "slice" in stage else f"+{stage}" for stage in stages)
+    told = " / ".join(_heads(stages))
     return f"Dice of each structure, {told}:\n\n" + table(["structure", "ml", *methods], rows)

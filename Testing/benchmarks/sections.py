@@ -10,6 +10,9 @@ from pathlib import Path
 
 from CoralBayLib.paths import replacing
 
+MEASURED = Path(__file__).parent / "measured"
+"""Where the lines of results lie that tables are made from, so that what has not changed is not measured again."""
+
 
 def machine(threads: int) -> str:
     """What a measurement on the CPU runs on, as a line to stand above its table."""

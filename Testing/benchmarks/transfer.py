@@ -5,7 +5,7 @@ the same name; where there are hardly any, ribs, lungs and the parts of the spin
 so that a stopped benchmark goes on where it was.
 
 Usage: python -m Testing.benchmarks.transfer --scans FOLDER... [--encoders NAME...] [--methods NAME...] [--seeds N]
-       [--structures N] [--full] [--output FOLDER] [--tables FILE]
+       [--structures N] [--sources NAME...] [--results FILE] [--tables FILE]
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .encoders import Labelled, read_scan, untrained
 from .peers import Forest, _answer
 from .protocol import Answer, Task, strokes
 from .quality import read, sample
-from .sections import put_section, table
+from .sections import MEASURED, put_section, table
 
 TITLE = "A probe in another patient"
 HOW = (
@@ -258,11 +258,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--structures", type=int, default=12, help="most shared structures, evenly by size")
     parser.add_argument("--sources", nargs="*", choices=["strokes", "labels"], default=["strokes", "labels"])
-    parser.add_argument("--output", type=Path, default=Path("output/transfer"))
+    parser.add_argument("--results", type=Path, default=MEASURED / "transfer.jsonl", help="the file of results")
     parser.add_argument("--tables", type=Path)
     args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
-    file = args.output / "results.jsonl"
+    args.results.parent.mkdir(parents=True, exist_ok=True)
+    file = args.results
     done = read(file)
     both = [pair for folder in args.scans for pair in pairs(sample(), read_scan(folder), args.structures)]
     for encoder in args.encoders:
