@@ -24,6 +24,8 @@ from .store import Store
 
 FEATURES_VERSION = 2
 """Raised when preprocessing or tiling changes what the same encoder gives for the same CT."""
+WORKING_VERSION = 2
+"""Raised when the working grid changes: what is stored is made anew, while probes and libraries stay of use."""
 
 FOUND = "Found in the store"
 """What progress says when nothing had to be computed."""
@@ -87,7 +89,7 @@ def embed(
         "tiling": encoder.tiling.name,
         "version": FEATURES_VERSION,
     }
-    key = content_key(volume, identity, [spec.name for spec in specs])
+    key = content_key(volume, identity | {"working": WORKING_VERSION}, [spec.name for spec in specs])
     if store is not None:
         found = store.get(key)
         if found is not None:

@@ -60,14 +60,25 @@ def prepare(volume: Volume, spec: InputSpec) -> Prepared:
 
 
 def on_working_grid(volume: Volume, prepared: Prepared) -> Prepared:
-    """The CT and the patient where decisions are made: on the network's own grid, or where that is coarser than
-    `WORKING_MM` and the scan is not, on a finer one over the same field. Borders of small structures need it."""
-    given = prepared.image.grid
-    canonical = volume.canonical()
-    spacing = np.minimum(given.spacing_mm, np.maximum(canonical.grid.spacing_mm, WORKING_MM))
+    """The CT and the patient where decisions are made, over the same field as the network's own grid.
+
+    Along each axis voxels lie as far apart as on the network's grid, or nearer where that is coarser than `WORKING_MM`
+    (borders of small structures need it), but never nearer than the scan's own, which are then taken as they are: between
+    thick slices there is nothing to decide, and a mean of two HU is nobody's.
+    """
+    given, canonical = prepared.image.grid, volume.canonical()
+    own = canonical.grid.spacing_mm
+    spacing = np.maximum(own, np.minimum(given.spacing_mm, WORKING_MM))
     if np.allclose(spacing, given.spacing_mm):
         return prepared
-    grid = given.with_spacing(spacing)
+    scaled = given.with_spacing(spacing)
+    start, size = canonical.grid.to_ijk(scaled.to_ras(np.zeros((1, 3))))[0], np.array(scaled.size)
+    ends = canonical.grid.to_ijk(given.to_ras(np.stack([np.full(3, -0.5), np.array(given.size) - 0.5])))
+    first = np.maximum(np.ceil(ends[0] - 1e-6), 0)
+    last = np.minimum(np.floor(ends[1] + 1e-6), np.array(canonical.grid.size) - 1)
+    taken = np.isclose(spacing, own)
+    start, size = np.where(taken, first, start), np.where(taken, last - first + 1, size).astype(int)
+    grid = canonical.grid.sub(start, spacing / own, (int(size[2]), int(size[1]), int(size[0])))
     return Prepared(resample(canonical, grid), resample(prepared.body, grid, "nearest"))
 
 

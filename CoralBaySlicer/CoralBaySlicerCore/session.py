@@ -87,7 +87,7 @@ class Session:
 
     def stored(self, scan: Scan, choice: Choice) -> Any:
         """The pyramid of a scan if it is in the store, else None; computes and downloads nothing."""
-        from CoralBayLib.embedding import FEATURES_VERSION, choose_levels, content_key
+        from CoralBayLib.embedding import FEATURES_VERSION, WORKING_VERSION, choose_levels, content_key
         from CoralBayLib.store import Store
 
         try:
@@ -99,6 +99,7 @@ class Session:
             "weights": encoder.weights_sha256,
             "tiling": encoder.tiling.name,
             "version": FEATURES_VERSION,
+            "working": WORKING_VERSION,
         }
         names = [spec.name for spec in choose_levels(encoder, None)]
         return Store().get(content_key(scan.volume(), identity, names))

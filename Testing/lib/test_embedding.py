@@ -89,6 +89,26 @@ def test_working_grid_is_cropped_to_the_patient(make_grid, make_phantom, pooling
     assert pyramid.body.array.mean() > 0.15
 
 
+@pytest.mark.parametrize("kind", ["axial", "flipped", "permuted", "oblique", "sheared"])
+def test_thick_slices_are_taken_as_they_are(make_grid, make_phantom, pooling, kind):
+    """Decisions are made on the scan's own voxels where those are farther apart than the network's."""
+    grid = make_grid(kind, spacing=3.0)
+    volume = make_phantom(grid, [(grid.centre_ras + [9, 0, 0], 7.0, 300.0)])
+    encoder = pooling(spacing_mm=(2.0, 2.0, 2.0))
+    pyramid = cb.embed(volume, encoder)
+    k, j, i = np.indices(pyramid.grid.shape)
+    points = pyramid.grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
+    np.testing.assert_allclose(grid.to_ijk(points) % 1 % (1 - 1e-6), 0, atol=1e-5)
+    assert (pyramid.image.array.ravel() == volume.values_at(points)).all()
+    assert (pyramid.body.array.ravel() == prepare(volume, encoder.input).body.values_at(points)).mean() > 0.99
+
+
+def test_only_thick_axes_keep_the_scans_voxels(make_grid, make_phantom, pooling):
+    grid = make_grid("anisotropic", spacing=2.5)
+    pyramid = cb.embed(make_phantom(grid), pooling(spacing_mm=(3.0, 3.0, 3.0)))
+    np.testing.assert_allclose(pyramid.grid.spacing_mm, [3.25, 2.0, 6.5])
+
+
 def test_body_holds_air_inside_and_not_the_table(make_grid):
     grid = make_grid(extent_mm=120)
     k, j, i = np.indices(grid.shape)
