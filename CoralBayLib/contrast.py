@@ -62,7 +62,7 @@ class Contrast:
         if not own.all():
             values += (self._table(points_ras, own) - np.float32(RESERVE))[index]
         doubtful = values.clip(-_SURE, _SURE)
-        values += guided_filter(_KNOTS[index], doubtful, _SMOOTHNESS) - doubtful
+        values += guided_filter(_KNOTS[index], doubtful, _SMOOTHNESS, self.image.grid.close_axes) - doubtful
 
     def _table(self, points_ras: NDArray[np.float64], own: NDArray[np.bool_]) -> NDArray[np.float32]:
         """By HU from -1024 on: how much likelier it is in the structure than beside it, as weighted log-likelihood ratio
@@ -85,27 +85,34 @@ class Contrast:
         return density / density.sum()
 
 
-def guided_filter(guide: NDArray[np.float32], values: NDArray[np.float32], epsilon: float) -> NDArray[np.float32]:
+def guided_filter(
+    guide: NDArray[np.float32], values: NDArray[np.float32], epsilon: float, axes: tuple[int, ...] = (0, 1, 2)
+) -> NDArray[np.float32]:
     """Smooth values along the edges of a guide, in cubes of 3 voxels (He, Sun and Tang 2013).
 
     Args:
         guide: (K, J, I).
         values: of the same shape.
         epsilon: variance of the guide, in its units squared, under which it is taken for flat.
+        axes: along which a cube extends; one voxel thick along the others.
 
     Returns:
         float32 of the same shape.
     """
-    mean_guide, mean = _mean(guide), _mean(values)
-    slope = _mean(guide * values) - mean_guide * mean
-    slope /= _mean(guide * guide) - mean_guide * mean_guide + np.float32(epsilon)
-    mean -= slope * mean_guide
-    return _mean(slope) * guide + _mean(mean)
+
+    def mean(of: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _mean(of, axes)
+
+    mean_guide, out = mean(guide), mean(values)
+    slope = mean(guide * values) - mean_guide * out
+    slope /= mean(guide * guide) - mean_guide * mean_guide + np.float32(epsilon)
+    out -= slope * mean_guide
+    return mean(slope) * guide + mean(out)
 
 
-def _mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Of each voxel and its 26 neighbours, the image going on beyond its border as it is there."""
-    for axis in range(3):
+def _mean(values: NDArray[np.float32], axes: tuple[int, ...]) -> NDArray[np.float32]:
+    """Of each voxel and its neighbours along some axes, the image going on beyond its border as it is there."""
+    for axis in axes:
         turned = np.moveaxis(values, axis, 0)
         values = values.copy()
         total = np.moveaxis(values, axis, 0)
@@ -113,7 +120,7 @@ def _mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
         total[0] += turned[0]
         total[:-1] += turned[1:]
         total[-1] += turned[-1]
-    values *= np.float32(1 / 27)
+    values *= np.float32(3.0 ** -len(axes))
     return values
 
 

@@ -62,6 +62,13 @@ class Grid:
         return np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
 
     @property
+    def close_axes(self) -> tuple[int, ...]:
+        """The array axes (of K, J, I, as 0 to 2) along which neighbours are fit to be averaged: not those of thick slices,
+        which lie more than twice as far apart as voxels within a slice."""
+        spacing = self.spacing_mm[::-1]
+        return tuple(axis for axis in range(3) if spacing[axis] <= 2 * spacing.min() + 1e-6)
+
+    @property
     def voxel_volume_mm3(self) -> float:
         """Volume of one voxel in cubic mm."""
         return float(abs(np.linalg.det(self.ijk_to_ras[:3, :3])))

@@ -38,7 +38,7 @@ _CELL_MM = 10.0
 _NEAR = 0.5
 _MOST = 12.0
 _SMOOTH = 0.6
-"""In voxels: paths through noise make ragged borders."""
+"""In voxels along `Grid.close_axes`: paths through noise make ragged borders."""
 _REACH_MM = 40.0
 _MOST_VOXELS = 2_000_000
 _SWEEPS = 3
@@ -112,7 +112,8 @@ class Nearness:
         others = inside & ~own
         to_other = _distances(tissue.shape, at[others], walls) if others.any() else np.full_like(to_own, far)
         odds = WEIGHT * (np.log(np.minimum(to_other, far) + _NEAR) - np.log(to_own + _NEAR))
-        odds = ndimage.gaussian_filter(odds.clip(-_MOST, _MOST), _SMOOTH, truncate=3.0)
+        sigma = [_SMOOTH if axis in grid.close_axes else 0.0 for axis in range(3)]
+        odds = ndimage.gaussian_filter(odds.clip(-_MOST, _MOST), sigma, truncate=3.0)
         return torch.from_numpy(odds)[None], grid
 
     def add_log_odds(

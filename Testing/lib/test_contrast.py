@@ -76,14 +76,28 @@ def test_what_is_out_of_the_question_stays_as_it_was(image):
     assert (out == -20).all()
 
 
-def test_the_guided_filter_is_that_of_the_paper():
+def test_thick_slices_do_not_blur_each_other(image):
+    """Nothing but what lies in a slice decides on its borders."""
+    thick = Volume(image.array, image.grid.sub((0, 0, 0), (1, 1, 3), image.grid.shape))
+    values = torch.linspace(3, -3, 40).expand(image.grid.shape).contiguous()
+    told = points(thick, [15, 23], [True, True])
+    before = values.clone()
+    Contrast(thick).sharpen(*told, before, WITHIN)
+    values[6] = 4
+    Contrast(thick).sharpen(*told, values, WITHIN)
+    assert (values[5] == before[5]).all() and (values[7] == before[7]).all()
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2), (0,)])
+def test_the_guided_filter_is_that_of_the_paper(axes):
     """Against the definition, by box filters of another library."""
     random = np.random.default_rng(1)
     guide, values = random.normal(size=(2, 7, 8, 9)).astype(np.float32)
-    found = guided_filter(guide, values, 0.2)
+    found = guided_filter(guide, values, 0.2, axes)
 
     def mean(a):
-        return ndimage.uniform_filter(a.astype(np.float64), 3, mode="nearest")
+        size = [3 if axis in axes else 1 for axis in range(3)]
+        return ndimage.uniform_filter(a.astype(np.float64), size, mode="nearest")
 
     a = (mean(guide * values) - mean(guide) * mean(values)) / (mean(guide * guide) - mean(guide) ** 2 + 0.2)
     b = mean(values) - a * mean(guide)

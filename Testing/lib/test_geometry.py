@@ -235,3 +235,10 @@ def test_a_sum_is_the_same_however_it_is_cut(monkeypatch, floats):
         parts.append((torch.randn(7, *grid.shape, generator=generator), grid))
     expected = torch.stack([interpolate(maps, grid, target) for maps, grid in parts]).sum(dim=0)
     torch.testing.assert_close(sum_interpolated(parts, target), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "close"), [((2, 2, 3.9), (0, 1, 2)), ((2, 2, 5), (1, 2)), ((5, 0.8, 0.8), (0, 1)), ((3, 1, 3), (1,))]
+)
+def test_thick_slices_are_no_neighbours(spacing, close):
+    assert Grid((4, 5, 6), np.diag([*spacing, 1.0])).close_axes == close
