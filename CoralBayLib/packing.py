@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from .geometry import Grid, Volume
 
-_STEPS = 48
-"""On each side of the middle. Twice as many take a fifth more room."""
+_STEPS, _FEW, _STEPS_OF_FEW = 48, 16, 127
+"""On each side of the middle; twice as many take a fifth more room. Maps of few channels have all that a byte holds: there
+the errors of many do not cancel out, and the room is small anyway."""
 
 
 def deflate(array: NDArray) -> torch.Tensor:
@@ -80,7 +81,8 @@ def pack(features: torch.Tensor, kept: NDArray[np.bool_]) -> dict[str, torch.Ten
     flat = features.reshape(len(features), -1).float()
     values = flat[:, inside]
     low, high = values.aminmax(dim=1)
-    centre, scale = (low + high) / 2, ((high - low) / (2 * _STEPS)).clamp_min(1e-12)
+    steps_aside = _STEPS_OF_FEW if len(features) < _FEW else _STEPS
+    centre, scale = (low + high) / 2, ((high - low) / (2 * steps_aside)).clamp_min(1e-12)
     steps = ((values - centre[:, None]) / scale[:, None]).round_().to(torch.int8)
     return {
         "kept": torch.from_numpy(np.packbits(kept)),

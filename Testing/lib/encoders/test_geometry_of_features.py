@@ -88,7 +88,8 @@ def test_features_tell_their_own_position(family, kind, make_grid, make_network,
         at = level.grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
         expected = (at - grid.centre_ras) @ DIRECTION
         # Features that see beyond the border see extrapolated or padded voxels.
-        margin = pyramid.grid.spacing_mm * (reach if reach else max(spec.stride) / 2) + grid.spacing_mm.max()
+        network_mm = level.grid.spacing_mm / spec.stride
+        margin = network_mm * (reach if reach else max(spec.stride) / 2) + grid.spacing_mm.max()
         from_centre = np.abs(grid.to_ijk(at) - (np.array(grid.size) - 1) / 2) * grid.spacing_mm
         inner = (from_centre < np.array(grid.size) * grid.spacing_mm / 2 - margin.max()).all(1)
         assert inner.sum() > 8, level.name
