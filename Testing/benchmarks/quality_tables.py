@@ -31,10 +31,40 @@ def write_tables(lines: list[dict], codes: dict[str, str], peers: Sequence[str],
     groups: dict[tuple, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for (method, scan, structures, _, radius), line in runs.items():
         groups[scan, structures, radius][method].append(line)
-    text = "\n".join([HOW, *(_group(*key, by, list(codes), peers) for key, by in sorted(groups.items()))])
+    parts = [_together(groups, list(codes), peers)]
+    parts += [_group(*key, by, list(codes), peers) for key, by in sorted(groups.items())]
+    text = "\n".join([HOW, *parts])
     if path is not None:
         put_section(path, TITLE, text)
     return f"# {TITLE}\n\n{text}\n"
+
+
+def _together(groups: dict[tuple, dict[str, list[dict]]], order: list[str], peers: Sequence[str]) -> str:
+    """Mean over scans, each counting once, of the methods that were tried on all of them."""
+    largest: dict[str, tuple] = {}
+    for key in groups:
+        if len(key[1]) > len(largest.get(key[0], ("", ()))[1]):
+            largest[key[0]] = key
+    each = [groups[key] for key in largest.values()]
+    methods = [method for method in order if each and all(method in by for by in each)]
+    if len(each) < 2 or not methods:
+        return ""
+    stages = [stage for stage in _stages(each[0]) if all(stage in _stages(by) for by in each)]
+    means = {
+        m: [
+            np.mean([_values(by[m], s, key[1], 0).mean() for key, by in zip(largest.values(), each, strict=True)])
+            for s in stages
+        ]
+        for m in methods
+    }
+    rows = [[m, *(f"{value:.3f}" for value in means[m])] for m in methods]
+    return (
+        f"\n## All scans together\n\nMean over {', '.join(sorted(largest))} of the mean Dice of each, of methods that were "
+        "tried on all of them; a scan counts once, whatever it shows.\n\n"
+        + table(["method", *_heads(stages)], rows)
+        + "\n"
+        + _ahead(means, stages, peers)
+    )
 
 
 def _group(
@@ -96,8 +126,12 @@ def _lead(by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...],
     """How far each of ours is ahead of the best peer, or behind it."""
     stages = _stages(by)
     means = {m: [v.mean() if (v := _values(by[m], s, names, 0)).size else np.nan for s in stages] for m in methods}
-    others = [means[m] for m in methods if m in peers]
-    ours = [m for m in methods if m not in peers]
+    return _ahead(means, stages, peers)
+
+
+def _ahead(means: dict[str, list[float]], stages: list[str], peers: Sequence[str]) -> str:
+    others = [values for method, values in means.items() if method in peers]
+    ours = [method for method in means if method not in peers]
     if not others or not ours:
         return ""
     best = np.nanmax(others, axis=0)
