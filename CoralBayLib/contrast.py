@@ -53,16 +53,16 @@ class Contrast:
             out: (K, J, I) log-odds on the working grid, changed in place.
             within: (k, j, i) slices of the structure's surroundings; nothing outside is touched.
         """
-        part = out[within]
-        span = _span(part.numpy() > _OUT_OF_QUESTION)
+        span = _span((out[within] > _OUT_OF_QUESTION).numpy())
         if span is None:
             return
-        values = part.numpy()[span]
+        values = out[within][span]
         index = hu_index(self.image.array[within][span])
         if not own.all():
-            values += (self._table(points_ras, own) - np.float32(RESERVE))[index]
-        doubtful = values.clip(-_SURE, _SURE)
-        values += guided_filter(_KNOTS[index], doubtful, _SMOOTHNESS, self.image.grid.close_axes) - doubtful
+            values += torch.from_numpy((self._table(points_ras, own) - np.float32(RESERVE))[index])
+        doubtful = values.clamp(-_SURE, _SURE)
+        smooth = guided_filter(torch.from_numpy(_KNOTS[index]), doubtful, _SMOOTHNESS, self.image.grid.close_axes)
+        values += smooth - doubtful
 
     def _table(self, points_ras: NDArray[np.float64], own: NDArray[np.bool_]) -> NDArray[np.float32]:
         """By HU from -1024 on: how much likelier it is in the structure than beside it, as weighted log-likelihood ratio
@@ -85,13 +85,11 @@ class Contrast:
         return density / density.sum()
 
 
-def guided_filter(
-    guide: NDArray[np.float32], values: NDArray[np.float32], epsilon: float, axes: tuple[int, ...] = (0, 1, 2)
-) -> NDArray[np.float32]:
+def guided_filter(guide: torch.Tensor, values: torch.Tensor, epsilon: float, axes: tuple[int, ...] = (0, 1, 2)) -> torch.Tensor:
     """Smooth values along the edges of a guide, in cubes of 3 voxels (He, Sun and Tang 2013).
 
     Args:
-        guide: (K, J, I).
+        guide: (K, J, I) float32.
         values: of the same shape.
         epsilon: variance of the guide, in its units squared, under which it is taken for flat.
         axes: along which a cube extends; one voxel thick along the others.
@@ -99,29 +97,30 @@ def guided_filter(
     Returns:
         float32 of the same shape.
     """
+    spare = torch.empty_like(guide)
 
-    def mean(of: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _mean(of, axes)
+    def average(of: torch.Tensor) -> torch.Tensor:
+        return _average(of, axes, spare)
 
-    mean_guide, out = mean(guide), mean(values)
-    slope = mean(guide * values) - mean_guide * out
-    slope /= mean(guide * guide) - mean_guide * mean_guide + np.float32(epsilon)
-    out -= slope * mean_guide
-    return mean(slope) * guide + mean(out)
+    middle, shift = average(guide.clone()), average(values.clone())
+    slope = average(guide * values).addcmul_(middle, shift, value=-1)
+    slope /= average(guide * guide).addcmul_(middle, middle, value=-1).add_(epsilon)
+    shift = average(shift.addcmul_(slope, middle, value=-1))
+    return average(slope).mul_(guide).add_(shift)
 
 
-def _mean(values: NDArray[np.float32], axes: tuple[int, ...]) -> NDArray[np.float32]:
-    """Of each voxel and its neighbours along some axes, the image going on beyond its border as it is there."""
+def _average(values: torch.Tensor, axes: tuple[int, ...], spare: torch.Tensor) -> torch.Tensor:
+    """Of each voxel and its neighbours along some axes, in place, the image going on beyond its border as it is there.
+
+    New memory would take longer to be handed out than the sums do, hence the spare.
+    """
     for axis in axes:
-        turned = np.moveaxis(values, axis, 0)
-        values = values.copy()
-        total = np.moveaxis(values, axis, 0)
-        total[1:] += turned[:-1]
-        total[0] += turned[0]
-        total[:-1] += turned[1:]
-        total[-1] += turned[-1]
-    values *= np.float32(3.0 ** -len(axes))
-    return values
+        last = values.shape[axis] - 1
+        before = spare.copy_(values)
+        for there, here in ((0, 1), (1, 0)):
+            values.narrow(axis, here, last).add_(before.narrow(axis, there, last))
+            values.narrow(axis, there * last, 1).add_(before.narrow(axis, there * last, 1))
+    return values.mul_(3.0 ** -len(axes))
 
 
 def _span(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:

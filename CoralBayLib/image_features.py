@@ -21,6 +21,8 @@ HU_RANGE = (-1024, 3071)
 KNOTS_BY_HU = np.interp(np.arange(HU_RANGE[0], HU_RANGE[1] + 1), KNOTS_HU, np.arange(len(KNOTS_HU)))
 """For each HU of the range how many of `KNOTS_HU` lie below it, with fractions: a scale on which tissues are even apart."""
 _INTENSITY_GAIN = 3.0
+_SLAB_VOXELS = 1 << 18
+"""Added to at a time: enough for all threads to have a share, and still in a CPU's cache."""
 _POSITION_MM = 80.0
 """Millimetres that count as one unit, beside whitened features of unit variance."""
 
@@ -69,14 +71,17 @@ class ImageFeatures:
         """
         knots = len(KNOTS_HU)
         slice_size = self.grid.size[0] * self.grid.size[1]
+        slices = max(1, _SLAB_VOXELS // slice_size)
         for target, row in zip(out, weights, strict=True):
             tables = [row[n * knots : (n + 1) * knots] @ self._hats for n in range(len(self._images))]
             # A plane: the sum of one ramp along each axis.
             k, j, i = (self._ramp(axis, float(row[2 * knots + axis])) for axis in (2, 1, 0))
             within = (j[:, None] + i).flatten()
-            for number, part in enumerate(target.view(len(k), -1)):
-                voxels = slice(number * slice_size, (number + 1) * slice_size)
-                part += within + k[number]
+            for first in range(0, len(k), slices):
+                part = target[first : first + slices].view(-1, slice_size)
+                part += within + k[first : first + slices, None]
+                voxels = slice(first * slice_size, first * slice_size + part.numel())
+                part = part.view(-1)
                 for table, image in zip(tables, self._images, strict=True):
                     part += table.index_select(0, image[voxels])
         return out

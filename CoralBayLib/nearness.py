@@ -8,10 +8,13 @@ prompt of anything else, and to the structure's own nearest.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch.nn.functional import pad
 
 from .geometry import Grid, Volume, interpolate
 from .image_features import KNOTS_BY_HU, hu_index
@@ -24,6 +27,11 @@ FAR = (5.0, 15.0)
 """Where nothing else was marked nearer, the rest of the body is taken to begin at a distance between these two: one for
 every `FAR_PER_MM` that the structure's prompts are apart, since long strokes tell of large structures."""
 FAR_PER_MM = 0.1
+FLAT = 0.5
+"""So much farther it begins where a structure was marked on one plane only: how far it goes on across, nobody has said."""
+_LEAST_DEPTH = 1 / 3
+"""Prompts whose least spread is this share of the next, or more, are not flat."""
+_SPOT_MM = 0.1
 FAR_AT_FIRST = 8.0
 """The same at the least while nothing but the structure has been marked, as after the first click."""
 FAR_ANYWHERE = 2.0
@@ -34,7 +42,7 @@ MANY = 10
 """A structure whose prompts lie in so many pieces has more of them than anyone would point at: all ribs, all vessels of a
 lung. Ribs that were marked as one gave 16 to 25 after strokes on three slices; of 68 other structures of five scans none gave
 more than 8."""
-_CELL_MM = 10.0
+_APART_MM = 8.0
 _NEAR = 0.5
 _MOST = 12.0
 _SMOOTH = 0.6
@@ -43,6 +51,40 @@ _REACH_MM = 40.0
 _MOST_VOXELS = 2_000_000
 _SWEEPS = 3
 _WALL = np.float32(1e4)
+
+
+@dataclass(frozen=True, eq=False)
+class Leaning:
+    """How much each place leans to a structure.
+
+    Attributes:
+        odds: (k, j, i) float32 log-odds in the surroundings of the structure's prompts.
+        around: (k, j, i) slices of the working grid that these are.
+        anywhere: whether the structure may have parts outside of them.
+    """
+
+    odds: torch.Tensor
+    around: tuple[slice, ...]
+    anywhere: bool
+
+    def add_to(self, out: torch.Tensor) -> tuple[slice, ...]:
+        """Add to a (K, J, I) map on the working grid, in place.
+
+        Beyond the surroundings the values at their border go on where they speak against the structure. Where they speak
+        for it, appearance alone decides: no path was followed there.
+
+        Returns:
+            (k, j, i) slices of where the structure may be: of the surroundings, in which paths were followed, or all.
+        """
+        k, j, i = self.around
+        _, rows, columns = out.shape
+        beside = (i.start, columns - i.stop, j.start, rows - j.stop)
+        planes = pad(self.odds[None], beside, mode="replicate")[0].clamp_(max=0)
+        out[: k.start] += planes[0]
+        out[k.stop :] += planes[-1]
+        planes[:, j, i] = self.odds
+        out[k] += planes
+        return (slice(None),) * 3 if self.anywhere else self.around
 
 
 class Nearness:
@@ -58,9 +100,7 @@ class Nearness:
         self._tissue = (STEP_PER_KNOT * KNOTS_BY_HU).astype(np.float32)[hu_index(image.array)]
         self._tissue[body.array == 0] = _WALL
 
-    def log_odds(
-        self, points_ras: NDArray[np.float64], own: NDArray[np.bool_], anywhere: bool = False
-    ) -> tuple[torch.Tensor, Grid]:
+    def leaning(self, points_ras: NDArray[np.float64], own: NDArray[np.bool_], anywhere: bool = False) -> Leaning:
         """How much each place leans to a structure.
 
         Only the surroundings of the structure's prompts are looked at, more coarsely where they are large, so that an
@@ -71,31 +111,39 @@ class Nearness:
             own: (N,) which of them are the structure's; at least one.
             anywhere: whether the structure may have parts far from its prompts: what is far from all prompts then leans
                 neither way.
-
-        Returns:
-            (1, k, j, i) float32 log-odds and the grid they lie on.
         """
         _, low, high = self._around(points_ras, own)
-        step = max(1, int(np.ceil((float(np.prod(high - low)) / _MOST_VOXELS) ** (1 / 3))))
-        return self._log_odds(points_ras, own, step, anywhere)
+        shape = tuple((high - low)[::-1].tolist())
+        step = max(1, int(np.ceil((float(np.prod(shape)) / _MOST_VOXELS) ** (1 / 3))))
+        odds, grid = self._log_odds(points_ras, own, step, 1 + FLAT * _flatness(points_ras[own]), anywhere)
+        if step > 1:
+            odds = interpolate(odds[None], grid, self.grid.sub(low, 1, shape))[0]
+        around = tuple(slice(a, b) for a, b in zip(low[::-1].tolist(), high[::-1].tolist(), strict=True))
+        return Leaning(odds, around, anywhere)
 
     def in_many_pieces(self, points_ras: NDArray[np.float64], own: NDArray[np.bool_]) -> bool:
         """Whether a structure's prompts lie in many places that no path within a tissue connects (see `MANY`).
 
         Args:
-            points_ras, own: as in `log_odds`.
+            points_ras, own: as in `leaning`.
         """
         mine = points_ras[own]
-        if len(mine) < MANY or len(np.unique(np.round(mine / _CELL_MM), axis=0)) < MANY:
+        if _groups(mine) < MANY:
             return False
-        odds, grid = self._log_odds(points_ras, own, 2, False)
-        pieces, count = ndimage.label(odds[0].numpy() > 0)
+        odds, grid = self._log_odds(points_ras, own, 2)
+        pieces, count = ndimage.label(odds.numpy() > 0)
         return count >= MANY and len(set(Volume(pieces, grid).values_at(mine).tolist()) - {0}) >= MANY
 
     def _log_odds(
-        self, points_ras: NDArray[np.float64], own: NDArray[np.bool_], step: int, anywhere: bool
+        self,
+        points_ras: NDArray[np.float64],
+        own: NDArray[np.bool_],
+        step: int,
+        farther: float = 1.0,
+        anywhere: bool = False,
     ) -> tuple[torch.Tensor, Grid]:
-        """The same on every so manieth voxel."""
+        """(k, j, i) log-odds on every `step`th voxel of the surroundings and their grid, the rest of the body beginning so
+        many times farther away."""
         ijk, low, high = self._around(points_ras, own)
         i, j, k = (slice(a, b, step) for a, b in zip(low, high, strict=True))
         tissue = self._tissue[k, j, i]
@@ -103,41 +151,17 @@ class Nearness:
         walls = _steps(tissue, grid.spacing_mm)
         inside = ((ijk >= low) & (ijk < high)).all(axis=1)
         at = ((ijk - low) / step + 0.5).astype(int).clip(max=np.array(grid.size) - 1)
-        least = FAR_AT_FIRST if own.all() else FAR[0]
-        far = float(np.clip(FAR_PER_MM * np.linalg.norm(np.ptp(points_ras[own], axis=0)), least, FAR[1]))
+        least, span = FAR_AT_FIRST if own.all() else FAR[0], np.linalg.norm(np.ptp(points_ras[own], axis=0))
+        far = FAR_ANYWHERE if anywhere else float(np.clip(farther * FAR_PER_MM * span, least, farther * FAR[1]))
         to_own = _distances(tissue.shape, at[own], walls)
         if anywhere:
-            far = FAR_ANYWHERE
             np.minimum(to_own, far, out=to_own)
         others = inside & ~own
         to_other = _distances(tissue.shape, at[others], walls) if others.any() else np.full_like(to_own, far)
         odds = WEIGHT * (np.log(np.minimum(to_other, far) + _NEAR) - np.log(to_own + _NEAR))
         sigma = [_SMOOTH if axis in grid.close_axes else 0.0 for axis in range(3)]
         odds = ndimage.gaussian_filter(odds.clip(-_MOST, _MOST), sigma, truncate=3.0)
-        return torch.from_numpy(odds)[None], grid
-
-    def add_log_odds(
-        self, points_ras: NDArray[np.float64], own: NDArray[np.bool_], out: torch.Tensor, anywhere: bool = False
-    ) -> tuple[slice, ...]:
-        """Add them to a (K, J, I) map on the working grid, in place; see `log_odds`.
-
-        Beyond the surroundings the values at their border go on where they speak against the structure. Where they speak
-        for it, appearance alone decides: no path was followed there.
-
-        Returns:
-            (k, j, i) slices of where the structure may be: of the surroundings, in which paths were followed, or all.
-        """
-        odds, grid = self.log_odds(points_ras, own, anywhere)
-        corners = self.grid.to_ijk(grid.to_ras(np.stack([np.zeros(3), np.array(grid.size) - 1])))
-        inside = tuple(slice(a, b + 1) for a, b in np.round(corners).astype(int).T[::-1])
-        near = interpolate(odds, grid, self.grid)[0]
-        followed = near[inside].clone()
-        near.clamp_(max=0)[inside] = followed
-        out += near
-        if anywhere:
-            return (slice(None),) * 3
-        _, low, high = self._around(points_ras, own)
-        return tuple(slice(a, b) for a, b in zip(low[::-1].tolist(), high[::-1].tolist(), strict=True))
+        return torch.from_numpy(odds), grid
 
     def _around(
         self, points_ras: NDArray[np.float64], own: NDArray[np.bool_]
@@ -147,6 +171,20 @@ class Nearness:
         reach = np.ceil(_REACH_MM / self.grid.spacing_mm).astype(int)
         low = np.maximum(ijk[own].min(axis=0) - reach, 0)
         return ijk, low, np.minimum(ijk[own].max(axis=0) + reach + 1, self.grid.size)
+
+
+def _flatness(points_ras: NDArray[np.float64]) -> float:
+    """From 0 for (N, 3) points that spread to all sides, to 1 for such as lie on a plane, a line or a spot."""
+    least, middle, _ = np.sqrt(np.linalg.eigvalsh(np.cov(points_ras.T, bias=True)).clip(1e-6))
+    return max(0.0, 1 - float(least / middle) / _LEAST_DEPTH) if middle > _SPOT_MM else 1.0
+
+
+def _groups(points_ras: NDArray[np.float64]) -> int:
+    """How many there are of groups of points that cells of `_APART_MM` between them part."""
+    cells = np.unique(np.floor(points_ras / _APART_MM).astype(int), axis=0)
+    filled = np.zeros(np.ptp(cells, axis=0) + 1, bool)
+    filled[tuple((cells - cells.min(axis=0)).T)] = True
+    return int(ndimage.label(filled, np.ones((3, 3, 3)))[1])
 
 
 def _steps(tissue: NDArray[np.float32], spacing_mm: NDArray[np.float64]) -> list[NDArray[np.float32]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -135,16 +136,24 @@ class Probe:
             anywhere: far from all prompts go by appearance and contrast alone, instead of staying near a structure's own;
                 by default for those in `scattered_`.
         """
-        out = self.appearance(pyramid, structures)
-        if pyramid.key and pyramid.key == self.scan_ and len(self.prompts_):
-            for label, one in zip(self.labels_ if structures is None else structures, out, strict=True):
-                points, own = self.prompts_.points_ras, self.prompts_.labels == label
-                if own.any():
-                    free = label in self.scattered_ if anywhere is None else anywhere
-                    around = pyramid.nearness.add_log_odds(points, own, one, free)
-                    pyramid.contrast.sharpen(points, own, one, around)
-            out /= TEMPERATURE
-        return out
+        self.require_features_of(pyramid)
+        wanted = self.labels_ if structures is None else structures
+        at_home = bool(pyramid.key) and pyramid.key == self.scan_
+        own = {label: self.prompts_.labels == label for label in wanted if at_home and label in self.prompts_.labels}
+        points = self.prompts_.points_ras
+        with ThreadPoolExecutor(1) as beside:
+            # Paths take one core as long as appearance does; neither needs the other.
+            leaning = {
+                label: beside.submit(
+                    pyramid.nearness.leaning, points, mine, label in self.scattered_ if anywhere is None else anywhere
+                )
+                for label, mine in own.items()
+            }
+            out = self.appearance(pyramid, structures)
+            for label, one in zip(wanted, out, strict=True):
+                if label in own:
+                    pyramid.contrast.sharpen(points, own[label], one, leaning[label].result().add_to(one))
+        return out.div_(TEMPERATURE) if at_home and len(self.prompts_) else out
 
     def appearance(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:
         """Log-odds of each structure at every voxel of the working grid by what it looks like, in any scan.

@@ -93,7 +93,7 @@ def test_the_guided_filter_is_that_of_the_paper(axes):
     """Against the definition, by box filters of another library."""
     random = np.random.default_rng(1)
     guide, values = random.normal(size=(2, 7, 8, 9)).astype(np.float32)
-    found = guided_filter(guide, values, 0.2, axes)
+    found = guided_filter(torch.from_numpy(guide), torch.from_numpy(values), 0.2, axes)
 
     def mean(a):
         size = [3 if axis in axes else 1 for axis in range(3)]

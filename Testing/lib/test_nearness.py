@@ -25,7 +25,7 @@ def leaning(image, body, points_ijk, own, anywhere=False):
     import torch
 
     out = torch.zeros(image.grid.shape)
-    Nearness(image, body).add_log_odds(image.grid.to_ras(points_ijk), np.array(own), out, anywhere)
+    Nearness(image, body).leaning(image.grid.to_ras(points_ijk), np.array(own), anywhere).add_to(out)
     return out.numpy()
 
 
@@ -56,6 +56,16 @@ def test_far_from_all_prompts_nothing_leans_where_parts_may_be_anywhere():
     near, anywhere = (leaning(image, body, [[4, 6, 6]], [True], a)[6, 6, -1] for a in (False, True))
     assert near < -1
     assert anywhere == pytest.approx(0, abs=1e-4)
+
+
+def test_marked_on_one_plane_a_structure_may_go_on_farther_across():
+    """Strokes on a slice, and the same on two slices 12 mm apart, which say how deep it is."""
+    image, body = scan((40, 40, 40))
+    image.array[:] = np.arange(40)[:, None, None] % 2 * 40
+    flat = [[i, j, 20] for i in range(8, 32) for j in range(8, 32, 4)]
+    deep = [[i, j, k] for i, j, _ in flat for k in (14, 20)]
+    far, near = (leaning(image, body, points, [True] * len(points))[20:, 20, 20] for points in (flat, deep))
+    assert (far[2:6] > near[2:6] + 0.5).all()
 
 
 def test_strokes_in_one_tissue_lie_in_one_piece_and_across_walls_in_many():
