@@ -24,7 +24,7 @@ from .store import Store
 
 FEATURES_VERSION = 2
 """Raised when preprocessing or tiling changes what the same encoder gives for the same CT."""
-WORKING_VERSION = 2
+WORKING_VERSION = 3
 """Raised when the working grid changes: what is stored is made anew, while probes and libraries stay of use."""
 
 FOUND = "Found in the store"
@@ -83,13 +83,7 @@ def embed(
     """
     check_ct(volume, assume_hu=assume_hu)
     specs = choose_levels(encoder, levels)
-    identity = {
-        "encoder": encoder.name,
-        "weights": encoder.weights_sha256,
-        "tiling": encoder.tiling.name,
-        "version": FEATURES_VERSION,
-    }
-    key = content_key(volume, identity | {"working": WORKING_VERSION}, [spec.name for spec in specs])
+    key = store_key(volume, encoder, levels)
     if store is not None:
         found = store.get(key)
         if found is not None:
@@ -105,7 +99,7 @@ def embed(
         levels=made,
         image=Volume(np.clip(np.round(working.image.array), -1024, 3071).astype(np.int16), working.image.grid),
         body=working.body,
-        identity=identity,
+        identity=identity(encoder),
         source_grid=volume.grid,
         key=key,
         scan_embedding=token if token is not None else _pooled(made, encoder),
@@ -145,6 +139,22 @@ def choose_levels(encoder: Encoder, names: Sequence[str] | None) -> list[LevelSp
     if unknown or (names is not None and not names):
         raise EncoderError(f"Encoder '{encoder.name}' has levels {', '.join(known)}; asked for {list(names or ())}.")
     return [spec for spec in encoder.levels if (not spec.optional if names is None else spec.name in names)]
+
+
+def identity(encoder: Encoder) -> dict[str, str | int]:
+    """What decides an encoder's features beside the CT; features of equal identity can be compared."""
+    return {
+        "encoder": encoder.name,
+        "weights": encoder.weights_sha256,
+        "tiling": encoder.tiling.name,
+        "version": FEATURES_VERSION,
+    }
+
+
+def store_key(volume: Volume, encoder: Encoder, levels: Sequence[str] | None = None) -> str:
+    """Under which the store keeps what `embed` makes of the same; EncoderError for a level that the encoder lacks."""
+    names = [spec.name for spec in choose_levels(encoder, levels)]
+    return content_key(volume, identity(encoder) | {"working": WORKING_VERSION}, names)
 
 
 def content_key(volume: Volume, identity: dict, names: Sequence[str]) -> str:

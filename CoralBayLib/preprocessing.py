@@ -18,6 +18,7 @@ from .pyramid import Level
 
 CROP_MARGIN_MM = 12.0
 WORKING_MM = 2.0
+"""Fine enough for the borders of small structures, and coarse enough to be quick."""
 _TISSUE_HU = -500.0
 _AIR_HU = -950.0
 _HALF_MAX = 65504.0
@@ -62,13 +63,12 @@ def prepare(volume: Volume, spec: InputSpec) -> Prepared:
 def on_working_grid(volume: Volume, prepared: Prepared) -> Prepared:
     """The CT and the patient where decisions are made, over the same field as the network's own grid.
 
-    Along each axis voxels lie as far apart as on the network's grid, or nearer where that is coarser than `WORKING_MM`
-    (borders of small structures need it), but never nearer than the scan's own, which are then taken as they are: between
-    thick slices there is nothing to decide, and a mean of two HU is nobody's.
+    Along each axis voxels lie `WORKING_MM` apart, whatever the network's grid, but never nearer than the scan's own, which
+    are then taken as they are: between thick slices there is nothing to decide, and a mean of two HU is nobody's.
     """
     given, canonical = prepared.image.grid, volume.canonical()
     own = canonical.grid.spacing_mm
-    spacing = np.maximum(own, np.minimum(given.spacing_mm, WORKING_MM))
+    spacing = np.maximum(own, WORKING_MM)
     if np.allclose(spacing, given.spacing_mm):
         return prepared
     scaled = given.with_spacing(spacing)

@@ -140,7 +140,7 @@ class FeaturePyramid:
 
     @property
     def grid(self) -> Grid:
-        """The working grid: canonical axes, the encoder's spacing or a finer one, cropped to the patient."""
+        """The working grid: canonical axes, `WORKING_MM` or the scan's own coarser spacing, cropped to the patient."""
         return self.image.grid
 
     @property

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..basis import SAMPLES, Basis, whitening
-from ..embedding import FEATURES_VERSION
+from ..embedding import identity
 from ..encoders.base import Encoder
 from ..errors import EncoderError, LibraryError, ProbeError
 from ..pyramid import SIMILARITY_COMPONENTS, FeaturePyramid
@@ -51,14 +51,7 @@ class LibraryBasis:
         Raises:
             EncoderError: weights, setting or version differ; says which.
         """
-        self._require_identity(
-            {
-                "encoder": encoder.name,
-                "weights": encoder.weights_sha256,
-                "tiling": encoder.tiling.name,
-                "version": FEATURES_VERSION,
-            }
-        )
+        self._require_identity(identity(encoder))
 
     def view(self, pyramid: FeaturePyramid) -> FeaturePyramid:
         """The levels of a scan that the library compares, with the library's basis.

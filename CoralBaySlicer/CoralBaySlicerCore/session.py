@@ -87,22 +87,14 @@ class Session:
 
     def stored(self, scan: Scan, choice: Choice) -> Any:
         """The pyramid of a scan if it is in the store, else None; computes and downloads nothing."""
-        from CoralBayLib.embedding import FEATURES_VERSION, WORKING_VERSION, choose_levels, content_key
+        from CoralBayLib.embedding import store_key
         from CoralBayLib.store import Store
 
         try:
             encoder = self.encoder(choice)
         except CoralBayError:
             return None
-        identity = {
-            "encoder": encoder.name,
-            "weights": encoder.weights_sha256,
-            "tiling": encoder.tiling.name,
-            "version": FEATURES_VERSION,
-            "working": WORKING_VERSION,
-        }
-        names = [spec.name for spec in choose_levels(encoder, None)]
-        return Store().get(content_key(scan.volume(), identity, names))
+        return Store().get(store_key(scan.volume(), encoder))
 
     def embed(
         self,

@@ -21,7 +21,7 @@ import CoralBayLib as cb
 from CoralBayLib.encoders.base import Encoder, LevelSpec
 from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.geometry import Grid, Volume, interpolate
-from CoralBayLib.preprocessing import prepare
+from CoralBayLib.preprocessing import on_working_grid, prepare
 from CoralBayLib.pyramid import FeaturePyramid, Level
 from CoralBayLib.sample import fetch_sample
 from CoralBayLib.segmentation import labelmap_on
@@ -57,8 +57,9 @@ def coralbay_shaped(volume: Volume) -> FeaturePyramid:
         return Level(spec.name, grid.sub(spec.offset, spec.stride, size), noise)
 
     levels = tuple(level(spec) for spec in encoder.levels if not spec.optional)
-    image = Volume(np.clip(np.round(prepared.image.array), -1024, 3071).astype(np.int16), grid)
-    return FeaturePyramid(levels, image, prepared.body, {"encoder": "noise"}, volume.grid, key="noise")
+    working = on_working_grid(volume, prepared)
+    image = Volume(np.clip(np.round(working.image.array), -1024, 3071).astype(np.int16), working.image.grid)
+    return FeaturePyramid(levels, image, working.body, {"encoder": "noise"}, volume.grid, key="noise")
 
 
 def strokes(reference: Volume, names: dict[int, str], structures: tuple[str, ...]) -> cb.Prompts:

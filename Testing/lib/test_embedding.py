@@ -109,6 +109,17 @@ def test_only_thick_axes_keep_the_scans_voxels(make_grid, make_phantom, pooling)
     np.testing.assert_allclose(pyramid.grid.spacing_mm, [3.25, 2.0, 6.5])
 
 
+@pytest.mark.parametrize("network_mm", [1.0, 1.5, 2.0])
+def test_decisions_are_made_at_two_millimetres_whatever_the_network_sees(make_grid, make_phantom, pooling, network_mm):
+    grid = make_grid("oblique", spacing=0.8)
+    pyramid = cb.embed(make_phantom(grid), pooling(spacing_mm=(network_mm,) * 3))
+    np.testing.assert_allclose(pyramid.grid.spacing_mm, 2.0)
+    network = prepare(make_phantom(grid), pooling(spacing_mm=(network_mm,) * 3).input).image.grid
+    extents = [np.array(g.size) * g.spacing_mm for g in (pyramid.grid, network)]
+    assert np.abs(extents[0] - extents[1]).max() < 4.0
+    np.testing.assert_allclose(pyramid.grid.centre_ras, network.centre_ras, atol=2.0)
+
+
 def test_body_holds_air_inside_and_not_the_table(make_grid):
     grid = make_grid(extent_mm=120)
     k, j, i = np.indices(grid.shape)
