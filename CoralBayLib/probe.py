@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
 from .errors import ProbeError, PromptError
 from .prompts import Prompts
@@ -96,7 +97,9 @@ class Probe:
         features = torch.cat([deep, pyramid.image_features.sample(points)], dim=1).numpy()
         labels = np.concatenate([kept.labels, np.zeros(len(points) - len(kept), dtype=np.int64)])
         structures = prompts.structures
-        fitted = [self._fit_one(features, labels == label, len(kept)) for label in structures]
+        # A thread for each structure: one is too small to share, and threads that share wait long on a busy machine.
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            fitted = list(threads.map(lambda label: self._fit_one(features, labels == label, len(kept)), structures))
         coefficients = torch.from_numpy(np.stack([w for w, _ in fitted])).float()
         on_deep, on_image = coefficients.split([deep.shape[1], coefficients.shape[1] - deep.shape[1]], dim=1)
         self.labels_ = structures
