@@ -83,6 +83,8 @@ class Preview:
         probe: the fitted probe.
         percents: probability of each structure by label, (K, J, I) uint8.
         threshold: percent from which a voxel belongs to a structure.
+        connected: whether only the pieces of a structure that a prompt touches belong to it.
+        touching: (N, 3) RAS mm by label of these prompts, of the structures that this holds for.
         labels: the structure each voxel belongs to, likewise; 0 for none.
         likeliest, log_odds: the likeliest structure at each voxel whatever the threshold, and its log-odds.
         doubt: uncertainty in percent, likewise.
@@ -95,6 +97,8 @@ class Preview:
     probe: Any
     percents: dict[int, NDArray[np.uint8]]
     threshold: float
+    connected: bool
+    touching: dict[int, NDArray[np.float64]]
     labels: NDArray[np.unsignedinteger]
     likeliest: NDArray[np.unsignedinteger]
     log_odds: NDArray[np.float32]
@@ -105,10 +109,15 @@ class Preview:
 
 
 def preview(
-    pyramid: Any, points: Points, threshold: float = 50, probe: Any = None, cancel: CancelToken | None = None
+    pyramid: Any,
+    points: Points,
+    threshold: float = 50,
+    probe: Any = None,
+    cancel: CancelToken | None = None,
+    connected: bool = True,
 ) -> Preview:
     """Fit a probe on prompts, or take one, which they correct when it is of another scan, and say what it makes of the
-    scan; the threshold is in percent."""
+    scan; the threshold is in percent. What `pieces` would write with the same `connected` is what the labels show."""
     import torch
 
     from CoralBayLib.probe import Probe
@@ -118,9 +127,12 @@ def preview(
 
     # Of a probe that was adapted from another scan the probabilities do not tell how good it is.
     own = bool(pyramid.key) and (probe is None or probe.scan_ == pyramid.key)
-    probe = for_scan(probe, pyramid, points.prompts()) if probe else Probe().fit(pyramid, points.prompts())
+    given, prompts = probe, points.prompts()
+    probe = for_scan(probe, pyramid, prompts) if probe else Probe().fit(pyramid, prompts)
     check(cancel)
-    values = probe.logits(pyramid)
+    told = prompts if given in (None, probe) else probe.prompts_
+    touching = {n: told.points_ras[told.labels == n] for n in probe.labels_ if connected and n not in probe.scattered_}
+    values = probe.logits(pyramid, anywhere=None if connected else True)
     check(cancel)
     values.masked_fill_(torch.from_numpy(pyramid.body.array == 0), -np.inf)
     likeliest = no_labels(values.shape[1:], probe.labels_)
@@ -134,24 +146,27 @@ def preview(
     maps = {label: (100 * one).astype(np.uint8) for label, one in zip(probe.labels_, probability.numpy(), strict=True)}
     check(cancel)
     totals = {label: float(one.sum()) for label, one in zip(probe.labels_, probability, strict=True)} if own else None
-    labels = _above(threshold, likeliest, log_odds)
+    geometry = np.array(pyramid.grid.ijk_to_ras)
+    labels = _bounded(threshold, likeliest, log_odds, touching, geometry)
     return Preview(
         probe,
         maps,
         threshold,
+        connected,
+        touching,
         labels,
         likeliest,
         log_odds,
         doubt,
         totals,
         _expected(labels, log_odds, totals),
-        np.array(pyramid.grid.ijk_to_ras),
+        geometry,
     )
 
 
 def with_threshold(preview: Preview, threshold: float) -> Preview:
     """The same preview at another threshold, in percent."""
-    labels = _above(threshold, preview.likeliest, preview.log_odds)
+    labels = _bounded(threshold, preview.likeliest, preview.log_odds, preview.touching, preview.geometry)
     expected = _expected(labels, preview.log_odds, preview.totals)
     return replace(preview, threshold=threshold, labels=labels, expected=expected)
 
@@ -164,11 +179,32 @@ def _expected(
     return {} if totals is None else agreement(labels, log_odds, totals)
 
 
-def _above(threshold: float, likeliest: NDArray, values: NDArray[np.float32]) -> NDArray[np.unsignedinteger]:
-    """The likeliest structures where their log-odds exceed those of a threshold in percent; 0 elsewhere."""
-    from CoralBayLib.segmentation import log_odds
+def _bounded(
+    threshold: float,
+    likeliest: NDArray,
+    values: NDArray[np.float32],
+    touching: dict[int, NDArray[np.float64]],
+    geometry: NDArray[np.float64],
+) -> NDArray[np.unsignedinteger]:
+    """The likeliest structures where their log-odds exceed those of a threshold in percent, without the pieces that none
+    of the points of their label touches; 0 elsewhere."""
+    from scipy import ndimage
 
-    return likeliest * (values > log_odds(threshold / 100))
+    from CoralBayLib.geometry import Grid
+    from CoralBayLib.segmentation import keep_touched, log_odds
+
+    labels = likeliest * (values > log_odds(threshold / 100))
+    boxes = dict(enumerate(ndimage.find_objects(labels), 1))
+    for label, points in touching.items():
+        if (box := boxes.get(label)) is None:
+            continue
+        part = labels[box]
+        grid = Grid(labels.shape, geometry).sub([side.start for side in reversed(box)], 1, part.shape)
+        ijk = np.round(grid.to_ijk(points))
+        margin = np.where(part == label, np.float32(1), np.float32(-1))
+        keep_touched(margin, grid, points[((ijk >= 0) & (ijk < grid.size)).all(axis=1)])
+        part[(part == label) & (margin < 0)] = 0
+    return labels
 
 
 def pieces(

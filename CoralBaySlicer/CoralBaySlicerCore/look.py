@@ -24,6 +24,7 @@ class Look:
         opacity: of what covers the scan, from 0 to 1.
         together: whether all structures are shown.
         outlines: as outlines rather than filled.
+        connected: only the pieces of a structure that a prompt touches.
     """
 
     kind: str
@@ -31,6 +32,7 @@ class Look:
     opacity: float
     together: bool = True
     outlines: bool = True
+    connected: bool = True
 
 
 def show(overlays: Overlays, preview: Preview | None, volume: Any, structures: list[Structure], label: int, look: Look) -> None:

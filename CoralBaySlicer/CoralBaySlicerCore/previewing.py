@@ -38,6 +38,7 @@ class Previewer:
         self.given: Any = None
         self.message = ""
         self._threshold = 50.0
+        self._connected = self._started_connected = True
         self._fitted_on: Points | None = None
         self._fitted_with: Any = None
         self._running: Task | None = None
@@ -99,14 +100,17 @@ class Previewer:
 
     def show(self, structures: list[Structure], label: int, wanted: look.Look) -> None:
         """Show the preview in the slice views, of the map that of the structure of that label."""
-        self._threshold = wanted.threshold
+        self._threshold, self._connected = wanted.threshold, wanted.connected
         self._follow_threshold()
+        if self.preview is not None and self._fitted_on is not None and self._connected != self._started_connected:
+            self._start(self._fitted_on, self.given)
         look.show(self.logic.overlays, self.preview, self.volume, structures, label, wanted)
 
     # -- inner workings
 
     def _start(self, points: Points, probe: Any) -> None:
-        volume, threshold = self.volume, self._threshold
+        volume, threshold, connected = self.volume, self._threshold, self._connected
+        self._started_connected = connected
 
         def finish(preview: Preview) -> None:
             if self.volume is volume:
@@ -115,7 +119,7 @@ class Previewer:
         try:
             task = self.logic.start(
                 volume,
-                lambda pyramid, cancel: compute.preview(pyramid, points, threshold, probe, cancel),
+                lambda pyramid, cancel: compute.preview(pyramid, points, threshold, probe, cancel, connected),
                 finish,
                 lane="preview",
                 title=_("Preview"),

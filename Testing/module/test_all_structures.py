@@ -78,17 +78,36 @@ def test_the_layer_follows_the_threshold_and_the_next_prompt(two: Any, driver: A
     assert np.array_equal(slicer.util.arrayFromVolume(layer_of()[0]), panel.few_shot.preview.labels)
 
 
-@pytest.mark.parametrize("threshold", [50, 83])
-def test_the_preview_and_apply_agree_on_who_wins(two: Any, driver: Any, coralbay: Any, threshold: int) -> None:
+@pytest.mark.parametrize(("threshold", "connected"), [(50, True), (83, True), (20, True), (50, False)])
+def test_the_preview_shows_what_apply_writes(two: Any, driver: Any, coralbay: Any, threshold: int, connected: bool) -> None:
     from CoralBayLib.segmentation import labelmap_on
 
     panel, _first, _second = two
     panel.ui.thresholdSlider.value = threshold
+    if not connected:
+        panel.ui.connectedCheck.click()
     driver.settle()
     preview, pyramid = panel.few_shot.preview, coralbay.logic.features.at_hand(panel.volume)
-    applied = labelmap_on(pyramid.grid, pyramid, preview.probe, None, threshold / 100).array
+    assert preview.connected is connected
+    told, everywhere = (preview.probe.prompts_, None) if connected else (None, True)
+    applied = labelmap_on(pyramid.grid, pyramid, preview.probe, told, threshold / 100, anywhere=everywhere).array
     assert {0, 1, 2} <= set(np.unique(applied))
     assert np.array_equal(preview.labels, applied)
+
+
+def test_pieces_that_no_prompt_touches_are_left_out_of_the_preview_at_every_threshold() -> None:
+    from CoralBaySlicerCore.compute import _bounded
+
+    odds = np.full((1, 4, 12), -3.0, np.float32)
+    odds[0, :, :3], odds[0, :, 6:8], odds[0, :, 10:] = 2.0, 2.0, 1.0
+    likeliest = np.where(np.arange(12) < 9, 1, 2).astype(np.uint8) * np.ones((1, 4, 1), np.uint8)
+    geometry = np.diag([2.0, 2.0, 2.0, 1.0])
+    touching = {1: np.array([[2.0, 2.0, 0.0]])}
+    assert _bounded(50, likeliest, odds, touching, geometry)[0, 1].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 2, 2]
+    assert _bounded(80, likeliest, odds, touching, geometry)[0, 1].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    # Where no prompt lies in any piece, all of them stay.
+    beside = {1: np.array([[8.0, 2.0, 0.0]])}
+    assert _bounded(50, likeliest, odds, beside, geometry)[0, 1].tolist() == [1, 1, 1, 0, 0, 0, 1, 1, 0, 0, 2, 2]
 
 
 def test_the_likelier_wins_where_both_are_nearly_certain(coralbay: Any) -> None:
@@ -102,7 +121,8 @@ def test_the_likelier_wins_where_both_are_nearly_certain(coralbay: Any) -> None:
     grid = Grid((1, 1, 3), np.eye(4))
     # 0.999 and 0.9999; 0.9999 and 0.999; both unlikely.
     odds = torch.tensor([[7.0, 9.0, -3.0], [9.0, 7.0, -4.0]]).reshape(2, 1, 1, 3)
-    probe = SimpleNamespace(labels_=[1, 2], logits=lambda _p: odds.clone(), adapts_to=lambda _p: False)
+    logits = lambda _p, anywhere: odds.clone()  # noqa: E731
+    probe = SimpleNamespace(labels_=[1, 2], scattered_=frozenset(), logits=logits, adapts_to=lambda _p: False)
     pyramid = SimpleNamespace(grid=grid, key="", body=Volume(np.ones((1, 1, 3), np.uint8), grid))
     preview = compute.preview(pyramid, compute.Points.none(), 50, probe)
     assert preview.labels.ravel().tolist() == [2, 1, 0]

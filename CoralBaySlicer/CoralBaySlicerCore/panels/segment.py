@@ -113,7 +113,8 @@ class SegmentPanel(Panel):
         """Show the preview as the parameters say."""
         parameters = self.parameters
         few_shot, opacity = self.few_shot, parameters.overlayOpacity / 100
-        wanted = Look(parameters.overlay, parameters.threshold, opacity, parameters.together, parameters.outlines)
+        together, outlines, connected = parameters.together, parameters.outlines, parameters.connected
+        wanted = Look(parameters.overlay, parameters.threshold, opacity, together, outlines, connected)
         few_shot.show(few_shot.structures, few_shot.shown, wanted)
 
     def exit(self) -> None:
