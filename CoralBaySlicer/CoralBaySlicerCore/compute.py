@@ -147,7 +147,7 @@ def preview(
     check(cancel)
     totals = {label: float(one.sum()) for label, one in zip(probe.labels_, probability, strict=True)} if own else None
     geometry = np.array(pyramid.grid.ijk_to_ras)
-    labels = _bounded(threshold, likeliest, log_odds, touching, geometry)
+    labels = bounded(threshold, likeliest, log_odds, touching, geometry)
     return Preview(
         probe,
         maps,
@@ -159,35 +159,36 @@ def preview(
         log_odds,
         doubt,
         totals,
-        _expected(labels, log_odds, totals),
+        dice_to_expect(labels, log_odds, totals),
         geometry,
     )
 
 
 def with_threshold(preview: Preview, threshold: float) -> Preview:
     """The same preview at another threshold, in percent."""
-    labels = _bounded(threshold, preview.likeliest, preview.log_odds, preview.touching, preview.geometry)
-    expected = _expected(labels, preview.log_odds, preview.totals)
+    labels = bounded(threshold, preview.likeliest, preview.log_odds, preview.touching, preview.geometry)
+    expected = dice_to_expect(labels, preview.log_odds, preview.totals)
     return replace(preview, threshold=threshold, labels=labels, expected=expected)
 
 
-def _expected(
+def dice_to_expect(
     labels: NDArray, log_odds: NDArray[np.float32], totals: dict[int, float] | None
 ) -> dict[int, tuple[float, float]]:
+    """A preview's Dice to expect, of its labels."""
     from CoralBayLib.expected import agreement
 
     return {} if totals is None else agreement(labels, log_odds, totals)
 
 
-def _bounded(
+def bounded(
     threshold: float,
     likeliest: NDArray,
     values: NDArray[np.float32],
     touching: dict[int, NDArray[np.float64]],
     geometry: NDArray[np.float64],
 ) -> NDArray[np.unsignedinteger]:
-    """The likeliest structures where their log-odds exceed those of a threshold in percent, without the pieces that none
-    of the points of their label touches; 0 elsewhere."""
+    """A preview's labels: the likeliest structures where their log-odds exceed those of a threshold in percent, without
+    the pieces that none of the points of their label touches; 0 elsewhere."""
     from scipy import ndimage
 
     from CoralBayLib.geometry import Grid

@@ -9,9 +9,11 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from CoralBayLib.errors import Cancelled, CoralBayError
+from CoralBayLib.progress import CancelToken
 
 from . import compute, look, volumes
 from .compute import Points, Preview
+from .glance import clicked, glance
 from .logic import CoralBaySlicerLogic
 from .structures import Structure
 from .worker import Task, in_words
@@ -41,6 +43,7 @@ class Previewer:
         self._connected = self._started_connected = True
         self._fitted_on: Points | None = None
         self._fitted_with: Any = None
+        self._previewed: Points | None = None
         self._running: Task | None = None
         self._bounding: tuple | None = None
         self._seen: list[np.ndarray] = []
@@ -59,6 +62,8 @@ class Previewer:
         corrected = features is not None and self.given is not None and self.given.adapts_to(features)
         if marked and not known and not corrected:
             self.given = None
+        if features is not self._fitted_with:
+            self._previewed = None
         self._fitted_on, self._fitted_with = points, features
         if features is None:
             self._stop(_("Compute the embeddings of this scan first (step 1)."))
@@ -109,36 +114,62 @@ class Previewer:
     # -- inner workings
 
     def _start(self, points: Points, probe: Any) -> None:
+        """Compute the preview of prompts or a probe; first of the structure alone that was clicked, where there are many."""
+        preview, again = self.preview, self._connected == self._started_connected
+        label = clicked(self._previewed, points, preview) if probe is None and again else None
+        self._started_connected = self._connected
+        if label is None or preview is None:
+            self._start_whole(points, probe)
+            return
+
+        def finish(glanced: Preview) -> None:
+            if self.preview is preview:
+                self.preview, self._previewed = glanced, points
+
+        def whole() -> None:
+            if task is self._running:
+                self._start_whole(points, probe)
+                self.changed()
+
+        task = self._launch(lambda pyramid, cancel: glance(pyramid, points, label, preview, cancel), finish)
+        if task is not None:
+            task.on_done = lambda _result: whole()
+            task.on_failed = lambda error: self._on_failed(task, error) if isinstance(error, Cancelled) else whole()
+
+    def _start_whole(self, points: Points, probe: Any) -> None:
         volume, threshold, connected = self.volume, self._threshold, self._connected
-        self._started_connected = connected
 
         def finish(preview: Preview) -> None:
             if self.volume is volume:
-                self.preview, self.logic.probe, self._seen = preview, preview.probe, []
+                self.preview, self._previewed = preview, points if probe is None else None
+                self.logic.probe, self._seen = preview.probe, []
 
+        task = self._launch(
+            lambda pyramid, cancel: compute.preview(pyramid, points, threshold, probe, cancel, connected), finish
+        )
+        if task is not None:
+            task.on_done = lambda _result: self._say(_missing(self.preview) if probe is not None else _hint(points))
+            task.on_failed = lambda error: self._on_failed(task, error)
+
+    def _launch(self, run: Callable[[Any, CancelToken], Preview], finish: Callable[[Preview], None]) -> Task | None:
+        """Start to compute a preview, which takes the place of any that is being computed; None, and the user is told, when
+        that cannot be."""
         try:
-            task = self.logic.start(
-                volume,
-                lambda pyramid, cancel: compute.preview(pyramid, points, threshold, probe, cancel, connected),
-                finish,
-                lane="preview",
-                title=_("Preview"),
-            )
+            task = self.logic.start(self.volume, run, finish, lane="preview", title=_("Preview"))
         except CoralBayError as error:
             self._say(in_words(error))
-            return
+            return None
         ahead = self.logic.worker.ahead_of(task)
         if ahead is not None and ahead.title:
             self._say(_("The preview waits for this to finish: {title}").format(title=ahead.title))
             task.on_progress = lambda *_args: self._say("")
-        task.on_done = lambda _result: self._say(_missing(self.preview) if probe is not None else _hint(points))
-        task.on_failed = lambda error: self._on_failed(task, error)
         self._running = task
+        return task
 
     def _stop(self, message: str, tell: bool = True) -> None:
         if self._running is not None:
             self._running.cancel()
-        self.preview = self._running = None
+        self.preview = self._previewed = self._running = None
         self.message = message
         if tell:
             self.changed()

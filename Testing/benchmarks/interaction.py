@@ -114,6 +114,9 @@ def measure(
         "fit one structure after a stroke": lambda: cb.Probe().fit(pyramid, one),
         "its probability over the whole volume": lambda: fitted.predict(pyramid, [1]),
         "both: whole-volume update after a stroke": update,
+        "the same for eight structures (the one that was clicked comes first)": lambda: (
+            cb.Probe().fit(pyramid, eight).predict(pyramid)
+        ),
         "fit eight structures": lambda: cb.Probe().fit(pyramid, eight),
         "labels of eight structures on the source grid": lambda: labelmap_on(volume.grid, pyramid, fitted, eight),
         "similarity map for a query": lambda: cb.similarity_map(pyramid, query),

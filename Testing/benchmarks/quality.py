@@ -40,8 +40,8 @@ LARGE = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "he
 LARGE += ("vertebrae_T8", "esophagus")
 SMALL = ("atrial_appendage_left", "adrenal_gland_left", "rib_left_7", "thyroid_gland", "subclavian_artery_left")
 SMALL += ("brachiocephalic_vein_left", "clavicula_left", "superior_vena_cava", "vertebrae_C7", "iliopsoas_left")
-ALONE = ("liver", "kidney_left", "esophagus", "vertebrae_T8", "atrial_appendage_left")
-"""Also segmented each in a session of its own, as a first-time user would."""
+ALONE = 5
+"""So many, of sizes spread evenly, also each in a session of its own, as a first-time user would."""
 CHECKPOINTS = (1, 2, 4, 6, 8, 10, 12, 16, 20)
 LEAST_ML, MOST_ML = 0.5, 5000.0
 NEVER_ASKED = ("cli", "console", "contact_sheet", "demo", "dicom", "transfer", "whereabouts", "shared_basis")
@@ -103,10 +103,10 @@ def tasks(scan: Labelled, wanted: list[str], alone: bool) -> Iterator[Task]:
         names = [fit[n] for n in np.unique(np.linspace(0, len(fit) - 1, min(most, len(fit))).round().astype(int))]
     if names:
         yield Task(scan, tuple(names))
-    if alone:
-        for name in ALONE:
-            if name in names:
-                yield Task(scan, (name,))
+    if alone and len(names) > 1:
+        ordered = sorted(names, key=lambda name: sizes[name])
+        for n in np.unique(np.linspace(0, len(ordered) - 1, ALONE).round().astype(int)):
+            yield Task(scan, (ordered[n],))
 
 
 def main() -> None:

@@ -31,12 +31,43 @@ def write_tables(lines: list[dict], codes: dict[str, str], peers: Sequence[str],
     groups: dict[tuple, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for (method, scan, structures, _, radius), line in runs.items():
         groups[scan, structures, radius][method].append(line)
-    parts = [_together(groups, list(codes), peers)]
-    parts += [_group(*key, by, list(codes), peers) for key, by in sorted(groups.items())]
+    alone = _alone(groups)
+    together = {key: by for key, by in groups.items() if not any(set(key[1]) <= set(a[1]) and key[0] == a[0] for a in alone)}
+    parts = [_together(together, list(codes), peers)]
+    for key, by in sorted(together.items()):
+        parts.append(_group(*key, by, list(codes), peers))
+        own = ((other, merged) for other, merged in alone.items() if (other[0], other[2]) == (key[0], key[2]))
+        parts += [_group(*other, merged, list(codes), peers, alone=True) for other, merged in own]
     text = "\n".join([HOW, *parts])
     if path is not None:
         put_section(path, TITLE, text)
     return f"# {TITLE}\n\n{text}\n"
+
+
+def _alone(groups: dict[tuple, dict[str, list[dict]]]) -> dict[tuple, dict[str, list[dict]]]:
+    """The sessions of one structure on scans that were also segmented whole, as if they were one session a seed."""
+    whole = {scan for scan, structures, _ in groups if len(structures) > 1}
+    singles: dict[tuple, dict[tuple, list[dict]]] = defaultdict(lambda: defaultdict(list))
+    for (scan, structures, radius), by in groups.items():
+        if scan in whole and len(structures) == 1:
+            for method, lines in by.items():
+                for line in lines:
+                    singles[scan, radius][method, line["seed"]].append(line)
+    out: dict[tuple, dict[str, list[dict]]] = {}
+    for (scan, radius), runs in singles.items():
+        names = tuple(sorted({line["structures"][0] for lines in runs.values() for line in lines}))
+        merged: dict[str, list[dict]] = defaultdict(list)
+        for (method, _), lines in runs.items():
+            if len(lines) == len(names):
+                stages = {
+                    stage: {n: line["stages"][stage][n] for line in lines for n in line["stages"][stage]}
+                    for stage in lines[0]["stages"]
+                }
+                sizes = {name: ml for line in lines for name, ml in line["millilitres"].items()}
+                merged[method].append(lines[0] | {"stages": stages, "millilitres": sizes})
+        if merged:
+            out[scan, names, radius] = merged
+    return out
 
 
 def _together(groups: dict[tuple, dict[str, list[dict]]], order: list[str], peers: Sequence[str]) -> str:
@@ -74,13 +105,16 @@ def _group(
     by: dict[str, list[dict]],
     order: list[str],
     peers: Sequence[str],
+    alone: bool = False,
 ) -> str:
-    """One session on one scan."""
+    """One session on one scan, or sessions of one structure each."""
     methods = [method for method in order if method in by]
     some = by[methods[0]][0]
     sizes = some["millilitres"]
     small = [name for name in structures if sizes[name] < SMALL_ML]
     title = structures[0] + " alone" if len(structures) == 1 else f"{len(structures)} structures together"
+    if alone:
+        title = f"{len(structures)} structures, each in a session of its own"
     click = f"a click is a ball of up to {radius:g} mm" if radius else "a click is one point"
     parts = [f"\n## {scan}: {title}\n", f"{_where(by)}; {click}.\n"]
     parts.append(_curve("Mean Dice after strokes and clicks", by, methods, structures))

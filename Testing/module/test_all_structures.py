@@ -96,18 +96,18 @@ def test_the_preview_shows_what_apply_writes(two: Any, driver: Any, coralbay: An
 
 
 def test_pieces_that_no_prompt_touches_are_left_out_of_the_preview_at_every_threshold() -> None:
-    from CoralBaySlicerCore.compute import _bounded
+    from CoralBaySlicerCore.compute import bounded
 
     odds = np.full((1, 4, 12), -3.0, np.float32)
     odds[0, :, :3], odds[0, :, 6:8], odds[0, :, 10:] = 2.0, 2.0, 1.0
     likeliest = np.where(np.arange(12) < 9, 1, 2).astype(np.uint8) * np.ones((1, 4, 1), np.uint8)
     geometry = np.diag([2.0, 2.0, 2.0, 1.0])
     touching = {1: np.array([[2.0, 2.0, 0.0]])}
-    assert _bounded(50, likeliest, odds, touching, geometry)[0, 1].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 2, 2]
-    assert _bounded(80, likeliest, odds, touching, geometry)[0, 1].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    assert bounded(50, likeliest, odds, touching, geometry)[0, 1].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 2, 2]
+    assert bounded(80, likeliest, odds, touching, geometry)[0, 1].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
     # Where no prompt lies in any piece, all of them stay.
     beside = {1: np.array([[8.0, 2.0, 0.0]])}
-    assert _bounded(50, likeliest, odds, beside, geometry)[0, 1].tolist() == [1, 1, 1, 0, 0, 0, 1, 1, 0, 0, 2, 2]
+    assert bounded(50, likeliest, odds, beside, geometry)[0, 1].tolist() == [1, 1, 1, 0, 0, 0, 1, 1, 0, 0, 2, 2]
 
 
 def test_the_likelier_wins_where_both_are_nearly_certain(coralbay: Any) -> None:
