@@ -41,6 +41,9 @@ def add_scans_command(commands: Any, common: list[argparse.ArgumentParser], enco
     predict.add_argument("--map", type=Path, metavar="FILE", help="of a single CT: write what carries the prediction")
     predict.set_defaults(run=run_predict)
 
+    for verb in (fit, predict):
+        verb.add_argument("--assume-hu", action="store_true", help="skip the check that the values look like HU")
+
     steady = verbs.add_parser("stability", parents=common + encoding, help="does the embedding survive small changes?")
     steady.add_argument("ct", type=Path)
     steady.set_defaults(run=run_stability)
@@ -60,7 +63,8 @@ def run_fit(args: argparse.Namespace) -> dict:
     _make_folder(args.output)
     encoder = open_encoder(args)
     with bar(args, "Embedding") as progress:
-        found = embed_scans(table.scans, encoder, progress, store=None if args.no_store else Store())
+        store = None if args.no_store else Store()
+        found = embed_scans(table.scans, encoder, progress, store=store, assume_hu=args.assume_hu)
     for each in (*table.left_out, *found.left_out):
         say(args, f"Left out: {each}")
     labels = table.labels.take(found.rows)
@@ -129,7 +133,7 @@ def run_predict(args: argparse.Namespace) -> dict:
     encoder = open_encoder(args)
     store = None if args.no_store else Store()
     with bar(args, "Embedding") as progress:
-        found = embed_scans(args.ct, encoder, progress, store=store)
+        found = embed_scans(args.ct, encoder, progress, store=store, assume_hu=args.assume_hu)
     if found.signature != probe.signature:
         raise ProbeError("This scan probe was learnt with another encoder, weights or setting; choose those with --encoder.")
     rows = []
@@ -140,7 +144,7 @@ def run_predict(args: argparse.Namespace) -> dict:
     for each in found.left_out:
         say(args, f"Left out: {each}")
     if args.map:
-        pyramid = embed(read_volume(args.ct[0]), encoder, store=store)
+        pyramid = embed(read_volume(args.ct[0]), encoder, store=store, assume_hu=args.assume_hu)
         write_volume(saliency_map(pyramid, probe), args.map)
         say(args, f"Written: {args.map} (what raises and lowers it, place by place)", out=True)
     say(args, NOTICE, out=True)

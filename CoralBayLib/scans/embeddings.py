@@ -43,6 +43,7 @@ def embed_scans(
     cancel: CancelToken | None = None,
     *,
     store: Store | None = None,
+    assume_hu: bool = False,
 ) -> ScanEmbeddings:
     """Embed scans one after another, from the store where they are there; those that cannot be are left out and named.
 
@@ -52,6 +53,7 @@ def embed_scans(
         progress: called with the fraction done and a message.
         cancel: checked between scans and between the network's layers.
         store: where pyramids are kept.
+        assume_hu: skip the check that the values look like HU.
 
     Raises:
         ScansError: no scan could be embedded.
@@ -62,7 +64,7 @@ def embed_scans(
         check(cancel)
         try:
             one = part(progress, row / len(scans), (row + 1) / len(scans))
-            pyramid = embed(read_volume(path), encoder, one, cancel, store=store)
+            pyramid = embed(read_volume(path), encoder, one, cancel, store=store, assume_hu=assume_hu)
             if pyramid.scan_embedding is None:
                 raise ScansError(f"{encoder.title} has no scan embedding.")
         except Cancelled:

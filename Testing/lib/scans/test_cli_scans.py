@@ -59,6 +59,20 @@ def test_fit_then_predict_and_map(capsys, study):
     assert np.ptp(cb.read_volume(study / "map.nrrd").array) > 0
 
 
+def test_scans_that_do_not_look_like_hu_are_taken_when_asked_to(capsys, study):
+    for n in range(12):
+        volume = cb.read_volume(study / f"{n}.nrrd")
+        cb.write_volume(cb.Volume(volume.array + 1024, volume.grid), study / f"{n}.nrrd")
+    words = ("scans", "fit", study / "study.csv", "--target", "finding", "--task", "classify", "-o", study / "out")
+    status, _, err = run(capsys, *words)
+    assert status == 1 and "None of the scans" in err
+    status, printed, err = run(capsys, *words, "--assume-hu")
+    assert status == 0 and "12 scans" in printed, err
+    words = ("scans", "predict", study / "out" / "probe.safetensors", study / "3.nrrd")
+    assert run(capsys, *words)[0] == 1
+    assert run(capsys, *words, "--assume-hu")[0] == 0
+
+
 def test_a_number_and_survival(capsys, study):
     status, printed, err = run(
         capsys, "scans", "fit", study / "study.csv", "--target", "size", "--task", "regress", "-o", study / "number"
