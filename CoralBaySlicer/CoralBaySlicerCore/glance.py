@@ -18,12 +18,14 @@ from .compute import Points, Preview, bounded, dice_to_expect
 
 LEAST = 3
 """With fewer structures all of them are as quick."""
+_MOST = 20_000
+"""Of prompts that are compared, as this is done where the user waits; large painted segments have more."""
 
 
 def clicked(before: Points | None, now: Points, preview: Preview | None) -> int | None:
     """The one structure that a change of prompts was for: theirs, or where they say background, what was found there. None
     when it was for several or for none, or when there are too few structures for it to matter."""
-    if before is None or preview is None or len(preview.percents) < LEAST:
+    if before is None or preview is None or len(preview.percents) < LEAST or len(now.labels) > _MOST:
         return None
     rows = [
         {(int(n), *p) for n, p in zip(each.labels, np.round(each.points, 3).tolist(), strict=True)} for each in (before, now)
@@ -69,9 +71,9 @@ def glance(pyramid: Any, points: Points, label: int, preview: Preview, cancel: C
     )
 
 
-def _rows(points: Points) -> set[tuple]:
-    """Labels and places to a micrometre, for comparing."""
-    return {(int(n), *place) for n, place in zip(points.labels, np.round(points.points, 3).tolist(), strict=True)}
+def _rows(points: Points) -> NDArray[np.float64]:
+    """Labels and places to a micrometre, each once, for comparing."""
+    return np.unique(np.column_stack([points.labels, np.round(points.points, 3)]), axis=0)
 
 
 def _give_up(label: int, likeliest: NDArray, values: NDArray[np.float32], percents: dict[int, NDArray[np.uint8]]) -> None:
