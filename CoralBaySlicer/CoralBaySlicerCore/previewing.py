@@ -97,7 +97,8 @@ class Previewer:
             world = volumes.to_world(volume, own)[0]
             found(world)
             words = _("Is this {name}? Axial slice at S {mm} mm. Click here as what it is (0 for the background).")
-            self._say(words.format(name=preview.probe.names_[about], mm=round(world[2])))
+            # A structure may be too new for the probe to know it: see `glance`.
+            self._say(words.format(name=(points.names | preview.probe.names_)[about], mm=round(world[2])))
 
         task = Task(lambda *_args: compute.next_place(preview, label, points, seen), finish, lane="place")
         task.on_failed = lambda error: None if isinstance(error, Cancelled) else self._say(in_words(error))

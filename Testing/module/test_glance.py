@@ -1,5 +1,6 @@
 """With many structures the one that was clicked is shown before all are fitted anew."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -82,6 +83,16 @@ def test_a_click_on_the_background_is_for_what_was_found_there(three: Any) -> No
     assert clicked(None, points, preview) is None
     gone = points.labels != first
     assert clicked(points, Points(points.points[gone], points.labels[gone], points.names), preview) is None
+
+
+def test_a_place_can_be_asked_for_in_a_structure_that_the_probe_does_not_know_yet(three: Any, driver: Any) -> None:
+    few_shot, places = three[0].few_shot, []
+    newest = max(few_shot.preview.percents)
+    few_shot.preview = replace(few_shot.preview, probe=SimpleNamespace(names_={}))
+    few_shot.next_place(newest, few_shot.points(), places.append)
+    driver.settle()
+    assert len(places) == 1
+    assert few_shot.points().names[newest] in few_shot.message
 
 
 def test_few_structures_are_fitted_together_at_once() -> None:
