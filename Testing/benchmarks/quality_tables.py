@@ -14,7 +14,8 @@ SMALL_ML = 20.0
 TITLE = "Few-shot segmentation, side by side"
 HOW = (
     "A simulated annotator marks each structure with a stroke in it and one around it on one axial slice; or on three; "
-    "then adds one click a structure and round, each at the largest error. Every method gets the same strokes of the same "
+    "then adds one click a structure and round, each at the largest error. Some structures are also marked alone, as by who "
+    "wants nothing else. Every method gets the same strokes of the same "
     "seeds, and clicks chosen in the same way from its own result. Scores are on the scan's own grid: mean Dice (spread "
     "over seeds and structures), mean distance of the surfaces, and their 95 % Hausdorff distance. A structure that was "
     "not found at all counts as far off as it is long."
