@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from .errors import ProbeError, PromptError
 from .prompts import Prompts
@@ -29,6 +30,12 @@ scaling (Guo and others 2017)."""
 _INSISTENCE = 3
 _LOUDER = 3.0
 _MEMORY = "memory."
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Looked for once: that takes milliseconds."""
+    return ThreadpoolController()
 
 
 class Probe:
@@ -98,7 +105,7 @@ class Probe:
         labels = np.concatenate([kept.labels, np.zeros(len(points) - len(kept), dtype=np.int64)])
         structures = prompts.structures
         # A thread for each structure: one is too small to share, and threads that share wait long on a busy machine.
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(torch.get_num_threads()) as threads:
             fitted = list(threads.map(lambda label: self._fit_one(features, labels == label, len(kept)), structures))
         coefficients = torch.from_numpy(np.stack([w for w, _ in fitted])).float()
         on_deep, on_image = coefficients.split([deep.shape[1], coefficients.shape[1] - deep.shape[1]], dim=1)
