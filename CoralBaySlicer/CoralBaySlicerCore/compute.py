@@ -147,7 +147,7 @@ def preview(
     check(cancel)
     totals = {label: float(one.sum()) for label, one in zip(probe.labels_, probability, strict=True)} if own else None
     geometry = np.array(pyramid.grid.ijk_to_ras)
-    labels = bounded(threshold, likeliest, log_odds, touching, geometry)
+    labels = bounded(threshold, likeliest, log_odds, maps, touching, geometry)
     return Preview(
         probe,
         maps,
@@ -166,7 +166,7 @@ def preview(
 
 def with_threshold(preview: Preview, threshold: float) -> Preview:
     """The same preview at another threshold, in percent."""
-    labels = bounded(threshold, preview.likeliest, preview.log_odds, preview.touching, preview.geometry)
+    labels = bounded(threshold, preview.likeliest, preview.log_odds, preview.percents, preview.touching, preview.geometry)
     expected = dice_to_expect(labels, preview.log_odds, preview.totals)
     return replace(preview, threshold=threshold, labels=labels, expected=expected)
 
@@ -184,28 +184,50 @@ def bounded(
     threshold: float,
     likeliest: NDArray,
     values: NDArray[np.float32],
+    percents: dict[int, NDArray[np.uint8]],
     touching: dict[int, NDArray[np.float64]],
     geometry: NDArray[np.float64],
 ) -> NDArray[np.unsignedinteger]:
-    """A preview's labels: the likeliest structures where their log-odds exceed those of a threshold in percent, without
-    the pieces that none of the points of their label touches; 0 elsewhere."""
+    """A preview's labels: the likeliest structures where their log-odds exceed those of a threshold in percent; without
+    the pieces of a structure that none of the points of its label touches, which fall to the next likeliest."""
+    from CoralBayLib.segmentation import log_odds
+
+    labels = likeliest * (values > log_odds(threshold / 100))
+    untouched = {n: _untouched(percents[n] >= threshold, points, geometry) for n, points in touching.items()}
+    left = np.zeros(labels.shape, bool)
+    for label, pieces_of in untouched.items():
+        left |= pieces_of & (labels == label)
+    where = np.flatnonzero(left)
+    best, whose = np.zeros(len(where), np.uint8), np.zeros(len(where), labels.dtype)
+    for label, percent in percents.items():
+        share = percent.ravel()[where]
+        share[share < threshold] = 0
+        if label in untouched:
+            share[untouched[label].ravel()[where]] = 0
+        np.copyto(whose, label, where=share > best)
+        np.maximum(best, share, out=best)
+    labels.ravel()[where] = whose
+    return labels
+
+
+def _untouched(mask: NDArray[np.bool_], points: NDArray[np.float64], geometry: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The pieces of a mask that no point lies in; none when no point lies in any."""
     from scipy import ndimage
 
     from CoralBayLib.geometry import Grid
-    from CoralBayLib.segmentation import keep_touched, log_odds
+    from CoralBayLib.segmentation import keep_touched
 
-    labels = likeliest * (values > log_odds(threshold / 100))
-    boxes = dict(enumerate(ndimage.find_objects(labels), 1))
-    for label, points in touching.items():
-        if (box := boxes.get(label)) is None:
-            continue
-        part = labels[box]
-        grid = Grid(labels.shape, geometry).sub([side.start for side in reversed(box)], 1, part.shape)
-        ijk = np.round(grid.to_ijk(points))
-        margin = np.where(part == label, np.float32(1), np.float32(-1))
-        keep_touched(margin, grid, points[((ijk >= 0) & (ijk < grid.size)).all(axis=1)])
-        part[(part == label) & (margin < 0)] = 0
-    return labels
+    out = np.zeros(mask.shape, bool)
+    if not mask.any():
+        return out
+    box = ndimage.find_objects(mask.view(np.uint8))[0]
+    part = mask[box]
+    grid = Grid(mask.shape, geometry).sub([side.start for side in reversed(box)], 1, part.shape)
+    ijk = np.round(grid.to_ijk(points))
+    margin = np.where(part, np.float32(1), np.float32(-1))
+    keep_touched(margin, grid, points[((ijk >= 0) & (ijk < grid.size)).all(axis=1)])
+    out[box] = part & (margin < 0)
+    return out
 
 
 def pieces(

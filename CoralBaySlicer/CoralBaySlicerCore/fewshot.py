@@ -175,8 +175,14 @@ class FewShot(Previewer, VTKObservationMixin):
 
     def follow_features(self) -> None:
         """Take up the prompts anew when the features of the volume have come, gone or changed."""
-        if self.features_changed:
+        if self.features_changed and not self.paused:
             self._schedule()
+
+    def pause(self, paused: bool) -> None:
+        """Have the preview wait for `update`, or wait no longer and take up what has changed meanwhile."""
+        if self.paused and not paused:
+            self._schedule()
+        self.paused = paused
 
     def colours(self) -> dict[str, tuple[float, float, float]]:
         """The structures' colours by name."""

@@ -25,13 +25,11 @@ _MOST = 20_000
 def clicked(before: Points | None, now: Points, preview: Preview | None) -> int | None:
     """The one structure that a change of prompts was for: theirs, or where they say background, what was found there. None
     when it was for several or for none, or when there are too few structures for it to matter."""
-    if before is None or preview is None or len(preview.percents) < LEAST or len(now.labels) > _MOST:
+    if before is None or preview is None or len(preview.percents) < LEAST or len(before.labels) + len(now.labels) > _MOST:
         return None
-    rows = [
-        {(int(n), *p) for n, p in zip(each.labels, np.round(each.points, 3).tolist(), strict=True)} for each in (before, now)
-    ]
-    changed = rows[0] ^ rows[1]
-    about = {n for n, *_place in changed if n} | {_at(preview, place) for n, *place in changed if not n}
+    rows, times = np.unique(np.concatenate([_rows(before), _rows(now)]), axis=0, return_counts=True)
+    whose, places = rows[times == 1, 0].astype(int), rows[times == 1, 1:]
+    about = {*whose[whose > 0].tolist(), *_at(preview, places[whose == 0]).tolist()}
     label = about.pop() if len(about) == 1 else 0
     return label if label and (now.labels == label).any() else None
 
@@ -58,10 +56,11 @@ def glance(pyramid: Any, points: Points, label: int, preview: Preview, cancel: C
     touching = {n: at for n, at in preview.touching.items() if n != label}
     if preview.connected and label not in probe.scattered_:
         touching[label] = points.points[points.labels == label]
-    labels = bounded(preview.threshold, likeliest, values, touching, preview.geometry)
+    percents = preview.percents | {label: (100 * probability.numpy()).astype(np.uint8)}
+    labels = bounded(preview.threshold, likeliest, values, percents, touching, preview.geometry)
     return replace(
         preview,
-        percents=preview.percents | {label: (100 * probability.numpy()).astype(np.uint8)},
+        percents=percents,
         touching=touching,
         labels=labels,
         likeliest=likeliest,
@@ -87,8 +86,8 @@ def _give_up(label: int, likeliest: NDArray, values: NDArray[np.float32], percen
     values.ravel()[where] = np.log(share / (1 - share))
 
 
-def _at(preview: Preview, place: list[float]) -> int:
-    """The structure that was found at a place in RAS mm, 0 for none."""
-    ijk = np.linalg.solve(preview.geometry, [*place, 1.0])[:3]
-    k, j, i = np.clip(np.round(ijk[::-1]).astype(int), 0, np.array(preview.labels.shape) - 1)
-    return int(preview.labels[k, j, i])
+def _at(preview: Preview, places: NDArray[np.float64]) -> NDArray[np.integer]:
+    """The structures that were found at (N, 3) places in RAS mm, 0 for none."""
+    inverse = np.linalg.inv(preview.geometry)
+    kji = np.round(places @ inverse[:3, :3].T + inverse[:3, 3])[:, ::-1].astype(int)
+    return preview.labels[tuple(np.clip(kji, 0, np.array(preview.labels.shape) - 1).T)]

@@ -108,7 +108,8 @@ class Previewer:
         """Show the preview in the slice views, of the map that of the structure of that label."""
         self._threshold, self._connected = wanted.threshold, wanted.connected
         self._follow_threshold()
-        if self.preview is not None and self._fitted_on is not None and self._connected != self._started_connected:
+        asked_anew = self._connected != self._started_connected and not self.features_changed
+        if self.preview is not None and self._fitted_on is not None and asked_anew:
             self._start(self._fitted_on, self.given)
         look.show(self.logic.overlays, self.preview, self.volume, structures, label, wanted)
 

@@ -95,19 +95,34 @@ def test_the_preview_shows_what_apply_writes(two: Any, driver: Any, coralbay: An
     assert np.array_equal(preview.labels, applied)
 
 
-def test_pieces_that_no_prompt_touches_are_left_out_of_the_preview_at_every_threshold() -> None:
+ONE, TWO = np.array([[2.0, 0.0, 0.0]]), np.array([[18.0, 0.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "percents", "touching", "labels"),
+    [
+        (50, {1: "888000880000", 2: "000000000077"}, {1: ONE}, "111000000022"),
+        (80, {1: "888000880000", 2: "000000000077"}, {1: ONE}, "111000000000"),
+        # Where no prompt lies in any piece, all of them stay.
+        (50, {1: "888000880000", 2: "000000000077"}, {1: TWO}, "111000110022"),
+        # What one loses falls to another that goes on there.
+        (50, {1: "888000990000", 2: "000066666660"}, {1: ONE, 2: TWO}, "111022222220"),
+        # A piece that a likelier one crosses is one piece.
+        (50, {1: "777777777700", 2: "000088000000"}, {1: ONE, 2: np.array([[8.0, 0.0, 0.0]])}, "111122111100"),
+    ],
+)
+def test_pieces_that_no_prompt_touches_are_left_out_of_the_preview(
+    threshold: int, percents: dict[int, str], touching: dict[int, np.ndarray], labels: str
+) -> None:
     from CoralBaySlicerCore.compute import bounded
 
-    odds = np.full((1, 4, 12), -3.0, np.float32)
-    odds[0, :, :3], odds[0, :, 6:8], odds[0, :, 10:] = 2.0, 2.0, 1.0
-    likeliest = np.where(np.arange(12) < 9, 1, 2).astype(np.uint8) * np.ones((1, 4, 1), np.uint8)
-    geometry = np.diag([2.0, 2.0, 2.0, 1.0])
-    touching = {1: np.array([[2.0, 2.0, 0.0]])}
-    assert bounded(50, likeliest, odds, touching, geometry)[0, 1].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 2, 2]
-    assert bounded(80, likeliest, odds, touching, geometry)[0, 1].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-    # Where no prompt lies in any piece, all of them stay.
-    beside = {1: np.array([[8.0, 2.0, 0.0]])}
-    assert bounded(50, likeliest, odds, beside, geometry)[0, 1].tolist() == [1, 1, 1, 0, 0, 0, 1, 1, 0, 0, 2, 2]
+    maps = {n: 10 * np.array(list(digits), np.uint8).reshape(1, 1, -1) for n, digits in percents.items()}
+    ranked = np.stack(list(maps.values()))
+    likeliest = np.array(list(maps), np.uint8)[ranked.argmax(axis=0)]
+    share = (ranked.max(axis=0) + np.float32(0.1)) / 101
+    odds = np.log(share / (1 - share)).astype(np.float32) + np.float32(0.1)
+    found = bounded(threshold, likeliest, odds, maps, touching, np.diag([2.0, 2.0, 2.0, 1.0]))
+    assert "".join(map(str, found.ravel())) == labels
 
 
 def test_the_likelier_wins_where_both_are_nearly_certain(coralbay: Any) -> None:

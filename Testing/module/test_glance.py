@@ -102,7 +102,10 @@ def test_few_structures_are_fitted_together_at_once() -> None:
     one = Points(np.zeros((1, 3)), np.array([1]))
     two = Points(np.ones((1, 3)), np.array([1]))
     assert clicked(one, two, SimpleNamespace(percents={1: None, 2: None})) is None
-    assert clicked(one, two, SimpleNamespace(percents={1: None, 2: None, 3: None})) == 1
+    assert (
+        clicked(one, two, SimpleNamespace(percents={1: None, 2: None, 3: None}, geometry=np.eye(4), labels=np.zeros((1, 1, 1))))
+        == 1
+    )
 
 
 def test_what_a_structure_gives_up_goes_to_the_likeliest_other() -> None:
@@ -114,3 +117,15 @@ def test_what_a_structure_gives_up_goes_to_the_likeliest_other() -> None:
     assert likeliest.tolist() == [3, 2, 2, 3]
     assert odds[2:].tolist() == [1, -1]
     np.testing.assert_allclose(odds[:2], [np.log(30.5 / 70.5), np.log(60.5 / 40.5)], atol=1e-5)
+
+
+def test_a_preview_that_waited_takes_up_what_has_changed_when_it_goes_on(three: Any, driver: Any) -> None:
+    panel, place = three
+    before = panel.few_shot.preview
+    panel.parameters.livePreview = False
+    panel.few_shot.structures[0].node.AddControlPointWorld(*(place + [0, 0, 6]))
+    driver.settle()
+    assert panel.few_shot.preview is before
+    panel.parameters.livePreview = True
+    driver.settle()
+    assert len(panel.few_shot.preview.probe.prompts_) == len(before.probe.prompts_) + 1

@@ -83,7 +83,7 @@ class SegmentPanel(Panel):
         if self.parameters is None:
             return
         ui, few_shot = self.ui, self.few_shot
-        few_shot.paused = not self.parameters.livePreview
+        few_shot.pause(not self.parameters.livePreview)
         if self.volume is not few_shot.volume:
             placing.stop()
             few_shot.set_volume(self.volume)
