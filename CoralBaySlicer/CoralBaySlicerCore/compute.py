@@ -120,17 +120,13 @@ def preview(
     scan; the threshold is in percent. What `pieces` would write with the same `connected` is what the labels show."""
     import torch
 
-    from CoralBayLib.probe import Probe
     from CoralBayLib.segmentation import claim, no_labels
-    from CoralBayLib.transfer import for_scan
     from CoralBayLib.uncertainty import uncertainty_map
 
     # Of a probe that was adapted from another scan the probabilities do not tell how good it is.
     own = bool(pyramid.key) and (probe is None or probe.scan_ == pyramid.key)
-    given, prompts = probe, points.prompts()
-    probe = for_scan(probe, pyramid, prompts) if probe else Probe().fit(pyramid, prompts)
+    probe, told = _fitted(pyramid, points, probe)
     check(cancel)
-    told = prompts if given in (None, probe) else probe.prompts_
     touching = {n: told.points_ras[told.labels == n] for n in probe.labels_ if connected and n not in probe.scattered_}
     values = probe.logits(pyramid, anywhere=None if connected else True)
     check(cancel)
@@ -162,6 +158,19 @@ def preview(
         dice_to_expect(labels, log_odds, totals),
         geometry,
     )
+
+
+def _fitted(pyramid: Any, points: Points, probe: Any) -> tuple[Any, Any]:
+    """The probe to use, fitted on the prompts where none is given, and the prompts whose pieces count as touched: of a probe
+    that was adapted from another scan its own, which the given ones are part of."""
+    from CoralBayLib.probe import Probe
+    from CoralBayLib.transfer import for_scan
+
+    prompts = points.prompts()
+    if probe is None:
+        return Probe().fit(pyramid, prompts), prompts
+    adapted = for_scan(probe, pyramid, prompts)
+    return adapted, prompts if adapted is probe else adapted.prompts_
 
 
 def with_threshold(preview: Preview, threshold: float) -> Preview:
@@ -198,16 +207,22 @@ def bounded(
     for label, pieces_of in untouched.items():
         left |= pieces_of & (labels == label)
     where = np.flatnonzero(left)
-    best, whose = np.zeros(len(where), np.uint8), np.zeros(len(where), labels.dtype)
-    for label, percent in percents.items():
-        share = percent.ravel()[where]
-        share[share < threshold] = 0
-        if label in untouched:
-            share[untouched[label].ravel()[where]] = 0
-        np.copyto(whose, label, where=share > best)
-        np.maximum(best, share, out=best)
-    labels.ravel()[where] = whose
+    shares = {n: percent.ravel()[where] for n, percent in percents.items()}
+    for label, pieces_of in untouched.items():
+        shares[label][pieces_of.ravel()[where]] = 0
+    whose, share = foremost(shares)
+    labels.ravel()[where] = np.where(share >= threshold, whose, 0)
     return labels
+
+
+def foremost(percents: dict[int, NDArray[np.uint8]]) -> tuple[NDArray[np.integer], NDArray[np.uint8]]:
+    """The likeliest of structures at some places, and its percent there.
+
+    Args:
+        percents: (N,) of each by label.
+    """
+    ranked = np.stack(list(percents.values()))
+    return np.array(list(percents))[ranked.argmax(axis=0)], ranked.max(axis=0)
 
 
 def _untouched(mask: NDArray[np.bool_], points: NDArray[np.float64], geometry: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -241,17 +256,11 @@ def pieces(
     cancel: CancelToken | None = None,
 ) -> tuple[dict[str, Piece], Any]:
     """Segment a scan on its own grid: what each structure has become, by name, and the probe."""
-    from CoralBayLib.probe import Probe
     from CoralBayLib.segmentation import labelmap_on
-    from CoralBayLib.transfer import for_scan
 
-    prompts = points.prompts()
-    if probe is None:
-        probe = Probe().fit(pyramid, prompts)
-    elif (adapted := for_scan(probe, pyramid, prompts)) is not probe:
-        probe, prompts = adapted, adapted.prompts_
+    probe, told = _fitted(pyramid, points, probe)
     check(cancel)
-    touched = prompts if connected and len(prompts) else None
+    touched = told if connected and len(told) else None
     everywhere = None if connected else True
     labels = labelmap_on(scan.volume().grid, pyramid, probe, touched, threshold, progress, cancel, anywhere=everywhere)
     return {name: Piece.of(labels.array == label) for label, name in probe.names_.items()}, probe

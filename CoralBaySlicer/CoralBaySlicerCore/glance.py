@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from CoralBayLib.progress import CancelToken, check
 
-from .compute import Points, Preview, bounded, dice_to_expect
+from .compute import Points, Preview, bounded, dice_to_expect, foremost
 
 LEAST = 3
 """With fewer structures all of them are as quick."""
@@ -27,9 +27,12 @@ def clicked(before: Points | None, now: Points, preview: Preview | None) -> int 
     when it was for several or for none, or when there are too few structures for it to matter."""
     if before is None or preview is None or len(preview.percents) < LEAST or len(before.labels) + len(now.labels) > _MOST:
         return None
+    from CoralBayLib.geometry import Grid, Volume
+
     rows, times = np.unique(np.concatenate([_rows(before), _rows(now)]), axis=0, return_counts=True)
     whose, places = rows[times == 1, 0].astype(int), rows[times == 1, 1:]
-    about = {*whose[whose > 0].tolist(), *_at(preview, places[whose == 0]).tolist()}
+    found = Volume(preview.labels, Grid(preview.labels.shape, preview.geometry))
+    about = {*whose[whose > 0].tolist(), *found.values_at(places[whose == 0]).tolist()}
     label = about.pop() if len(about) == 1 else 0
     return label if label and (now.labels == label).any() else None
 
@@ -79,15 +82,7 @@ def _give_up(label: int, likeliest: NDArray, values: NDArray[np.float32], percen
     """Where a structure was the likeliest, put the likeliest of the others in its place, in place. All that is known of
     them there is their percent."""
     where = np.flatnonzero(likeliest == label)
-    others = {n: one.ravel()[where] for n, one in percents.items() if n != label}
-    ranked = np.stack(list(others.values()))
-    best, share = ranked.argmax(axis=0), (ranked.max(axis=0) + np.float32(0.5)) / np.float32(101)
-    likeliest.ravel()[where] = np.array(list(others))[best]
+    whose, percent = foremost({n: one.ravel()[where] for n, one in percents.items() if n != label})
+    share = (percent + np.float32(0.5)) / np.float32(101)
+    likeliest.ravel()[where] = whose
     values.ravel()[where] = np.log(share / (1 - share))
-
-
-def _at(preview: Preview, places: NDArray[np.float64]) -> NDArray[np.integer]:
-    """The structures that were found at (N, 3) places in RAS mm, 0 for none."""
-    inverse = np.linalg.inv(preview.geometry)
-    kji = np.round(places @ inverse[:3, :3].T + inverse[:3, 3])[:, ::-1].astype(int)
-    return preview.labels[tuple(np.clip(kji, 0, np.array(preview.labels.shape) - 1).T)]

@@ -100,13 +100,17 @@ def tasks(scan: Labelled, wanted: list[str], alone: bool) -> Iterator[Task]:
         pairs = zip(LARGE, SMALL, strict=True)
         names = [name for pair in pairs for name in pair][:most]
     else:
-        names = [fit[n] for n in np.unique(np.linspace(0, len(fit) - 1, min(most, len(fit))).round().astype(int))]
+        names = _spread(fit, most)
     if names:
         yield Task(scan, tuple(names))
     if alone and len(names) > 1:
-        ordered = sorted(names, key=lambda name: sizes[name])
-        for n in np.unique(np.linspace(0, len(ordered) - 1, ALONE).round().astype(int)):
-            yield Task(scan, (ordered[n],))
+        for name in _spread(sorted(names, key=lambda name: sizes[name]), ALONE):
+            yield Task(scan, (name,))
+
+
+def _spread(names: list[str], most: int) -> list[str]:
+    """At most so many of a list, evenly from first to last."""
+    return [names[n] for n in np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int))]
 
 
 def main() -> None:

@@ -33,7 +33,8 @@ def write_tables(lines: list[dict], codes: dict[str, str], peers: Sequence[str],
     for (method, scan, structures, _, radius), line in runs.items():
         groups[scan, structures, radius][method].append(line)
     alone = _alone(groups)
-    together = {key: by for key, by in groups.items() if not any(set(key[1]) <= set(a[1]) and key[0] == a[0] for a in alone)}
+    shown = {(scan, (name,), radius) for scan, names, radius in alone for name in names}
+    together = {key: by for key, by in groups.items() if key not in shown}
     parts = [_together(together, list(codes), peers)]
     for key, by in sorted(together.items()):
         parts.append(_group(*key, by, list(codes), peers))
