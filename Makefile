@@ -53,7 +53,7 @@ bench-library: $(DEV)  ## a library's index at 1 million vectors, and with SCANS
 
 screenshots: $(DEV)  ## pictures of the module's panel and views on the sample CT, in output/screenshots
 	$(RUN)/python Testing/module/screenshots.py $$($(RUN)/python -c \
-	  "from CoralBayLib.sample import fetch_sample as f; s = f(); print(s.ct, '--labelmap', s.labelmap)") \
+	  "from CoralBayLib.demo.sample import fetch_sample as f; s = f(); print(s.ct, '--labelmap', s.labelmap)") \
 	  --output output/screenshots --encoder coralbay-mini --structure 5 liver --structure 1 spleen \
 	  --structure 52 aorta --structure 51 heart
 

@@ -29,49 +29,49 @@ __version__ = "0.1.0"
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
-    from .embedding import embed
+    from .core.errors import CoralBayError
+    from .core.progress import CancelToken
     from .encoders import EncoderCard, encoder_cards, load_encoder, load_encoder_file, register_encoder, unload_encoder_file
-    from .errors import CoralBayError
-    from .geometry import Grid, Volume, resample
-    from .io import read_labelmap, read_volume, write_volume
+    from .features.embedding import embed
+    from .features.pyramid import FeaturePyramid
+    from .features.store import Store
+    from .fewshot.probe import Probe
+    from .fewshot.prompts import Prompts
+    from .fewshot.segmentation import segment
+    from .imaging.grid import Grid, Volume, resample
+    from .imaging.segmentation_io import Segment, read_segmentation, write_segmentation
+    from .imaging.volume_io import read_labelmap, read_volume, write_volume
     from .library import Library
-    from .probe import Probe
-    from .progress import CancelToken
-    from .prompts import Prompts
-    from .pyramid import FeaturePyramid
-    from .segmentation import segment
-    from .segmentation_io import Segment, read_segmentation, write_segmentation
-    from .similarity import Query, Region, find_regions, similarity_map
-    from .store import Store
+    from .similarity.search import Query, Region, find_regions, similarity_map
 
 _HOME = {
-    "embed": "embedding",
+    "embed": "features.embedding",
     "EncoderCard": "encoders",
     "encoder_cards": "encoders",
     "load_encoder": "encoders",
     "load_encoder_file": "encoders",
     "register_encoder": "encoders",
-    "CoralBayError": "errors",
-    "Grid": "geometry",
-    "Volume": "geometry",
-    "resample": "geometry",
-    "read_labelmap": "io",
-    "read_volume": "io",
-    "write_volume": "io",
+    "CoralBayError": "core.errors",
+    "Grid": "imaging.grid",
+    "Volume": "imaging.grid",
+    "resample": "imaging.grid",
+    "read_labelmap": "imaging.volume_io",
+    "read_volume": "imaging.volume_io",
+    "write_volume": "imaging.volume_io",
     "Library": "library",
-    "Probe": "probe",
-    "CancelToken": "progress",
-    "Prompts": "prompts",
-    "FeaturePyramid": "pyramid",
-    "segment": "segmentation",
-    "Segment": "segmentation_io",
-    "read_segmentation": "segmentation_io",
-    "write_segmentation": "segmentation_io",
-    "Query": "similarity",
-    "Region": "similarity",
-    "find_regions": "similarity",
-    "similarity_map": "similarity",
-    "Store": "store",
+    "Probe": "fewshot.probe",
+    "CancelToken": "core.progress",
+    "Prompts": "fewshot.prompts",
+    "FeaturePyramid": "features.pyramid",
+    "segment": "fewshot.segmentation",
+    "Segment": "imaging.segmentation_io",
+    "read_segmentation": "imaging.segmentation_io",
+    "write_segmentation": "imaging.segmentation_io",
+    "Query": "similarity.search",
+    "Region": "similarity.search",
+    "find_regions": "similarity.search",
+    "similarity_map": "similarity.search",
+    "Store": "features.store",
     "unload_encoder_file": "encoders",
 }
 

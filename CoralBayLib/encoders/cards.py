@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import EncoderError
-from ..resources import resources_dir
+from ..core.errors import EncoderError
+from ..core.resources import resources_dir
 
 Number = int | float
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..errors import EncoderError
+from ..core.errors import EncoderError
 from .base import Axes, Encoder, InputSpec, LevelSpec, Tiling
 from .weights import Consent, FoundWeights, sha256_of
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..errors import EncoderError
+from ..core.errors import EncoderError
 from .cards import EncoderCard, shipped_card
 
 if TYPE_CHECKING:
@@ -145,11 +145,11 @@ def _complete() -> None:
         _import_families()
         if not _is_complete:
             _is_complete = True
-            from .own import load_entry_points
+            from .plugins import load_entry_points
 
             load_entry_points()
 
 
 def _import_families() -> None:
     """CoralBay's own encoders take their names first. They import torch, which is why this waits until it is needed."""
-    import_module(".families", __package__)
+    import_module(".builtin", __package__)

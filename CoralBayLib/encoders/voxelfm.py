@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import WeightsError
-from .axes import check_sides, from_spl, to_spl
+from ..core.errors import WeightsError
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .checkpoints import encoder_tree, load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader
+from .orientation import check_sides, from_spl, to_spl
 from .registry import register_encoder
 from .vit import attend, depth_of, feed_forward
 from .weights import WeightsSource, find_weights

@@ -20,28 +20,28 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ..core.errors import LibraryError, QueryError
+from ..core.progress import CancelToken, Progress
 from ..encoders.base import Encoder
-from ..errors import LibraryError, QueryError
-from ..geometry import Volume
-from ..progress import CancelToken, Progress
-from ..pyramid import FeaturePyramid
-from ..similarity import Query
-from ..store import Store
-from . import checks, clusters, search, writing
-from .adding import Adding, Outcome, known_scans
+from ..features.pyramid import FeaturePyramid
+from ..features.store import Store
+from ..imaging.grid import Volume
+from ..similarity.search import Query
+from . import clusters, search, transactions, verify
 from .basis import LibraryBasis
-from .checks import Finding
 from .clusters import Cluster, Clustering
-from .database import readable
-from .exporting import export, export_clusters
-from .folder import file_name
-from .making import Here, Workers
-from .place import default_place, place_of
-from .plan import LeftOut, ScanSource, find_scans
-from .rows import ScanRecord, named
+from .discovery import LeftOut, ScanSource, find_scans
+from .export import export, export_clusters
+from .ingest import Adding, Outcome, known_scans
+from .records import ScanRecord, named
 from .search import RegionHit, ScanHit
 from .stats import Stats, stats_of
+from .storage.base import default_place, place_of
+from .storage.folder import file_name
+from .storage.lance import readable
 from .tables import Tables
+from .verify import Finding
+from .workers import Here, Workers
 
 __all__ = [
     "Cluster",
@@ -217,14 +217,14 @@ class Library:
         chosen = set(named(self.scans(), scan))
         found = [record for record in self.scans() if record.scan in chosen]
         for encoder in sorted({record.encoder for record in found}):
-            writing.remove(self.folder, encoder, sorted(chosen), cancel)
+            transactions.remove(self.folder, encoder, sorted(chosen), cancel)
         return found
 
     def verify(
         self, repair: bool = False, progress: Progress | None = None, cancel: CancelToken | None = None
     ) -> list[Finding]:
         """Read the whole library and say what is wrong with it; see `checks.verify`."""
-        return checks.verify(self.folder, repair, progress, cancel)
+        return verify.verify(self.folder, repair, progress, cancel)
 
     def stats(self) -> list[Stats]:
         """What the library holds, an entry for each encoder.

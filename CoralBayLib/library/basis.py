@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..basis import SAMPLES, Basis, whitening
-from ..embedding import identity
+from ..core.errors import EncoderError, LibraryError, ProbeError
+from ..core.tensor_files import read_tensors, write_tensors
 from ..encoders.base import Encoder
-from ..errors import EncoderError, LibraryError, ProbeError
-from ..pyramid import SIMILARITY_COMPONENTS, FeaturePyramid
-from ..tensor_files import read_tensors, write_tensors
+from ..features.embedding import identity
+from ..features.pyramid import SIMILARITY_COMPONENTS, FeaturePyramid
+from ..features.whitening import SAMPLES, Basis, whitening
 
 if TYPE_CHECKING:
-    from .rows import Draft
+    from .records import Draft
 
 _KIND = "library-basis"
 

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import QueryError
-from ..geometry import Volume
-from ..inside import LookBasis, cluster_map
-from ..progress import CancelToken, Progress, check, report
-from ..pyramid import FeaturePyramid
+from ..core.errors import QueryError
+from ..core.progress import CancelToken, Progress, check, report
+from ..features.pyramid import FeaturePyramid
+from ..imaging.grid import Volume
+from ..similarity.feature_maps import LookBasis, cluster_map
 from .basis import LibraryBasis, unit
-from .database import readable
+from .storage.lance import readable
 from .tables import Tables
 
 MOST = 255

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import QueryError
-from ..pyramid import FeaturePyramid
-from ..similarity import Query
+from ..core.errors import QueryError
+from ..features.pyramid import FeaturePyramid
+from ..similarity.search import Query
 from .basis import LibraryBasis
-from .database import readable
 from .index import nearest
-from .rows import is_there, scan_vector
+from .records import is_there, scan_vector
+from .storage.lance import readable
 from .tables import Tables, among
 
 _FIRST_FETCH = 20

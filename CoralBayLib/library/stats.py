@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .database import readable
 from .index import described
-from .place import Place
+from .storage.base import Place
+from .storage.lance import readable
 from .tables import Tables
 
 

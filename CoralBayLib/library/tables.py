@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import LibraryError
-from ..progress import CancelToken, check
-from .database import lancedb, readable
-from .folder import file_name
-from .place import Place
-from .rows import ScanRecord, ScanRows
+from ..core.errors import LibraryError
+from ..core.progress import CancelToken, check
+from .records import ScanRecord, ScanRows
+from .storage.base import Place
+from .storage.folder import file_name
+from .storage.lance import lancedb, readable
 
 _INDEX_CACHE_BYTES = 1 << 30
 _METADATA_CACHE_BYTES = 1 << 28

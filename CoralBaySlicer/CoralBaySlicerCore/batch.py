@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import Cancelled, CoralBayError, ProbeError, VolumeError
-from CoralBayLib.paths import reason
-from CoralBayLib.progress import CancelToken, Progress, check, part
+from CoralBayLib.core.errors import Cancelled, CoralBayError, ProbeError, VolumeError
+from CoralBayLib.core.paths import reason
+from CoralBayLib.core.progress import CancelToken, Progress, check, part
 
 from . import install
 from .worker import Task, in_words
@@ -98,7 +98,7 @@ def applyProbeToFolderTask(
         raise VolumeError(_("There are no scans in this folder. Choose one with NRRD, NIfTI, MHA or DICOM."))
 
     def run(progress: Progress, cancel: CancelToken) -> FolderResult:
-        from CoralBayLib.probe import Probe
+        from CoralBayLib.fewshot.probe import Probe
 
         fitted = Probe.load(probe) if isinstance(probe, (str, Path)) else probe
         encoder = logic.features.encoder(choice, part(progress, 0, 0.1), cancel)
@@ -135,12 +135,12 @@ def _segment(
     progress: Progress | None,
     cancel: CancelToken,
 ) -> None:
-    from CoralBayLib.embedding import embed
-    from CoralBayLib.io import read_volume
-    from CoralBayLib.segmentation import labelmap_on
-    from CoralBayLib.segmentation_io import Segment, default_color, write_segmentation
-    from CoralBayLib.store import Store
-    from CoralBayLib.transfer import for_scan
+    from CoralBayLib.features.embedding import embed
+    from CoralBayLib.features.store import Store
+    from CoralBayLib.fewshot.segmentation import labelmap_on
+    from CoralBayLib.fewshot.transfer import for_scan
+    from CoralBayLib.imaging.segmentation_io import Segment, default_color, write_segmentation
+    from CoralBayLib.imaging.volume_io import read_volume
 
     _require_readable(scan)
     volume = read_volume(scan)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.progress import CancelToken, Progress, check
+from CoralBayLib.core.progress import CancelToken, Progress, check
 
 from .volumes import Scan
 
@@ -47,7 +47,7 @@ class Points:
 
     def prompts(self) -> Any:
         """The library's Prompts."""
-        from CoralBayLib.prompts import Prompts
+        from CoralBayLib.fewshot.prompts import Prompts
 
         return Prompts(self.points, self.labels, self.names)
 
@@ -120,8 +120,8 @@ def preview(
     scan; the threshold is in percent. What `pieces` would write with the same `connected` is what the labels show."""
     import torch
 
-    from CoralBayLib.segmentation import claim, no_labels
-    from CoralBayLib.uncertainty import uncertainty_map
+    from CoralBayLib.fewshot.segmentation import claim, no_labels
+    from CoralBayLib.fewshot.uncertainty import uncertainty_map
 
     # Of a probe that was adapted from another scan the probabilities do not tell how good it is.
     own = bool(pyramid.key) and (probe is None or probe.scan_ == pyramid.key)
@@ -163,8 +163,8 @@ def preview(
 def _fitted(pyramid: Any, points: Points, probe: Any) -> tuple[Any, Any]:
     """The probe to use, fitted on the prompts where none is given, and the prompts whose pieces count as touched: of a probe
     that was adapted from another scan its own, which the given ones are part of."""
-    from CoralBayLib.probe import Probe
-    from CoralBayLib.transfer import for_scan
+    from CoralBayLib.fewshot.probe import Probe
+    from CoralBayLib.fewshot.transfer import for_scan
 
     prompts = points.prompts()
     if probe is None:
@@ -184,7 +184,7 @@ def dice_to_expect(
     labels: NDArray, log_odds: NDArray[np.float32], totals: dict[int, float] | None
 ) -> dict[int, tuple[float, float]]:
     """A preview's Dice to expect, of its labels."""
-    from CoralBayLib.expected import agreement
+    from CoralBayLib.fewshot.expected import agreement
 
     return {} if totals is None else agreement(labels, log_odds, totals)
 
@@ -199,7 +199,7 @@ def bounded(
 ) -> NDArray[np.unsignedinteger]:
     """A preview's labels: the likeliest structures where their log-odds exceed those of a threshold in percent; without
     the pieces of a structure that none of the points of its label touches, which fall to the next likeliest."""
-    from CoralBayLib.segmentation import log_odds
+    from CoralBayLib.fewshot.segmentation import log_odds
 
     labels = likeliest * (values > log_odds(threshold / 100))
     untouched = {n: _untouched(percents[n] >= threshold, points, geometry) for n, points in touching.items()}
@@ -229,8 +229,8 @@ def _untouched(mask: NDArray[np.bool_], points: NDArray[np.float64], geometry: N
     """The pieces of a mask that no point lies in; none when no point lies in any."""
     from scipy import ndimage
 
-    from CoralBayLib.geometry import Grid
-    from CoralBayLib.segmentation import keep_touched
+    from CoralBayLib.fewshot.segmentation import keep_touched
+    from CoralBayLib.imaging.grid import Grid
 
     out = np.zeros(mask.shape, bool)
     if not mask.any():
@@ -256,7 +256,7 @@ def pieces(
     cancel: CancelToken | None = None,
 ) -> tuple[dict[str, Piece], Any]:
     """Segment a scan on its own grid: what each structure has become, by name, and the probe."""
-    from CoralBayLib.segmentation import labelmap_on
+    from CoralBayLib.fewshot.segmentation import labelmap_on
 
     probe, told = _fitted(pyramid, points, probe)
     check(cancel)
@@ -269,8 +269,8 @@ def pieces(
 def next_place(preview: Preview, label: int, points: Points, seen: Sequence[NDArray]) -> tuple[int, NDArray[np.float64]]:
     """Where a prompt is expected to mend most of a structure, or of all while that one has no preview, away from prompts
     and places seen: of which structure, and (3,) in the volume's own RAS mm."""
-    from CoralBayLib.geometry import Grid
-    from CoralBayLib.uncertainty import suggest
+    from CoralBayLib.fewshot.uncertainty import suggest
+    from CoralBayLib.imaging.grid import Grid
 
     percents = {label: preview.percents[label]} if label in preview.percents else preview.percents
     place = suggest(percents, Grid(preview.labels.shape, preview.geometry), points.points, seen)
@@ -279,7 +279,7 @@ def next_place(preview: Preview, label: int, points: Points, seen: Sequence[NDAr
 
 def colours(pyramid: Any, basis: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.float64], Any]:
     """The features as RGB [k, j, i, 3], their geometry, and the basis (made when none is given)."""
-    from CoralBayLib.inside import colour_basis, colour_map
+    from CoralBayLib.similarity.feature_maps import colour_basis, colour_map
 
     basis = basis or colour_basis(pyramid)
     return colour_map(pyramid, basis), np.array(pyramid.grid.ijk_to_ras), basis
@@ -287,7 +287,7 @@ def colours(pyramid: Any, basis: Any = None) -> tuple[NDArray[np.uint8], NDArray
 
 def clusters(pyramid: Any, count: int, basis: Any, cancel: CancelToken) -> tuple[NDArray, NDArray[np.float64], Any]:
     """The clusters as a labelmap [k, j, i], its geometry, and the basis (made when none is given)."""
-    from CoralBayLib.inside import cluster_basis, cluster_map
+    from CoralBayLib.similarity.feature_maps import cluster_basis, cluster_map
 
     basis = basis or cluster_basis(pyramid, count)
     labels = cluster_map(pyramid, basis, cancel)

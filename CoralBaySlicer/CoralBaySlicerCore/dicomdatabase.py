@@ -10,8 +10,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import VolumeError
-from CoralBayLib.progress import CancelToken
+from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.core.progress import CancelToken
 
 from .worker import Worker
 

@@ -112,8 +112,8 @@ def load(file: EncoderFile) -> None:
     Raises:
         EncoderError: it is gone or not the file that was agreed to, or cannot be used.
     """
+    from CoralBayLib.core.errors import EncoderError
     from CoralBayLib.encoders import load_encoder_file
-    from CoralBayLib.errors import EncoderError
 
     if missing := file.missing():
         raise EncoderError(missing)

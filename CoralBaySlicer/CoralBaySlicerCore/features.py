@@ -9,8 +9,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import Cancelled, CoralBayError
-from CoralBayLib.progress import CancelToken, Progress
+from CoralBayLib.core.errors import Cancelled, CoralBayError
+from CoralBayLib.core.progress import CancelToken, Progress
 
 from . import install, packaged, volumes
 from .session import Choice, Session

@@ -12,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from CoralBayLib.errors import CoralBayError
+from CoralBayLib.core.errors import CoralBayError
 
 from . import segments, structures, volumes
 from .compute import Points

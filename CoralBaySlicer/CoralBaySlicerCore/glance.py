@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.progress import CancelToken, check
+from CoralBayLib.core.progress import CancelToken, check
 
 from .compute import Points, Preview, bounded, dice_to_expect, foremost
 
@@ -27,7 +27,7 @@ def clicked(before: Points | None, now: Points, preview: Preview | None) -> int 
     when it was for several or for none, or when there are too few structures for it to matter."""
     if before is None or preview is None or len(preview.percents) < LEAST or len(before.labels) + len(now.labels) > _MOST:
         return None
-    from CoralBayLib.geometry import Grid, Volume
+    from CoralBayLib.imaging.grid import Grid, Volume
 
     rows, times = np.unique(np.concatenate([_rows(before), _rows(now)]), axis=0, return_counts=True)
     whose, places = rows[times == 1, 0].astype(int), rows[times == 1, 1:]
@@ -41,8 +41,8 @@ def glance(pyramid: Any, points: Points, label: int, preview: Preview, cancel: C
     """A preview with one structure as new prompts make it, the others and the probe as they were."""
     import torch
 
-    from CoralBayLib.probe import Probe
-    from CoralBayLib.segmentation import claim
+    from CoralBayLib.fewshot.probe import Probe
+    from CoralBayLib.fewshot.segmentation import claim
 
     alone = Points(points.points, np.where(points.labels == label, label, 0), points.names)
     probe = Probe().fit(pyramid, alone.prompts())

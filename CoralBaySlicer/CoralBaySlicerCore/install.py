@@ -19,8 +19,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.encoders.weights import DownloadRequest
-from CoralBayLib.errors import CoralBayError
 
 from .packaged import PackageRequest
 

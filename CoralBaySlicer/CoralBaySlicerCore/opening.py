@@ -10,8 +10,8 @@ import slicer
 from numpy.typing import ArrayLike
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import VolumeError
-from CoralBayLib.progress import CancelToken, Progress
+from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.core.progress import CancelToken, Progress
 
 from . import volumes
 from .batch import SUFFIXES

@@ -8,8 +8,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders.weights import DownloadRequest, PackagedWeights
-from CoralBayLib.errors import WeightsError
 
 
 @dataclass(frozen=True)

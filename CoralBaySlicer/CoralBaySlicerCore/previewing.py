@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import Cancelled, CoralBayError
-from CoralBayLib.progress import CancelToken
+from CoralBayLib.core.errors import Cancelled, CoralBayError
+from CoralBayLib.core.progress import CancelToken
 
 from . import compute, look, volumes
 from .compute import Points, Preview

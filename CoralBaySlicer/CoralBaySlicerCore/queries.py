@@ -9,7 +9,7 @@ import slicer
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import QueryError
+from CoralBayLib.core.errors import QueryError
 
 from . import segments, volumes
 from .compute import Piece

@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import Cancelled
+from CoralBayLib.core.errors import Cancelled
 
 from .worker import Task, Worker
 
@@ -48,7 +48,7 @@ def download(source: Any = None) -> Any:
     Returns:
         The volume node; None when the user cancelled, and nothing is kept then.
     """
-    from CoralBayLib.sample import fetch_sample
+    from CoralBayLib.demo.sample import fetch_sample
 
     task = Task(lambda progress, cancel: fetch_sample(progress=progress, cancel=cancel))
     dialog = slicer.util.createProgressDialog(

@@ -15,8 +15,8 @@ import slicer
 from numpy.typing import ArrayLike
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import Cancelled, LibraryError
-from CoralBayLib.progress import CancelToken, Progress, check, part
+from CoralBayLib.core.errors import Cancelled, LibraryError
+from CoralBayLib.core.progress import CancelToken, Progress, check, part
 
 from . import install, volumes
 from .worker import Counted, Shown, Task, Worker
@@ -54,7 +54,7 @@ def is_there(path: str) -> bool:
 
 def read(path: str) -> Any:
     """The library's Volume of a scan's file or folder; on a worker."""
-    from CoralBayLib.io import read_volume
+    from CoralBayLib.imaging.volume_io import read_volume
 
     return read_volume(path)
 
@@ -76,7 +76,7 @@ def addTask(logic: Tasks, path: str, wanted: Wanted, outcomes: list[Any], assume
     choice = logic.choice()
 
     def run(progress: Progress, cancel: CancelToken) -> list[Any]:
-        from CoralBayLib.store import Store
+        from CoralBayLib.features.store import Store
 
         with our_words():
             scans = wanted(progress, cancel)
@@ -108,7 +108,7 @@ class _GivingWay:
         self, sources: Sequence[Any], wanted: Any, progress: Progress | None, cancel: CancelToken | None
     ) -> Iterator[Any]:
         """As in `Workers`."""
-        from CoralBayLib.library.making import make
+        from CoralBayLib.library.workers import make
 
         for source in sources:
             self._worker.give_way()
@@ -125,7 +125,7 @@ def asked_first(logic: Tasks, paths: Callable[[Progress, CancelToken], list[str]
     """
 
     def wanted(progress: Progress, cancel: CancelToken) -> list[str]:
-        from CoralBayLib.library.plan import find_scans
+        from CoralBayLib.library.discovery import find_scans
 
         def tell(_fraction: float, message: str) -> None:
             progress(0.0, Shown(message))
@@ -178,8 +178,8 @@ def searchTask(
     points = None if query is None else volumes.from_world(volume, query)
 
     def run(progress: Progress, cancel: CancelToken) -> Any:
-        from CoralBayLib.library.folder import file_name
-        from CoralBayLib.similarity import Query
+        from CoralBayLib.library.storage.folder import file_name
+        from CoralBayLib.similarity.search import Query
 
         with our_words():
             library = _existing(path)

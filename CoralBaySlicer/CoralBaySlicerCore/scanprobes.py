@@ -16,8 +16,8 @@ import slicer
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import ProbeError, ScansError
-from CoralBayLib.progress import CancelToken, Progress, part
+from CoralBayLib.core.errors import ProbeError, ScansError
+from CoralBayLib.core.progress import CancelToken, Progress, part
 
 from . import install
 from .worker import Counted, Task
@@ -124,9 +124,9 @@ def fitTask(logic: Tasks, study: Study) -> Task:
     choice = logic.choice()
 
     def run(progress: Progress, cancel: CancelToken) -> Learnt:
-        from CoralBayLib.scans import ScanProbe, cross_validate
-        from CoralBayLib.scans.charts import charts
-        from CoralBayLib.scans.table import table_of
+        from CoralBayLib.scan_probes import ScanProbe, cross_validate
+        from CoralBayLib.scan_probes.charts import charts
+        from CoralBayLib.scan_probes.table import table_of
 
         table = table_of(
             study.rows,
@@ -213,7 +213,7 @@ def speaks_for(pyramid: Any, probe: Any, said: int) -> tuple[NDArray[np.uint8], 
     Raises:
         ProbeError: the probe was learnt on other features, or on an encoder whose embedding has no places.
     """
-    from CoralBayLib.scans import saliency_map
+    from CoralBayLib.scan_probes import saliency_map
 
     from .compute import percent
 
@@ -240,8 +240,8 @@ def _embedded(
     logic: Tasks, choice: Choice, paths: Sequence[Path], progress: Progress | None, cancel: CancelToken
 ) -> tuple[Any, NDArray[np.int64]]:
     """The library's embeddings of scans, and which of the paths they are of."""
-    from CoralBayLib.scans import embed_scans
-    from CoralBayLib.store import Store
+    from CoralBayLib.features.store import Store
+    from CoralBayLib.scan_probes import embed_scans
 
     encoder = logic.features.encoder(choice, progress, cancel)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.progress import CancelToken, Progress, check
+from CoralBayLib.core.progress import CancelToken, Progress, check
 
 from .compute import percent
 
@@ -49,8 +49,8 @@ def similar(
     cancel: CancelToken | None = None,
 ) -> list[Similarity]:
     """Look for places like those of a query in scans; `points` are in the own RAS of the scan `query_id`."""
-    from CoralBayLib.regions import extents, in_basis_of
-    from CoralBayLib.similarity import Query, find_regions, similarity_map
+    from CoralBayLib.similarity.regions import extents, in_basis_of
+    from CoralBayLib.similarity.search import Query, find_regions, similarity_map
 
     home = pyramids[query_id]
     vector = Query.stroke(points).vector(home)

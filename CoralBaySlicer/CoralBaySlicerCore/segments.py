@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from CoralBayLib.errors import PromptError, VolumeError
+from CoralBayLib.core.errors import PromptError, VolumeError
 
 from .compute import Piece
 from .structures import default_colour

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from CoralBayLib.errors import CoralBayError
-from CoralBayLib.progress import CancelToken, Progress, check
+from CoralBayLib.core.errors import CoralBayError
+from CoralBayLib.core.progress import CancelToken, Progress, check
 
 from . import encoderfiles, packaged
 from .encoderfiles import EncoderFile
@@ -62,7 +62,7 @@ class Session:
         cancel: CancelToken | None = None,
     ) -> Any:
         """The encoder of a choice, loaded when it is another than last time; progress is that of a download."""
-        from CoralBayLib.devices import describe
+        from CoralBayLib.core.devices import describe
         from CoralBayLib.encoders import load_encoder
 
         wanted = (*choice.features, choice.device)
@@ -87,8 +87,8 @@ class Session:
 
     def stored(self, scan: Scan, choice: Choice) -> Any:
         """The pyramid of a scan if it is in the store, else None; computes and downloads nothing."""
-        from CoralBayLib.embedding import store_key
-        from CoralBayLib.store import Store
+        from CoralBayLib.features.embedding import store_key
+        from CoralBayLib.features.store import Store
 
         try:
             encoder = self.encoder(choice)
@@ -105,8 +105,8 @@ class Session:
         cancel: CancelToken | None = None,
     ) -> Any:
         """The pyramid of a scan, computed or from the store."""
-        from CoralBayLib.embedding import embed
-        from CoralBayLib.store import Store
+        from CoralBayLib.features.embedding import embed
+        from CoralBayLib.features.store import Store
 
         encoder = self.encoder(choice, consent, progress, cancel)
         check(cancel)

@@ -11,7 +11,7 @@ import vtk
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from CoralBayLib.progress import CancelToken, Progress
+from CoralBayLib.core.progress import CancelToken, Progress
 
 from .compute import Piece
 from .segments import ids

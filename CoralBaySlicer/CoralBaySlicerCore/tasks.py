@@ -11,8 +11,8 @@ import slicer
 from numpy.typing import ArrayLike
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import CoralBayError, PromptError, VolumeError
-from CoralBayLib.progress import CancelToken, Progress, part
+from CoralBayLib.core.errors import CoralBayError, PromptError, VolumeError
+from CoralBayLib.core.progress import CancelToken, Progress, part
 
 from . import compute, install, search, segments, surfaces, volumes
 from .compute import Points
@@ -153,7 +153,7 @@ class Tasks:
         sources = [self.features.source(volume) for volume in targets]
 
         def run(progress: Progress, cancel: CancelToken) -> Any:
-            from CoralBayLib.probe import Probe
+            from CoralBayLib.fewshot.probe import Probe
 
             fitted = Probe.load(probe) if isinstance(probe, (str, Path)) else probe
             done = []

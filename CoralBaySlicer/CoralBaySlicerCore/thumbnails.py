@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from CoralBayLib.progress import CancelToken, Progress
+from CoralBayLib.core.progress import CancelToken, Progress
 
 from .worker import Task, Worker
 

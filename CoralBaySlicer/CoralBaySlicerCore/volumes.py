@@ -16,7 +16,7 @@ import vtk
 from numpy.typing import ArrayLike, NDArray
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import VolumeError
+from CoralBayLib.core.errors import VolumeError
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class Scan:
 
     def volume(self) -> Any:
         """The library's Volume; imports torch, so only on the worker."""
-        from CoralBayLib.geometry import Grid, Volume
+        from CoralBayLib.imaging.grid import Grid, Volume
 
         return Volume(self.array, Grid(self.array.shape, self.ijk_to_ras))
 

@@ -19,8 +19,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import Cancelled, CoralBayError
-from CoralBayLib.progress import CancelToken, Progress
+from CoralBayLib.core.errors import Cancelled, CoralBayError
+from CoralBayLib.core.progress import CancelToken, Progress
 
 Compute = Callable[[Progress, CancelToken], Any]
 _POLL_MS = 20

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from CoralBayLib.encoders.base import InputSpec
-from CoralBayLib.geometry import Volume
-from CoralBayLib.preprocessing import Prepared, prepare
-from CoralBayLib.pyramid import FeaturePyramid, Level
+from CoralBayLib.features.preprocessing import Prepared, prepare
+from CoralBayLib.features.pyramid import FeaturePyramid, Level
+from CoralBayLib.imaging.grid import Volume
 
 SPACING_MM = 3.0
 SCALES_MM = (1.5, 3.0, 6.0, 12.0)

@@ -26,15 +26,15 @@ import numpy as np
 import torch
 
 import CoralBayLib as cb
+from CoralBayLib.demo.annotator import Annotator, dice
+from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.encoders.mini import WEIGHTS, CoralBayMiniEncoder
 from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
-from CoralBayLib.geometry import Volume, resample
-from CoralBayLib.pyramid import FeaturePyramid
-from CoralBayLib.regions import in_basis_of
-from CoralBayLib.sample import fetch_sample
-from CoralBayLib.segmentation import labelmap_on
-from CoralBayLib.simulate import Annotator, dice
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.fewshot.segmentation import labelmap_on
+from CoralBayLib.imaging.grid import Volume, resample
+from CoralBayLib.similarity.regions import in_basis_of
 
 from .baselines import hand_made, position_only
 from .encoders_tables import (

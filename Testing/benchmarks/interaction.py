@@ -18,14 +18,14 @@ import numpy as np
 import torch
 
 import CoralBayLib as cb
+from CoralBayLib.demo.annotator import Annotator
+from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.base import Encoder, LevelSpec
 from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
-from CoralBayLib.geometry import Grid, Volume, interpolate
-from CoralBayLib.preprocessing import on_working_grid, prepare
-from CoralBayLib.pyramid import FeaturePyramid, Level
-from CoralBayLib.sample import fetch_sample
-from CoralBayLib.segmentation import labelmap_on
-from CoralBayLib.simulate import Annotator
+from CoralBayLib.features.preprocessing import on_working_grid, prepare
+from CoralBayLib.features.pyramid import FeaturePyramid, Level
+from CoralBayLib.fewshot.segmentation import labelmap_on
+from CoralBayLib.imaging.grid import Grid, Volume, interpolate
 
 from .sections import machine, others_ran, put_part, table
 from .speed import TITLE

@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 
 from CoralBayLib.library import index
 from CoralBayLib.library.basis import unit
-from CoralBayLib.library.folder import Folder
-from CoralBayLib.library.rows import ScanRecord, ScanRows
+from CoralBayLib.library.records import ScanRecord, ScanRows
 from CoralBayLib.library.search import search_regions
+from CoralBayLib.library.storage.folder import Folder
 from CoralBayLib.library.tables import Tables
-from CoralBayLib.library.writing import commit, tidy
+from CoralBayLib.library.transactions import commit, tidy
 
 from .sections import put_part, table
 

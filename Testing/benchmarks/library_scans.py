@@ -25,12 +25,12 @@ import torch
 from sklearn.metrics import adjusted_mutual_info_score
 
 import CoralBayLib as cb
+from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.encoders.mini import CoralBayMiniEncoder
 from CoralBayLib.library import Library
 from CoralBayLib.library.clusters import assigned
 from CoralBayLib.library.tables import Tables
-from CoralBayLib.sample import fetch_sample
 
 from .encoders import APART_MM, TOP, Labelled, kind, places, read_scan, untrained
 from .library import TITLE

@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 import CoralBayLib as cb
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.preprocessing import body_mask
-from CoralBayLib.segmentation import paint
+from CoralBayLib.features.preprocessing import body_mask
+from CoralBayLib.fewshot.segmentation import paint
+from CoralBayLib.imaging.grid import Grid, Volume
 
 from .protocol import Answer
 

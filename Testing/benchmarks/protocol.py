@@ -13,8 +13,8 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 import CoralBayLib as cb
-from CoralBayLib.geometry import Grid, Volume, resample
-from CoralBayLib.simulate import CLICK_RADIUS_MM, Annotator
+from CoralBayLib.demo.annotator import CLICK_RADIUS_MM, Annotator
+from CoralBayLib.imaging.grid import Grid, Volume, resample
 
 from .encoders import Labelled
 

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 
 import CoralBayLib as cb
+from CoralBayLib.demo.annotator import CLICK_RADIUS_MM
+from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.swin import CoralBayEncoder
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.sample import fetch_sample
-from CoralBayLib.segmentation import labelmap_on
-from CoralBayLib.simulate import CLICK_RADIUS_MM
+from CoralBayLib.fewshot.segmentation import labelmap_on
+from CoralBayLib.imaging.grid import Grid, Volume
 
 from .encoders import Labelled, read_scan, untrained
 from .peers import Forest, GrowFromSeeds, LinearFilters, NearestIntensity
@@ -44,8 +44,10 @@ ALONE = 5
 """So many, of sizes spread evenly, also each in a session of its own, as a first-time user would."""
 CHECKPOINTS = (1, 2, 4, 6, 8, 10, 12, 16, 20)
 LEAST_ML, MOST_ML = 0.5, 5000.0
-NEVER_ASKED = ("cli", "console", "contact_sheet", "demo", "dicom", "transfer", "whereabouts", "shared_basis")
-"""Parts of the library that no session here comes by."""
+ROOMS = ("core", "imaging", "features", "fewshot")
+"""Rooms of the library that sessions here go through."""
+NEVER_ASKED = ("dicom", "transfer", "localization", "shared_basis")
+"""Files in them that no session here comes by."""
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "slicer-core")
 _HERE = Path(__file__).parent
 
@@ -81,8 +83,8 @@ PEERS = ("grow from seeds", "random forest on filters", "linear on filters", "ne
 def code(method: str) -> str:
     """Changes when what a method's figures depend on changes."""
     library = Path(cb.__file__).parent
-    files = [_HERE / "protocol.py", library / "simulate.py"]
-    ours = [file for file in sorted(library.glob("*.py")) if not file.name.startswith(NEVER_ASKED)]
+    files = [_HERE / "protocol.py", library / "demo" / "annotator.py"]
+    ours = [file for room in ROOMS for file in sorted((library / room).rglob("*.py")) if file.stem not in NEVER_ASKED]
     files += [_HERE / "peers.py"] if method in PEERS else ours
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 

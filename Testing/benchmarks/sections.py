@@ -8,7 +8,7 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-from CoralBayLib.paths import replacing
+from CoralBayLib.core.paths import replacing
 
 MEASURED = Path(__file__).parent / "measured"
 """Where the lines of results lie that tables are made from, so that what has not changed is not measured again."""

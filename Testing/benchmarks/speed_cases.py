@@ -18,16 +18,16 @@ import numpy as np
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib.embedding import choose_levels, run
+from CoralBayLib.demo.annotator import Annotator, dice
+from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.base import Encoder, Tiling
 from CoralBayLib.encoders.swin import LEVEL_NAMES, CoralBayEncoder, CoralBayNetwork
-from CoralBayLib.geometry import Grid, Volume, resample
-from CoralBayLib.packing import pack, read_by, unpack
-from CoralBayLib.preprocessing import prepare
-from CoralBayLib.pyramid import FeaturePyramid
-from CoralBayLib.sample import fetch_sample
-from CoralBayLib.segmentation import labelmap_on
-from CoralBayLib.simulate import Annotator, dice
+from CoralBayLib.features.compression import pack, read_by, unpack
+from CoralBayLib.features.embedding import choose_levels, run
+from CoralBayLib.features.preprocessing import prepare
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.fewshot.segmentation import labelmap_on
+from CoralBayLib.imaging.grid import Grid, Volume, resample
 
 from .sections import machine, others_ran
 

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import CoralBayLib as cb
-from CoralBayLib.errors import PromptError
-from CoralBayLib.expected import agreement
-from CoralBayLib.geometry import resample
-from CoralBayLib.pyramid import FeaturePyramid
-from CoralBayLib.segmentation import claim, labelmap_on, no_labels
-from CoralBayLib.simulate import Annotator, answer
-from CoralBayLib.uncertainty import suggest
+from CoralBayLib.core.errors import PromptError
+from CoralBayLib.demo.annotator import Annotator, answer
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.fewshot.expected import agreement
+from CoralBayLib.fewshot.segmentation import claim, labelmap_on, no_labels
+from CoralBayLib.fewshot.uncertainty import suggest
+from CoralBayLib.imaging.grid import resample
 
 from .encoders import read_scan
 from .protocol import Task, strokes
@@ -192,8 +192,10 @@ def time_suggestion(task: Task, pyramid: FeaturePyramid) -> list[float]:
 def code() -> str:
     """Changes when what the figures depend on changes."""
     library = Path(cb.__file__).parent
-    names = ("uncertainty", "nearness", "contrast", "probe", "expected", "segmentation", "simulate", "image_features", "basis")
-    files = [_HERE / "suggest.py", *(library / f"{name}.py" for name in names)]
+    fewshot = ("uncertainty", "probe", "expected", "segmentation")
+    files = [_HERE / "suggest.py", *(library / "fewshot" / f"{name}.py" for name in fewshot)]
+    files += [*sorted((library / "fewshot" / "evidence").glob("*.py"))]
+    files += [library / "demo" / "annotator.py", library / "features" / "whitening.py"]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 

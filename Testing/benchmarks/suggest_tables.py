@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import expit, logit
 
-from CoralBayLib.probe import TEMPERATURE
+from CoralBayLib.fewshot.probe import TEMPERATURE
 
 from .sections import put_section, table
 

@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 import CoralBayLib as cb
+from CoralBayLib.demo.annotator import Annotator, dice
 from CoralBayLib.encoders.mini import CoralBayMiniEncoder
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.pyramid import FeaturePyramid
-from CoralBayLib.segmentation import labelmap_on
-from CoralBayLib.simulate import Annotator, dice
-from CoralBayLib.transfer import for_scan
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.fewshot.segmentation import labelmap_on
+from CoralBayLib.fewshot.transfer import for_scan
+from CoralBayLib.imaging.grid import Grid, Volume
 
 from .encoders import Labelled, read_scan, untrained
 from .peers import Forest, _answer
@@ -41,8 +41,8 @@ HOW = (
     "of the reference labels each ('labels'). The result is used on the other scan, with so many corrective clicks a "
     "structure there, in rounds, each at the largest error. Mean Dice on a 2 mm grid, or the scan's own where it is "
     "coarser, ± over seeds; then, in millilitres, what is claimed to be structures that the other scan does not show "
-    "(without clicks). 'adapted' is the method of `CoralBayLib/transfer.py`, 'as it is' the probe's weights on the other "
-    "scan's features, 'from nothing' a new probe on the clicks alone, 'forest' a random forest on hand-made filters."
+    "(without clicks). 'adapted' is the method of `CoralBayLib/fewshot/transfer.py`, 'as it is' the probe's weights on the "
+    "other scan's features, 'from nothing' a new probe on the clicks alone, 'forest' a random forest on hand-made filters."
 )
 ABSENT = ("heart", "clavicula_left", "thyroid_gland", "trachea")
 LEAST_ML, FEWEST = 2.0, 6

@@ -50,16 +50,7 @@ def start(testing: bool = False) -> Any:
 
     namespace.install()
     # These define shim classes, which need the patched Qt and a tidy slicer.
-    from . import (  # noqa: F401
-        application,
-        layout,
-        mainwindow,
-        modules,
-        widgets_ctk,
-        widgets_markups,
-        widgets_qmrml,
-        widgets_segmenteditor,
-    )
+    from . import application, layout, mainwindow, modules
 
     namespace.add_shims()
     _app = slicer.app = application.qSlicerApplication(["Slicer"])

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from CoralBayLib.encoders.base import InputSpec, LevelSpec, Tiling
-from CoralBayLib.geometry import Grid, Volume
+from CoralBayLib.imaging.grid import Grid, Volume
 
 
 class PoolingNetwork(nn.Module):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib.regions import in_basis_of
+from CoralBayLib.similarity.regions import in_basis_of
 from Testing.benchmarks.baselines import hand_made, position_only
 from Testing.benchmarks.encoders import kind
 from Testing.benchmarks.encoders_tables import BONES, HEAD, ORGANS, Findings, compared, row

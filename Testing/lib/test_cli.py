@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib import cli
+from CoralBayLib.cli import main
+from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders import EncoderCard, registry
-from CoralBayLib.errors import WeightsError
 
 from .conftest import PoolingEncoder
 
@@ -46,7 +46,7 @@ def prompts(tmp_path):
 
 
 def run(capsys, *arguments):
-    status = cli.main([str(a) for a in arguments])
+    status = main.main([str(a) for a in arguments])
     out, err = capsys.readouterr()
     return status, out, err
 
@@ -116,7 +116,7 @@ def test_errors_go_to_stderr_with_status_1(capsys, ct, pooling_by_name, argument
 @pytest.mark.parametrize("arguments", [[], ["similar", "ct.nrrd"], ["similar", "ct.nrrd", "--point", "1,2"], ["bake"]])
 def test_wrong_usage_has_status_2(arguments):
     with pytest.raises(SystemExit) as stop:
-        cli.main(arguments)
+        main.main(arguments)
     assert stop.value.code == 2
 
 
@@ -124,8 +124,8 @@ def test_interrupt_has_status_130(capsys, ct, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("CoralBayLib.io.read_volume", interrupted)
-    assert cli.main(["embed", str(ct)]) == 130
+    monkeypatch.setattr("CoralBayLib.imaging.volume_io.read_volume", interrupted)
+    assert main.main(["embed", str(ct)]) == 130
 
 
 @pytest.mark.parametrize("why", ["the cache: nothing there", ""])

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy import ndimage
 
-from CoralBayLib.contrast import Contrast, guided_filter
-from CoralBayLib.geometry import Grid, Volume
+from CoralBayLib.fewshot.evidence.intensity import Contrast, guided_filter
+from CoralBayLib.imaging.grid import Grid, Volume
 
 
 @pytest.fixture

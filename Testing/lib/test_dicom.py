@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from CoralBayLib.errors import VolumeError
-from CoralBayLib.io import read_volume
+from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.imaging.volume_io import read_volume
 
 UID = "1.2.826.0.1.3680043.2.1125.1"
 SECRET = "DOE^JOHN"

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib.embedding import content_key, make_plan
-from CoralBayLib.errors import Cancelled, EncoderError, MemoryLimitError, VolumeError
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.preprocessing import body_mask, prepare
+from CoralBayLib.core.errors import Cancelled, EncoderError, MemoryLimitError, VolumeError
+from CoralBayLib.features.embedding import content_key, make_plan
+from CoralBayLib.features.preprocessing import body_mask, prepare
+from CoralBayLib.imaging.grid import Grid, Volume
 
 GEOMETRIES = ["axial", "flipped", "permuted", "anisotropic", "oblique", "sheared"]
 
@@ -225,7 +225,7 @@ def test_progress_rises_to_one(make_grid, make_phantom, pooling):
 
 def test_too_little_memory_is_said_before_starting(make_grid, make_phantom, pooling, monkeypatch):
     encoder = pooling()
-    monkeypatch.setattr("CoralBayLib.embedding.available_bytes", lambda device: 1000)
+    monkeypatch.setattr("CoralBayLib.features.embedding.available_bytes", lambda device: 1000)
     with pytest.raises(MemoryLimitError, match=r"needs about .* GB.*Crop"):
         cb.embed(make_phantom(make_grid()), encoder)
     assert encoder.calls == 0
@@ -253,7 +253,9 @@ def test_out_of_gpu_memory_halves_then_goes_to_the_cpu(make_grid, make_phantom, 
 def test_a_gpu_too_small_for_one_window_is_left_for_the_cpu(make_grid, make_phantom, pooling, monkeypatch):
     encoder = pooling()
     encoder.device = torch.device("cuda")
-    monkeypatch.setattr("CoralBayLib.embedding.available_bytes", lambda device: 1000 if device.type == "cuda" else 10**12)
+    monkeypatch.setattr(
+        "CoralBayLib.features.embedding.available_bytes", lambda device: 1000 if device.type == "cuda" else 10**12
+    )
     with pytest.warns(UserWarning, match="going on with the CPU"):
         pyramid = cb.embed(make_phantom(make_grid()), encoder)
     assert encoder.device.type == "cpu"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.errors import ProbeError
-from CoralBayLib.expected import ERROR, agreement, expected_dice
-from CoralBayLib.simulate import dice
+from CoralBayLib.core.errors import ProbeError
+from CoralBayLib.demo.annotator import dice
+from CoralBayLib.fewshot.expected import ERROR, agreement, expected_dice
 
 
 def test_truths_drawn_by_their_probabilities_agree_as_much_as_expected():

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from CoralBayLib.errors import VolumeError
-from CoralBayLib.geometry import Grid, Volume, _interpolate_affine, interpolate, resample, sum_interpolated
+from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.imaging.grid import Grid, Volume, _interpolate_affine, interpolate, resample, sum_interpolated
 
 FEW = settings(max_examples=40, deadline=None)
 
@@ -226,7 +226,7 @@ def test_a_grid_does_not_change_with_the_matrix_it_was_made_from():
 @pytest.mark.parametrize("floats", [1, 500, 4000, 1 << 21])
 def test_a_sum_is_the_same_however_it_is_cut(monkeypatch, floats):
     """Slices and channels are worked on some at a time; how many must not show."""
-    monkeypatch.setattr("CoralBayLib.geometry._SLAB_FLOATS", floats)
+    monkeypatch.setattr("CoralBayLib.imaging.grid._SLAB_FLOATS", floats)
     target = Grid((11, 9, 10), np.diag([2.0, 2.0, 2.0, 1.0]))
     generator = torch.Generator().manual_seed(0)
     parts = []

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from CoralBayLib.embedding import embed
-from CoralBayLib.errors import Cancelled, EncoderError, ProbeError
-from CoralBayLib.inside import LookBasis, cluster_basis, cluster_map, colour_basis, colour_map
-from CoralBayLib.progress import CancelToken
+from CoralBayLib.core.errors import Cancelled, EncoderError, ProbeError
+from CoralBayLib.core.progress import CancelToken
+from CoralBayLib.features.embedding import embed
+from CoralBayLib.similarity.feature_maps import LookBasis, cluster_basis, cluster_map, colour_basis, colour_map
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from CoralBayLib.errors import StoreError, VolumeError
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.io import check_ct, read_labelmap, read_volume, write_volume
+from CoralBayLib.core.errors import StoreError, VolumeError
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.volume_io import check_ct, read_labelmap, read_volume, write_volume
 
 SHAPE = (5, 6, 7)
 
@@ -216,9 +216,9 @@ def test_a_full_disk_leaves_what_stood_there(tmp_path):
     script = """
 import resource, signal, sys
 import numpy as np
-from CoralBayLib.errors import StoreError
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.io import write_volume
+from CoralBayLib.core.errors import StoreError
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.volume_io import write_volume
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
 noise = np.random.default_rng(0).integers(-1000, 1000, (30, 40, 50)).astype(np.int16)

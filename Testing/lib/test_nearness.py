@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.nearness import Nearness
+from CoralBayLib.fewshot.evidence.geodesic import Nearness
+from CoralBayLib.imaging.grid import Grid, Volume
 
 
 def scan(shape=(12, 14, 40), spacing=2.0):
@@ -92,8 +92,8 @@ def test_a_probe_of_another_scan_goes_by_appearance(make_grid, make_phantom, poo
 @pytest.mark.parametrize("spacing", [2.0, 0.7])
 def test_where_no_path_was_followed_nothing_speaks_for_the_structure(monkeypatch, spacing):
     """A long structure that turns off: what lies straight on beyond the surroundings is not taken for it."""
-    monkeypatch.setattr("CoralBayLib.nearness._REACH_MM", 8.0)
-    monkeypatch.setattr("CoralBayLib.nearness._MOST_VOXELS", 20_000)
+    monkeypatch.setattr("CoralBayLib.fewshot.evidence.geodesic._REACH_MM", 8.0)
+    monkeypatch.setattr("CoralBayLib.fewshot.evidence.geodesic._MOST_VOXELS", 20_000)
     image, body = scan((40, 40, 60), spacing)
     image.array[:] = 40
     odds = leaning(image, body, [[6, 20, 20], [8, 20, 20]], [True, True])

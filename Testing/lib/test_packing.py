@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.packing import deflate, inflate, pack, read_by, unpack
+from CoralBayLib.features.compression import deflate, inflate, pack, read_by, unpack
+from CoralBayLib.imaging.grid import Grid, Volume
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib.errors import ProbeError, PromptError
-from CoralBayLib.geometry import Volume
+from CoralBayLib.core.errors import ProbeError, PromptError
+from CoralBayLib.imaging.grid import Volume
 
 BALL = np.array([24.0, -30.0, 45.0])
 OTHER = np.array([-8.0, -30.0, 45.0])
@@ -174,7 +174,7 @@ def test_the_divisor_of_log_odds_leaves_borders_where_they_are(monkeypatch, make
     prompts = cb.Prompts(grid.centre_ras + np.array([[0, 0, 0], [16.0, 0, 0]]), [1, 0])
     probe = cb.Probe().fit(pyramid, prompts)
     honest, labels = probe.logits(pyramid), cb.segment(make_phantom(grid, [(grid.centre_ras, 9.0, 300.0)]), pyramid, prompts)
-    monkeypatch.setattr("CoralBayLib.probe.TEMPERATURE", 1.0)
+    monkeypatch.setattr("CoralBayLib.fewshot.probe.TEMPERATURE", 1.0)
     assert (probe.logits(pyramid).abs() >= honest.abs()).all()
     again = cb.segment(make_phantom(grid, [(grid.centre_ras, 9.0, 300.0)]), pyramid, prompts)
     assert (labels.array > 0).any()

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from CoralBayLib.errors import PromptError, StoreError
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.prompt_files import structure_name
-from CoralBayLib.prompts import Prompts
+from CoralBayLib.core.errors import PromptError, StoreError
+from CoralBayLib.fewshot.prompt_io import structure_name
+from CoralBayLib.fewshot.prompts import Prompts
+from CoralBayLib.imaging.grid import Grid, Volume
 
 GRID = Grid((10, 20, 30), np.array([[-1.0, 0, 0, 100], [0, 2, 0, -50], [0, 0, 5, 10], [0, 0, 0, 1]]))
 

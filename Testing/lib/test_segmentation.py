@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 import CoralBayLib as cb
-from CoralBayLib.errors import Cancelled, VolumeError
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.segmentation import keep_touched, labelmap_on
-from CoralBayLib.simulate import Annotator
+from CoralBayLib.core.errors import Cancelled, VolumeError
+from CoralBayLib.demo.annotator import Annotator
+from CoralBayLib.fewshot.segmentation import keep_touched, labelmap_on
+from CoralBayLib.imaging.grid import Grid, Volume
 
 from .conftest import PoolingEncoder, phantom, rotation
 

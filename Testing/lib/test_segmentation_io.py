@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from CoralBayLib.errors import StoreError, VolumeError
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.io import read_labelmap
-from CoralBayLib.segmentation_io import Segment, default_color, read_segmentation, write_segmentation
+from CoralBayLib.core.errors import StoreError, VolumeError
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.segmentation_io import Segment, default_color, read_segmentation, write_segmentation
+from CoralBayLib.imaging.volume_io import read_labelmap
 
 SHAPE = (4, 5, 6)
 NAMES = ["Leber, groß", "肝臓", 'left "kidney" | a:b\\c\nline', "مرارة"]

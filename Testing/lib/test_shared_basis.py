@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib import shared_basis as module
+from CoralBayLib.core.errors import ProbeError
+from CoralBayLib.core.tensor_files import read_tensors
 from CoralBayLib.encoders.mini import WEIGHTS, CoralBayMiniEncoder
 from CoralBayLib.encoders.weights import sha256_of
-from CoralBayLib.errors import ProbeError
-from CoralBayLib.shared_basis import SharedBasis, path_of, shared_basis, write_basis
-from CoralBayLib.tensor_files import read_tensors
+from CoralBayLib.features import shared_basis as module
+from CoralBayLib.features.shared_basis import SharedBasis, path_of, shared_basis, write_basis
 from Testing.training.shared_basis import basis_of, drawn
 
 

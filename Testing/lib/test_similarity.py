@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.errors import QueryError
-from CoralBayLib.geometry import Grid, Volume
+from CoralBayLib.core.errors import QueryError
+from CoralBayLib.imaging.grid import Grid, Volume
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.simulate import answer
+from CoralBayLib.demo.annotator import answer
+from CoralBayLib.imaging.grid import Grid, Volume
 
 
 @pytest.fixture

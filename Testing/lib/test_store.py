@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib.errors import StoreError
+from CoralBayLib.core.errors import StoreError
 
 
 @pytest.fixture

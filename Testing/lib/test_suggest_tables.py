@@ -7,7 +7,7 @@ import re
 import numpy as np
 from scipy.special import expit
 
-from CoralBayLib.probe import TEMPERATURE
+from CoralBayLib.fewshot.probe import TEMPERATURE
 from Testing.benchmarks.suggest_tables import EDGES, write_tables
 
 

@@ -10,8 +10,8 @@ import sys
 import pytest
 import torch
 
-from CoralBayLib.errors import ProbeError, StoreError
-from CoralBayLib.tensor_files import read_tensors, write_tensors
+from CoralBayLib.core.errors import ProbeError, StoreError
+from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 
 
 def test_what_was_written_is_read_and_may_be_written_over(tmp_path):

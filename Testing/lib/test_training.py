@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
-from CoralBayLib.geometry import Grid, Volume
+from CoralBayLib.imaging.grid import Grid, Volume
 from Testing.training.crops import draw
 from Testing.training.student import LEVELS, Student, halved, together
 from Testing.training.teacher import Reduction, TeacherPass, zoom_of

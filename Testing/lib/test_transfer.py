@@ -9,15 +9,16 @@ import pytest
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib import shared_basis, transfer
-from CoralBayLib.errors import ProbeError
-from CoralBayLib.geometry import Volume
-from CoralBayLib.matching import place
-from CoralBayLib.shared_basis import write_basis
-from CoralBayLib.simulate import dice
-from CoralBayLib.tensor_files import read_tensors, write_tensors
-from CoralBayLib.transfer import for_scan
-from CoralBayLib.whereabouts import suggest
+from CoralBayLib.core.errors import ProbeError
+from CoralBayLib.core.tensor_files import read_tensors, write_tensors
+from CoralBayLib.demo.annotator import dice
+from CoralBayLib.features import shared_basis
+from CoralBayLib.features.shared_basis import write_basis
+from CoralBayLib.fewshot import transfer
+from CoralBayLib.fewshot.alignment import place
+from CoralBayLib.fewshot.localization import suggest
+from CoralBayLib.fewshot.transfer import for_scan
+from CoralBayLib.imaging.grid import Volume
 from Testing.training.shared_basis import basis_of, drawn
 
 BRIGHT = np.array([26.0, -30.0, 45.0])
@@ -62,7 +63,7 @@ def probe(make):
 
 
 def found(probe, pyramid, told=None):
-    from CoralBayLib.segmentation import labelmap_on
+    from CoralBayLib.fewshot.segmentation import labelmap_on
 
     adapted = for_scan(probe, pyramid, told)
     return adapted, labelmap_on(pyramid.grid, pyramid, adapted, adapted.prompts_).array

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from CoralBayLib.errors import PromptError
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.uncertainty import suggest, uncertainty_map
+from CoralBayLib.core.errors import PromptError
+from CoralBayLib.fewshot.uncertainty import suggest, uncertainty_map
+from CoralBayLib.imaging.grid import Grid, Volume
 
 
 @pytest.fixture

@@ -227,9 +227,9 @@ def places(volume: Any, arguments: argparse.Namespace) -> dict[str, tuple[np.nda
         masks = (away < 15, (away > 20) & (away < 40))
         ijk = [random.choice(np.argwhere(mask)[:, ::-1], arguments.clicks) for mask in masks]
         return {"Structure 1": tuple(each @ matrix[:3, :3].T + matrix[:3, 3] for each in ijk)}
-    from CoralBayLib.io import read_labelmap
-    from CoralBayLib.prompts import Prompts
-    from CoralBayLib.simulate import Annotator
+    from CoralBayLib.demo.annotator import Annotator
+    from CoralBayLib.fewshot.prompts import Prompts
+    from CoralBayLib.imaging.volume_io import read_labelmap
 
     reference, made = read_labelmap(arguments.labelmap), {}
     for label, name in arguments.structure or [("1", "Structure 1")]:

@@ -80,7 +80,7 @@ def test_the_layer_follows_the_threshold_and_the_next_prompt(two: Any, driver: A
 
 @pytest.mark.parametrize(("threshold", "connected"), [(50, True), (83, True), (20, True), (50, False)])
 def test_the_preview_shows_what_apply_writes(two: Any, driver: Any, coralbay: Any, threshold: int, connected: bool) -> None:
-    from CoralBayLib.segmentation import labelmap_on
+    from CoralBayLib.fewshot.segmentation import labelmap_on
 
     panel, _first, _second = two
     panel.ui.thresholdSlider.value = threshold
@@ -131,7 +131,7 @@ def test_the_likelier_wins_where_both_are_nearly_certain(coralbay: Any) -> None:
     import torch
     from CoralBaySlicerCore import compute
 
-    from CoralBayLib.geometry import Grid, Volume
+    from CoralBayLib.imaging.grid import Grid, Volume
 
     grid = Grid((1, 1, 3), np.eye(4))
     # 0.999 and 0.9999; 0.9999 and 0.999; both unlikely.

@@ -55,7 +55,7 @@ def test_an_encoder_from_a_file_is_asked_about_used_remembered_and_forgotten(
 
 
 def test_an_encoder_whose_file_is_gone_is_named_and_can_be_forgotten(panel: Any, driver: Any, tmp_path: Path) -> None:
-    from CoralBayLib.encoders import own, registry
+    from CoralBayLib.encoders import plugins, registry
 
     file = tmp_path / "my_encoder.py"
     file.write_bytes(EXAMPLE.read_bytes())
@@ -66,7 +66,7 @@ def test_an_encoder_whose_file_is_gone_is_named_and_can_be_forgotten(panel: Any,
     registry.unregister("my-encoder")
     host.unload_module("CoralBaySlicer")
     file.unlink()
-    own._files.clear()
+    plugins._files.clear()
     again = host.load_module(MODULE).panel.scan
     again.ui.advancedBox.collapsed = False
     host.wait_for(lambda: not again.logic.worker.busy)

@@ -348,7 +348,7 @@ def test_a_failed_apply_leaves_segments_and_prompts_alone(
 ) -> None:
     import slicer
 
-    from CoralBayLib import segmentation
+    from CoralBayLib.fewshot import segmentation
 
     _node, place, panel = ready
     click_all(panel, driver, place)

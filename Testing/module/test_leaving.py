@@ -143,10 +143,10 @@ def test_a_loaded_probe_is_shown_on_return(coralbay: Any, driver: Any, marked: A
 
 
 def test_an_encoder_that_was_added_is_chosen(coralbay: Any, driver: Any, marked: Any, away: Any, monkeypatch: Any) -> None:
-    from CoralBayLib.encoders import own, registry
+    from CoralBayLib.encoders import plugins, registry
 
     monkeypatch.setattr(registry, "_registry", dict(registry._registry))
-    monkeypatch.setattr(own, "_files", {})
+    monkeypatch.setattr(plugins, "_files", {})
     host.dialogs.answer(str(EXAMPLE), True)
     away(coralbay.panel.scan.encoder.add_file)
     come_back(driver)

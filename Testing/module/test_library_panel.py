@@ -212,7 +212,7 @@ def test_rows_have_pictures_of_their_places(filled: Any, driver: Any, archive: A
 def test_a_cut_is_seen_from_the_feet(app: Any) -> None:
     from CoralBaySlicerCore.thumbnails import cut
 
-    from CoralBayLib.geometry import Grid, Volume
+    from CoralBayLib.imaging.grid import Grid, Volume
 
     grid = Grid((40, 50, 60), oblique())
     centre = grid.centre_ras

@@ -63,7 +63,7 @@ def test_the_logic_works_without_the_panel(app: Any, pooling_encoder: str, scan:
 
 
 def test_errors_reach_the_caller(logic: Any, scan: Any) -> None:
-    from CoralBayLib.errors import CoralBayError, PromptError
+    from CoralBayLib.core.errors import CoralBayError, PromptError
 
     node, place = scan()
     with pytest.raises(CoralBayError, match="Choose a volume"):
@@ -135,7 +135,7 @@ def test_points_go_through_bent_transforms_and_the_user_is_warned(logic: Any, co
 def test_a_newer_task_stops_an_older_one_of_its_lane(coralbay: Any) -> None:
     from CoralBaySlicerCore.worker import Task, Worker
 
-    from CoralBayLib.errors import Cancelled
+    from CoralBayLib.core.errors import Cancelled
 
     worker, outcomes = Worker(), []
 
@@ -176,7 +176,7 @@ def test_packages_are_asked_about_before_they_are_installed(
 ) -> None:
     from CoralBaySlicerCore import install
 
-    from CoralBayLib.errors import CoralBayError
+    from CoralBayLib.core.errors import CoralBayError
 
     lacking = ["torch>=2.3", "monai>=99"]
     monkeypatch.setattr(install, "missing", lambda: list(lacking))

@@ -25,8 +25,8 @@ def test_the_sample_is_fetched_without_holding_up_the_event_loop(
 ) -> None:
     import slicer
 
-    from CoralBayLib import sample
-    from CoralBayLib.errors import StoreError
+    from CoralBayLib.core.errors import StoreError
+    from CoralBayLib.demo import sample
 
     node, _place = scan()
     assert slicer.util.saveNode(node, str(tmp_path / "ct.nii.gz"))
@@ -60,7 +60,7 @@ def test_fetching_the_sample_is_cancelled(coralbay: Any, monkeypatch: pytest.Mon
     import qt
     import slicer
 
-    from CoralBayLib import sample
+    from CoralBayLib.demo import sample
 
     run, started = sample._run, threading.Event()
 

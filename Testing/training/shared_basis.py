@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib.basis import COMPONENTS, whitening
-from CoralBayLib.pyramid import FeaturePyramid
-from CoralBayLib.shared_basis import SharedBasis, path_of, write_basis
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.features.shared_basis import SharedBasis, path_of, write_basis
+from CoralBayLib.features.whitening import COMPONENTS, whitening
 
 ENCODER = "coralbay-mini"
 VOXELS = 4000

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from CoralBayLib.embedding import run
 from CoralBayLib.encoders.base import Encoder
-from CoralBayLib.geometry import Grid, Volume
-from CoralBayLib.preprocessing import prepare, to_level
-from CoralBayLib.pyramid import trilinear_neighbours
+from CoralBayLib.features.embedding import run
+from CoralBayLib.features.preprocessing import prepare, to_level
+from CoralBayLib.features.pyramid import trilinear_neighbours
+from CoralBayLib.imaging.grid import Grid, Volume
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
 COMPONENTS = (64, 128, 128, 128)

@@ -8,8 +8,8 @@
 Importing this imports neither torch nor the hub's client.
 """
 
-from . import shelf
-from .find import find_weights
+from . import cache
+from .resolve import find_weights
 from .sources import (
     FALLBACK,
     Consent,
@@ -33,5 +33,5 @@ __all__ = [
     "WeightsSource",
     "find_weights",
     "sha256_of",
-    "shelf",
+    "cache",
 ]

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-from ...errors import CoralBayError, EncoderError, WeightsError
-from ...paths import reason, replacing
-from ...progress import CancelToken, Progress, check, report
+from ...core.errors import CoralBayError, EncoderError, WeightsError
+from ...core.paths import reason, replacing
+from ...core.progress import CancelToken, Progress, check, report
 from ..registry import encoder_names
-from . import hub, shelf
+from . import cache, hub
+from .cache import Record
 from .download import disk_error
 from .manage import weights_of
-from .shelf import Record
 from .sources import PackagedWeights, ShippedWeights, Weights, megabytes, sha256_of
 
 MANIFEST = "coralbay-weights.json"
@@ -114,10 +114,10 @@ def import_bundle(
             total = sum(record.bytes for record in records)
             done = 0
             for record in records:
-                place = shelf.make_folder(record.encoder)
+                place = cache.make_folder(record.encoder)
                 if not staged:
                     _check_space(place, total)
-                staged.append((record, place / f"{shelf.STAGED}{uuid4().hex}"))
+                staged.append((record, place / f"{cache.STAGED}{uuid4().hex}"))
                 with archive.open(_member(record)) as source:
                     for count in _copy(source, *staged[-1]):
                         check(cancel)
@@ -125,9 +125,9 @@ def import_bundle(
                         report(progress, done / max(total, 1), f"Importing weights: {megabytes(done)} of {megabytes(total)}")
         with ExitStack() as locks:
             for record in records:
-                locks.enter_context(shelf.locked(record.encoder))
+                locks.enter_context(cache.locked(record.encoder))
             for record, temporary in staged:
-                shelf.put(record, temporary)
+                cache.put(record, temporary)
     finally:
         for _record, temporary in staged:
             temporary.unlink(missing_ok=True)
@@ -154,9 +154,9 @@ def _verified(weights: Weights) -> tuple[Record, Path]:
     """
     if isinstance(weights, ShippedWeights):
         raise WeightsError("they come with CoralBay")
-    record, outcome = shelf.find(weights)
+    record, outcome = cache.find(weights)
     if record is not None:
-        return record, shelf.path_of(record)
+        return record, cache.path_of(record)
     if isinstance(weights, PackagedWeights):
         path = weights.make()
         if sha256_of(path) != weights.sha256:

@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...errors import WeightsError
-from ...paths import reason
-from ...progress import CancelToken, Progress, check, report
+from ...core.errors import WeightsError
+from ...core.paths import reason
+from ...core.progress import CancelToken, Progress, check, report
 from .hub import reason_of
 from .sources import megabytes
 

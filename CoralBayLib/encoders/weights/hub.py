@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...errors import Cancelled, WeightsError
-from ...progress import CancelToken, check
+from ...core.errors import Cancelled, WeightsError
+from ...core.progress import CancelToken, check
 from .sources import WeightsSource, sha256_of
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...errors import WeightsError
-from ...paths import reason
-from ...progress import CancelToken, Progress
+from ...core.errors import WeightsError
+from ...core.paths import reason
+from ...core.progress import CancelToken, Progress
 from ..registry import encoder_names, registered
-from . import hub, shelf
-from .find import find_weights
+from . import cache, hub
+from .resolve import find_weights
 from .sources import Consent, FoundWeights, PackagedWeights, ShippedWeights, Weights, WeightsSource, sha256_of
 
 
@@ -96,7 +96,7 @@ def _state(weights: Weights) -> WeightsState:
         sha256,
         weights.origin,
         weights.licence,
-        shelf.partial_bytes(weights.encoder),
+        cache.partial_bytes(weights.encoder),
         offered,
     )
 
@@ -111,9 +111,9 @@ def _where(weights: Weights) -> tuple[str, Path | None, str | None]:
             return "variable", find_weights(weights).path, None
         except WeightsError:
             return "", None, None
-    record, _outcome = shelf.look(weights)
+    record, _outcome = cache.look(weights)
     if record is not None:
-        return "folder", shelf.path_of(record), record.sha256
+        return "folder", cache.path_of(record), record.sha256
     if isinstance(weights, PackagedWeights):
         path = weights.find()
         here = path is not None or weights.installed()
@@ -145,8 +145,8 @@ def fetch(
         if not weights.path.is_file():
             raise WeightsError(f"{weights.filename} is missing from {weights.path.parent}. Install CoralBay again.")
         return FoundWeights(weights.path, weights.origin)
-    record, _outcome = shelf.find(weights)
-    return FoundWeights(shelf.path_of(record) if record else weights.make(), weights.origin)
+    record, _outcome = cache.find(weights)
+    return FoundWeights(cache.path_of(record) if record else weights.make(), weights.origin)
 
 
 def delete(encoder: str) -> int:
@@ -164,7 +164,7 @@ def delete(encoder: str) -> int:
     weights = weights_of(encoder)
     if isinstance(weights, ShippedWeights):
         raise WeightsError(f"The weights of '{encoder}' come with CoralBay: there is nothing to download or delete.")
-    freed = shelf.clear(weights)
+    freed = cache.clear(weights)
     if isinstance(weights, WeightsSource):
         return freed + hub.remove_from_cache(weights)
     path = weights.find()

@@ -9,9 +9,9 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders.cards import shipped_card
 from CoralBayLib.encoders.weights import FALLBACK
-from CoralBayLib.errors import WeightsError
 
 from ..activity import Activity
 from ..logic import CoralBaySlicerLogic

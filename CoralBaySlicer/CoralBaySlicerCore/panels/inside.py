@@ -99,7 +99,7 @@ class InsidePanel(Panel):
             return
 
         def read(*_args: Any) -> Any:
-            from CoralBayLib.inside import LookBasis
+            from CoralBayLib.similarity.feature_maps import LookBasis
 
             return LookBasis.load(path)
 

@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import Cancelled
+from CoralBayLib.core.errors import Cancelled
 
 from .. import dicomdatabase, install, opening, scanlibrary
 from ..worker import Counted, Task, in_words

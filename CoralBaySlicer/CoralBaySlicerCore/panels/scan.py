@@ -7,7 +7,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import CoralBayError
+from CoralBayLib.core.errors import CoralBayError
 
 from .. import install, volumes
 from .base import Panel
@@ -80,7 +80,7 @@ class ScanPanel(Panel):
             return
 
         def clear(*_args: Any) -> int:
-            from CoralBayLib.store import Store
+            from CoralBayLib.features.store import Store
 
             return Store().clear()
 

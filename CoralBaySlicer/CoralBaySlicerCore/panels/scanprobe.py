@@ -107,7 +107,7 @@ class ScanProbeBox:
             return
 
         def read(*_args: Any) -> Any:
-            from CoralBayLib.scans import ScanProbe
+            from CoralBayLib.scan_probes import ScanProbe
 
             return ScanProbe.load(path)
 

@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.errors import ScansError
+from CoralBayLib.core.errors import ScansError
 
 from .. import scanprobes, scantables
 from ..cards import title

@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from CoralBayLib.errors import QueryError
+from CoralBayLib.core.errors import QueryError
 
 from .. import overlay, placing, queries, segments, structures, volumes
 from ..logic import FoundRegion

@@ -64,7 +64,7 @@ class Transfer:
         panel = self._panel
 
         def read(*_args: Any) -> Any:
-            from CoralBayLib.probe import Probe
+            from CoralBayLib.fewshot.probe import Probe
 
             return Probe.load(path)
 

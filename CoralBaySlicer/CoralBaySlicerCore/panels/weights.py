@@ -14,8 +14,8 @@ from .transfer import chosen_path
 
 if TYPE_CHECKING:
     from CoralBayLib.encoders.cards import EncoderCard
+    from CoralBayLib.encoders.weights.cache import Record
     from CoralBayLib.encoders.weights.manage import WeightsState
-    from CoralBayLib.encoders.weights.shelf import Record
 
     from .scan import ScanPanel
 
@@ -149,9 +149,9 @@ class WeightsBox:
 
 def _state(name: str) -> WeightsState | None:
     """On the worker."""
+    from CoralBayLib.core.errors import EncoderError
     from CoralBayLib.encoders import registered
     from CoralBayLib.encoders.weights.manage import state
-    from CoralBayLib.errors import EncoderError
 
     try:
         return state(name) if registered(name).weights is not None else None

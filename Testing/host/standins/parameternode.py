@@ -12,18 +12,7 @@ import vtk
 from . import serialization
 from .guiconnect import connector_for
 from .serialization import FloatRange, plain
-from .validators import (
-    Choice,
-    Decimals,
-    Default,
-    Exclude,
-    Maximum,
-    Minimum,
-    RangeBounds,
-    SingleStep,
-    Validator,
-    WithinRange,
-)
+from .validators import Choice, Decimals, Default, Exclude, Maximum, Minimum, RangeBounds, SingleStep, Validator, WithinRange
 
 __all__ = [
     "Choice",

@@ -8,9 +8,9 @@ import sys
 import pytest
 import torch
 
+from CoralBayLib.core.errors import EncoderError, WeightsError
 from CoralBayLib.encoders import astra, load_encoder
 from CoralBayLib.encoders.astra import AstraEncoder, AstraNetwork
-from CoralBayLib.errors import EncoderError, WeightsError
 
 NAMES = ("layer1", "layer2", "layer3", "layer4")
 installed = all(

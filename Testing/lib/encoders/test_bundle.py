@@ -11,14 +11,15 @@ from collections import namedtuple
 
 import pytest
 
-from CoralBayLib import resources
+from CoralBayLib.core import resources
+from CoralBayLib.core.errors import Cancelled, EncoderError, StoreError, WeightsError
+from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.encoders import EncoderCard, load_encoder, registry
-from CoralBayLib.encoders.weights import PackagedWeights, ShippedWeights, WeightsSource, find_weights, sha256_of, shelf
+from CoralBayLib.encoders.weights import PackagedWeights, ShippedWeights, WeightsSource, find_weights, sha256_of
 from CoralBayLib.encoders.weights import bundle as bundle_module
+from CoralBayLib.encoders.weights import cache as shelf
 from CoralBayLib.encoders.weights.bundle import MANIFEST, caution, export_bundle, import_bundle
 from CoralBayLib.encoders.weights.manage import delete, fetch, state, states
-from CoralBayLib.errors import Cancelled, EncoderError, StoreError, WeightsError
-from CoralBayLib.progress import CancelToken
 from Testing.lib.conftest import PoolingEncoder
 
 from .local_hub import CONTENT, SHA256, SOURCE, put_in_cache

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from CoralBayLib import cli, resources
+from CoralBayLib.cli import main
+from CoralBayLib.core import resources
+from CoralBayLib.core.errors import EncoderError
 from CoralBayLib.encoders import encoder_cards, registered, shipped_card
 from CoralBayLib.encoders.astra import AstraEncoder, AstraNetwork
 from CoralBayLib.encoders.cards import read_card
@@ -20,7 +22,6 @@ from CoralBayLib.encoders.mini import CoralBayMiniEncoder
 from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.encoders.voxelfm import VoxelFMEncoder, VoxelFMNetwork
 from CoralBayLib.encoders.weights import WeightsSource
-from CoralBayLib.errors import EncoderError
 
 ROOT = Path(__file__).parents[3]
 FILES = sorted((ROOT / "Resources" / "Encoders").glob("*.json"))
@@ -50,7 +51,7 @@ def test_licences_are_the_same_wherever_they_are_told(path, capsys):
     (row,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{card.name}` |")]
     code, _, of_weights = row.strip("| ").split(" | ")[-1].partition("; ")
     assert code.startswith(card.code_licence) and of_weights.startswith(card.weights_licence)
-    assert cli.main(["encoders"]) == 0
+    assert main.main(["encoders"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{card.name} ")]
     assert re.search(rf" {re.escape(card.code_licence)} +{re.escape(card.weights_licence)}$", line)
     if "NC" in card.code_licence:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders import load_encoder
 from CoralBayLib.encoders.checkpoints import read_checkpoint
 from CoralBayLib.encoders.swin import CoralBayNetwork, network_from
-from CoralBayLib.errors import WeightsError
 
 pytest.importorskip("monai")
 

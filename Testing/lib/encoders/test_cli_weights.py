@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from CoralBayLib import cli
+from CoralBayLib.cli import main
 from CoralBayLib.encoders import EncoderCard, registry
 
 from .local_hub import CONTENT, SHA256, SOURCE
@@ -27,7 +27,7 @@ def run(capsys):
     """Runs a command; returns status, stdout, stderr."""
 
     def command(*arguments):
-        status = cli.main(["weights", *map(str, arguments)])
+        status = main.main(["weights", *map(str, arguments)])
         out, err = capsys.readouterr()
         return status, out, err
 

@@ -6,9 +6,9 @@ import filling
 import pytest
 import torch
 
-from CoralBayLib.encoders.axes import from_spl, to_spl
+from CoralBayLib.core.errors import EncoderError, WeightsError
 from CoralBayLib.encoders.ctfm import LEVEL_NAMES, SETTINGS, network_from
-from CoralBayLib.errors import EncoderError, WeightsError
+from CoralBayLib.encoders.orientation import from_spl, to_spl
 
 pytest.importorskip("monai")
 

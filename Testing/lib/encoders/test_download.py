@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from CoralBayLib.core.errors import Cancelled, StoreError, WeightsError
+from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.encoders import EncoderCard, load_encoder, registry
-from CoralBayLib.encoders.weights import download, find_weights, shelf
+from CoralBayLib.encoders.weights import cache, download, find_weights
 from CoralBayLib.encoders.weights import hub as hub_client
-from CoralBayLib.errors import Cancelled, StoreError, WeightsError
-from CoralBayLib.progress import CancelToken
 
 from .conftest import new_session
 from .local_hub import CONTENT, SHA256, SOURCE, LocalHub, path_of
@@ -32,8 +32,8 @@ CHUNK = 2**16
 @pytest.fixture
 def part():
     """Where an unfinished download is kept."""
-    shelf.make_folder("coralbay")
-    return shelf.partial("coralbay", SHA256)
+    cache.make_folder("coralbay")
+    return cache.partial("coralbay", SHA256)
 
 
 def start_of(request):
@@ -221,11 +221,11 @@ def test_a_disk_that_fills_up_is_told_and_what_came_is_kept(hub, part, monkeypat
 
 
 def test_two_downloads_of_the_same_file_do_not_mix(hub, part):
-    with shelf.locked("coralbay"):
+    with cache.locked("coralbay"):
         with pytest.raises(WeightsError, match="Another CoralBay .* is downloading or changing the weights of 'coralbay'"):
             find_weights(SOURCE, consent=True)
         with pytest.raises(WeightsError, match="Another CoralBay"):
-            shelf.clear(SOURCE)
+            cache.clear(SOURCE)
     assert hub.gets() == []
 
 
@@ -234,7 +234,7 @@ def test_two_processes_that_download_the_same_file_both_end_with_it(hub, tmp_pat
     code = """if True:
         import sys, time
         from CoralBayLib.encoders.weights import find_weights
-        from CoralBayLib.errors import WeightsError
+        from CoralBayLib.core.errors import WeightsError
         from Testing.lib.encoders.local_hub import CONTENT, SOURCE
         for attempt in range(200):
             try:
@@ -275,15 +275,15 @@ def test_a_file_on_the_shelf_is_replaced_and_nothing_else_there_is_touched(hub, 
     place = part.parent
     older = replace(SOURCE, revision="b" * 40, filename="older.safetensors")
     (place / "temporary").write_bytes(b"older")
-    shelf.put(shelf.Record.of(older, place / "temporary"), place / "temporary")
+    cache.put(cache.Record.of(older, place / "temporary"), place / "temporary")
     (place / "mine.txt").write_text("notes of the user's")
-    shelf.partial("coralbay", "c" * 64).write_bytes(b"of a file that was published before")
+    cache.partial("coralbay", "c" * 64).write_bytes(b"of a file that was published before")
     find_weights(SOURCE, consent=True)
     names = {path.name for path in place.iterdir()}
     assert names - {".lock"} == {"model.safetensors", "weights.json", "mine.txt"}
-    (place / f"{shelf.STAGED}1").write_bytes(b"left by an import that was killed")
+    (place / f"{cache.STAGED}1").write_bytes(b"left by an import that was killed")
     (place / "weights.json").write_text("damaged")
-    assert shelf.clear(SOURCE) > len(CONTENT)
+    assert cache.clear(SOURCE) > len(CONTENT)
     assert {path.name for path in place.iterdir()} - {".lock"} == {"mine.txt"}
 
 
@@ -291,7 +291,7 @@ def test_an_earlier_file_outlives_a_disk_that_is_full_at_the_last_moment(hub, pa
     earlier = find_weights(SOURCE, consent=True).path
     place = earlier.parent
     (place / "new").write_bytes(b"new")
-    record = shelf.Record.of(SOURCE, place / "new")
+    record = cache.Record.of(SOURCE, place / "new")
 
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -300,7 +300,7 @@ def test_an_earlier_file_outlives_a_disk_that_is_full_at_the_last_moment(hub, pa
         with monkeypatch.context() as patch:
             patch.setattr(Path if name == "write_text" else os, name, full)
             with pytest.raises(StoreError, match="No space left.*MB free"):
-                shelf.put(record, place / "new")
+                cache.put(record, place / "new")
         assert find_weights(SOURCE).path.read_bytes() == CONTENT
 
 

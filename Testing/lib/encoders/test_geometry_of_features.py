@@ -12,8 +12,8 @@ import torch
 
 import CoralBayLib as cb
 from CoralBayLib.encoders.base import InputSpec, LevelSpec, Tiling
-from CoralBayLib.geometry import Volume
-from CoralBayLib.preprocessing import prepare
+from CoralBayLib.features.preprocessing import prepare
+from CoralBayLib.imaging.grid import Volume
 
 pytest.importorskip("monai")
 

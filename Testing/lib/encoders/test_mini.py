@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from CoralBayLib.embedding import embed
+from CoralBayLib.core.errors import EncoderError, WeightsError
 from CoralBayLib.encoders import load_encoder
 from CoralBayLib.encoders.swin import CoralBayNetwork
-from CoralBayLib.errors import EncoderError, WeightsError
+from CoralBayLib.features.embedding import embed
 
 from ..conftest import phantom, phantom_grid
 

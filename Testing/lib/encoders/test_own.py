@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib import cli
+from CoralBayLib.cli import main
+from CoralBayLib.core.errors import EncoderError
 from CoralBayLib.encoders import (
     encoder_cards,
     encoder_names,
     load_encoder,
     load_encoder_file,
-    own,
+    plugins,
     registry,
     unload_encoder_file,
 )
-from CoralBayLib.errors import EncoderError
 
 EXAMPLE = Path(__file__).parents[3] / "Resources" / "Examples" / "my_encoder.py"
 CENTRE = np.array([12.0, -30.0, 45.0])
@@ -41,7 +41,7 @@ def own_registry(monkeypatch):
     """Encoders that a test registers are gone after it."""
     encoder_names()
     monkeypatch.setattr(registry, "_registry", dict(registry._registry))
-    monkeypatch.setattr(own, "_files", {})
+    monkeypatch.setattr(plugins, "_files", {})
     modules = set(sys.modules)
     yield
     for name in set(sys.modules) - modules:
@@ -88,15 +88,15 @@ def test_the_example_embeds_segments_and_finds(ct):
 
 def test_the_example_on_the_command_line(ct, capsys):
     point = "--point=" + ",".join(map(str, CENTRE + [-18, 0, 0]))
-    assert cli.main(["similar", str(ct), "--encoder-file", str(EXAMPLE), point, "-k", "2", "--json"]) == 0
+    assert main.main(["similar", str(ct), "--encoder-file", str(EXAMPLE), point, "-k", "2", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["regions"]) == 2
 
 
 def test_several_encoders_of_a_file_are_chosen_by_name(write, ct, capsys):
     file = write("register('one'); register('two')")
-    assert cli.main(["embed", str(ct), "--encoder-file", str(file)]) == 1
+    assert main.main(["embed", str(ct), "--encoder-file", str(file)]) == 1
     assert "registers one, two. Choose one: --encoder NAME" in capsys.readouterr().err
-    assert cli.main(["embed", str(ct), "--encoder-file", str(file), "--encoder", "two", "--json"]) == 0
+    assert main.main(["embed", str(ct), "--encoder-file", str(file), "--encoder", "two", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["encoder"] == "pooling"
 
 

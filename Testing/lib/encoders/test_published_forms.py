@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders import load_encoder
 from CoralBayLib.encoders.checkpoints import read_checkpoint
 from CoralBayLib.encoders.ctfm import CTFMNetwork
 from CoralBayLib.encoders.fmct import FMCTNetwork
 from CoralBayLib.encoders.voxelfm import VoxelFMNetwork
-from CoralBayLib.errors import WeightsError
 
 pytest.importorskip("monai")
 

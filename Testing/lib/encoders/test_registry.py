@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from CoralBayLib.core.errors import EncoderError
 from CoralBayLib.encoders import EncoderCard, encoder_cards, load_encoder, register_encoder, registry
-from CoralBayLib.errors import EncoderError
 
 ROOT = Path(__file__).parents[3]
 

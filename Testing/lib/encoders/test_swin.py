@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from CoralBayLib.core.errors import EncoderError
 from CoralBayLib.encoders import swin_attention
 from CoralBayLib.encoders.swin import LEVEL_NAMES, SETTINGS, CoralBayEncoder, CoralBayNetwork
-from CoralBayLib.errors import EncoderError
 
 pytest.importorskip("monai")
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from CoralBayLib.core.errors import EncoderError
 from CoralBayLib.encoders import vit
-from CoralBayLib.encoders.axes import to_spl
-from CoralBayLib.errors import EncoderError
+from CoralBayLib.encoders.orientation import to_spl
 
 STORED = {"voxelfm": (fixture.VOXELFM, fixture.VOXELFM_SIZE), "fm-ct": (fixture.FMCT, fixture.FMCT_SIZE)}
 

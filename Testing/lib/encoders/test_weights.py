@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders.weights import DownloadRequest, WeightsSource, find_weights, sha256_of
-from CoralBayLib.errors import WeightsError
 
 from .local_hub import CONTENT, SHA256, SOURCE, put_in_cache
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib.errors import EncoderError
-from CoralBayLib.inside import cluster_basis, cluster_map, colour_basis, colour_map
-from CoralBayLib.preprocessing import prepare, to_tensor
+from CoralBayLib.core.errors import EncoderError
+from CoralBayLib.features.preprocessing import prepare, to_tensor
+from CoralBayLib.similarity.feature_maps import cluster_basis, cluster_map, colour_basis, colour_map
 
 pytest.importorskip("monai")
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.errors import LibraryError, LostLockError, StoreError
-from CoralBayLib.library import Library, bucket, lease
-from CoralBayLib.library.bucket import Bucket
-from CoralBayLib.library.lease import Lease
+from CoralBayLib.core.errors import LibraryError, LostLockError, StoreError
+from CoralBayLib.library import Library
+from CoralBayLib.library.storage import lock, object_store
+from CoralBayLib.library.storage.lock import Lease
+from CoralBayLib.library.storage.object_store import Bucket
 from CoralBayLib.library.tables import Tables
 
 from .conftest import spot
@@ -52,7 +53,7 @@ def told(url: str, data: bytes = b"") -> None:
 def nobody(patch) -> None:
     """From now on nobody answers."""
     patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    patch.setattr(bucket, "_PATIENCE", {"client_max_retries": "1", "client_retry_timeout": "2s"})
+    patch.setattr(object_store, "_PATIENCE", {"client_max_retries": "1", "client_retry_timeout": "2s"})
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_killed_in_the_middle(remote, scans, encoder, moment, monkeypatch, addre
     before = len(remote.scans())
     assert before == (3 if moment == "after its row" else 2)
     # The dead one's lock runs out.
-    monkeypatch.setattr(lease, "DEAD_AFTER_S", 3.0)
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 3.0)
     assert {finding.kind for finding in remote.verify()} == ({"orphans"} if moment == "before its row" else set())
     states = [outcome.state for outcome in remote.add(scans, encoder)]
     assert states.count("added") == 3 - before
@@ -143,20 +144,20 @@ def test_one_lock_for_many(address):
 
 
 def test_the_lock_does_not_gather_files(address, monkeypatch):
-    monkeypatch.setattr(lease, "_TIDY_EVERY", 1)
-    monkeypatch.setattr(lease, "_KEPT", timedelta(0))
+    monkeypatch.setattr(lock, "_TIDY_EVERY", 1)
+    monkeypatch.setattr(lock, "_KEPT", timedelta(0))
     for _ in range(5):
         with Bucket(address).locked():
             pass
-    assert len(Bucket(address).connect().open_table(lease.TABLE).list_versions()) <= 3
+    assert len(Bucket(address).connect().open_table(lock.TABLE).list_versions()) <= 3
 
 
 def test_a_lock_that_was_taken_over_is_noticed(address, monkeypatch):
-    monkeypatch.setattr(lease, "BEAT_S", 3600.0)  # it is held up
+    monkeypatch.setattr(lock, "BEAT_S", 3600.0)  # it is held up
     held_up = Lease(Bucket(address).connect())
     held_up.acquire()
     held_up.require()
-    monkeypatch.setattr(lease, "DEAD_AFTER_S", 0.0)
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 0.0)
     other = Lease(Bucket(address).connect())
     other.acquire()
     held_up._good_until = 0.0  # as its own clock says by then
@@ -206,7 +207,7 @@ def test_lost_answers_are_no_damage(remote, scans, encoder, monkeypatch):
         context.setattr(Bucket, "load_basis", away)
         with pytest.raises(StoreError, match="cannot be reached"):
             remote.verify(repair=True)
-    monkeypatch.setattr(lease, "DEAD_AFTER_S", 3.0)
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 3.0)
     assert whole(remote, 3)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib import cli
+from CoralBayLib.cli import main
 from CoralBayLib.encoders import EncoderCard, registry
 from Testing.lib.conftest import PoolingEncoder
 
@@ -32,7 +32,7 @@ def run(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("CORALBAY_LIBRARY", str(tmp_path / "library"))
 
     def run(*arguments):
-        status = cli.main(["library", *map(str, arguments)])
+        status = main.main(["library", *map(str, arguments)])
         out, err = capsys.readouterr()
         return status, out, err
 

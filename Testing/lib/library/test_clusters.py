@@ -10,14 +10,14 @@ import pytest
 from sklearn.metrics import adjusted_mutual_info_score
 
 import CoralBayLib as cb
-from CoralBayLib.errors import Cancelled, EncoderError, LibraryError, QueryError
+from CoralBayLib.core.errors import Cancelled, EncoderError, LibraryError, QueryError
 from CoralBayLib.library import clusters
 from CoralBayLib.library import tables as tables_module
 from CoralBayLib.library.basis import unit
-from CoralBayLib.library.folder import Folder
-from CoralBayLib.library.rows import ScanRecord, ScanRows
+from CoralBayLib.library.records import ScanRecord, ScanRows
+from CoralBayLib.library.storage.folder import Folder
 from CoralBayLib.library.tables import Tables
-from CoralBayLib.library.writing import commit
+from CoralBayLib.library.transactions import commit
 from Testing.lib.conftest import PoolingEncoder
 
 from .conftest import make_scan

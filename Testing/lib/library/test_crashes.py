@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.errors import LibraryError, StoreError
-from CoralBayLib.library import Library, writing
+from CoralBayLib.core.errors import LibraryError, StoreError
+from CoralBayLib.library import Library, transactions
 from CoralBayLib.library.tables import Tables
 
 from .adder import MOMENTS
@@ -229,7 +229,7 @@ def test_a_library_that_cannot_be_tidied_has_changed_all_the_same(filled, monkey
     def full(_regions):
         raise OSError(errno.ENOSPC, "No space left on device, /some/where/in/a/library.rs:12")
 
-    monkeypatch.setattr(writing, "maintain", full)
+    monkeypatch.setattr(transactions, "maintain", full)
     with pytest.raises(StoreError, match=r"The change was made, .* \(No space left on device\)"):
         filled.remove(filled.scans()[0].path)
     assert whole(filled, 2)
@@ -244,7 +244,7 @@ def test_a_repair_deletes_what_removed_scans_have_left(filled, monkeypatch):
     filled.remove(filled.scans()[0].path)
     filled.verify(repair=True)
     assert kept()
-    monkeypatch.setattr(writing, "_KEPT", timedelta(0))
+    monkeypatch.setattr(transactions, "_KEPT", timedelta(0))
     assert filled.verify(repair=True) == []
     assert not kept()
     assert whole(filled, 2)

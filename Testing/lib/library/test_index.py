@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from CoralBayLib.library import index
-from CoralBayLib.library.folder import Folder
-from CoralBayLib.library.rows import ScanRecord, ScanRows
+from CoralBayLib.library.records import ScanRecord, ScanRows
 from CoralBayLib.library.search import search_regions
+from CoralBayLib.library.storage.folder import Folder
 from CoralBayLib.library.tables import Tables
-from CoralBayLib.library.writing import commit, finish, remove
+from CoralBayLib.library.transactions import commit, finish, remove
 
 pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.errors import Cancelled, EncoderError, LibraryError, QueryError
+from CoralBayLib.core.errors import Cancelled, EncoderError, LibraryError, QueryError
 from CoralBayLib.library import Library
 from CoralBayLib.library.basis import LibraryBasis
 from CoralBayLib.library.tables import Tables

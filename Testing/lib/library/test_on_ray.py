@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.errors import Cancelled, EncoderError, LibraryError
+from CoralBayLib.core.errors import Cancelled, EncoderError, LibraryError
 from CoralBayLib.library import Library
 from Testing.lib.conftest import PoolingEncoder
 
@@ -24,7 +24,7 @@ from .test_crashes import contents, whole
 pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 ray = pytest.importorskip("ray", reason="the optional package Ray is not installed")
 
-from CoralBayLib.library.on_ray import OnRay  # noqa: E402 - after it is known that it can be used
+from CoralBayLib.library.ray_workers import OnRay  # noqa: E402 - after it is known that it can be used
 
 
 class Dying(PoolingEncoder):

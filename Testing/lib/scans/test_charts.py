@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CoralBayLib.scans import Labels, cross_validate
-from CoralBayLib.scans.charts import charts
+from CoralBayLib.scan_probes import Labels, cross_validate
+from CoralBayLib.scan_probes.charts import charts
 
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):
     """Intervals take a while, and are not looked at here."""
-    monkeypatch.setattr("CoralBayLib.scans.scores.RESAMPLES", 10)
+    monkeypatch.setattr("CoralBayLib.scan_probes.metrics.RESAMPLES", 10)
 
 
 def evaluated(task, values, times=()):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib import cli
+from CoralBayLib.cli import main
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def study(make_grid, make_phantom, pooling, tmp_path, monkeypatch):
 
 
 def run(capsys, *words):
-    status = cli.main([*map(str, words), "--encoder", "pooling"])
+    status = main.main([*map(str, words), "--encoder", "pooling"])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_done_is_said(capsys, study):
 )
 def test_what_stands_in_the_way_is_said_before_anything_is_embedded(capsys, study, monkeypatch, words, told):
     monkeypatch.chdir(study)
-    monkeypatch.setattr("CoralBayLib.scans.embed_scans", lambda *_, **__: pytest.fail("embedded"))
+    monkeypatch.setattr("CoralBayLib.scan_probes.embed_scans", lambda *_, **__: pytest.fail("embedded"))
     status, _, err = run(capsys, "scans", "fit", "study.csv", *words)
     assert status == 1 and told in err
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib import scans
-from CoralBayLib.errors import ProbeError, ScansError
+from CoralBayLib import scan_probes
+from CoralBayLib.core.errors import ProbeError, ScansError
 
 
 @pytest.fixture
@@ -20,11 +20,11 @@ def study(make_grid, make_phantom, pooling, tmp_path):
     for n, volume in enumerate(volumes):
         paths.append(tmp_path / f"{n}.nrrd")
         cb.write_volume(volume, paths[-1])
-    found = scans.embed_scans(paths, encoder)
+    found = scan_probes.embed_scans(paths, encoder)
     values = ["ball" if n % 2 else "none" for n in range(8)]
-    probe = scans.ScanProbe(0.1).fit(found.vectors, scans.Labels.of("classify", values, range(8)))
+    probe = scan_probes.ScanProbe(0.1).fit(found.vectors, scan_probes.Labels.of("classify", values, range(8)))
     probe.save(tmp_path / "probe.safetensors", found.signature, found.pooled, "ball")
-    return volumes, encoder, found, scans.ScanProbe.load(tmp_path / "probe.safetensors"), paths
+    return volumes, encoder, found, scan_probes.ScanProbe.load(tmp_path / "probe.safetensors"), paths
 
 
 def test_averages_of_the_map_are_the_prediction(study):
@@ -44,7 +44,7 @@ def test_the_place_that_tells_the_classes_apart_stands_out(study):
     volumes, encoder, _, probe, _ = study
     assert probe.classes_ == ["ball", "none"]
     pyramid = cb.embed(volumes[1], encoder)
-    saliency = scans.saliency_map(pyramid, probe)
+    saliency = scan_probes.saliency_map(pyramid, probe)
     at_ball = saliency.values_at(np.array([[12.0, -30.0, 45.0]]))[0]
     assert at_ball < np.percentile(saliency.array[pyramid.body.array > 0], 2)
     assert saliency.grid.same_as(pyramid.grid)
@@ -53,26 +53,26 @@ def test_the_place_that_tells_the_classes_apart_stands_out(study):
 def test_saliency_of_other_features_is_refused(study, pooling):
     volumes, _, _, probe, _ = study
     with pytest.raises(ProbeError, match="another encoder"):
-        scans.saliency_map(cb.embed(volumes[0], pooling(strides=(2, 4))), probe)
+        scan_probes.saliency_map(cb.embed(volumes[0], pooling(strides=(2, 4))), probe)
     probe.pooled = ()
     with pytest.raises(ProbeError, match="no average"):
-        scans.saliency_map(cb.embed(volumes[0], pooling()), probe)
+        scan_probes.saliency_map(cb.embed(volumes[0], pooling()), probe)
 
 
 def test_scans_that_cannot_be_read_are_left_out_and_named(study, tmp_path):
     _, encoder, _, _, paths = study
     (tmp_path / "broken.nrrd").write_bytes(b"no image")
-    found = scans.embed_scans([tmp_path / "broken.nrrd", paths[0], tmp_path / "gone.nrrd"], encoder)
+    found = scan_probes.embed_scans([tmp_path / "broken.nrrd", paths[0], tmp_path / "gone.nrrd"], encoder)
     assert found.rows.tolist() == [1]
     # Scans of a study are often called the same, each in a folder of its own.
     assert [line.partition(": ")[0] for line in found.left_out] == [str(tmp_path / n) for n in ("broken.nrrd", "gone.nrrd")]
     with pytest.raises(ScansError, match="None of the scans"):
-        scans.embed_scans([tmp_path / "gone.nrrd"], encoder)
+        scan_probes.embed_scans([tmp_path / "gone.nrrd"], encoder)
 
 
 def test_small_changes_leave_the_embedding_nearly_as_it_was(study):
     volumes, encoder, *_ = study
-    found = scans.stability(volumes[1], encoder)
+    found = scan_probes.stability(volumes[1], encoder)
     assert len(found) == 3
     assert all(0.9 < cosine <= 1 + 1e-6 for cosine in found.values())
     assert min(found.values()) < 1 - 1e-9

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib import scans
-from CoralBayLib.errors import ProbeError, ScansError
-from CoralBayLib.scans import scores
-from CoralBayLib.scans.splits import grouped_folds, no_patient_twice
+from CoralBayLib import scan_probes
+from CoralBayLib.core.errors import ProbeError, ScansError
+from CoralBayLib.scan_probes import metrics
+from CoralBayLib.scan_probes.splits import grouped_folds, no_patient_twice
 
 
 def study(patients=40, each=2, dimensions=20, signal=1.5, seed=0):
@@ -24,13 +24,13 @@ def study(patients=40, each=2, dimensions=20, signal=1.5, seed=0):
 
 
 def classes(sick, patients):
-    return scans.Labels.of("classify", np.where(sick, "sick", "well"), patients)
+    return scan_probes.Labels.of("classify", np.where(sick, "sick", "well"), patients)
 
 
 @pytest.mark.parametrize("task", ["classify", "regress", "survive"])
 def test_no_patient_is_on_both_sides(task):
     _, sick, patients = study(each=3)
-    folds = grouped_folds(scans.Labels.of(task, sick.tolist(), patients))
+    folds = grouped_folds(scan_probes.Labels.of(task, sick.tolist(), patients))
     assert len(folds) == 5
     whose = np.array(patients)
     for train, test in folds:
@@ -47,29 +47,29 @@ def test_a_split_with_one_patient_on_both_sides_is_refused():
 def test_evaluation_refuses_what_leaks(monkeypatch):
     vectors, sick, patients = study()
     leaking = [(np.arange(0, 70), np.arange(60, 80)), (np.arange(10, 80), np.arange(0, 20))]
-    monkeypatch.setattr("CoralBayLib.scans.evaluation.grouped_folds", lambda *_, **__: leaking)
+    monkeypatch.setattr("CoralBayLib.scan_probes.evaluation.grouped_folds", lambda *_, **__: leaking)
     with pytest.raises(ScansError, match="learnt from and tested on"):
-        scans.cross_validate(vectors, classes(sick, patients))
+        scan_probes.cross_validate(vectors, classes(sick, patients))
 
 
 def test_one_image_under_two_patients_is_refused():
     vectors, sick, patients = study(each=1)
     vectors[7] = vectors[2]
     with pytest.raises(ScansError, match=f"same image stands under the patients '{patients[2]}' and '{patients[7]}'"):
-        scans.cross_validate(vectors, classes(sick, patients))
+        scan_probes.cross_validate(vectors, classes(sick, patients))
 
 
 def test_memorised_patients_do_not_flatter():
     """Labels are by patient and unrelated to the vectors: a split by scans would reach an AUROC near 1."""
     vectors, sick, patients = study(signal=0.0, each=4)
-    found = scans.cross_validate(vectors, classes(sick, patients))
+    found = scan_probes.cross_validate(vectors, classes(sick, patients))
     assert 0.2 < found.figures["AUROC"].value < 0.8
     assert found.figures["AUROC"].low < 0.5 < found.figures["AUROC"].high + 0.15
 
 
 def test_classes_are_learnt_with_intervals_and_calibration():
     vectors, sick, patients = study()
-    found = scans.cross_validate(vectors, classes(sick, patients))
+    found = scan_probes.cross_validate(vectors, classes(sick, patients))
     area = found.figures["AUROC"]
     assert area.value > 0.85
     assert area.low < area.value < area.high
@@ -83,7 +83,7 @@ def test_three_classes():
     random = np.random.default_rng(1)
     kinds = np.repeat(["a", "b", "c"], 20)
     vectors = random.normal(size=(60, 8)) + 4 * np.eye(8)[[{"a": 0, "b": 1, "c": 2}[k] for k in kinds]]
-    found = scans.cross_validate(vectors, scans.Labels.of("classify", kinds, range(60)))
+    found = scan_probes.cross_validate(vectors, scan_probes.Labels.of("classify", kinds, range(60)))
     assert found.predicted.shape == (60, 3)
     assert found.figures["AUROC"].value > 0.95
     assert found.calibration.shape == (0, 2)
@@ -91,7 +91,7 @@ def test_three_classes():
 
 def test_a_number_is_learnt():
     vectors, _, patients = study()
-    found = scans.cross_validate(vectors, scans.Labels.of("regress", 50 + 10 * vectors[:, 0], patients))
+    found = scan_probes.cross_validate(vectors, scan_probes.Labels.of("regress", 50 + 10 * vectors[:, 0], patients))
     assert found.figures["R2"].value > 0.5
     assert found.figures["MAE"].value < 8
 
@@ -102,7 +102,7 @@ def test_survival_is_learnt():
     vectors = random.normal(size=(80, 12))
     times = random.exponential(np.exp(-1.5 * vectors[:, 0])) + 0.01
     seen = random.random(80) < 0.7
-    found = scans.cross_validate(vectors, scans.Labels.of("survive", seen, range(80), times))
+    found = scan_probes.cross_validate(vectors, scan_probes.Labels.of("survive", seen, range(80), times))
     assert found.figures["concordance"].value > 0.7
 
 
@@ -110,27 +110,27 @@ def test_concordance_is_lifelines_with_the_sign_turned():
     utils = pytest.importorskip("lifelines.utils")
     random = np.random.default_rng(3)
     risk, times, seen = random.normal(size=50).round(1), random.integers(1, 20, 50), random.random(50) < 0.6
-    assert scores.concordance(risk, seen, times) == pytest.approx(utils.concordance_index(times, -risk, seen))
-    assert scores.concordance(risk, np.zeros(50, bool), times) is None
+    assert metrics.concordance(risk, seen, times) == pytest.approx(utils.concordance_index(times, -risk, seen))
+    assert metrics.concordance(risk, np.zeros(50, bool), times) is None
 
 
 def test_few_examples():
     vectors, sick, patients = study(patients=60, signal=3.0)
     labels = classes(sick, patients)
-    few, _ = scans.few_shot(vectors, labels, "sick", 1)
-    more, spread = scans.few_shot(vectors, labels, "sick", 16)
+    few, _ = scan_probes.few_shot(vectors, labels, "sick", 1)
+    more, spread = scan_probes.few_shot(vectors, labels, "sick", 16)
     assert more > few + 0.05 and more > 0.85 and spread > 0
     with pytest.raises(ScansError, match="there are 30 and 30"):
-        scans.few_shot(vectors, labels, "sick", 30)
+        scan_probes.few_shot(vectors, labels, "sick", 30)
 
 
 @pytest.mark.parametrize("task", ["classify", "regress"])
 def test_saved_and_loaded_a_probe_says_the_same(task, tmp_path):
     vectors, sick, patients = study()
     values = np.where(sick, "sick", "well") if task == "classify" else vectors[:, 0]
-    probe = scans.ScanProbe().fit(vectors, scans.Labels.of(task, values, patients))
+    probe = scan_probes.ScanProbe().fit(vectors, scan_probes.Labels.of(task, values, patients))
     probe.save(tmp_path / "probe.safetensors", "sig", (("enc1", 20),), "emphysema")
-    again = scans.ScanProbe.load(tmp_path / "probe.safetensors")
+    again = scan_probes.ScanProbe.load(tmp_path / "probe.safetensors")
     assert np.array_equal(again.predict(vectors), probe.predict(vectors))
     assert (again.signature, again.pooled, again.target) == ("sig", (("enc1", 20),), "emphysema")
     with pytest.raises(ProbeError, match="of 20 numbers, these have 19"):
@@ -140,13 +140,13 @@ def test_saved_and_loaded_a_probe_says_the_same(task, tmp_path):
 def test_other_files_are_no_scan_probe(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(ProbeError, match="no scan probe"):
-        scans.ScanProbe.load(tmp_path / "x.safetensors")
+        scan_probes.ScanProbe.load(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize(("patients", "values"), [(["a", "b", "c"], ["x", "x", "x"]), (["a", "b"], ["x", "y"])])
 def test_too_little_to_learn_from_is_said(patients, values):
     with pytest.raises(ScansError, match="at least two"):
-        scans.cross_validate(np.eye(len(values)), scans.Labels.of("classify", values, patients))
+        scan_probes.cross_validate(np.eye(len(values)), scan_probes.Labels.of("classify", values, patients))
 
 
 def test_cancel(tmp_path):
@@ -154,4 +154,4 @@ def test_cancel(tmp_path):
     cancel = cb.CancelToken()
     cancel.cancel()
     with pytest.raises(cb.CoralBayError, match="Cancelled"):
-        scans.cross_validate(vectors, classes(sick, patients), cancel=cancel)
+        scan_probes.cross_validate(vectors, classes(sick, patients), cancel=cancel)

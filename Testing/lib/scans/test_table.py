@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from CoralBayLib.errors import ScansError
-from CoralBayLib.scans import read_table
-from CoralBayLib.scans.table import table_of
+from CoralBayLib.core.errors import ScansError
+from CoralBayLib.scan_probes import read_table
+from CoralBayLib.scan_probes.table import table_of
 
 
 def write(tmp_path, text):

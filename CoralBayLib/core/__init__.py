@@ -1,0 +1,1 @@
+"""What every room stands on: errors, progress, paths, devices, small tensor files. Imports no torch."""

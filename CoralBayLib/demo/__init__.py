@@ -1,0 +1,1 @@
+"""The demo's data: a sample CT and a simulated annotator."""

@@ -1,0 +1,304 @@
+"""A CT becomes a feature pyramid: the plan of windows and memory, and the loop that carries it out."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..core.devices import available_bytes
+from ..core.errors import EncoderError, MemoryLimitError, StoreError
+from ..core.progress import CancelToken, Progress, check, part, report
+from ..encoders.base import Axes, Encoder, LevelSpec
+from ..imaging.grid import Volume
+from ..imaging.hounsfield import check_ct
+from .preprocessing import Prepared, on_working_grid, padded_size, prepare, to_level, to_tensor
+from .pyramid import FeaturePyramid, Level
+from .store import Store
+
+FEATURES_VERSION = 2
+"""Raised when preprocessing or tiling changes what the same encoder gives for the same CT."""
+WORKING_VERSION = 3
+"""Raised when the working grid changes: what is stored is made anew, while probes and libraries stay of use."""
+
+FOUND = "Found in the store"
+"""What progress says when nothing had to be computed."""
+_MEMORY_SHARE = 0.8
+_AIR = 0.05
+"""Windows without a voxel above this (scaled; -900 HU in a [-1000, 1000] window) hold air alone."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a tensor is cut into windows.
+
+    Attributes:
+        size: the padded tensor's size along R, A, S.
+        window: one window's size.
+        starts: the first voxel of each window.
+        batch: windows run at a time.
+    """
+
+    size: Axes
+    window: Axes
+    starts: tuple[Axes, ...]
+    batch: int
+
+
+def embed(
+    volume: Volume,
+    encoder: Encoder,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+    *,
+    store: Store | None = None,
+    levels: Sequence[str] | None = None,
+    assume_hu: bool = False,
+) -> FeaturePyramid:
+    """Compute the features of a CT, or fetch them from the store when they are there.
+
+    Args:
+        volume: a CT in HU on any grid.
+        encoder: from `load_encoder`.
+        progress: called with the fraction done and a message.
+        cancel: checked between the network's layers.
+        store: where pyramids are kept; None keeps nothing.
+        levels: names of the encoder's levels to compute; all but its optional ones by default.
+        assume_hu: skip the check that the values look like HU.
+
+    Returns:
+        The pyramid, with its whitening basis ready.
+
+    Raises:
+        VolumeError: the volume is not a CT in HU.
+        EncoderError: the encoder has no such level.
+        MemoryLimitError: the job does not fit into memory.
+        Cancelled: `cancel` was called; nothing is kept.
+    """
+    check_ct(volume, assume_hu=assume_hu)
+    specs = choose_levels(encoder, levels)
+    key = store_key(volume, encoder, levels)
+    if store is not None:
+        found = store.get(key)
+        if found is not None:
+            report(progress, 1.0, FOUND)
+            return found
+    check(cancel)
+    report(progress, 0.0, "Preparing the CT")
+    prepared = prepare(volume, encoder.input)
+    maps, token = run(prepared, encoder, specs, part(progress, 0.05, 0.92), cancel)
+    made = tuple(to_level(m, spec, prepared.image.grid) for m, spec in zip(maps, specs, strict=True))
+    working = on_working_grid(volume, prepared)
+    pyramid = FeaturePyramid(
+        levels=made,
+        image=Volume(np.clip(np.round(working.image.array), -1024, 3071).astype(np.int16), working.image.grid),
+        body=working.body,
+        identity=identity(encoder),
+        source_grid=volume.grid,
+        key=key,
+        scan_embedding=token if token is not None else _pooled(made, encoder),
+    )
+    check(cancel)
+    report(progress, 0.93, "Whitening the features")
+    # Fitted here so that the first stroke and the first query are as quick as the second.
+    _ = pyramid.basis, pyramid.for_similarity.basis
+    check(cancel)
+    if store is not None:
+        report(progress, 0.97, "Storing the features")
+        try:
+            store.put(pyramid)
+            # The rounded features, so that this session gives what later ones will.
+            pyramid = store.get(key) or pyramid
+        except StoreError as error:
+            warnings.warn(f"The features could not be kept for next time. {error}", stacklevel=2)
+    report(progress, 1.0, "Embedded")
+    return pyramid
+
+
+def _pooled(levels: Sequence[Level], encoder: Encoder) -> torch.Tensor | None:
+    """Averages of the levels that make the scan embedding, joined; None when one of them was not computed."""
+    wanted = {spec.name for spec in encoder.levels if spec.pooled}
+    pooled = [level.features.float().mean(dim=(1, 2, 3)) for level in levels if level.name in wanted]
+    return torch.cat(pooled) if len(pooled) == len(wanted) else None
+
+
+def choose_levels(encoder: Encoder, names: Sequence[str] | None) -> list[LevelSpec]:
+    """The encoder's levels of these names, in its own order; without names all but the optional ones.
+
+    Raises:
+        EncoderError: the encoder has no such level.
+    """
+    known = [spec.name for spec in encoder.levels]
+    unknown = [name for name in names or () if name not in known]
+    if unknown or (names is not None and not names):
+        raise EncoderError(f"Encoder '{encoder.name}' has levels {', '.join(known)}; asked for {list(names or ())}.")
+    return [spec for spec in encoder.levels if (not spec.optional if names is None else spec.name in names)]
+
+
+def identity(encoder: Encoder) -> dict[str, str | int]:
+    """What decides an encoder's features beside the CT; features of equal identity can be compared."""
+    return {
+        "encoder": encoder.name,
+        "weights": encoder.weights_sha256,
+        "tiling": encoder.tiling.name,
+        "version": FEATURES_VERSION,
+    }
+
+
+def store_key(volume: Volume, encoder: Encoder, levels: Sequence[str] | None = None) -> str:
+    """Under which the store keeps what `embed` makes of the same; EncoderError for a level that the encoder lacks."""
+    names = [spec.name for spec in choose_levels(encoder, levels)]
+    return content_key(volume, identity(encoder) | {"working": WORKING_VERSION}, names)
+
+
+def content_key(volume: Volume, identity: dict, names: Sequence[str]) -> str:
+    """SHA-256 (hex) of voxels, geometry, and all that decides the features; the voxels' number type does not count."""
+    digest = hashlib.sha256(json.dumps([identity, list(names), volume.array.shape], sort_keys=True).encode())
+    # Files and scenes keep a matrix to some digits, and some write a zero as -0.
+    matrix = np.round(volume.grid.ijk_to_ras, 6) + 0.0
+    digest.update(np.ascontiguousarray(matrix, dtype="<f8").tobytes())
+    for piece in volume.array:
+        digest.update(np.ascontiguousarray(piece, dtype="<f4").data)
+    return digest.hexdigest()
+
+
+def make_plan(prepared: Prepared, encoder: Encoder, names: tuple[str, ...]) -> Plan:
+    """Lay windows over the padded tensor and see that they fit into memory; an encoder whose single window does not fit
+    into its GPU's memory is moved to the CPU.
+
+    Raises:
+        MemoryLimitError: a single window, or what is kept of all, needs more than the CPU's memory.
+    """
+    size = padded_size(prepared.image.grid, encoder.input, encoder.tiling.window)
+    window = encoder.tiling.window or size
+    axes = [_starts(n, w, s) for n, w, s in zip(size, window, encoder.tiling.step, strict=True)]
+    starts = tuple((r, a, s) for r in axes[0] for a in axes[1] for s in axes[2])
+    voxels = float(np.prod(size))
+    # What is kept on the CPU whatever computes: sums in single precision and the result in half.
+    kept = sum(6 * spec.channels * voxels / float(np.prod(spec.stride)) for spec in encoder.levels if spec.name in names)
+    need = encoder.memory_bytes(window, names)
+    if encoder.device.type != "cpu" and need > available_bytes(encoder.device) * _MEMORY_SHARE:
+        _move_to_cpu(encoder)
+    free = available_bytes(encoder.device) * _MEMORY_SHARE
+    on_cpu = encoder.device.type == "cpu"
+    if kept + (need if on_cpu else 0) > available_bytes(torch.device("cpu")) * _MEMORY_SHARE:
+        raise MemoryLimitError(
+            f"Embedding {size[0]}x{size[1]}x{size[2]} voxels needs about {(need + kept) / 2**30:.1f} GB of memory, "
+            f"{available_bytes(torch.device('cpu')) / 2**30:.1f} GB are free. Crop the volume to the region of interest, "
+            "choose the encoder's setting with small windows, or close other programs."
+        )
+    batch = 1 if on_cpu else max(1, min(8, int(free // max(need, 1)), len(starts)))
+    return Plan(size, window, starts, batch)
+
+
+def run(
+    prepared: Prepared,
+    encoder: Encoder,
+    specs: Sequence[LevelSpec],
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+    """The (C, r, a, s) map of each level over the whole tensor, and the scan token of an encoder that has one.
+
+    Windows are blended with weights that fall towards their edges, where a window's features know least of what lies
+    beyond.
+    """
+    names = tuple(spec.name for spec in specs)
+    plan = make_plan(prepared, encoder, names)
+    tensor = to_tensor(prepared.image, encoder.input, plan.size)
+    full = [tuple(n // s for n, s in zip(plan.size, spec.stride, strict=True)) for spec in specs]
+    queue = [s for s in plan.starts if float(_cut(tensor, s, plan.window).max()) > _AIR]
+    if encoder.scan_token is not None or (len(queue) == 1 and plan.window == plan.size):
+        wanted = names if encoder.scan_token is None else (*names, encoder.scan_token)
+        watch = _watch(encoder, cancel, progress, 0, 1, 1)
+        with torch.inference_mode(), watch:
+            made = [m[0].float().cpu() for m in _forward(encoder, tensor, wanted, cancel)]
+        return made[: len(names)], made[-1] if encoder.scan_token is not None else None
+    sums = [torch.zeros(spec.channels, *shape) for spec, shape in zip(specs, full, strict=True)]
+    weights = [torch.zeros(shape) for shape in full]
+    done, batch = 0, plan.batch
+    with torch.inference_mode():
+        while done < len(queue):
+            check(cancel)
+            group = queue[done : done + batch]
+            x = torch.cat([_cut(tensor, s, plan.window) for s in group])
+            try:
+                with _watch(encoder, cancel, progress, done, len(group), len(queue)):
+                    maps = encoder.forward_features(x.to(encoder.device), names)
+                    maps = [m.float().cpu() for m in maps]
+            except torch.cuda.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                if batch > 1:
+                    batch //= 2
+                else:
+                    _move_to_cpu(encoder)
+                continue
+            for spec, total, weight, m in zip(specs, sums, weights, maps, strict=True):
+                blend = _blend(m.shape[2:])
+                for start, one in zip(group, m, strict=True):
+                    at = tuple(slice(p // s, p // s + n) for p, s, n in zip(start, spec.stride, one.shape[1:], strict=True))
+                    total[(slice(None), *at)] += one * blend
+                    weight[at] += blend
+            done += len(group)
+    return [total.div_(weight.clamp_min(1e-6)) for total, weight in zip(sums, weights, strict=True)], None
+
+
+def _forward(encoder: Encoder, tensor: torch.Tensor, names: tuple[str, ...], cancel: CancelToken | None) -> list[torch.Tensor]:
+    check(cancel)
+    try:
+        return encoder.forward_features(tensor.to(encoder.device), names)
+    except torch.cuda.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        _move_to_cpu(encoder)
+        return encoder.forward_features(tensor, names)
+
+
+def _move_to_cpu(encoder: Encoder) -> None:
+    warnings.warn("The graphics card has too little free memory; going on with the CPU, which is slower.", stacklevel=5)
+    encoder.to(torch.device("cpu"))
+
+
+@contextlib.contextmanager
+def _watch(
+    encoder: Encoder, cancel: CancelToken | None, progress: Progress | None, done: int, group: int, count: int
+) -> Iterator[None]:
+    """Check for cancelling and report progress at every layer of the network: one forward pass can take a minute."""
+    leaves = [m for m in encoder.network.modules() if not list(m.children())]
+    seen: set[torch.nn.Module] = set()  # a layer that runs piece by piece counts once
+
+    def before(module: torch.nn.Module, inputs: object) -> None:
+        check(cancel)
+        seen.add(module)
+        message = f"Embedding, window {done + 1} of {count}" if count > 1 else "Embedding"
+        report(progress, (done + group * len(seen) / len(leaves)) / count, message)
+
+    hooks = [leaf.register_forward_pre_hook(before) for leaf in leaves]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _starts(size: int, window: int, step: int) -> list[int]:
+    last = size - window
+    return sorted({*range(0, last, step or window), last}) if last > 0 else [0]
+
+
+def _cut(tensor: torch.Tensor, start: Axes, window: Axes) -> torch.Tensor:
+    at = tuple(slice(p, p + n) for p, n in zip(start, window, strict=True))
+    return tensor[(slice(None), slice(None), *at)]
+
+
+def _blend(shape: Sequence[int]) -> torch.Tensor:
+    weight = torch.ones(())
+    for n in shape:
+        ramp = torch.minimum(torch.arange(n) + 0.5, n - torch.arange(n) - 0.5)
+        weight = weight[..., None] * ramp
+    return weight

@@ -1,0 +1,146 @@
+"""From a CT to the encoder's tensor: canonical axes, the encoder's spacing, cropped to the patient.
+
+The tensor order (R, A, S) is made here and nowhere else, by reversing the axes of a canonical [k, j, i] array.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from ..encoders.base import Axes, InputSpec, LevelSpec
+from ..imaging.grid import Grid, Volume, resample
+from .pyramid import Level
+
+CROP_MARGIN_MM = 12.0
+WORKING_MM = 2.0
+"""Fine enough for the borders of small structures, and coarse enough to be quick."""
+_TISSUE_HU = -500.0
+_AIR_HU = -950.0
+_HALF_MAX = 65504.0
+"""The largest finite number in half precision (IEEE 754)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A CT made ready.
+
+    Attributes:
+        image: float32 HU.
+        body: uint8 mask of the patient.
+    """
+
+    image: Volume
+    body: Volume
+
+
+def prepare(volume: Volume, spec: InputSpec) -> Prepared:
+    """Resample a CT to the encoder's spacing along its own (permuted, flipped, never rotated) axes and crop it to the
+    patient with a margin; or without one, and brought to the size that the encoder wants the patient to fit."""
+    canonical = volume.canonical()
+    finest = canonical.grid.spacing_mm.min() if spec.at_least else 0.0
+    working = resample(canonical, canonical.grid.with_spacing(np.maximum(spec.spacing_mm, finest)))
+    body = body_mask(working.array, working.grid.spacing_mm)
+    margin = np.ceil((CROP_MARGIN_MM if spec.fit is None else 0.0) / working.grid.spacing_mm).astype(int)[::-1]
+    box = []
+    for axis, n in enumerate(body.shape):
+        where = np.flatnonzero(body.any(axis=tuple(a for a in range(3) if a != axis)))
+        box.append(slice(max(0, where[0] - margin[axis]), min(n, where[-1] + 1 + margin[axis])))
+    shape = tuple(s.stop - s.start for s in box)
+    grid = working.grid.sub([s.start for s in reversed(box)], 1, shape)  # type: ignore[arg-type]
+    image = Volume(np.ascontiguousarray(working.array[tuple(box)]), grid)
+    patient = Volume(np.ascontiguousarray(body[tuple(box)]).astype(np.uint8), grid)
+    if spec.fit is not None:
+        image, shares = _averaged(image, spec.fit), _averaged(patient, spec.fit)
+        patient = Volume((shares.array >= 0.5).astype(np.uint8), shares.grid)
+    return Prepared(image, patient)
+
+
+def on_working_grid(volume: Volume, prepared: Prepared) -> Prepared:
+    """The CT and the patient where decisions are made, over the same field as the network's own grid.
+
+    Along each axis voxels lie `WORKING_MM` apart, whatever the network's grid, but never nearer than the scan's own, which
+    are then taken as they are: between thick slices there is nothing to decide, and a mean of two HU is nobody's.
+    """
+    given, canonical = prepared.image.grid, volume.canonical()
+    own = canonical.grid.spacing_mm
+    spacing = np.maximum(own, WORKING_MM)
+    if np.allclose(spacing, given.spacing_mm):
+        return prepared
+    scaled = given.with_spacing(spacing)
+    start, size = canonical.grid.to_ijk(scaled.to_ras(np.zeros((1, 3))))[0], np.array(scaled.size)
+    ends = canonical.grid.to_ijk(given.to_ras(np.stack([np.full(3, -0.5), np.array(given.size) - 0.5])))
+    first = np.maximum(np.ceil(ends[0] - 1e-6), 0)
+    last = np.minimum(np.floor(ends[1] + 1e-6), np.array(canonical.grid.size) - 1)
+    taken = np.isclose(spacing, own)
+    start, size = np.where(taken, first, start), np.where(taken, last - first + 1, size).astype(int)
+    grid = canonical.grid.sub(start, spacing / own, (int(size[2]), int(size[1]), int(size[0])))
+    return Prepared(resample(canonical, grid), resample(prepared.body, grid, "nearest"))
+
+
+def _averaged(volume: Volume, size: Axes) -> Volume:
+    """A volume cut into `size` equal blocks along I, J, K, and its average (float32) over each; the blocks' edges may
+    lie between voxels."""
+    step = np.array(volume.grid.size) / size
+    parts = np.ceil(step).astype(int)
+    fine = volume.grid.sub((step / parts - 1) / 2, step / parts, tuple((parts * size)[::-1]))
+    samples = torch.from_numpy(resample(volume, fine).array)[None]
+    blocks = torch.nn.functional.avg_pool3d(samples, tuple(parts[::-1].tolist()))[0]
+    return Volume(blocks.numpy(), volume.grid.sub((step - 1) / 2, step, size[::-1]))
+
+
+def body_mask(hu: NDArray, spacing_mm: NDArray) -> NDArray[np.bool_]:
+    """The patient without table and surrounding air, [k, j, i]; all of the image where that cannot be told.
+
+    The largest piece of tissue, filled slice by slice along S (in 3D the airways open to the outside and the lungs
+    would drop out). Where the field of view cuts through a lung, filling cannot reach it, so what is clearly not
+    outside air is added.
+    """
+    parts, count = ndimage.label(_opened(hu > _TISSUE_HU, max(1, round(2.0 / float(spacing_mm[:2].min())))))
+    if not count:
+        return np.ones(hu.shape, dtype=bool)
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    body = np.stack([ndimage.binary_fill_holes(s) for s in parts == sizes.argmax()])
+    smooth = ndimage.uniform_filter(hu, 3)
+    lung_left_out = (smooth > _AIR_HU) & (smooth < _TISSUE_HU) & ~body
+    if lung_left_out.mean() > 0.1:
+        body |= _opened(smooth > _AIR_HU, 1)
+    return body
+
+
+def _opened(mask: NDArray[np.bool_], iterations: int) -> NDArray[np.bool_]:
+    """Opening in which the image goes on beyond its border, so that a body cut by the field of view is not nibbled."""
+    inner = (slice(iterations, -iterations),) * 3
+    return ndimage.binary_opening(np.pad(mask, iterations, mode="edge"), iterations=iterations)[inner]
+
+
+def padded_size(grid: Grid, spec: InputSpec, window: Axes | None) -> Axes:
+    """Size (R, A, S) of the tensor: the grid's, made up to the encoder's multiple, least size and one window."""
+    size = []
+    for axis, n in enumerate(grid.size):
+        least = max(n, spec.minimum[axis], window[axis] if window else 1)
+        size.append(-(-least // spec.multiple[axis]) * spec.multiple[axis])
+    return size[0], size[1], size[2]
+
+
+def to_tensor(image: Volume, spec: InputSpec, size: Axes) -> torch.Tensor:
+    """The encoder's input (1, 1, R, A, S), HU scaled to [0, 1] and padded with air at the far ends to `size`."""
+    low, high = spec.window_hu
+    tensor = torch.zeros(1, 1, *size)
+    inside = torch.from_numpy(np.ascontiguousarray(image.array.transpose(2, 1, 0), dtype=np.float32))
+    r, a, s = inside.shape
+    tensor[0, 0, :r, :a, :s] = ((inside - low) / (high - low)).clamp_(0, 1)
+    return tensor
+
+
+def to_level(maps: torch.Tensor, spec: LevelSpec, grid: Grid) -> Level:
+    """A level on the working grid from the encoder's (C, r, a, s) map: axes back to [k, j, i], padding cut off."""
+    maps = maps.permute(0, 3, 2, 1)
+    keep = [min(maps.shape[3 - a], -(-grid.size[a] // spec.stride[a])) for a in range(3)]
+    maps = maps[:, : keep[2], : keep[1], : keep[0]].clamp(-_HALF_MAX, _HALF_MAX).half().contiguous()
+    return Level(spec.name, grid.sub(spec.offset, spec.stride, tuple(maps.shape[1:])), maps)

@@ -1,0 +1,270 @@
+"""The features of one scan, each level at its encoder's native stride, and the maps that are drawn from them.
+
+Nothing here is ever concatenated at full resolution: a linear map commutes with linear interpolation, so one small
+matrix product a level at native stride, then interpolation of the few resulting channels, equals the dense product on
+interpolated features (to rounding).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from ..core.errors import EncoderError
+from ..fewshot.evidence.geodesic import Nearness
+from ..fewshot.evidence.intensity import Contrast
+from ..fewshot.evidence.voxel_features import ImageFeatures
+from ..imaging.grid import Grid, Volume, sum_interpolated
+from .whitening import COMPONENTS, Basis, fit_basis
+
+SIMILARITY_SPACING_MM = (10.0, 30.0)
+SIMILARITY_COMPONENTS = 64
+_CHUNK = 1 << 20
+"""Numbers converted from half to single precision at a time: eight times faster when they stay in a CPU's cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """One feature map.
+
+    Attributes:
+        name: the encoder's name for it.
+        grid: where its features lie; the centre of a stride-s feature is the centre of the s^3 voxels it covers.
+        features: (C, K, J, I), half precision on the CPU.
+    """
+
+    name: str
+    grid: Grid
+    features: torch.Tensor
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return int(self.features.shape[0])
+
+    def sample(self, ras: ArrayLike, weights: torch.Tensor | None = None) -> torch.Tensor:
+        """Features interpolated at (N, 3) RAS points, held to the border.
+
+        Args:
+            ras: the points.
+            weights: (M, C) to multiply with; cheaper here than afterwards, for neighbours share their voxels.
+
+        Returns:
+            (N, C) float32, or (N, M) with weights.
+        """
+        index, weight = trilinear_neighbours(self.grid, ras)
+        voxels, where = np.unique(index, return_inverse=True)
+        values = self.features.reshape(self.channels, -1)[:, torch.from_numpy(voxels)].float()
+        rows = values.T.contiguous() if weights is None else values.T @ weights.T
+        corners, shares = torch.from_numpy(where.reshape(index.shape)), torch.from_numpy(weight)
+        return torch.nn.functional.embedding_bag(corners, rows, per_sample_weights=shares, mode="sum")
+
+    def project(self, weights: torch.Tensor) -> torch.Tensor:
+        """Product of (M, C) weights with the features at native stride; returns (M, K, J, I) float32."""
+        flat = self.features.reshape(self.channels, -1)
+        out = torch.empty(len(weights), flat.shape[1])
+        step = max(64, _CHUNK // self.channels)
+        for start in range(0, flat.shape[1], step):
+            part = slice(start, start + step)
+            out[:, part] = weights @ flat[:, part].float()
+        return out.reshape(-1, *self.features.shape[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class FeaturePyramid:
+    """All that is kept of a scan once it has been embedded.
+
+    Attributes:
+        levels: feature maps from fine to coarse.
+        image: the CT on the working grid, int16 HU.
+        body: uint8 mask of the patient on the working grid.
+        identity: what made the features: encoder name, weights' SHA-256, tiling and version.
+        source_grid: the grid of the volume that was embedded.
+        key: content address in the store.
+        scan_embedding: (D,) global average of the pooled levels, or None when a pooled level was not computed.
+        components: most components of the whitening basis.
+        known_basis: the whitening basis when it was fitted before.
+        known_similarity_basis: likewise that of `for_similarity`.
+    """
+
+    levels: tuple[Level, ...]
+    image: Volume
+    body: Volume
+    identity: dict[str, Any]
+    source_grid: Grid
+    key: str = ""
+    scan_embedding: torch.Tensor | None = None
+    components: int = COMPONENTS
+    known_basis: Basis | None = None
+    known_similarity_basis: Basis | None = None
+
+    @cached_property
+    def basis(self) -> Basis:
+        """The whitening basis: the stored one, or fitted at first use."""
+        return self.known_basis or fit_basis(self, self.components)
+
+    @cached_property
+    def image_features(self) -> ImageFeatures:
+        """Intensity and position, the full-resolution companions of the deep features; made at first use."""
+        return ImageFeatures(self.image, self.body)
+
+    @cached_property
+    def nearness(self) -> Nearness:
+        """Distances from prompts within a tissue; made at first use."""
+        return Nearness(self.image, self.body)
+
+    @property
+    def contrast(self) -> Contrast:
+        """What the CT says of a structure beside its neighbours."""
+        return Contrast(self.image)
+
+    @cached_property
+    def for_similarity(self) -> FeaturePyramid:
+        """The levels whose features lie 10 to 30 mm apart, in a short basis: finer ones speak of texture, coarser ones of
+        the place in the body, and both make a search for like regions worse. All levels where there is none of them."""
+        low, high = SIMILARITY_SPACING_MM
+        middle = tuple(level for level in self.levels if low <= level.grid.spacing_mm.max() <= high)
+        return replace(
+            self,
+            levels=middle or self.levels,
+            components=SIMILARITY_COMPONENTS,
+            known_basis=self.known_similarity_basis,
+            known_similarity_basis=None,
+        )
+
+    @property
+    def grid(self) -> Grid:
+        """The working grid: canonical axes, `WORKING_MM` or the scan's own coarser spacing, cropped to the patient."""
+        return self.image.grid
+
+    @property
+    def channels(self) -> int:
+        """Channels of all levels together."""
+        return sum(level.channels for level in self.levels)
+
+    @property
+    def signature(self) -> str:
+        """Pyramids of the same signature have comparable features, so that a probe or basis carries over."""
+        names = ",".join(f"{level.name}:{level.channels}" for level in self.levels)
+        return "|".join([*(str(self.identity[k]) for k in sorted(self.identity)), names])
+
+    def nbytes(self) -> int:
+        """Bytes of features, image and mask."""
+        tensors = sum(level.features.nbytes for level in self.levels)
+        return tensors + self.image.array.nbytes + self.body.array.nbytes
+
+    def only(self, names: Sequence[str]) -> FeaturePyramid:
+        """The same scan with some of the levels.
+
+        Raises:
+            EncoderError: a level is not there.
+        """
+        known = {level.name: level for level in self.levels}
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise EncoderError(f"No level {', '.join(missing)} in these features; there are {', '.join(known)}.")
+        levels = tuple(level for level in self.levels if level.name in names)
+        return replace(self, levels=levels, known_basis=None, known_similarity_basis=None)
+
+    def sample(self, ras: ArrayLike) -> torch.Tensor:
+        """Features of all levels at (N, 3) RAS points, held to the border; returns (N, channels) float32."""
+        return torch.cat([level.sample(ras) for level in self.levels], dim=1)
+
+    def sample_whitened(self, ras: ArrayLike) -> torch.Tensor:
+        """Features of all levels at (N, 3) RAS points in the whitening basis; returns (N, D) float32."""
+        out = self.basis.offset.clone()
+        for level, weights in zip(self.levels, self.split(self.basis.projection), strict=True):
+            out = out + level.sample(ras, weights)
+        return out
+
+    def linear_map(self, weights: torch.Tensor, bias: torch.Tensor | float = 0.0, on: Grid | None = None) -> torch.Tensor:
+        """`weights @ features + bias` at every voxel, by way of the native strides.
+
+        Args:
+            weights: (M, channels) float32.
+            bias: (M,) or a number.
+            on: the grid to give it on; the working grid by default.
+
+        Returns:
+            (M, K, J, I) float32.
+
+        Raises:
+            EncoderError: the weights are for another number of channels.
+        """
+        if weights.shape[1] != self.channels:
+            raise EncoderError(
+                f"These weights are for {weights.shape[1]} channels, the features have {self.channels}: "
+                "they come from another encoder or another choice of levels."
+            )
+        on = on or self.grid
+        first, *others = self.split(weights)
+        level, *rest = self.levels
+        # Weights of interpolation sum to one, so a constant may be added before it as well as after.
+        native = level.project(first) + torch.as_tensor(bias, dtype=torch.float32).reshape(-1, 1, 1, 1)
+        parts = [(native, level.grid)]
+        parts += [(level.project(part), level.grid) for level, part in zip(rest, others, strict=True)]
+        return sum_interpolated(parts, on)
+
+    def cosine_map(self, query: torch.Tensor) -> torch.Tensor:
+        """Cosine of a whitened query vector with the whitened features at every voxel.
+
+        Args:
+            query: (D,) in the whitening basis.
+
+        Returns:
+            (K, J, I) float32 in [-1, 1].
+        """
+        query = query / query.norm().clamp_min(1e-12)
+        dot = self.linear_map((query @ self.basis.projection)[None], query @ self.basis.offset)[0]
+        return (dot / self.whitened_norm).clamp_(-1, 1)
+
+    @cached_property
+    def whitened_norm(self) -> torch.Tensor:
+        """Norm of the interpolated whitened features at every working voxel, (K, J, I); computed once and kept.
+
+        It does not depend on the query. Interpolating norms instead of vectors would be wrong: a norm is not linear.
+        """
+        basis = self.basis
+        native = [
+            (level.project(part), level.grid) for level, part in zip(self.levels, self.split(basis.projection), strict=True)
+        ]
+        native[0][0].add_(basis.offset.reshape(-1, 1, 1, 1))
+        norm = torch.empty(self.grid.shape)
+        for slab in _slabs(self.grid, len(basis.projection)):
+            on = self.grid.sub((0, 0, slab.start), 1, (slab.stop - slab.start, *self.grid.shape[1:]))
+            vectors = sum_interpolated(native, on)
+            norm[slab] = torch.linalg.vector_norm(vectors, dim=0).clamp_min(1e-12)
+        return norm
+
+    def split(self, weights: torch.Tensor) -> Iterator[torch.Tensor]:
+        """The (M, C) parts of (M, channels) weights, a level each."""
+        return iter(weights.split([level.channels for level in self.levels], dim=1))
+
+
+def trilinear_neighbours(grid: Grid, ras: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Flat indices (N, 8) and weights (N, 8) of the voxels around each (N, 3) RAS point, held to the border."""
+    limit = np.array(grid.size) - 1
+    ijk = np.clip(grid.to_ijk(ras), 0, limit)
+    low = np.minimum(ijk.astype(np.int64), np.maximum(limit - 1, 0))
+    fraction = (ijk - low).astype(np.float32)
+    index = np.zeros((len(ijk), 8), dtype=np.int64)
+    weight = np.ones((len(ijk), 8), dtype=np.float32)
+    strides = (1, grid.size[0], grid.size[0] * grid.size[1])
+    for corner in range(8):
+        for axis in range(3):
+            up = corner >> axis & 1
+            index[:, corner] += np.minimum(low[:, axis] + up, limit[axis]) * strides[axis]
+            weight[:, corner] *= fraction[:, axis] if up else 1 - fraction[:, axis]
+    return index, weight
+
+
+def _slabs(grid: Grid, channels: int, limit_bytes: int = 1 << 25) -> Iterator[slice]:
+    thickness = max(1, limit_bytes // (4 * channels * grid.shape[1] * grid.shape[2]))
+    for start in range(0, grid.shape[0], thickness):
+        yield slice(start, min(start + thickness, grid.shape[0]))

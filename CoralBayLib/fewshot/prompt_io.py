@@ -1,0 +1,125 @@
+"""Prompts from files: our own JSON and Slicer's markups.
+
+The markups format is Slicer's markups-schema (Modules/Loadable/Markups/Resources/Schema): positions are in LPS unless
+`coordinateSystem` says RAS. A markups file knows nothing of the node's parent transform: harden it before saving.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import PromptError
+from .prompts import BACKGROUND, Prompts
+
+BACKGROUND_NAMES = ("background", "negative", "bg", "0")
+
+_POINT_MARKUPS = ("Fiducial", "Line", "Curve", "ClosedCurve")
+_SIGNS = {"RAS": np.array([1.0, 1.0, 1.0]), "LPS": np.array([-1.0, -1.0, 1.0])}
+
+
+def read(path: Path) -> Prompts:
+    """Read one file of either format.
+
+    Raises:
+        PromptError: the file is missing, is not JSON of either format, lacks a field, has a damaged one, or no points.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise PromptError(f"Prompts file {path} could not be read: {error.strerror}. Check the path.") from error
+    except (ValueError, RecursionError) as error:  # broken JSON or not even text
+        raise PromptError(f"{path.name} is not valid JSON ({error}). Save the prompts or markups again.") from error
+    try:
+        if isinstance(document, dict) and "markups" in document:
+            prompts = _from_markups(document["markups"], _stem(path))
+        elif isinstance(document, dict) and "points" in document:
+            prompts = _from_own(document)
+        else:
+            raise PromptError('expected "points" (CoralBay prompts) or "markups" (Slicer markups) at the top.')
+    except PromptError as error:
+        raise PromptError(f"{path.name}: {error}") from error
+    if not len(prompts):
+        raise PromptError(f"{path.name} has no points. Place some, then save it again.")
+    return prompts
+
+
+def _from_own(document: dict) -> Prompts:
+    sign = _sign(document.get("coordinateSystem", "RAS"))
+    points, labels = [], []
+    for n, point in enumerate(_list(document["points"], "points")):
+        points.append(_position(_get(point, "ras", f"point {n}"), f"point {n}") * sign)
+        labels.append(_get(point, "label", f"point {n}"))
+    names = document.get("names") or {}
+    if not isinstance(names, dict) or not all(k.isdecimal() and isinstance(v, str) for k, v in names.items()):
+        raise PromptError('expected "names" to give a name for each label, such as {"1": "liver"}.')
+    if not all(type(label) is int for label in labels):
+        raise PromptError("expected every label to be a whole number: 0 for background, 1 and more for structures.")
+    return Prompts(np.array(points), np.asarray(labels), {int(k): v for k, v in names.items() if int(k)})
+
+
+def _from_markups(markups: Any, stem: str) -> Prompts:
+    points, labels, numbers = [], [], {name: BACKGROUND for name in BACKGROUND_NAMES}
+    names: dict[int, str] = {}
+    for markup in _list(markups, "markups"):
+        kind = _get(markup, "type", "a markup")
+        if kind not in _POINT_MARKUPS:
+            raise PromptError(f"a markup of type {kind} cannot be a prompt. Use a point list, a line or a curve.")
+        if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "mm", "mm"]):
+            raise PromptError(f"expected coordinates in mm, got {markup['coordinateUnits']!r}. Save it in mm.")
+        sign = _sign(markup.get("coordinateSystem", "LPS"))
+        for n, point in enumerate(_list(_get(markup, "controlPoints", "the markup"), "controlPoints")):
+            where = f"control point {n}"
+            _require_object(point, where)
+            if point.get("positionStatus", "defined") != "defined":
+                continue
+            points.append(_position(_get(point, "position", where), where) * sign)
+            name = structure_name(str(point.get("label") or ""), stem)
+            label = numbers.setdefault(name.casefold(), len(names) + 1)
+            if label != BACKGROUND:
+                names.setdefault(label, name)
+            labels.append(label)
+    return Prompts(np.array(points), np.asarray(labels), names)
+
+
+def structure_name(label: str, stem: str) -> str:
+    """The structure that a control point marks: "liver-3", "liver 3" and "liver_3" all mark "liver"."""
+    return re.sub(r"(?:\s*[-_]\s*|\s+)\d+$", "", label.strip()).strip() or stem
+
+
+def _stem(path: Path) -> str:
+    return re.sub(r"(\.mrk)?\.json$", "", path.name, flags=re.IGNORECASE)
+
+
+def _sign(system: Any) -> np.ndarray:
+    if not isinstance(system, str) or system not in _SIGNS:
+        raise PromptError(f'expected coordinateSystem "RAS" or "LPS", got {system!r}.')
+    return _SIGNS[system]
+
+
+def _position(value: Any, where: str) -> np.ndarray:
+    if not isinstance(value, list) or len(value) != 3 or not all(type(v) in (int, float) and abs(v) < 1e6 for v in value):
+        raise PromptError(f"{where} has position {value!r}. Expected three numbers in mm.")
+    return np.array(value, dtype=np.float64)
+
+
+def _list(value: Any, what: str) -> list:
+    if not isinstance(value, list):
+        raise PromptError(f'expected "{what}" to be a list.')
+    return value
+
+
+def _require_object(value: Any, where: str) -> None:
+    if not isinstance(value, dict):
+        raise PromptError(f"{where} is not an object in braces.")
+
+
+def _get(value: Any, key: str, where: str) -> Any:
+    _require_object(value, where)
+    if key not in value:
+        raise PromptError(f'{where} has no "{key}".')
+    return value[key]

@@ -1,0 +1,227 @@
+"""Prompts: labelled points in the patient's space, from clicks, strokes, segments or files."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..core.errors import PromptError
+from ..core.paths import replacing
+from ..imaging.grid import Grid, Volume
+
+BACKGROUND = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Prompts:
+    """Points that say what lies where.
+
+    Attributes:
+        points_ras: (N, 3) RAS mm; N may be 0 (nothing said yet).
+        labels: (N,) int64; 0 is background, 1 and more are structures.
+        names: what the structures are called, by label; need not name them all (see `name`).
+
+    Raises:
+        PromptError: another shape, a NaN or infinite coordinate, a label that is negative or not whole, or a name for
+            the background.
+
+    Example::
+
+        prompts = Prompts([[10, 20, 30], [50, 20, 30]], [1, 0], {1: "liver"})
+        prompts.require_usable(volume.grid)
+    """
+
+    points_ras: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    names: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        points, labels = _points(self.points_ras), _labels(self.labels)
+        if len(points) != len(labels):
+            raise PromptError(f"Expected one label for each point, got {len(points)} points and {len(labels)} labels.")
+        names = {int(label): str(name).strip() for label, name in (self.names or {}).items()}
+        if min(names, default=1) < 1 or not all(names.values()):
+            raise PromptError(f"Expected a name for each structure (label 1 or more), got {names}. Leave the background out.")
+        for name, value in (("points_ras", points), ("labels", labels), ("names", names)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def structures(self) -> list[int]:
+        """The labels of the structures that have points, sorted, without the background."""
+        return [int(label) for label in np.unique(self.labels) if label != BACKGROUND]
+
+    def name(self, label: int) -> str:
+        """What the structure is called; "Structure <label>" where it was given no name."""
+        return "background" if label == BACKGROUND else self.names.get(label, f"Structure {label}")
+
+    def inside(self, grid: Grid) -> Prompts:
+        """Only the points that lie inside the grid."""
+        return self._only(grid.contains(self.points_ras))
+
+    def require_usable(self, grid: Grid) -> None:
+        """Refuse prompts that nothing can be learned from.
+
+        Raises:
+            PromptError: no points, some outside the grid, or all of them background; says what to add or correct.
+        """
+        if not len(self):
+            raise PromptError("There are no prompts. Mark the structure with a click or a stroke.")
+        outside = np.flatnonzero(~grid.contains(self.points_ras))
+        if len(outside):
+            low, high = _bounds(grid)
+            raise PromptError(
+                f"{len(outside)} of {len(self)} prompts lie outside the volume; the first is at RAS "
+                f"{_mm(self.points_ras[outside[0]])}, while the volume reaches from {_mm(low)} to {_mm(high)} mm. "
+                "Remove them, or check that they were made on this volume and are not in LPS coordinates."
+            )
+        if not self.structures:
+            raise PromptError("All prompts are background. Add a click or a stroke on the structure you want.")
+
+    def thinned(self, max_per_label: int, cell_mm: float = 2.0) -> Prompts:
+        """At most so many points of each label, one from each cube of space; their order is kept.
+
+        The cubes grow until few enough are left. A long stroke loses most points and a lone click none, so that every
+        place the user marked still speaks.
+
+        Args:
+            max_per_label: most points to keep of one label.
+            cell_mm: least edge of the cubes.
+        """
+        if max_per_label < 1:
+            raise PromptError(f"Expected to keep at least one point of each label, got max_per_label={max_per_label}.")
+        keep = np.zeros(len(self), dtype=bool)
+        for label in np.unique(self.labels):
+            those = np.flatnonzero(self.labels == label)
+            edge = cell_mm
+            while True:
+                cells = np.floor(self.points_ras[those] / edge).astype(np.int64)
+                # The last point of a cube stays: it is what the user said there most recently.
+                _, first = np.unique(cells[::-1], axis=0, return_index=True)
+                if len(first) <= max_per_label:
+                    break
+                edge *= 1.25
+            keep[those[len(those) - 1 - first]] = True
+        return self._only(keep)
+
+    def merged(self, other: Prompts) -> Prompts:
+        """Both sets of points; structures of the same name become one.
+
+        Labels of this set stay. A structure of the other that has no namesake here keeps its label, unless that is
+        another structure's here (of another name); then it gets the next free one. Without names, labels decide.
+        """
+        own = {name.casefold(): label for label, name in self.names.items()}
+        namesakes = {label: own[name.casefold()] for label, name in other.names.items() if name.casefold() in own}
+        table, names = {BACKGROUND: BACKGROUND, **namesakes}, dict(self.names)
+        rest = {*other.structures, *other.names} - set(namesakes)
+        last = max([*self.structures, *self.names, *rest], default=BACKGROUND)
+        for label in sorted(rest):
+            name = other.names.get(label)
+            if label in table.values() or (name and label in self.names):
+                last += 1
+                table[label] = last
+            else:
+                table[label] = label
+            if name:
+                names[table[label]] = name
+        labels = np.array([table[label] for label in other.labels.tolist()], dtype=np.int64)
+        return Prompts(np.concatenate([self.points_ras, other.points_ras]), np.concatenate([self.labels, labels]), names)
+
+    def __add__(self, other: Prompts) -> Prompts:
+        return self.merged(other)
+
+    @classmethod
+    def from_labelmap(cls, labelmap: Volume, background: int | None = None, names: dict[int, str] | None = None) -> Prompts:
+        """The centre of every voxel that is not zero, with its value as label: strokes painted as segments.
+
+        Args:
+            labelmap: whole numbers; 0 is "not painted".
+            background: the value that was painted for background, which becomes label 0.
+            names: of the structures, by value.
+        """
+        k, j, i = np.nonzero(labelmap.array)
+        values = _labels(labelmap.array[k, j, i])
+        if background is not None:
+            values[values == background] = BACKGROUND
+        names = {label: name for label, name in (names or {}).items() if label not in (BACKGROUND, background)}
+        return cls(labelmap.grid.to_ras(np.stack([i, j, k], axis=1)), values, names)
+
+    @classmethod
+    def load(cls, *paths: str | os.PathLike) -> Prompts:
+        """Read and merge prompts from our own JSON (see `save`) or Slicer's markups (`.mrk.json`).
+
+        Raises:
+            PromptError: none given, a file is missing, is not of these formats, or has no points.
+        """
+        from .prompt_io import read
+
+        if not paths:
+            raise PromptError("Expected at least one file with prompts.")
+        prompts = [read(Path(path)) for path in paths]
+        return sum(prompts[1:], start=prompts[0])
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write `{"coordinateSystem": "RAS", "points": [{"ras": [R, A, S], "label": 1}], "names": {"1": "liver"}}`.
+
+        Raises:
+            StoreError: the file could not be written; whatever stood there before is untouched.
+        """
+        document = {
+            "coordinateSystem": "RAS",
+            "points": [
+                {"ras": ras, "label": label} for ras, label in zip(self.points_ras.tolist(), self.labels.tolist(), strict=True)
+            ],
+            "names": {str(label): name for label, name in sorted(self.names.items())},
+        }
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+    def _only(self, keep: NDArray[np.bool_]) -> Prompts:
+        return Prompts(self.points_ras[keep], self.labels[keep], self.names)
+
+
+def _points(values: ArrayLike) -> NDArray[np.float64]:
+    try:
+        points = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise PromptError(f"Expected points as (N, 3) RAS mm, got something else ({error}).") from error
+    if points.size == 0:
+        points = points.reshape(0, 3)
+    if points.ndim != 2 or points.shape[1] != 3:
+        raise PromptError(f"Expected points of shape (N, 3), RAS mm, got {points.shape}.")
+    bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
+    if len(bad):
+        raise PromptError(
+            f"{len(bad)} of {len(points)} points have a NaN or infinite coordinate, the first is number {bad[0]}."
+        )
+    return points
+
+
+def _labels(values: ArrayLike) -> NDArray[np.int64]:
+    given = np.asarray(values)
+    if given.size == 0:
+        return np.zeros(0, dtype=np.int64)
+    if given.ndim != 1 or given.dtype.kind not in "iuf" or not np.array_equal(given, np.rint(given)) or given.min() < 0:
+        raise PromptError(
+            f"Expected labels as whole numbers from 0 (background) upwards, shape (N,), got {given.dtype} of shape "
+            f"{given.shape}" + (f" from {given.min()}." if given.dtype.kind in "iuf" else ".")
+        )
+    return given.astype(np.int64)
+
+
+def _bounds(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The RAS box around a grid, voxel edges included."""
+    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * np.array(grid.size) - 0.5
+    ras = grid.to_ras(corners)
+    return ras.min(axis=0), ras.max(axis=0)
+
+
+def _mm(point: NDArray[np.float64]) -> str:
+    return "(" + ", ".join(f"{v:.1f}" for v in point) + ")"

@@ -1,0 +1,191 @@
+"""Segmentations to and from `.seg.nrrd`, the file that Slicer opens as named, coloured segments.
+
+The format is a NRRD labelmap with key/value pairs `SegmentN_...` (N from 0) and `Segmentation_...`, as written and read
+by Slicer's vtkMRMLSegmentationStorageNode (Libs/MRML/Core). All segments share one layer here, so they do not overlap.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from ..core.errors import VolumeError
+from ..core.paths import replacing
+from .grid import Grid, Volume
+from .hounsfield import chunks
+from .volume_io import as_labels, existing, quiet_itk, read_image, to_itk
+
+Color = tuple[float, float, float]
+
+_HUE_STEP = 0.381966  # 1 - 1/golden ratio: every new hue falls into the widest gap that is left
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One structure of a labelmap.
+
+    Attributes:
+        label: its voxels' value, 1 or more.
+        name: what people call it; any characters.
+        color_rgb: red, green and blue from 0 to 1.
+
+    Raises:
+        VolumeError: label below 1, an empty name, or a colour out of range.
+    """
+
+    label: int
+    name: str
+    color_rgb: Color
+
+    def __post_init__(self) -> None:
+        if self.label < 1:
+            raise VolumeError(f"Segment '{self.name}' has label {self.label}. Expected 1 or more: 0 is the background.")
+        if not self.name.strip():
+            raise VolumeError(f"The segment with label {self.label} has no name. Give it one.")
+        if len(self.color_rgb) != 3 or not all(0 <= c <= 1 for c in self.color_rgb):
+            raise VolumeError(f"Segment '{self.name}' has colour {self.color_rgb}. Expected three numbers from 0 to 1.")
+
+
+def default_color(index: int) -> Color:
+    """A colour for the structure of that index (from 0): neighbours are easy to tell apart, none is near black."""
+    saturation, value = ((0.65, 0.95), (0.85, 0.75), (0.4, 1.0))[index // 8 % 3]
+    red, green, blue = colorsys.hsv_to_rgb((0.02 + index * _HUE_STEP) % 1.0, saturation, value)
+    return round(red, 4), round(green, 4), round(blue, 4)
+
+
+def write_segmentation(labelmap: Volume, segments: list[Segment], path: str | os.PathLike) -> None:
+    """Write a labelmap and its segments as one `.seg.nrrd`.
+
+    Args:
+        labelmap: whole numbers indexed [k, j, i], 0 for background; any grid, sheared too.
+        segments: one for every label that occurs; those that do not occur become empty segments.
+        path: ends in `.seg.nrrd`.
+
+    Raises:
+        VolumeError: another suffix, a label given twice, or a label in the volume that no segment names.
+        StoreError: the file could not be written; whatever stood there before is untouched.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(".seg.nrrd"):
+        raise VolumeError(f"{path.name} would not open as a segmentation in Slicer. Use a name that ends in .seg.nrrd.")
+    labels = [segment.label for segment in segments]
+    if len(set(labels)) < len(labels):
+        raise VolumeError(f"Two segments share a label: {sorted(labels)}. Give every segment its own.")
+    array = as_labels(labelmap.array, "The volume")
+    unnamed = sorted(set(_labels_in(array)) - set(labels))
+    if unnamed:
+        raise VolumeError(f"The labelmap has voxels with labels {unnamed[:10]} that no segment names. Add segments for them.")
+    image = to_itk(Volume(array, labelmap.grid))
+    for key, value in _header(segments, labelmap.grid).items():
+        image.SetMetaData(key, value)
+    with quiet_itk(), replacing(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=True)
+
+
+def read_segmentation(path: str | os.PathLike) -> tuple[Volume, list[Segment]]:
+    """Read a segmentation saved by Slicer or by `write_segmentation`, or any labelmap.
+
+    Returns:
+        labelmap: uint8, int16 or int32. Segments from several layers are brought into one, with new label values
+            where two layers use the same.
+        segments: in the file's order; a plain labelmap gets "Segment_<label>" and default colours.
+
+    Raises:
+        VolumeError: as `read_labelmap`; or segments overlap, which one labelmap cannot hold.
+    """
+    path = existing(path)
+    with quiet_itk():
+        array, grid, header = read_image(path, layers=True)
+    array = as_labels(array, path.name)
+    segments, layers = _parse(header, path.name)
+    if array.ndim == 4 and not segments:
+        raise VolumeError(f"{path.name} has several values a voxel and no segments. Expected a labelmap or a segmentation.")
+    if array.ndim == 4:
+        array, segments = _merge_layers(array, segments, layers, path.name)
+    elif not segments and "Segmentation_MasterRepresentation" not in header:
+        segments = [Segment(n, f"Segment_{n}", default_color(k)) for k, n in enumerate(_labels_in(array))]
+    return Volume(array, grid), segments
+
+
+def _labels_in(array: NDArray) -> list[int]:
+    """The positive labels that occur, sorted."""
+    found: set[int] = set()
+    for part in chunks(array):
+        if array.dtype == np.uint8:
+            found.update(np.flatnonzero(np.bincount(part.ravel(), minlength=256)).tolist())
+        else:
+            found.update(np.unique(part).tolist())
+    return sorted(found - {0})
+
+
+def _header(segments: list[Segment], grid: Grid) -> dict[str, str]:
+    extent = " ".join(f"0 {n - 1}" for n in grid.size)
+    # Slicer's editor paints on the reference geometry: without it, it would crop to the segments.
+    numbers = [*(repr(float(v)) for v in grid.ijk_to_ras.ravel()), *extent.split()]
+    fields = {
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_ConversionParameters": f"Reference image geometry|{';'.join(numbers)};|&",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
+    for n, segment in enumerate(segments):
+        values = {
+            "ID": f"Segment_{segment.label}",
+            "Name": segment.name,
+            "NameAutoGenerated": "0",
+            "Color": " ".join(f"{c:.6g}" for c in segment.color_rgb),
+            "ColorAutoGenerated": "0",
+            "LabelValue": str(segment.label),
+            "Layer": "0",
+            "Extent": extent,
+            "Tags": "Segmentation.Status:inprogress|",
+        }
+        fields.update({f"Segment{n}_{key}": value for key, value in values.items()})
+    return fields
+
+
+def _parse(header: dict[str, str], name: str) -> tuple[list[Segment], list[int]]:
+    """The segments of a header and the layer that each lies in."""
+    numbers = sorted(int(match[1]) for key in header if (match := re.fullmatch(r"Segment(\d+)_ID", key)))
+    segments, layers = [], []
+    for place, n in enumerate(numbers):
+        try:
+            # Before Slicer 4.11 every segment had a layer of its own, and neither field existed.
+            layers.append(int(header.get(f"Segment{n}_Layer", str(place))))
+            label = int(header.get(f"Segment{n}_LabelValue", "1"))
+            written = header.get(f"Segment{n}_Color")
+            color = tuple(float(c) for c in written.split()) if written else default_color(place)
+        except ValueError as error:
+            raise VolumeError(f"{name}: the fields of segment {n} are damaged ({error}). Save it again in Slicer.") from error
+        segment_name = header.get(f"Segment{n}_Name") or header[f"Segment{n}_ID"]
+        segments.append(Segment(label, segment_name, color))  # type: ignore[arg-type]
+    return segments, layers
+
+
+def _merge_layers(array: NDArray, segments: list[Segment], layers: list[int], name: str) -> tuple[NDArray, list[Segment]]:
+    """One layer from several: `array` is [k, j, i, layer]."""
+    merged = np.zeros(array.shape[:3], dtype=np.int32)
+    used: set[int] = set()
+    renumbered = []
+    for segment, layer in zip(segments, layers, strict=True):
+        if layer >= array.shape[3]:
+            raise VolumeError(f"{name}: segment '{segment.name}' names layer {layer}, which the file lacks. Save it again.")
+        mask = array[..., layer] == segment.label
+        taken = int(np.count_nonzero(merged[mask]))
+        if taken:
+            raise VolumeError(
+                f"{name}: segment '{segment.name}' shares {taken:,} voxels with others. Expected segments that do not "
+                "overlap: in Slicer, export the segmentation to a labelmap, or separate them with Logical operators."
+            )
+        label = segment.label if segment.label not in used else max(used | {s.label for s in segments}) + 1
+        used.add(label)
+        merged[mask] = label
+        renumbered.append(Segment(label, segment.name, segment.color_rgb))
+    return as_labels(merged, name), renumbered

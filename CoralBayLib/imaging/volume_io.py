@@ -1,0 +1,282 @@
+"""Volumes to and from files.
+
+Formats go through SimpleITK: NRRD, NIfTI-1, MetaImage and DICOM. ITK's world is LPS millimetres (+x to the patient's
+left, +y to the back); ours is RAS, so the first two rows of every matrix change sign here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from ..core.errors import StoreError, VolumeError
+from ..core.paths import reason, replacing
+from .dicom import read_series
+from .grid import Grid, Volume
+from .hounsfield import check_ct, chunks, value_range
+
+__all__ = ["check_ct", "read_labelmap", "read_volume", "write_volume"]
+
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+WRITABLE_SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha")
+
+_INT16 = np.iinfo(np.int16)
+
+
+def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
+    """Read one 3D image.
+
+    Args:
+        path: a NRRD, NIfTI or MetaImage file, a folder of DICOM slices, or one file of a DICOM series.
+        series: the DICOM SeriesInstanceUID to read when a folder holds several.
+
+    Returns:
+        The volume, indexed [k, j, i] in the file's own voxel order: int16 where every value is whole and fits,
+        otherwise float32.
+
+    Raises:
+        VolumeError: missing, empty, damaged, not a 3D single-channel image, or of a geometry that cannot be used.
+    """
+    path = existing(path)
+    with quiet_itk():
+        if path.is_dir() or _is_dicom(path):
+            array, grid = read_series(path, series)
+        else:
+            array, grid, _ = read_image(path)
+    return Volume(_as_int16_or_float32(array), grid)
+
+
+def read_labelmap(path: str | os.PathLike) -> Volume:
+    """Read a 3D labelmap; returns uint8, int16 or int32, the smallest that holds its labels.
+
+    Raises:
+        VolumeError: as `read_volume`; or the values are not whole numbers from 0 upwards.
+    """
+    path = existing(path)
+    with quiet_itk():
+        array, grid, _ = read_image(path)
+    return Volume(as_labels(array, path.name), grid)
+
+
+def write_volume(volume: Volume, path: str | os.PathLike) -> None:
+    """Write a volume, compressed, as NRRD, NIfTI-1 or MetaImage by the suffix (`.nrrd`, `.nii`, `.nii.gz`, `.mha`).
+
+    Raises:
+        VolumeError: an unknown suffix, or NIfTI for a sheared grid, which ITK would silently straighten.
+        StoreError: the file could not be written; whatever stood there before is untouched.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if not name.endswith(WRITABLE_SUFFIXES):
+        raise VolumeError(f"Cannot tell the format of {path.name}: use one of {', '.join(WRITABLE_SUFFIXES)}.")
+    image = to_itk(volume)
+    nifti = name.endswith((".nii", ".nii.gz"))
+    if nifti:
+        _require_orthogonal(volume.grid, path.name)
+    with quiet_itk(), replacing(path) as temporary:
+        sitk.WriteImage(image, str(temporary), useCompression=True)
+        if nifti:
+            # ITK's NIfTI writer reports success on a full disk.
+            expected = 352 + volume.array.size * image.GetSizeOfPixelComponent()
+            if _payload_bytes(temporary, expected) < expected:
+                raise StoreError(
+                    f"Could not write {path}: the disk is full or a size limit was met. Nothing was changed there. "
+                    "Free some space, or choose another folder."
+                )
+
+
+def to_itk(volume: Volume) -> sitk.Image:
+    """The volume as an ITK image in LPS; shear goes into the direction matrix, whose columns have unit length."""
+    array = volume.array
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    elif array.dtype == np.float16:
+        array = array.astype(np.float32)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(array))
+    lps = LPS_TO_RAS @ volume.grid.ijk_to_ras
+    spacing = volume.grid.spacing_mm
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((lps[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(lps[:3, 3].tolist())
+    return image
+
+
+def read_image(path: Path, layers: bool = False) -> tuple[NDArray, Grid, dict[str, str]]:
+    """Read a file with one 3D image as it is stored.
+
+    Args:
+        path: an existing file.
+        layers: whether several values a voxel are allowed, as the layers of a Slicer segmentation are.
+
+    Returns:
+        array: [k, j, i], or [k, j, i, layer] for several layers.
+        grid: where it lies.
+        metadata: the header's own fields, as text.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    metadata = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+    _require_3d(reader, path.name, layers)
+    _require_complete_nifti(path, metadata)
+    size = list(reader.GetSize())
+    if len(size) > 3:  # a fourth axis of length one
+        reader.SetExtractSize(size[:3] + [0] * (len(size) - 3))
+    try:
+        image = reader.Execute()
+    except (RuntimeError, MemoryError) as error:
+        raise VolumeError(
+            f"{path.name} could not be read to its end ({reason(error)}). It is probably truncated or damaged: copy or "
+            "download it again, or export it again from the program that made it."
+        ) from error
+    spacing, direction = np.array(image.GetSpacing()), np.array(image.GetDirection()).reshape(3, 3)
+    lps = np.eye(4)
+    lps[:3, :3], lps[:3, 3] = direction * spacing, image.GetOrigin()
+    return sitk.GetArrayFromImage(image), Grid(image.GetSize()[::-1], LPS_TO_RAS @ lps), metadata
+
+
+@contextmanager
+def quiet_itk() -> Iterator[None]:
+    """Keep ITK's warnings off the console; what matters is raised as an error."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)
+
+
+def existing(path: str | os.PathLike) -> Path:
+    """The path, or a VolumeError when nothing or only an empty file is there."""
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise VolumeError(f"There is no file or folder {path}. Check the path.")
+    if path.is_file() and path.stat().st_size == 0:
+        raise VolumeError(f"{path.name} is empty (0 bytes): copy or download it again.")
+    return path
+
+
+def as_labels(array: NDArray, name: str) -> NDArray:
+    """Labels as the smallest of uint8, int16, int32 that holds them; VolumeError unless whole and not negative."""
+    low, high = value_range(array)
+    whole = array.dtype.kind in "iub" or all(np.array_equal(part, np.rint(part)) for part in chunks(array))
+    if low < 0 or high > np.iinfo(np.int32).max or not whole:
+        raise VolumeError(
+            f"{name} is not a labelmap: expected whole numbers from 0 upwards, got values from {low:g} to {high:g}"
+            f"{'' if whole else ' with fractions'}. Export the segmentation as a labelmap, or choose another file."
+        )
+    smallest = next(kind for kind in (np.uint8, np.int16, np.int32) if high <= np.iinfo(kind).max)
+    return array.astype(smallest, copy=False)
+
+
+def _is_dicom(path: Path) -> bool:
+    return sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "GDCMImageIO"
+
+
+def _unreadable(path: Path, error: RuntimeError) -> VolumeError:
+    text = str(error)
+    if "orthonormal" in text:
+        return VolumeError(
+            f"{path.name} has sheared or non-orthogonal axes, which its NIfTI reader does not support. Open it in "
+            "Slicer, resample it (Resample Scalar/Vector/DWI Volume, or harden its transform) and save it as NRRD."
+        )
+    if "Unable to determine ImageIO" in text:
+        return VolumeError(
+            f"{path.name} is not an image that can be read here. Expected NRRD, NIfTI, MetaImage (.mha, .mhd) or "
+            "DICOM; if it should be one of these, it is damaged: copy or download it again."
+        )
+    return VolumeError(
+        f"The header of {path.name} could not be read ({reason(error)}). Copy or download the file again; a .nhdr or "
+        ".mhd header needs its data file beside it."
+    )
+
+
+def _require_3d(reader: sitk.ImageFileReader, name: str, layers: bool) -> None:
+    size, channels = reader.GetSize(), reader.GetNumberOfComponents()
+    if len(size) < 3 or (len(size) == 3 and size[2] == 1):
+        raise VolumeError(f"{name} is a single 2D image ({_by(size)}). Expected a 3D volume: choose the whole series.")
+    if any(n > 1 for n in size[3:]):
+        raise VolumeError(
+            f"{name} is a time series or has several volumes ({_by(size)}). Expected one 3D volume: in Slicer, open it "
+            "as a sequence and save one of its frames."
+        )
+    if channels > 1 and not layers:
+        raise VolumeError(
+            f"{name} has {channels} values a voxel (colour, vectors or several layers). Expected one: a CT in HU, or a "
+            "labelmap exported as a single layer."
+        )
+    if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
+        raise VolumeError(f"{name} holds complex numbers. Expected a CT in HU.")
+
+
+def _require_complete_nifti(path: Path, metadata: dict[str, str]) -> None:
+    """ITK reads a truncated NIfTI without a word and leaves the rest of the voxels undefined."""
+    if "vox_offset" not in metadata or path.suffix.lower() not in (".nii", ".gz", ".hdr", ".img"):
+        return
+    data, offset = path, float(metadata["vox_offset"])
+    if path.suffix.lower() == ".hdr":
+        data = next((p for p in (path.with_suffix(".img"), path.with_suffix(".img.gz")) if p.exists()), path)
+    counts = [max(1, int(metadata.get(f"dim[{axis}]", "1"))) for axis in range(1, 8)]
+    expected = int(offset) + int(np.prod(counts)) * int(metadata["bitpix"]) // 8
+    present = _payload_bytes(data, expected)
+    if present < expected:
+        raise VolumeError(
+            f"{path.name} is truncated or damaged: expected {expected:,} bytes of image, got {present:,}. Copy or "
+            "download it again."
+        )
+
+
+def _payload_bytes(path: Path, expected: int) -> int:
+    """Bytes of a file once decompressed.
+
+    A gzip member ends in its uncompressed length modulo 2^32 (RFC 1952), so a whole file is known by its last four
+    bytes; only when these surprise is it worth decompressing.
+    """
+    if path.suffix.lower() != ".gz":
+        return path.stat().st_size
+    with path.open("rb") as raw:
+        raw.seek(-min(4, path.stat().st_size), os.SEEK_END)
+        if int.from_bytes(raw.read(4), "little") == expected % (1 << 32):
+            return expected
+    total = 0
+    try:
+        with gzip.open(path) as data:
+            while block := data.read(1 << 22):
+                total += len(block)
+    except (EOFError, OSError, zlib.error):
+        return min(total, expected - 1)
+    return total
+
+
+def _require_orthogonal(grid: Grid, name: str) -> None:
+    axes = grid.ijk_to_ras[:3, :3] / grid.spacing_mm
+    if np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4:
+        raise VolumeError(f"{name}: the volume's axes are sheared, which NIfTI cannot keep here. Write .nrrd or .mha instead.")
+
+
+def _as_int16_or_float32(array: NDArray) -> NDArray:
+    if array.dtype == np.int16:
+        return array
+    fits = all(
+        _INT16.min <= part.min()
+        and part.max() <= _INT16.max
+        and (array.dtype.kind in "iu" or np.array_equal(part, np.rint(part)))
+        for part in chunks(array)
+    )
+    return array.astype(np.int16 if fits else np.float32, copy=False)
+
+
+def _by(numbers) -> str:
+    return " x ".join(f"{n:g}" for n in numbers)

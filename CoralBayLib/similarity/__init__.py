@@ -1,0 +1,1 @@
+"""Regions that look alike, and maps of the features."""

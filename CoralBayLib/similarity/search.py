@@ -1,0 +1,170 @@
+"""Where else in a scan it looks like this: a cosine map for a query, and the best places on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from ..core.errors import QueryError
+from ..features.pyramid import FeaturePyramid
+from ..imaging.grid import Grid, Volume
+
+_MOST_POINTS = 2000
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """Where the user points; several points count as their average.
+
+    Attributes:
+        points_ras: (N, 3) RAS mm.
+        around: (3,) RAS mm, the place the user gave when the points were laid around it; points that lie beyond the
+            scan are then passed over.
+
+    Raises:
+        QueryError: no points, or not finite.
+
+    Example::
+
+        Query.point([10, 20, 30])
+        Query.sphere([10, 20, 30], radius_mm=8)
+        Query.segment(labelmap, label=5)
+    """
+
+    points_ras: NDArray[np.float64]
+    around: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        points = np.array(self.points_ras, dtype=np.float64)
+        if points.ndim != 2 or points.shape[1:] != (3,) or not len(points):
+            raise QueryError(f"A query needs at least one point in RAS mm, an (N, 3) array; got shape {points.shape}.")
+        if not np.isfinite(points).all():
+            raise QueryError("A query point has a NaN or infinite coordinate.")
+        object.__setattr__(self, "points_ras", points)
+
+    @classmethod
+    def point(cls, ras: ArrayLike) -> Query:
+        """One place, (3,) RAS mm."""
+        return cls(np.reshape(np.asarray(ras, dtype=np.float64), (1, -1)))
+
+    @classmethod
+    def stroke(cls, points_ras: ArrayLike) -> Query:
+        """All (N, 3) points of a stroke."""
+        return cls(np.asarray(points_ras, dtype=np.float64))
+
+    @classmethod
+    def sphere(cls, ras: ArrayLike, radius_mm: float, step_mm: float = 2.0) -> Query:
+        """Points every `step_mm` of the ball around (3,) RAS mm."""
+        if not radius_mm > 0:
+            raise QueryError(f"The radius must be positive, got {radius_mm} mm.")
+        reach = int(radius_mm / step_mm)
+        steps = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1) * step_mm] * 3, indexing="ij"), -1).reshape(-1, 3)
+        centre = cls.point(ras).points_ras
+        return cls(centre + steps[np.linalg.norm(steps, axis=1) <= radius_mm], centre[0])
+
+    @classmethod
+    def segment(cls, labelmap: Volume, label: int = 1) -> Query:
+        """Voxels of a label, thinned out at random (always in the same way) when there are many."""
+        kji = np.argwhere(labelmap.array == label)
+        if not len(kji):
+            raise QueryError(f"The segment is empty: no voxel of the labelmap has the value {label}.")
+        if len(kji) > _MOST_POINTS:
+            kji = kji[np.random.default_rng(0).choice(len(kji), _MOST_POINTS, replace=False)]
+        return cls(labelmap.grid.to_ras(kji[:, ::-1]))
+
+    def inside(self, pyramid: FeaturePyramid) -> NDArray[np.float64]:
+        """The query's (N, 3) points that lie in the scan, RAS mm.
+
+        Raises:
+            QueryError: a point that the user gave lies outside the scan.
+        """
+        given = self.points_ras if self.around is None else self.around[None]
+        outside = ~pyramid.source_grid.contains(given)
+        if outside.any():
+            raise QueryError(
+                f"{int(outside.sum())} of {len(outside)} query points lie outside the volume, the first at RAS "
+                f"{np.round(given[outside][0], 1).tolist()}. Point at a place inside the scan, whose middle is at RAS "
+                f"{np.round(pyramid.source_grid.centre_ras, 1).tolist()}."
+            )
+        return self.points_ras[pyramid.source_grid.contains(self.points_ras)]
+
+    def vector(self, pyramid: FeaturePyramid) -> torch.Tensor:
+        """The query's (D,) vector in the whitening basis of `pyramid.for_similarity`.
+
+        Raises:
+            QueryError: a point lies outside the scan.
+        """
+        return pyramid.for_similarity.sample_whitened(self.inside(pyramid)).mean(dim=0)
+
+
+@dataclass(frozen=True)
+class Region:
+    """A place on a similarity map.
+
+    Attributes:
+        ras: (R, A, S) mm.
+        score: similarity there, at most 1.
+    """
+
+    ras: tuple[float, float, float]
+    score: float
+
+
+def similarity_map(pyramid: FeaturePyramid, query: Query | torch.Tensor) -> Volume:
+    """Cosine similarity of every place in the patient with a query.
+
+    Args:
+        pyramid: the scan's features.
+        query: a place in this scan, or a (D,) vector as `Query.vector` gives it.
+
+    Returns:
+        float32 on the working grid, in [-1, 1]; -1 outside the body.
+
+    Raises:
+        QueryError: the query lies outside the scan.
+    """
+    vector = query.vector(pyramid) if isinstance(query, Query) else query
+    similarity = pyramid.for_similarity.cosine_map(vector).numpy()
+    similarity[pyramid.body.array == 0] = -1.0
+    return Volume(similarity, pyramid.grid)
+
+
+def find_regions(simmap: Volume, k: int = 10, min_distance_mm: float = 20.0) -> list[Region]:
+    """The most similar places that keep a distance from each other: the best one, then the best of the rest, and so on.
+
+    Args:
+        simmap: from `similarity_map`.
+        k: the most regions to return.
+        min_distance_mm: between any two of them.
+
+    Returns:
+        Regions by falling score; fewer than k when the body has no room for more.
+    """
+    if k < 1 or min_distance_mm < 0:
+        raise QueryError(f"Expected k of at least 1 and a distance of at least 0 mm, got {k} and {min_distance_mm}.")
+    values = simmap.array.copy()
+    ball = _ball(simmap.grid, min_distance_mm)
+    regions: list[Region] = []
+    while len(regions) < k:
+        place = np.unravel_index(int(values.argmax()), values.shape)
+        score = float(values[place])
+        if score <= -1:
+            break
+        regions.append(Region(tuple(simmap.grid.to_ras(place[::-1])[0].tolist()), score))
+        around = ball + place
+        around = around[((around >= 0) & (around < values.shape)).all(axis=1)]
+        values[tuple(around.T)] = -1
+    return regions
+
+
+def _ball(grid: Grid, radius_mm: float) -> NDArray[np.int64]:
+    """(N, 3) steps [k, j, i] to the voxels nearer than a radius, the middle among them."""
+    directions = grid.ijk_to_ras[:3, :3]
+    # How far a ball reaches along an axis of a lattice that may be sheared: the rows of the inverse are what counts.
+    reach = np.floor(radius_mm * np.linalg.norm(np.linalg.inv(directions), axis=1)).astype(int)
+    steps = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), -1).reshape(-1, 3)
+    near = np.linalg.norm(steps @ directions.T, axis=1) < max(radius_mm, 1e-9)
+    return steps[near][:, ::-1]
