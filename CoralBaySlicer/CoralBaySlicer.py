@@ -6,10 +6,10 @@ Metadata and wiring; the work is in CoralBaySlicerCore.
 import sys
 
 import slicer
-from CoralBaySlicerCore import cards
-from CoralBaySlicerCore.logic import CoralBaySlicerLogic
+from CoralBaySlicerCore.panels.module_panel import ModulePanel
 from CoralBaySlicerCore.selftest import CoralBaySlicerTest
-from CoralBaySlicerCore.widget import ModulePanel
+from CoralBaySlicerCore.setup import encoder_cards
+from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
@@ -30,11 +30,11 @@ class CoralBaySlicer(ScriptedLoadableModule):
             "Segment structures in CT from a few clicks or strokes, and find regions that look alike, with features of "
             "pretrained networks that are computed once for a scan. Encoders: {encoders}. For research use; not a medical "
             "device."
-        ).format(encoders=cards.titles())
+        ).format(encoders=encoder_cards.titles())
         parent.acknowledgementText = _(
             "Encoders, with their papers and the licences of their weights: {sources}. If you use the module, please cite "
             "the paper of the encoder."
-        ).format(sources=cards.sources())
+        ).format(sources=encoder_cards.sources())
         slicer.app.connect("startupCompleted()", _register_sample_data)
 
 
@@ -69,6 +69,6 @@ class CoralBaySlicerWidget(ScriptedLoadableModuleWidget):
 
 
 def _register_sample_data():
-    from CoralBaySlicerCore.sampledata import register
+    from CoralBaySlicerCore.work.sample_data import register
 
     register()

@@ -4,6 +4,6 @@ Nothing here computes: numbers come from CoralBayLib, on a worker thread; MRML i
 torch and all that needs it are imported by that worker, at the first use.
 """
 
-from .library import make_importable
+from .bootstrap import make_importable
 
 make_importable()

@@ -12,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
-from . import install
+from .setup import packages
 
 
 class CoralBaySlicerTest(ScriptedLoadableModuleTest):
@@ -29,22 +29,22 @@ class CoralBaySlicerTest(ScriptedLoadableModuleTest):
 
     def test_workflows(self) -> None:
         """Embed, segment, search; segments and regions lie where they should."""
-        from .logic import CoralBaySlicerLogic
+        from .work.logic import CoralBaySlicerLogic
 
-        if install.missing():
+        if packages.missing():
             self.delayDisplay(_("Skipped: PyTorch and the other packages are not installed."))
             return
-        cache, file = os.environ.get("CORALBAY_CACHE"), install.weights_file("coralbay")
+        cache, file = os.environ.get("CORALBAY_CACHE"), packages.weights_file("coralbay")
         logic = CoralBaySlicerLogic()
         with tempfile.TemporaryDirectory() as folder:
             os.environ["CORALBAY_CACHE"] = folder
             logic.worker.wait(logic.workTask(lambda *_args: write_random_checkpoint(Path(folder) / "small.safetensors"), ""))
-            install.set_weights_file("coralbay", str(Path(folder) / "small.safetensors"))
+            packages.set_weights_file("coralbay", str(Path(folder) / "small.safetensors"))
             try:
                 self._check(logic)
             finally:
                 logic.close()
-                install.set_weights_file("coralbay", file)
+                packages.set_weights_file("coralbay", file)
                 if cache is None:
                     del os.environ["CORALBAY_CACHE"]
                 else:

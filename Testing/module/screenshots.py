@@ -49,7 +49,7 @@ def main() -> int:
     import slicer
 
     widget = host.load_module(MODULE)
-    from CoralBaySlicerCore import install
+    from CoralBaySlicerCore.setup import packages
 
     with tempfile.TemporaryDirectory() as folder:
         weights = arguments.weights
@@ -59,7 +59,7 @@ def main() -> int:
             os.environ["CORALBAY_CACHE"] = folder
             weights = str(Path(folder) / "random.safetensors")
             write_random_checkpoint(Path(weights))
-        install.set_weights_file(arguments.encoder, weights)
+        packages.set_weights_file(arguments.encoder, weights)
         volume = slicer.util.loadVolume(str(arguments.volume))
         volume.CreateDefaultDisplayNodes()
         volume.GetDisplayNode().SetAutoWindowLevel(False)
@@ -134,9 +134,9 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     for part, opened in ((panel.scan, False), (panel.segment, False), (panel.similar, True)):
         name = type(part).__name__
         getattr(part.ui, name[0].lower() + name[1:] + "Button").collapsed = not opened
-    from CoralBaySlicerCore import queries
+    from CoralBaySlicerCore.scene import query_markups
 
-    queries.make(volume).AddControlPointWorld(*main[0])
+    query_markups.make(volume).AddControlPointWorld(*main[0])
     settle()
     panel.similar.search()
     settle()
@@ -154,17 +154,18 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
 
 def in_library(widget: Any, volume: Any, place: np.ndarray, arguments: argparse.Namespace, settle: Any) -> None:
     """Search a library of other scans for a place, and open the best of them."""
-    from CoralBaySlicerCore import queries, scanlibrary
+    from CoralBaySlicerCore.scene import query_markups
+    from CoralBaySlicerCore.work import scan_library
 
     panel = widget.panel
     for part in (panel.scan, panel.segment, panel.similar):
         name = type(part).__name__
         getattr(part.ui, name[0].lower() + name[1:] + "Button").collapsed = part is not panel.similar
-    scanlibrary.set_folder(str(arguments.output.resolve() / "library"))
+    scan_library.set_folder(str(arguments.output.resolve() / "library"))
     panel.parameters.scope = "library"
-    widget.logic.addToLibrary(arguments.library, scanlibrary.folder())
+    widget.logic.addToLibrary(arguments.library, scan_library.folder())
     panel.similar.library.box.forget()
-    queries.make(volume).AddControlPointWorld(*place)
+    query_markups.make(volume).AddControlPointWorld(*place)
     panel.similar.search()
     settle()
     if panel.similar.library.table.hits:
@@ -218,7 +219,7 @@ def places(volume: Any, arguments: argparse.Namespace) -> dict[str, tuple[np.nda
     """Clicks in each structure and around it, RAS mm, by the structure's name."""
     if arguments.labelmap is None:
         import slicer
-        from CoralBaySlicerCore.volumes import ijk_to_ras
+        from CoralBaySlicerCore.scene.volumes import ijk_to_ras
 
         k, j, i = np.indices(slicer.util.arrayFromVolume(volume).shape)
         middle = (np.array(volume.GetImageData().GetDimensions()) - 1) / 2

@@ -114,7 +114,7 @@ ONE, TWO = np.array([[2.0, 0.0, 0.0]]), np.array([[18.0, 0.0, 0.0]])
 def test_pieces_that_no_prompt_touches_are_left_out_of_the_preview(
     threshold: int, percents: dict[int, str], touching: dict[int, np.ndarray], labels: str
 ) -> None:
-    from CoralBaySlicerCore.compute import bounded
+    from CoralBaySlicerCore.work.compute import bounded
 
     maps = {n: 10 * np.array(list(digits), np.uint8).reshape(1, 1, -1) for n, digits in percents.items()}
     ranked = np.stack(list(maps.values()))
@@ -129,7 +129,7 @@ def test_the_likelier_wins_where_both_are_nearly_certain(coralbay: Any) -> None:
     from types import SimpleNamespace
 
     import torch
-    from CoralBaySlicerCore import compute
+    from CoralBaySlicerCore.work import compute
 
     from CoralBayLib.imaging.grid import Grid, Volume
 

@@ -20,7 +20,7 @@ def oblique() -> np.ndarray:
 
 
 def show_at(place: Any) -> None:
-    from CoralBaySlicerCore.volumes import jump_to
+    from CoralBaySlicerCore.scene.volumes import jump_to
 
     jump_to(place)
     host.process_events(0.02)
@@ -141,7 +141,7 @@ def test_apply_writes_segments_where_the_structure_is(coralbay: Any, driver: Any
     bright = slicer.util.arrayFromVolume(node) > 180
     kji = np.argwhere(mask)
     centre = np.append(kji[:, ::-1].mean(axis=0), 1)
-    from CoralBaySlicerCore import volumes
+    from CoralBaySlicerCore.scene import volumes
 
     world = volumes.to_world(node, (volumes.ijk_to_ras(node) @ centre)[:3])[0]
     assert np.linalg.norm(world - place) < 6
@@ -374,7 +374,7 @@ def test_a_failed_apply_leaves_segments_and_prompts_alone(
 def points_of(node: Any) -> np.ndarray:
     """RAS mm of every voxel centre, [k, j, i, 3]."""
     import slicer
-    from CoralBaySlicerCore.volumes import ijk_to_ras
+    from CoralBaySlicerCore.scene.volumes import ijk_to_ras
 
     k, j, i = np.indices(slicer.util.arrayFromVolume(node).shape)
     matrix = ijk_to_ras(node)

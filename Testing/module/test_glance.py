@@ -28,7 +28,8 @@ def three(ready: Any, driver: Any) -> Any:
 
 
 def test_the_clicked_structure_comes_first_and_all_follow(three: Any, driver: Any, monkeypatch: Any) -> None:
-    from CoralBaySlicerCore import compute, previewing
+    from CoralBaySlicerCore.interactive import previewer
+    from CoralBaySlicerCore.work import compute
 
     panel, place = three
     made: list[tuple[str, Any]] = []
@@ -41,7 +42,7 @@ def test_the_clicked_structure_comes_first_and_all_follow(three: Any, driver: An
         return wrapped
 
     shown = []
-    monkeypatch.setattr(previewing, "glance", kept("glance", previewing.glance))
+    monkeypatch.setattr(previewer, "glance", kept("glance", previewer.glance))
     monkeypatch.setattr(compute, "preview", kept("whole", compute.preview))
     monkeypatch.setattr(panel.few_shot, "changed", lambda: shown.append(panel.few_shot.preview))
     before = panel.few_shot.preview
@@ -60,8 +61,8 @@ def test_the_clicked_structure_comes_first_and_all_follow(three: Any, driver: An
 
 
 def test_a_click_on_the_background_is_for_what_was_found_there(three: Any) -> None:
-    from CoralBaySlicerCore.compute import Points
-    from CoralBaySlicerCore.glance import clicked
+    from CoralBaySlicerCore.interactive.glance import clicked
+    from CoralBaySlicerCore.work.compute import Points
 
     few_shot = three[0].few_shot
     preview, points = few_shot.preview, few_shot.points()
@@ -96,8 +97,8 @@ def test_a_place_can_be_asked_for_in_a_structure_that_the_probe_does_not_know_ye
 
 
 def test_few_structures_are_fitted_together_at_once() -> None:
-    from CoralBaySlicerCore.compute import Points
-    from CoralBaySlicerCore.glance import clicked
+    from CoralBaySlicerCore.interactive.glance import clicked
+    from CoralBaySlicerCore.work.compute import Points
 
     one = Points(np.zeros((1, 3)), np.array([1]))
     two = Points(np.ones((1, 3)), np.array([1]))
@@ -109,7 +110,7 @@ def test_few_structures_are_fitted_together_at_once() -> None:
 
 
 def test_what_a_structure_gives_up_goes_to_the_likeliest_other() -> None:
-    from CoralBaySlicerCore.glance import _give_up
+    from CoralBaySlicerCore.interactive.glance import _give_up
 
     likeliest, odds = np.array([1, 1, 2, 3], np.uint8), np.array([3, 2, 1, -1], np.float32)
     percents = {n: np.array(p, np.uint8) for n, p in {1: [95, 88, 0, 0], 2: [10, 60, 73, 0], 3: [30, 20, 0, 27]}.items()}

@@ -15,13 +15,13 @@ from Testing.module.test_few_shot import click_all
 @pytest.fixture
 def marked(coralbay: Any, driver: Any, scan: Any) -> Any:
     """An embedded scan with a preview and a query point; the scan and the place of its ball."""
-    from CoralBaySlicerCore import queries
+    from CoralBaySlicerCore.scene import query_markups
 
     node, place = scan()
     driver.embed(node)
     mouse.press(coralbay.panel.segment.ui.addStructureButton)
     click_all(coralbay.panel.segment, driver, place)
-    queries.make(node).AddControlPointWorld(*place)
+    query_markups.make(node).AddControlPointWorld(*place)
     return node, place
 
 
@@ -64,7 +64,7 @@ def test_segments_are_written_with_their_surfaces(coralbay: Any, driver: Any, ma
     panel.ui.solidCheck.click()
     away(panel.apply)
     come_back(driver)
-    from CoralBaySlicerCore import surfaces
+    from CoralBaySlicerCore.scene import surfaces
 
     output = coralbay.panel.parameters.output
     assert output.GetSegmentation().GetNthSegment(0).GetName() == "Structure 1"

@@ -55,10 +55,10 @@ def library_folder() -> str:
 
 def test_a_scan_that_was_read_from_a_file_is_added_by_its_file(filled: Any, driver: Any, archive: Any, coralbay: Any) -> None:
     import slicer
-    from CoralBaySlicerCore import opening
+    from CoralBaySlicerCore.work import library_scans
 
     node = slicer.util.loadVolume(str(archive.folder / "oblique.nrrd"))
-    assert opening.source_of(node) == str(archive.folder / "oblique.nrrd")
+    assert library_scans.source_of(node) == str(archive.folder / "oblique.nrrd")
     coralbay.panel.parameters.volume = node
     driver.settle()
     mouse.press(filled.ui.addScanButton)
@@ -66,7 +66,7 @@ def test_a_scan_that_was_read_from_a_file_is_added_by_its_file(filled: Any, driv
     assert "There already: 1." in host.dialogs.texts("info")[-1]
     slicer.util.arrayFromVolume(node)[:] += 1
     slicer.util.arrayFromVolumeModified(node)
-    assert opening.source_of(node) == ""
+    assert library_scans.source_of(node) == ""
 
 
 class Database:
@@ -152,7 +152,7 @@ def test_two_series_in_one_folder_and_no_database(
     ready: Any, driver: Any, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import slicer
-    from CoralBaySlicerCore.dicomdatabase import place_of
+    from CoralBaySlicerCore.work.dicom_database import place_of
 
     (_, good), (_, bad), _mr = database.files.values()
     assert place_of(good) == str(database.good)
@@ -201,12 +201,12 @@ def test_cancel_loses_nothing_that_is_done(ready: Any, driver: Any, archive: Any
 
 
 def test_what_is_missing_is_asked_for(ready: Any, driver: Any, archive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from CoralBaySlicerCore import install
+    from CoralBaySlicerCore.setup import packages
 
-    real, installed = install._is_met, []
-    monkeypatch.setattr(install, "_is_met", lambda each: bool(installed) if "lancedb" in each else real(each))
-    monkeypatch.setattr(install, "_install", installed.extend)
-    assert install.missing() == []
+    real, installed = packages._is_met, []
+    monkeypatch.setattr(packages, "_is_met", lambda each: bool(installed) if "lancedb" in each else real(each))
+    monkeypatch.setattr(packages, "_install", installed.extend)
+    assert packages.missing() == []
     ready.panel.library.box.forget()
     ready.panel.refresh()
     driver.open(ready.panel)
@@ -219,7 +219,7 @@ def test_what_is_missing_is_asked_for(ready: Any, driver: Any, archive: Any, mon
     assert "Nothing was changed" in host.dialogs.texts("error")[0]
     assert installed == []
     add_folder(ready, driver, archive.folder)
-    assert installed == [install.LIBRARY]
+    assert installed == [packages.LIBRARY]
     assert "Added to the library: 2." in host.dialogs.texts("info")[-1]
 
 
@@ -267,7 +267,7 @@ def test_the_scene_may_be_closed_and_the_module_left_while_scans_are_added(
 @pytest.mark.usefixtures("slow")
 def test_other_work_is_done_between_two_scans(ready: Any, driver: Any, archive: Any, coralbay: Any, scan: Any) -> None:
     import slicer
-    from CoralBaySlicerCore import scanlibrary
+    from CoralBaySlicerCore.work import scan_library
 
     for number in range(2):
         node, _place = scan(seed=20 + number)
@@ -280,7 +280,7 @@ def test_other_work_is_done_between_two_scans(ready: Any, driver: Any, archive: 
     mouse.press(ready.ui.addFolderButton)
     host.wait_for(lambda: "scan 1 of 4" in top.activityLabel.text)
     adding = coralbay.panel.activity.task
-    again = scanlibrary.addTask(coralbay.logic, "", lambda *_args: [str(archive.folder)], [])
+    again = scan_library.addTask(coralbay.logic, "", lambda *_args: [str(archive.folder)], [])
     segment.few_shot.add_structure()
     for structure, offset in zip(segment.few_shot.structures, ([0, 0, 0], [0, 22, 0]), strict=True):
         structure.node.AddControlPointWorld(*(ready.place + offset))

@@ -34,12 +34,12 @@ def archive(app: Any, scan: Any, tmp_path: Path) -> SimpleNamespace:
 @pytest.fixture
 def ready(coralbay: Any, driver: Any, archive: Any, scan: Any) -> SimpleNamespace:
     """An embedded scan with a query in its ball, and the panel turned to the library."""
-    from CoralBaySlicerCore import queries
+    from CoralBaySlicerCore.scene import query_markups
 
     node, place = scan()
     driver.embed(node)
     panel = coralbay.panel.similar
-    queries.make(node).AddControlPointWorld(*place)
+    query_markups.make(node).AddControlPointWorld(*place)
     coralbay.panel.parameters.scope = "library"
     driver.settle()
     driver.open(panel)
@@ -83,9 +83,9 @@ def volumes_in_scene() -> list[Any]:
 
 
 def mark() -> Any:
-    from CoralBaySlicerCore import opening
+    from CoralBaySlicerCore.work import library_scans
 
-    node = opening._mark()
+    node = library_scans._mark()
     return np.array(node.GetNthControlPointPositionWorld(0)) if node is not None else None
 
 
@@ -163,7 +163,7 @@ def move(node: Any, shift: list[float]) -> None:
 
 def test_a_segment_a_roi_and_the_whole_scan_as_query(filled: Any, driver: Any, coralbay: Any) -> None:
     import slicer
-    from CoralBaySlicerCore import segments
+    from CoralBaySlicerCore.scene import segments
 
     from Testing.module.test_few_shot import points_of
 
@@ -210,7 +210,7 @@ def test_rows_have_pictures_of_their_places(filled: Any, driver: Any, archive: A
 
 
 def test_a_cut_is_seen_from_the_feet(app: Any) -> None:
-    from CoralBaySlicerCore.thumbnails import cut
+    from CoralBaySlicerCore.work.thumbnails import cut
 
     from CoralBayLib.imaging.grid import Grid, Volume
 
@@ -232,7 +232,7 @@ def test_a_cut_is_seen_from_the_feet(app: Any) -> None:
 
 
 def test_no_library_and_one_of_another_encoder(ready: Any, driver: Any, tmp_path: Path) -> None:
-    from CoralBaySlicerCore import scanlibrary
+    from CoralBaySlicerCore.work import scan_library
 
     search(ready, driver)
     assert "There is no library in" in host.dialogs.texts("error")[0]
@@ -242,7 +242,7 @@ def test_no_library_and_one_of_another_encoder(ready: Any, driver: Any, tmp_path
     (other / "library.json").write_text('{"format": 1}')
     ready.ui.libraryPath.setCurrentPath(str(other))
     driver.settle()
-    assert scanlibrary.folder() == str(other)
+    assert scan_library.folder() == str(other)
     search(ready, driver)
     assert "holds features of astra, none of pooling" in host.dialogs.texts("error")[1]
 

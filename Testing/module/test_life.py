@@ -38,10 +38,10 @@ def test_metadata_and_icon(coralbay: Any) -> None:
     assert module.title == "CoralBay"
     assert "Segmentation" in module.categories
     assert "not a medical device" in module.helpText
-    from CoralBaySlicerCore import cards
+    from CoralBaySlicerCore.setup import encoder_cards
 
-    assert len(cards.shipped()) == 6
-    for card in cards.shipped():
+    assert len(encoder_cards.shipped()) == 6
+    for card in encoder_cards.shipped():
         assert card.title in module.helpText
         assert f"{card.title} (" in module.acknowledgementText
         assert card.weights_licence in module.acknowledgementText
@@ -168,11 +168,11 @@ def test_reload_ends_the_worker_and_starts_afresh(coralbay: Any, driver: Any, sc
 
     node, _place = scan()
     driver.embed(node)
-    core = sys.modules["CoralBaySlicerCore.logic"]
+    core = sys.modules["CoralBaySlicerCore.work.logic"]
     coralbay.onReload()
     renewed = slicer.modules.CoralBaySlicerWidget
     assert renewed is not coralbay
-    assert sys.modules["CoralBaySlicerCore.logic"] is not core
+    assert sys.modules["CoralBaySlicerCore.work.logic"] is not core
     host.wait_for(lambda: not any(t.name == "CoralBay" for t in threading.enumerate()), 10)
     renewed.panel.enter()
     assert renewed.panel.parameters.volume is node

@@ -23,7 +23,7 @@ def test_the_example_of_the_documentation_runs_as_it_is_printed(logic: Any, caps
     import textwrap
 
     import slicer
-    from CoralBaySlicerCore.logic import CoralBaySlicerLogic
+    from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 
     example = textwrap.dedent(CoralBaySlicerLogic.__doc__.partition("::\n")[2]).strip()
     assert len(example.splitlines()) == 10
@@ -51,7 +51,7 @@ def test_the_example_of_the_documentation_runs_as_it_is_printed(logic: Any, caps
 
 def test_the_logic_works_without_the_panel(app: Any, pooling_encoder: str, scan: Any, tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("CORALBAY_CACHE", str(tmp_path))
-    from CoralBaySlicerCore.logic import CoralBaySlicerLogic
+    from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 
     logic = CoralBaySlicerLogic()
     logic.getParameterNode().encoder = pooling_encoder
@@ -76,7 +76,7 @@ def test_errors_reach_the_caller(logic: Any, scan: Any) -> None:
 
 def test_segments_go_into_a_segmentation_under_another_transform(logic: Any, scan: Any) -> None:
     import slicer
-    from CoralBaySlicerCore import segments
+    from CoralBaySlicerCore.scene import segments
 
     node, place = scan(oblique())
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
@@ -118,7 +118,7 @@ def bspline() -> Any:
 
 def test_points_go_through_bent_transforms_and_the_user_is_warned(logic: Any, coralbay: Any, driver: Any, scan: Any) -> None:
     import slicer
-    from CoralBaySlicerCore import volumes
+    from CoralBaySlicerCore.scene import volumes
 
     node, place = scan()
     bend = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
@@ -133,7 +133,7 @@ def test_points_go_through_bent_transforms_and_the_user_is_warned(logic: Any, co
 
 
 def test_a_newer_task_stops_an_older_one_of_its_lane(coralbay: Any) -> None:
-    from CoralBaySlicerCore.worker import Task, Worker
+    from CoralBaySlicerCore.work.worker import Task, Worker
 
     from CoralBayLib.core.errors import Cancelled
 
@@ -156,7 +156,7 @@ def test_a_newer_task_stops_an_older_one_of_its_lane(coralbay: Any) -> None:
 
 
 def test_a_failing_finish_is_a_failed_task(coralbay: Any) -> None:
-    from CoralBaySlicerCore.worker import Task, Worker, in_words
+    from CoralBaySlicerCore.work.worker import Task, Worker, in_words
 
     worker = Worker()
 
@@ -174,22 +174,22 @@ def test_a_failing_finish_is_a_failed_task(coralbay: Any) -> None:
 def test_packages_are_asked_about_before_they_are_installed(
     coralbay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from CoralBaySlicerCore import install
+    from CoralBaySlicerCore.setup import packages
 
     from CoralBayLib.core.errors import CoralBayError
 
     lacking = ["torch>=2.3", "monai>=99"]
-    monkeypatch.setattr(install, "missing", lambda: list(lacking))
+    monkeypatch.setattr(packages, "missing", lambda: list(lacking))
     host.dialogs.answer(False)
     with pytest.raises(CoralBayError, match="Nothing was changed"):
-        install.ensure()
+        packages.ensure()
     question = host.dialogs.texts("confirm")[0]
     assert "GB" in question
     assert "pytorch.org" in question
     assert "monai>=99, from pypi.org" in question
     assert host.dialogs.pip == []
     with pytest.raises(CoralBayError, match="extension 'PyTorch'"):
-        install.ensure()
+        packages.ensure()
     # What the PyTorch extension brings, as far as it is used.
     (tmp_path / "PyTorchUtils.py").write_text(
         "calls = []\n"
@@ -199,8 +199,8 @@ def test_packages_are_asked_about_before_they_are_installed(
         "        return 'torch'\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(install, "missing", lambda: [] if host.dialogs.pip else list(lacking))
-    install.ensure()
+    monkeypatch.setattr(packages, "missing", lambda: [] if host.dialogs.pip else list(lacking))
+    packages.ensure()
     assert sys.modules["PyTorchUtils"].calls == [(False, ">=2.3")]
     ((_name, requirements, options),) = host.dialogs.pip
     if isinstance(requirements, list):  # through slicer.packaging
@@ -213,19 +213,19 @@ def test_packages_are_asked_about_before_they_are_installed(
 
 def test_requirements_are_those_of_the_library(coralbay: Any) -> None:
     import tomllib
-    from CoralBaySlicerCore import install
+    from CoralBaySlicerCore.setup import packages
 
     wanted = set(tomllib.loads((MODULE.parents[1] / "pyproject.toml").read_text())["project"]["dependencies"])
-    brought = {each for each in wanted if each.split(">")[0] in install._KEEP}
-    assert set(install.requirements()) == wanted - brought
-    assert f"torch{install.TORCH_VERSION}" in wanted
-    assert install.missing() == []
-    assert not install._is_met("monai<1.0")
-    assert not install._is_met("no-such-package>=1")
+    brought = {each for each in wanted if each.split(">")[0] in packages._KEEP}
+    assert set(packages.requirements()) == wanted - brought
+    assert f"torch{packages.TORCH_VERSION}" in wanted
+    assert packages.missing() == []
+    assert not packages._is_met("monai<1.0")
+    assert not packages._is_met("no-such-package>=1")
 
 
 def test_encoders_are_those_of_the_library(coralbay: Any) -> None:
-    from CoralBaySlicerCore.parameters import ENCODERS, SETTINGS
+    from CoralBaySlicerCore.scene.parameters import ENCODERS, SETTINGS
 
     from CoralBayLib.encoders import encoder_cards
     from CoralBayLib.encoders.frozen import FrozenEncoder

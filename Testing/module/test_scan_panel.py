@@ -122,10 +122,10 @@ def test_progress_time_left_and_cancel(coralbay: Any, driver: Any, scan: Any) ->
 
 def test_the_event_loop_stays_free_while_the_network_runs(coralbay: Any, driver: Any, scan: Any, checkpoint: Any) -> None:
     """With the real architecture, and the imports that come with the first use."""
-    from CoralBaySlicerCore import install
+    from CoralBaySlicerCore.setup import packages
 
     node, _place = scan()
-    install.set_weights_file("coralbay", str(checkpoint))
+    packages.set_weights_file("coralbay", str(checkpoint))
     coralbay.panel.parameters.encoder = "coralbay"
     coralbay.panel.parameters.setting = "whole"
     ui = choose(coralbay, driver, node)
@@ -196,12 +196,12 @@ def test_without_a_network_one_click_goes_on_with_the_encoder_that_comes_along(c
 
 
 def test_a_search_goes_on_with_the_encoder_that_comes_along(coralbay: Any, driver: Any, scan: Any) -> None:
-    from CoralBaySlicerCore import queries
+    from CoralBaySlicerCore.scene import query_markups
 
     node, place = scan()
     coralbay.panel.parameters.encoder = "coralbay"
     choose(coralbay, driver, node)
-    queries.make(node).AddControlPointWorld(*place)
+    query_markups.make(node).AddControlPointWorld(*place)
     host.dialogs.answer(True)
     coralbay.panel.similar.search()
     driver.settle()
@@ -215,14 +215,14 @@ def test_a_download_is_asked_about_on_the_main_thread(
 ) -> None:
     import threading
 
-    from CoralBaySlicerCore import install
+    from CoralBaySlicerCore.setup import packages
 
     from CoralBayLib.encoders import EncoderCard, registered, registry
     from CoralBayLib.encoders.weights import DownloadRequest
 
     threads = []
-    asked = install.ask_download
-    monkeypatch.setattr(install, "ask_download", lambda request: threads.append(threading.current_thread()) or asked(request))
+    asked = packages.ask_download
+    monkeypatch.setattr(packages, "ask_download", lambda request: threads.append(threading.current_thread()) or asked(request))
 
     def load(weights=None, device="cpu", consent=None, *, setting=None) -> Any:
         from CoralBayLib.core.errors import WeightsError
@@ -252,7 +252,7 @@ def test_a_download_is_asked_about_on_the_main_thread(
 
 
 def test_choices_of_this_computer_are_kept_in_the_settings(coralbay: Any, driver: Any, scan: Any, tmp_path: Any) -> None:
-    from CoralBaySlicerCore import install
+    from CoralBaySlicerCore.setup import packages
 
     ui = coralbay.panel.scan.ui
     ui.encoderSelector.currentIndex = ui.encoderSelector.findData("astra")
@@ -267,8 +267,8 @@ def test_choices_of_this_computer_are_kept_in_the_settings(coralbay: Any, driver
     assert ui.weightsPath.currentPath == ""
     ui.settingSelector.currentIndex = ui.settingSelector.findData("whole")
     assert coralbay.panel.parameters.setting == "whole"
-    assert install.weights_file("astra") == str(tmp_path)
-    assert install.device() == "cpu"
+    assert packages.weights_file("astra") == str(tmp_path)
+    assert packages.device() == "cpu"
     assert coralbay.logic.choice().setting == "whole"
 
 

@@ -184,10 +184,10 @@ def test_what_is_not_chosen_is_asked_for(ready: Any, driver: Any) -> None:
 
 
 def test_survival_asks_for_what_is_missing(ready: Any, driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from CoralBaySlicerCore import install
+    from CoralBaySlicerCore.setup import packages
 
-    real = install._is_met
-    monkeypatch.setattr(install, "_is_met", lambda each: "lifelines" not in each and real(each))
+    real = packages._is_met
+    monkeypatch.setattr(packages, "_is_met", lambda each: "lifelines" not in each and real(each))
     choose(ready.ui.taskSelector, "survive")
     choose(ready.ui.targetColumnSelector, "event")
     driver.settle()

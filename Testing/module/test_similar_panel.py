@@ -55,11 +55,11 @@ def test_one_click_finds_the_like(ready: Any, driver: Any, coralbay: Any) -> Non
 
 def test_regions_become_points_and_a_segment(ready: Any, driver: Any, coralbay: Any) -> None:
     import slicer
-    from CoralBaySlicerCore import queries
+    from CoralBaySlicerCore.scene import query_markups
 
     node, place, panel = ready
     assert not panel.ui.markupsButton.enabled
-    queries.make(node).AddControlPointWorld(*place)
+    query_markups.make(node).AddControlPointWorld(*place)
     mouse.press(panel.ui.searchButton)
     driver.settle()
     mouse.press(panel.ui.markupsButton)
@@ -83,7 +83,7 @@ def matrix_of(node: Any) -> Any:
 
 def test_a_segment_and_a_roi_as_query(ready: Any, driver: Any, coralbay: Any) -> None:
     import slicer
-    from CoralBaySlicerCore import segments
+    from CoralBaySlicerCore.scene import segments
 
     from Testing.module.test_few_shot import points_of
 
@@ -127,7 +127,7 @@ def test_a_segment_and_a_roi_as_query(ready: Any, driver: Any, coralbay: Any) ->
 
 def test_all_loaded_scans_are_searched(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
     import slicer
-    from CoralBaySlicerCore import queries
+    from CoralBaySlicerCore.scene import query_markups
 
     node, place, panel = ready
     other, there = scan(oblique(), "other", seed=4)
@@ -136,7 +136,7 @@ def test_all_loaded_scans_are_searched(ready: Any, driver: Any, coralbay: Any, s
     shift[:3, 3] = [30, -20, 10]
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(shift))
     other.SetAndObserveTransformNodeID(transform.GetID())
-    queries.make(node).AddControlPointWorld(*place)
+    query_markups.make(node).AddControlPointWorld(*place)
     panel.ui.everywhereCheck.click()
     panel.ui.countSpin.value = 12
     mouse.press(panel.ui.searchButton)
@@ -164,11 +164,11 @@ def centre_of_views() -> np.ndarray:
 
 
 def test_the_table_is_sorted_by_its_headers_and_walked_with_the_keys(ready: Any, driver: Any) -> None:
-    from CoralBaySlicerCore import queries
+    from CoralBaySlicerCore.scene import query_markups
 
     node, place, panel = ready
     assert not panel.ui.showQueryButton.enabled
-    queries.make(node).AddControlPointWorld(*place)
+    query_markups.make(node).AddControlPointWorld(*place)
     mouse.press(panel.ui.searchButton)
     driver.settle()
     table, count = panel.ui.regionTable, len(panel.regions)
@@ -206,7 +206,7 @@ def test_the_table_is_sorted_by_its_headers_and_walked_with_the_keys(ready: Any,
 
 def test_the_search_of_all_scans_says_what_it_needs_and_leaves_out(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
     import slicer
-    from CoralBaySlicerCore import queries
+    from CoralBaySlicerCore.scene import query_markups
 
     node, place, panel = ready
     panel.ui.everywhereCheck.click()
@@ -216,7 +216,7 @@ def test_the_search_of_all_scans_says_what_it_needs_and_leaves_out(ready: Any, d
     slicer.util.addVolumeFromArray(np.indices((30, 30, 30)).sum(axis=0).astype(np.uint8), name="MR")
     driver.settle()
     assert "Embedded first, which takes a while: other, MR" in panel.ui.othersLabel.text
-    queries.make(node).AddControlPointWorld(*place)
+    query_markups.make(node).AddControlPointWorld(*place)
     mouse.press(panel.ui.searchButton)
     driver.settle()
     assert host.dialogs.texts("error") == []
@@ -229,10 +229,10 @@ def test_the_search_of_all_scans_says_what_it_needs_and_leaves_out(ready: Any, d
 
 def test_the_map_is_shown_in_3d_and_hidden(ready: Any, driver: Any, coralbay: Any) -> None:
     import slicer
-    from CoralBaySlicerCore import queries
+    from CoralBaySlicerCore.scene import query_markups
 
     node, place, panel = ready
-    queries.make(node).AddControlPointWorld(*place)
+    query_markups.make(node).AddControlPointWorld(*place)
     panel.search()
     driver.settle()
     slicer.util.resetThreeDViews()

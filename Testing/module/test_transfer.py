@@ -59,7 +59,7 @@ def test_a_probe_is_saved_loaded_and_applied_to_other_scans(
 
 
 def test_clicks_correct_a_probe_of_another_scan(ready: Any, driver: Any, scan: Any, tmp_path: Path) -> None:
-    from CoralBaySlicerCore import structures
+    from CoralBaySlicerCore.scene import structures
 
     _node, place, panel = ready
     click_all(panel, driver, place)
@@ -79,7 +79,7 @@ def test_clicks_correct_a_probe_of_another_scan(ready: Any, driver: Any, scan: A
     assert (ball.name, background.label) == ("ball", 0)
 
     def percent(world: Any) -> int:
-        from CoralBaySlicerCore import volumes
+        from CoralBaySlicerCore.scene import volumes
 
         from CoralBayLib.imaging.grid import Grid, Volume
 
@@ -216,7 +216,7 @@ def test_an_error_that_nobody_thought_of_does_not_stop_the_rest(
 
 def test_other_scans_are_the_same_everywhere_and_scans_alone(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
     import slicer
-    from CoralBaySlicerCore import volumes
+    from CoralBaySlicerCore.scene import volumes
 
     node, _place, panel = ready
     other, _place = scan(name="other", seed=3)

@@ -70,11 +70,11 @@ def test_a_preview_says_what_it_waits_for(embedding: Any, coralbay: Any, driver:
 
 
 def test_what_runs_is_shown_and_stopped_before_what_waits(embedding: Any, coralbay: Any, driver: Any) -> None:
-    from CoralBaySlicerCore import queries
+    from CoralBaySlicerCore.scene import query_markups
 
     node, place, task = embedding
     top, panel = coralbay.panel.ui, coralbay.panel.similar
-    queries.make(node).AddControlPointWorld(*place)
+    query_markups.make(node).AddControlPointWorld(*place)
     panel.search()
     assert top.activityLabel.text.startswith("Computing embeddings of other")
     assert "Waiting: Looking for similar regions" in top.activityLabel.text
@@ -98,8 +98,8 @@ def test_prompts_placed_meanwhile_are_not_lost(embedding: Any, coralbay: Any, dr
 
 
 def test_what_runs_between_two_steps_of_another_is_shown_before_it(coralbay: Any) -> None:
-    from CoralBaySlicerCore.activity import Activity
-    from CoralBaySlicerCore.worker import Task
+    from CoralBaySlicerCore.panels.activity import Activity
+    from CoralBaySlicerCore.work.worker import Task
 
     top = coralbay.panel.ui
     activity = Activity(top, lambda: None)

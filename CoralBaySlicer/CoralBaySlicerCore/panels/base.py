@@ -13,10 +13,10 @@ from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders.cards import shipped_card
 from CoralBayLib.encoders.weights import FALLBACK
 
-from ..activity import Activity
-from ..logic import CoralBaySlicerLogic
-from ..parameters import CoralBaySlicerParameters, choose_encoder
-from ..worker import Task, show_error
+from ..scene.parameters import CoralBaySlicerParameters, choose_encoder
+from ..work.logic import CoralBaySlicerLogic
+from ..work.worker import Task, show_error
+from .activity import Activity
 
 _UI = Path(__file__).resolve().parents[2] / "Resources" / "UI"
 

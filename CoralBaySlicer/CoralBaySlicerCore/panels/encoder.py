@@ -10,9 +10,9 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.encoders.cards import EncoderCard
 
-from .. import cards, encoderfiles
-from ..parameters import ENCODERS, SETTINGS, choose_encoder
-from ..worker import Task
+from ..scene.parameters import ENCODERS, SETTINGS, choose_encoder
+from ..setup import encoder_cards, encoder_files
+from ..work.worker import Task
 from .transfer import chosen_path
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class EncoderChoice:
         self._updating = False
         self._cards: dict[str, EncoderCard] = {}
         ui = panel.ui
-        self.offer([*cards.shipped(), *(file.card for file in encoderfiles.remembered())])
+        self.offer([*encoder_cards.shipped(), *(file.card for file in encoder_files.remembered())])
         ui.addEncoderButton.connect("clicked(bool)", lambda *_: self.add_file())
         ui.forgetEncoderButton.connect("clicked(bool)", lambda *_: self.forget_file())
         ui.encoderSelector.connect("currentIndexChanged(int)", lambda *_: self._on_encoder())
@@ -48,10 +48,10 @@ class EncoderChoice:
         self._updating = False
         card = self._cards.get(name)
         ui.encoderSelector.toolTip = (
-            cards.details(card) if card else _("The pretrained network that turns the CT into features")
+            encoder_cards.details(card) if card else _("The pretrained network that turns the CT into features")
         )
-        file = encoderfiles.file_of(name)
-        ui.encoderLabel.text = (file.missing() if file else "") or (cards.summary(card) if card else "")
+        file = encoder_files.file_of(name)
+        ui.encoderLabel.text = (file.missing() if file else "") or (encoder_cards.summary(card) if card else "")
         ui.encoderLabel.visible = ui.encoderLabelLabel.visible = bool(ui.encoderLabel.text)
         ui.addEncoderButton.enabled = self._panel.activity.task is None
         ui.forgetEncoderButton.enabled = ui.addEncoderButton.enabled and file is not None
@@ -67,31 +67,31 @@ class EncoderChoice:
                 selector.addItem(card.title, card.name)
                 place = selector.findData(card.name)
             selector.setItemText(place, card.title)
-            selector.setItemData(place, cards.details(card), qt.Qt.ToolTipRole)
+            selector.setItemData(place, encoder_cards.details(card), qt.Qt.ToolTipRole)
         self._updating = False
 
     def add_file(self) -> None:
         """Offer the encoders of a Python file, which is run once the user has agreed."""
         panel, parameters = self._panel, self._panel.parameters
         path = chosen_path(qt.QFileDialog.getOpenFileName(panel.root, _("Add encoder from file"), "", "*.py"))
-        if not path or not encoderfiles.ask_to_run(path):
+        if not path or not encoder_files.ask_to_run(path):
             return
 
-        def done(found: list[encoderfiles.EncoderFile]) -> None:
-            encoderfiles.remember(found)
+        def done(found: list[encoder_files.EncoderFile]) -> None:
+            encoder_files.remember(found)
             self.offer([each.card for each in found])
             choose_encoder(parameters, found[0].name)
             panel.refresh()
 
         def start() -> Any:
-            return panel.logic.workTask(lambda *_a: encoderfiles.read(path), _("Adding the encoder"))
+            return panel.logic.workTask(lambda *_a: encoder_files.read(path), _("Adding the encoder"))
 
         panel.run(_("The encoder could not be added."), start, done)
 
     def forget_file(self) -> None:
         """Take the chosen encoder, and others of its file, from the menu."""
         panel = self._panel
-        file = encoderfiles.file_of(panel.parameters.encoder)
+        file = encoder_files.file_of(panel.parameters.encoder)
         if file is None:
             return
 
@@ -106,10 +106,10 @@ class EncoderChoice:
 
         def start() -> Any:
             # On the worker, after whatever may still tell the menu of these encoders; it needs nothing installed.
-            task = Task(lambda *_a: encoderfiles.unload(file.path), title=_("Forgetting the encoder"))
+            task = Task(lambda *_a: encoder_files.unload(file.path), title=_("Forgetting the encoder"))
             return panel.logic.worker.start(task)
 
-        panel.run(_("The encoder could not be forgotten."), start, lambda _r: done(encoderfiles.forget(file.path)))
+        panel.run(_("The encoder could not be forgotten."), start, lambda _r: done(encoder_files.forget(file.path)))
 
     def _fill_settings(self) -> None:
         ui, parameters = self._panel.ui, self._panel.parameters

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from .. import overlay, placing, segments
+from ..scene import overlays, place_mode, segments
 
 if TYPE_CHECKING:
     from .segment import SegmentPanel
@@ -41,8 +41,8 @@ class Painting:
     def paint(self) -> None:
         """Start to paint; the structures of the table become segments to paint in."""
         panel = self._panel
-        placing.stop()
-        if panel.logic.overlays.shown in (overlay.SIMILARITY, overlay.COLOURS):
+        place_mode.stop()
+        if panel.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLOURS):
             panel.logic.overlays.hide()
         if panel.parameters.painted is None:
             name = _("{volume} painted prompts").format(volume=panel.volume.GetName())

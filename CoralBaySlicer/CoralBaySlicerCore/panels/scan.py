@@ -9,7 +9,8 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import CoralBayError
 
-from .. import install, volumes
+from ..scene import volumes
+from ..setup import packages
 from .base import Panel
 from .encoder import EncoderChoice
 from .weights import WeightsBox
@@ -42,9 +43,9 @@ class ScanPanel(Panel):
         self._updating = True
         self.encoder.refresh()
         self.weights.refresh()
-        ui.deviceSelector.currentIndex = max(ui.deviceSelector.findData(install.device()), 0)
-        if ui.weightsPath.currentPath != install.weights_file(parameters.encoder):
-            ui.weightsPath.currentPath = install.weights_file(parameters.encoder)
+        ui.deviceSelector.currentIndex = max(ui.deviceSelector.findData(packages.device()), 0)
+        if ui.weightsPath.currentPath != packages.weights_file(parameters.encoder):
+            ui.weightsPath.currentPath = packages.weights_file(parameters.encoder)
         self._updating = False
         ui.deviceLabel.text = self.logic.features.session.device or _("Shown after the first use")
         ready = self.logic.features.at_hand(self.volume) is not None
@@ -108,7 +109,7 @@ class ScanPanel(Panel):
             looked_for = (volumes.read(self.volume).stamp, self.logic.choice())
         except CoralBayError:
             return
-        if looked_for == self._looked_for or install.missing():
+        if looked_for == self._looked_for or packages.missing():
             return
         self._looked_for = looked_for
         task = self.logic.storedTask(self.volume)
@@ -116,12 +117,12 @@ class ScanPanel(Panel):
 
     def _on_device(self) -> None:
         if self._may_write():
-            install.set_device(str(self.ui.deviceSelector.currentData))
+            packages.set_device(str(self.ui.deviceSelector.currentData))
             self.refresh()
 
     def _on_weights(self) -> None:
         if self._may_write():
-            install.set_weights_file(self.parameters.encoder, self.ui.weightsPath.currentPath)
+            packages.set_weights_file(self.parameters.encoder, self.ui.weightsPath.currentPath)
             self.refresh()
 
     def _may_write(self) -> bool:

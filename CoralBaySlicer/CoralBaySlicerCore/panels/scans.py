@@ -11,12 +11,12 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import ScansError
 
-from .. import scanprobes, scantables
-from ..cards import title
-from ..scanprobes import Learnt, Predictions
+from ..setup.encoder_cards import title
+from ..work import scan_probes, scan_tables
+from ..work.scan_probes import Learnt, Predictions
 from .base import Panel
-from .reporttable import ReportTable
-from .scanprobe import ScanProbeBox
+from .scan_probe import ScanProbeBox
+from .tables.report_table import ReportTable
 from .transfer import chosen_path
 
 _SCAN_NAMES = ("scan", "ct", "path", "file", "image", "volume")
@@ -61,7 +61,7 @@ class ScansPanel(Panel):
         ui, parameters = self.ui, self.parameters
         self._updating = True
         ui.taskSelector.currentIndex = max(ui.taskSelector.findData(parameters.scansTask), 0)
-        self._offer_columns(scanprobes.columns_of(parameters.scansTable))
+        self._offer_columns(scan_probes.columns_of(parameters.scansTable))
         self._updating = False
         survive = parameters.scansTask == "survive"
         ui.timeColumnSelector.visible = ui.timeColumnSelectorLabel.visible = survive
@@ -102,13 +102,13 @@ class ScansPanel(Panel):
         source = self.parameters.scansTable
 
         def start() -> Any:
-            return scanprobes.fitTask(self.logic, self.study())
+            return scan_probes.fitTask(self.logic, self.study())
 
         self.run(
             _("The scans could not be learnt from."), start, lambda learnt: self._on_learnt(source, learnt), any_encoder=True
         )
 
-    def study(self, to_learn: bool = True) -> scanprobes.Study:
+    def study(self, to_learn: bool = True) -> scan_probes.Study:
         """The table, and what its columns mean.
 
         Args:
@@ -131,7 +131,7 @@ class ScansPanel(Panel):
             for column, words in wanted:
                 if not column:
                     raise ScansError(words)
-        return scanprobes.study_of(
+        return scan_probes.study_of(
             parameters.scansTable,
             scan=parameters.scanColumn,
             patient=None if another else parameters.patientColumn,
@@ -143,13 +143,13 @@ class ScansPanel(Panel):
     def show(self) -> None:
         """Show plot and table in the views."""
         if self._shown is not None:
-            scantables.show(*(node if slicer.mrmlScene.IsNodePresent(node) else None for node in self._shown))
+            scan_tables.show(*(node if slicer.mrmlScene.IsNodePresent(node) else None for node in self._shown))
 
     def show_predictions(self, source: Any, predictions: Predictions, name: str) -> Any:
         """Put predictions into a new table node beside the user's; returns it."""
         if source is None or not slicer.mrmlScene.IsNodePresent(source):
             raise ScansError(_("The table was removed meanwhile. Choose another and try again."))
-        node = scantables.add_predictions(source, predictions, name)
+        node = scan_tables.add_predictions(source, predictions, name)
         self._shown = (None, node)
         self._report.fill(predictions.left_out)
         return node
@@ -165,8 +165,8 @@ class ScansPanel(Panel):
         )
         if made is None:
             return
-        figures = scantables.add_figures(learnt, _("{target}: figures").format(target=target))
-        plots = scantables.add_charts(learnt.charts, target)
+        figures = scan_tables.add_figures(learnt, _("{target}: figures").format(target=target))
+        plots = scan_tables.add_charts(learnt.charts, target)
         self._shown = (plots[0], figures)
         lines = [
             _("{target}: {scans} scans of {patients} patients, tested on patients that were not learnt from.").format(

@@ -9,9 +9,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .. import overlay, placing, segments, structures, surfaces, volumes
-from ..fewshot import FewShot
-from ..look import Look
+from ..interactive.controller import FewShot
+from ..interactive.preview_display import Look
+from ..scene import overlays, place_mode, segments, structures, surfaces, volumes
 from .base import Panel
 from .painting import Painting
 from .transfer import Transfer
@@ -32,8 +32,8 @@ class SegmentPanel(Panel):
         self._transfer = Transfer(self)
         self._filling = False
         for title, kind in (
-            (_("Probability of the selected structure"), overlay.PROBABILITY),
-            (_("Uncertainty"), overlay.UNCERTAINTY),
+            (_("Probability of the selected structure"), overlays.PROBABILITY),
+            (_("Uncertainty"), overlays.UNCERTAINTY),
             (_("Nothing"), "off"),
         ):
             ui.overlaySelector.addItem(title, kind)
@@ -64,7 +64,7 @@ class SegmentPanel(Panel):
         ui.shortcutsLabel.text = _(
             "Keys: 1 to 9 click a structure, 0 click background, Z undo, Y redo, U place most worth a click, Esc stop clicking"
         )
-        self.few_shot.addObserver(placing.interaction(), placing.interaction().InteractionModeChangedEvent, self._on_mode)
+        self.few_shot.addObserver(place_mode.interaction(), place_mode.interaction().InteractionModeChangedEvent, self._on_mode)
 
     def shortcuts(self) -> dict[str, Callable[[], None]]:
         """What the keys do while the module is shown."""
@@ -72,7 +72,7 @@ class SegmentPanel(Panel):
             "Z": self.few_shot.undo,
             "Y": self.few_shot.redo,
             "U": self.jump_to_suggested,
-            "Esc": placing.stop,
+            "Esc": place_mode.stop,
         }
         for label in range(10):
             keys[str(label)] = lambda label=label: self.click_on(label)
@@ -85,7 +85,7 @@ class SegmentPanel(Panel):
         ui, few_shot = self.ui, self.few_shot
         few_shot.pause(not self.parameters.livePreview)
         if self.volume is not few_shot.volume:
-            placing.stop()
+            place_mode.stop()
             few_shot.set_volume(self.volume)
         few_shot.set_painted(self.parameters.painted)
         few_shot.follow_features()
@@ -94,7 +94,7 @@ class SegmentPanel(Panel):
         ui.addStructureButton.enabled = self.volume is not None
         ui.removeStructureButton.enabled = structure is not None and structure.label > 0
         ui.placeButton.enabled = structure is not None
-        ui.placeButton.checked = structure is not None and placing.is_placing(structure.node)
+        ui.placeButton.checked = structure is not None and place_mode.is_placing(structure.node)
         ui.undoButton.enabled, ui.redoButton.enabled = few_shot.history.can_undo, few_shot.history.can_redo
         marked = any(len(each.world_points()) for each in few_shot.structures)
         ui.clearButton.enabled = marked or few_shot.given is not None
@@ -104,7 +104,7 @@ class SegmentPanel(Panel):
         ui.previewLabel.text = few_shot.message
         ui.previewLabel.visible = bool(few_shot.message)
         ui.overlaySelector.currentIndex = max(ui.overlaySelector.findData(self.parameters.overlay), 0)
-        if self.logic.overlays.shown not in (overlay.SIMILARITY, overlay.COLOURS):
+        if self.logic.overlays.shown not in (overlays.SIMILARITY, overlays.COLOURS):
             self.show_preview()
         self._painting.refresh()
         self._transfer.refresh()
@@ -119,7 +119,7 @@ class SegmentPanel(Panel):
 
     def exit(self) -> None:
         """Give the mouse back."""
-        placing.stop()
+        place_mode.stop()
         self._painting.exit()
 
     def forget(self) -> None:
@@ -139,14 +139,14 @@ class SegmentPanel(Panel):
         """Add a structure and start to click on it."""
         structure = self.attempt(_("No structure could be added."), self.few_shot.add_structure)
         if structure is not None:
-            placing.start(structure.node)
+            place_mode.start(structure.node)
             self.refresh()
 
     def remove_structure(self) -> None:
         """Remove the structure that is selected, and its points."""
         structure = self.few_shot.active_structure
         if structure is not None and structure.label:
-            placing.stop()
+            place_mode.stop()
             self.few_shot.remove_structure(structure)
             self.refresh()
 
@@ -157,7 +157,7 @@ class SegmentPanel(Panel):
                 return
             self.few_shot.add_structure()
         self.few_shot.activate(label)
-        placing.start(self.few_shot.active_structure.node)
+        place_mode.start(self.few_shot.active_structure.node)
         self._take_views()
         self.refresh()
 
@@ -259,7 +259,7 @@ class SegmentPanel(Panel):
             was_placing = self.ui.placeButton.checked
             self.few_shot.activate(structure.label)
             if was_placing:
-                placing.start(structure.node)
+                place_mode.start(structure.node)
             self.refresh()
 
     def _on_renamed(self, item: Any) -> None:
@@ -274,27 +274,27 @@ class SegmentPanel(Panel):
 
     def _on_place(self) -> None:
         structure = self.few_shot.active_structure
-        if structure is not None and not placing.is_placing(structure.node):
-            placing.start(structure.node)
+        if structure is not None and not place_mode.is_placing(structure.node):
+            place_mode.start(structure.node)
             self._take_views()
         else:
-            placing.stop()
+            place_mode.stop()
         self.refresh()
 
     def _on_mode(self, *_: Any) -> None:
         structure = self.few_shot.active_structure
-        self.ui.placeButton.checked = structure is not None and placing.is_placing(structure.node)
+        self.ui.placeButton.checked = structure is not None and place_mode.is_placing(structure.node)
 
     def _on_overlay(self) -> None:
         if self.parameters is not None and self.ui.overlaySelector.currentIndex >= 0:
             kind = str(self.ui.overlaySelector.currentData)
-            if kind != self.parameters.overlay or self.logic.overlays.shown in (overlay.SIMILARITY, overlay.COLOURS):
+            if kind != self.parameters.overlay or self.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLOURS):
                 self.parameters.overlay = kind
                 self._take_views()
 
     def _take_views(self) -> None:
         """Whoever works on this panel wants to see the preview rather than another panel's map."""
-        if self.logic.overlays.shown in (overlay.SIMILARITY, overlay.COLOURS):
+        if self.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLOURS):
             self.logic.overlays.hide()
             self.refresh()
 

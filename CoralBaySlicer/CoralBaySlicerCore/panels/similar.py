@@ -12,11 +12,12 @@ from slicer.util import VTKObservationMixin
 
 from CoralBayLib.core.errors import QueryError
 
-from .. import overlay, placing, queries, segments, structures, volumes
-from ..logic import FoundRegion
+from ..scene import overlays as overlay
+from ..scene import place_mode, query_markups, segments, structures, volumes
+from ..work.logic import FoundRegion
 from .base import Panel
-from .librarysearch import LibrarySearch
-from .regiontable import RegionTable
+from .library_search import LibrarySearch
+from .tables.region_table import RegionTable
 
 
 class SimilarPanel(Panel, VTKObservationMixin):
@@ -75,9 +76,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
         ui.placeQueryButton.visible = ui.placeQueryButtonLabel.visible = kind == "point"
         ui.querySegmentSelector.visible = ui.querySegmentSelectorLabel.visible = kind == "segment"
         ui.roiSelector.visible = ui.roiSelectorLabel.visible = kind == "roi"
-        node = queries.node(self.volume)
+        node = query_markups.node(self.volume)
         ui.placeQueryButton.enabled = self.volume is not None
-        ui.placeQueryButton.checked = node is not None and placing.is_placing(node)
+        ui.placeQueryButton.checked = node is not None and place_mode.is_placing(node)
         ui.showQueryButton.enabled = self._can_show_query(node)
         ui.othersLabel.text = self._about_others()
         ui.othersLabel.visible = bool(ui.othersLabel.text) and not self.in_library
@@ -116,12 +117,12 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def place_query(self) -> None:
         """Let the next click say what to look for."""
-        node = queries.node(self.volume) or queries.make(self.volume)
-        if placing.is_placing(node):
-            placing.stop()
+        node = query_markups.node(self.volume) or query_markups.make(self.volume)
+        if place_mode.is_placing(node):
+            place_mode.stop()
         else:
             self._watch(node)
-            placing.start(node)
+            place_mode.start(node)
         self.refresh()
 
     def search(self) -> None:
@@ -155,7 +156,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         """
         parameters, volume = self.parameters, self.volume
         if parameters.queryKind == "point":
-            node = queries.node(volume)
+            node = query_markups.node(volume)
             points = structures.Structure(1, node).world_points() if node is not None else np.empty((0, 3))
             if not len(points):
                 raise QueryError(_("Press 'Click a place', then click in a view on what you are looking for."))
@@ -169,7 +170,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
             return volumes.to_world(volume, own)
         if parameters.queryRoi is None:
             raise QueryError(_("Choose a region of interest, or draw one with Slicer's Markups module."))
-        return queries.inside(parameters.queryRoi, volume)
+        return query_markups.inside(parameters.queryRoi, volume)
 
     def show_map(self) -> None:
         """Show the similarity over the scan."""
@@ -206,7 +207,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def to_segment(self) -> None:
         """Make a segment of what belongs to the regions of this scan."""
-        self.attempt(_("The segment could not be made."), lambda: queries.to_segment(self.logic, self.volume, self.parameters))
+        self.attempt(
+            _("The segment could not be made."), lambda: query_markups.to_segment(self.logic, self.volume, self.parameters)
+        )
         self.refresh()
 
     # -- inner workings
@@ -268,7 +271,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def _on_point(self, node: Any, event: Any) -> None:
         # The newest click is the question; one click is enough.
-        placing.stop()
+        place_mode.stop()
         while node.GetNumberOfControlPoints() > 1:
             node.RemoveNthControlPoint(0)
         qt.QTimer.singleShot(0, self.search)

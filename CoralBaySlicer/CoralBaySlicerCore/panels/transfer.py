@@ -8,8 +8,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .. import volumes
-from ..batch import FolderResult, already_there, applyProbeToFolderTask
+from ..scene import volumes
+from ..work.batch import FolderResult, already_there, applyProbeToFolderTask
 
 if TYPE_CHECKING:
     from .segment import SegmentPanel

@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from .. import install
+from ..setup import packages
 from .transfer import chosen_path
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class WeightsBox:
         name = panel.parameters.encoder
         if self._looked_for != name:
             self._state = None
-        state, chosen = self._state, install.weights_file(name)
+        state, chosen = self._state, packages.weights_file(name)
         text = _where(state) if state else ""
         if chosen:
             missing = not Path(chosen).exists()
@@ -59,7 +59,7 @@ class WeightsBox:
         for button in (panel.ui.getWeightsButton, panel.ui.deleteWeightsButton, panel.ui.importWeightsButton):
             button.enabled = idle
         looked = self._looked_for == name and not self._stale
-        if panel.volume is not None and idle and not looked and not install.missing():
+        if panel.volume is not None and idle and not looked and not packages.missing():
             self._look(name)
 
     def get(self) -> None:

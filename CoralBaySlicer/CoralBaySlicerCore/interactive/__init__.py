@@ -1,0 +1,1 @@
+"""Click, look, click: what follows the user's prompts and shows the preview."""

@@ -1,0 +1,233 @@
+"""Click, look, click: the prompts of a volume, and the preview that follows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.util import VTKObservationMixin
+
+from CoralBayLib.core.errors import CoralBayError
+
+from ..scene import segments, structures, volumes
+from ..scene.structures import History, Structure
+from ..work.compute import Points
+from ..work.logic import CoralBaySlicerLogic
+from .previewer import Previewer
+
+_DEBOUNCE_MS = 60
+
+
+class FewShot(Previewer, VTKObservationMixin):
+    """Watches the prompts of one volume and keeps a preview of the probe they make.
+
+    A change of a prompt is taken up within a few hundredths of a second.
+
+    Attributes:
+        painted: segments that serve as prompts, or None.
+        active: label of the structure that clicks are for.
+        shown: the same, but while it is the background the structure before.
+        history: of the points.
+        paused: whether the preview waits for `update`.
+    """
+
+    def __init__(self, logic: CoralBaySlicerLogic, changed: Callable[[], None]) -> None:
+        VTKObservationMixin.__init__(self)
+        Previewer.__init__(self, logic, changed)
+        self.painted: Any = None
+        self.activate(1)
+        self.history = History()
+        self.paused = False
+        self._held = False
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_DEBOUNCE_MS)
+        self._timer.connect("timeout()", self._take_up)
+
+    # -- what is watched
+
+    @property
+    def structures(self) -> list[Structure]:
+        """The structures of the volume, the background last."""
+        return structures.of(self.volume)
+
+    @property
+    def active_structure(self) -> Structure | None:
+        """The structure that is clicked and shown."""
+        return next((each for each in self.structures if each.label == self.active), None)
+
+    def activate(self, label: int) -> None:
+        """Choose the structure that clicks are for."""
+        self.active = label
+        if label:
+            self.shown = label
+
+    def set_volume(self, volume: Any) -> None:
+        """Turn to another volume and its prompts."""
+        if volume is not self.volume:
+            self.volume = volume
+            self.activate(next((each.label for each in self.structures), 1))
+            self.reset()
+        self.watch()
+
+    def set_painted(self, segmentation: Any) -> None:
+        """Take the segments of a segmentation as prompts as well; None for points alone."""
+        if segmentation is not self.painted:
+            self.painted = segmentation
+            self.watch()
+
+    def reset(self) -> None:
+        """Forget preview and history, as when the scene closes; the prompts themselves stay."""
+        self.forget()
+        self.history.clear()
+
+    def watch(self) -> None:
+        """Observe the nodes there are now."""
+        self.removeObservers()
+        for structure in self.structures:
+            node = structure.node
+            volumes.follow(node, self.volume)
+            self.addObserver(node, node.PointModifiedEvent, self._schedule)
+            for event in (node.PointPositionDefinedEvent, node.PointPositionUndefinedEvent, node.PointRemovedEvent):
+                self.addObserver(node, event, self._on_point)
+            self.addObserver(node, node.PointStartInteractionEvent, self._on_drag_started)
+            self.addObserver(node, node.PointEndInteractionEvent, self._on_drag_ended)
+        if self.painted is not None:
+            inner = self.painted.GetSegmentation()
+            for event in (
+                inner.SourceRepresentationModified,
+                inner.SegmentModified,
+                inner.SegmentAdded,
+                inner.SegmentRemoved,
+            ):
+                self.addObserver(inner, event, self._schedule)
+        self.history.record(self.structures)
+        self._schedule()
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._timer.stop()
+        self.removeObservers()
+        self.reset()
+
+    # -- what the user does
+
+    def add_structure(self, name: str = "") -> Structure:
+        """Add a structure and make it the active one."""
+        if self.volume is None:
+            raise CoralBayError(_("Choose a volume first."))
+        structure = structures.add(self.volume, name)
+        self.activate(structure.label)
+        self.watch()
+        return structure
+
+    def add_missing(self, names: dict[int, str]) -> None:
+        """Add the structures of a probe that are not there yet, so that clicks can correct them."""
+        known = {each.name.casefold() for each in self.structures}
+        new = [name for _label, name in sorted(names.items()) if name.casefold() not in known]
+        for name in new:
+            structures.add(self.volume, name)
+        if new:
+            self.watch()
+
+    def remove_structure(self, structure: Structure) -> None:
+        """Take a structure and its points away."""
+        structures.remove(structure)
+        self.history.clear()
+        self.activate(next((each.label for each in self.structures), 1))
+        self.watch()
+
+    def clear(self) -> None:
+        """Remove all points, which can be undone, and let go of a probe that was made elsewhere."""
+        self.given = self._fitted_on = None
+        with self._one_step():
+            for structure in self.structures:
+                structure.node.RemoveAllControlPoints()
+        self.history.record(self.structures)
+
+    def undo(self) -> None:
+        """Take back the last change of the points."""
+        with self._one_step():
+            self.history.undo(self.structures)
+
+    def redo(self) -> None:
+        """Take back an undo."""
+        with self._one_step():
+            self.history.redo(self.structures)
+
+    def points(self) -> Points:
+        """All prompts, clicked and painted, in the volume's own space."""
+        points, labels, names = structures.points_in(self.volume, self.structures)
+        painted, painted_labels = segments.prompts(self.painted, names, self.volume)
+        labels = np.concatenate([labels, painted_labels])
+        return Points(np.concatenate([points, painted]), labels, names)
+
+    def update(self) -> None:
+        """Show what the prompts as they are say."""
+        if self.volume is not None:
+            self._adopt_painted()
+            self.fit(self.points())
+
+    def follow_features(self) -> None:
+        """Take up the prompts anew when the features of the volume have come, gone or changed."""
+        if self.features_changed and not self.paused:
+            self._schedule()
+
+    def pause(self, paused: bool) -> None:
+        """Have the preview wait for `update`, or wait no longer and take up what has changed meanwhile."""
+        if self.paused and not paused:
+            self._schedule()
+        self.paused = paused
+
+    def colours(self) -> dict[str, tuple[float, float, float]]:
+        """The structures' colours by name."""
+        return {each.name: each.colour for each in self.structures if each.label}
+
+    # -- inner workings
+
+    def _schedule(self, *_: Any) -> None:
+        # Not started anew while it runs: the mouse moves all the time while points are placed.
+        if not self._timer.active:
+            self._timer.start()
+
+    def _take_up(self) -> None:
+        if self.volume is None or slicer.mrmlScene.IsBatchProcessing():
+            return
+        if not self.paused:
+            self.update()
+        self.changed()
+
+    def _on_point(self, *_: Any) -> None:
+        if not self._held:
+            self.history.record(self.structures)
+        self._schedule()
+
+    @contextmanager
+    def _one_step(self) -> Iterator[None]:
+        """All changes of points inside count as one, or as none if they come from the history itself."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+            self._schedule()
+
+    def _on_drag_started(self, *_: Any) -> None:
+        self._held = True
+
+    def _on_drag_ended(self, *_: Any) -> None:
+        self._held = False
+        self._on_point()
+
+    def _adopt_painted(self) -> None:
+        """A painted segment of a new name is a new structure."""
+        new = segments.new_names(self.painted, [each.name for each in self.structures])
+        for name in new:
+            structures.add(self.volume, name)
+        if new:
+            self.watch()

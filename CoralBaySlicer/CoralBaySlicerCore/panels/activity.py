@@ -1,0 +1,101 @@
+"""The row that shows what is running, how far it is, how long it will take, and stops it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from ..work.worker import Task, show_error
+
+_SETTLED = 0.08
+"""Fraction from which the time left can be told from the time taken."""
+
+
+class Activity:
+    """Shows the task that runs, and names those that wait for it.
+
+    Args:
+        ui: with `activityFrame`, `activityLabel`, `progressBar` and `cancelButton`.
+        changed: called after a task has ended, so that the panels show the new state.
+    """
+
+    def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
+        self._ui = ui
+        self.notify = changed
+        self._tasks: list[Task] = []
+        ui.cancelButton.connect("clicked(bool)", lambda *_: self.cancel())
+        ui.activityFrame.visible = False
+
+    @property
+    def task(self) -> Task | None:
+        """The task that is shown: the one that last told how far it is, or the first of those that wait."""
+        return self._tasks[0] if self._tasks else None
+
+    def follow(
+        self,
+        task: Task,
+        failure: str,
+        done: Callable[[Any], None] | None = None,
+        way_out: Callable[[Exception], bool] | None = None,
+    ) -> None:
+        """Show a task until it ends; an error is shown below the line `failure`, unless there is a way out of it.
+
+        Args:
+            task: that was started.
+            failure: the first line of the message, should it fail.
+            done: called with the result.
+            way_out: called with the error; whether it has dealt with it.
+        """
+
+        def failed(error: Exception) -> None:
+            if way_out is None or not way_out(error):
+                show_error(failure, error)
+
+        self._tasks.append(task)
+        task.on_progress = lambda fraction, message: self._progress(task, fraction)
+        task.on_done = lambda result: self._end(task, lambda: done(result) if done is not None else None)
+        task.on_failed = lambda error: self._end(task, lambda: failed(error))
+        self._ui.activityFrame.visible = True
+        self._show(0.0 if task is self.task else self._ui.progressBar.value / 100)
+
+    def cancel(self) -> None:
+        """Stop the task that is shown; those that wait for it go on."""
+        if self.task is not None:
+            self.task.cancel()
+            self._show(self._ui.progressBar.value / 100)
+
+    def _progress(self, task: Task, fraction: float) -> None:
+        # One may run between two steps of another that was started before it.
+        self._tasks.remove(task)
+        self._tasks.insert(0, task)
+        self._show(fraction)
+
+    def _show(self, fraction: float) -> None:
+        task = self._tasks[0]
+        self._ui.cancelButton.enabled = not task.token.cancelled
+        self._ui.progressBar.value = int(100 * fraction)
+        text = _("Cancelling...") if task.token.cancelled else f"{task.title}{_left(task, fraction)}"
+        waiting = ", ".join(each.title for each in self._tasks[1:])
+        if waiting:
+            text += "\n" + _("Waiting: {titles}").format(titles=waiting)
+        self._ui.activityLabel.text = text
+
+    def _end(self, task: Task, tell: Callable[[], None]) -> None:
+        self._tasks.remove(task)
+        if self._tasks:
+            self._show(0.0)
+        self._ui.activityFrame.visible = bool(self._tasks)
+        self.notify()
+        tell()
+
+
+def _left(task: Task, fraction: float) -> str:
+    if task.started_at is None or fraction < _SETTLED or fraction >= 1:
+        return "..."
+    seconds = (time.monotonic() - task.started_at) * (1 - fraction) / fraction
+    if seconds < 60:
+        return _(", about {seconds} s left").format(seconds=max(1, round(seconds)))
+    return _(", about {minutes} min left").format(minutes=round(seconds / 60))

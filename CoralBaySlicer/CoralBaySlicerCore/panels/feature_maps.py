@@ -1,0 +1,147 @@
+"""Step 4: a look inside the features."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..scene import overlays, volumes
+from ..work import compute
+from .base import Panel
+from .transfer import chosen_path
+
+
+class InsidePanel(Panel):
+    """The features' main directions as colours, and clusters of like places as a labelmap."""
+
+    ui_file = "InsidePanel.ui"
+
+    def setup(self) -> None:
+        """Connect the widgets."""
+        ui = self.ui
+        self.basis: Any = None
+        self._updating = False
+        ui.coloursButton.connect("clicked(bool)", lambda *_: self.show_colours())
+        ui.hideColoursButton.connect("clicked(bool)", lambda *_: self.hide_colours())
+        ui.newBasisButton.connect("clicked(bool)", lambda *_: self.new_basis())
+        ui.saveBasisButton.connect("clicked(bool)", lambda *_: self.save_basis())
+        ui.loadBasisButton.connect("clicked(bool)", lambda *_: self.load_basis())
+        ui.clustersButton.connect("clicked(bool)", lambda *_: self.make_clusters())
+
+    def refresh(self) -> None:
+        """Show what can be done now."""
+        if self.parameters is None:
+            return
+        ui, there = self.ui, self.volume is not None
+        shown = self.logic.overlays.shown == overlays.COLOURS
+        ui.coloursButton.enabled = ui.clustersButton.enabled = there
+        ui.hideColoursButton.enabled = shown
+        ui.saveBasisButton.enabled = ui.newBasisButton.enabled = self.basis is not None
+        ui.basisLabel.text = (
+            _("The colours of the next scan are made from this scan's basis, so equal colours mean equal features.")
+            if self.basis is not None
+            else _("The first scan that is coloured gives the basis for the others.")
+        )
+        if shown:
+            self.logic.overlays.show(overlays.COLOURS, self.parameters.colourOpacity / 100)
+
+    def exit(self) -> None:
+        """Remember to show the colours again."""
+        if self.logic.overlays.shown == overlays.COLOURS:
+            self._later.append(partial(self._show, self.volume))
+
+    def forget(self) -> None:
+        """Let go of the basis."""
+        super().forget()
+        self.basis = None
+
+    def show_colours(self) -> None:
+        """Show the features as colours over the scan."""
+        volume, basis = self.volume, self.basis
+
+        def finish(result: Any) -> None:
+            rgb, geometry, self.basis = result
+            self.logic.overlays.update(overlays.COLOURS, rgb, geometry, volume)
+
+        self.run(
+            _("The colours could not be computed."),
+            lambda: self.logic.start(
+                volume, lambda pyramid, _c: compute.colours(pyramid, basis), finish, "inside", _("Colouring the features")
+            ),
+            lambda _result: self.when_here(partial(self._show, volume)),
+            any_encoder=True,
+        )
+
+    def hide_colours(self) -> None:
+        """Show what the views showed before."""
+        if self.logic.overlays.shown == overlays.COLOURS:
+            self.logic.overlays.hide()
+        self.activity.notify()
+
+    def new_basis(self) -> None:
+        """Let the next scan that is coloured give the basis."""
+        self.basis = None
+        self.refresh()
+
+    def save_basis(self) -> None:
+        """Write the basis, to give another scan or another session the same colours."""
+        path = chosen_path(qt.QFileDialog.getSaveFileName(self.root, _("Save basis"), "colours.safetensors", "*.safetensors"))
+        if path:
+            self.attempt(_("The basis could not be saved."), lambda: self.basis.save(path))
+
+    def load_basis(self) -> None:
+        """Read a basis."""
+        path = chosen_path(qt.QFileDialog.getOpenFileName(self.root, _("Load basis"), "", "*.safetensors"))
+        if not path:
+            return
+
+        def read(*_args: Any) -> Any:
+            from CoralBayLib.similarity.feature_maps import LookBasis
+
+            return LookBasis.load(path)
+
+        def done(basis: Any) -> None:
+            self.basis = basis
+            self.refresh()
+
+        self.run(_("The basis could not be loaded."), lambda: self.logic.workTask(read, _("Loading the basis")), done)
+
+    def make_clusters(self) -> None:
+        """Make a labelmap of clusters of like places."""
+        volume, count = self.volume, self.parameters.clusters
+
+        def finish(result: Any) -> Any:
+            labels, geometry, _basis = result
+            name = slicer.mrmlScene.GenerateUniqueName(_("{volume} clusters").format(volume=volume.GetName()))
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", name)
+            volumes.put_array(node, labels, geometry, volume)
+            node.CreateDefaultDisplayNodes()
+            node.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeFileGenericColors.txt")
+            return node
+
+        def show(node: Any) -> None:
+            if slicer.mrmlScene.IsNodePresent(node):
+                slicer.util.setSliceViewerLayers(label=node, labelOpacity=0.5)
+
+        self.run(
+            _("The clusters could not be computed."),
+            lambda: self.logic.start(
+                volume,
+                lambda pyramid, cancel: compute.clusters(pyramid, count, None, cancel),
+                finish,
+                "inside",
+                _("Finding clusters"),
+            ),
+            lambda node: self.when_here(partial(show, node)),
+            any_encoder=True,
+        )
+
+    def _show(self, volume: Any) -> None:
+        # The user may have turned to another scan meanwhile.
+        if volume is self.volume:
+            self.logic.overlays.show(overlays.COLOURS, self.parameters.colourOpacity / 100)
+        self.refresh()

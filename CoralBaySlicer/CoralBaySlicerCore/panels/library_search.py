@@ -1,0 +1,135 @@
+"""Step 3's search of a library: what was found, with pictures, and opening it."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from ..work import library_scans, scan_library
+from ..work.thumbnails import Thumbnails
+from .library_section import LibraryBox
+from .tables.hit_table import HitTable, gone, is_place
+
+if TYPE_CHECKING:
+    from .similar import SimilarPanel
+
+
+class LibrarySearch:
+    """The part of the panel of step 3 that looks beyond the scene.
+
+    Args:
+        panel: of step 3.
+    """
+
+    def __init__(self, panel: SimilarPanel) -> None:
+        self._panel = panel
+        self._home = ""
+        self._opening: Any = None
+        self.box = LibraryBox(panel)
+        self.table = HitTable(panel.ui.hitTable, self.open)
+        self._thumbnails = Thumbnails(panel.logic.reader)
+
+    def refresh(self) -> None:
+        """Show what can be done now."""
+        self.box.refresh()
+
+    def forget(self) -> None:
+        """The scene closes, and with it the scan that the query was from."""
+        self.leave()
+        self._home = ""
+        self.table.fill([])
+        self.box.forget()
+
+    def leave(self) -> None:
+        """The user turns to something else."""
+        self._thumbnails.stop()
+        library_scans.unmark()
+
+    @property
+    def home(self) -> Any:
+        """The scan that was searched from, or None."""
+        return slicer.mrmlScene.GetNodeByID(self._home) if self._home else None
+
+    def go_home(self) -> None:
+        """Turn back to the scan that was searched from."""
+        if self.home is not None and self.home is not self._panel.volume:
+            slicer.util.setSliceViewerLayers(background=self.home)
+            self._panel.parameters.volume = self.home
+
+    def search(self) -> None:
+        """Look in the library for what is like the query."""
+        panel, parameters, volume = self._panel, self._panel.parameters, self._panel.volume
+
+        def start() -> Any:
+            query = None if parameters.queryKind == "whole" else panel.query_points()
+            return scan_library.searchTask(
+                panel.logic,
+                scan_library.folder(),
+                volume,
+                query,
+                parameters.regionCount,
+                parameters.regionDistance,
+                parameters.othersOnly,
+            )
+
+        failure = _("The library could not be searched.")
+        panel.run(failure, start, partial(self._on_found, volume.GetID()), any_encoder=True)
+
+    def open(self, hit: Any) -> None:
+        """Show a place, or a scan, of the library; it is loaded if need be."""
+        panel = self._panel
+        node = (self.home if hit.own else None) or library_scans.loaded(hit.path)
+        if node is not None:
+            self._show(hit, node)
+        elif not scan_library.is_there(hit.path):
+            slicer.util.warningDisplay(gone(hit))
+        elif self._opening is None:
+            # Reading is one after the other, and the pictures can wait.
+            self._thumbnails.stop()
+
+            def start() -> Any:
+                self._opening = library_scans.openTask(panel.logic, hit.path)
+                return self._opening
+
+            def ended(*_args: Any) -> bool:
+                self._opening = None
+                panel.when_here(self.cut_pictures)
+                return False
+
+            def done(made: Any) -> None:
+                ended()
+                panel.when_here(lambda: self._show(hit, made) if slicer.mrmlScene.IsNodePresent(made) else None)
+
+            panel.run(_("The scan could not be loaded."), start, done, way_out=ended)
+
+    def _on_found(self, home: str, hits: list[Any]) -> None:
+        self._home = home
+        library_scans.unmark()
+        self.table.fill(hits)
+        self._panel.when_here(self.cut_pictures)
+        self._panel.refresh()
+        if not hits:
+            slicer.util.infoDisplay(
+                _("The library holds nothing to compare with. Add other scans, or do not leave out the query's scan.")
+            )
+
+    def cut_pictures(self) -> None:
+        """Have the pictures cut that are not there yet."""
+        sources: dict[str, Any] = {}
+        home = self.home
+        for hit in self.table.hits:
+            node = home if hit.own else library_scans.loaded(hit.path)
+            if node is not None:
+                sources[hit.scan] = self._panel.logic.features.source(node).scan.volume
+            elif hit.there:
+                sources[hit.scan] = partial(scan_library.read, hit.path)
+        places = [(hit.scan, getattr(hit, "ras", None)) for hit in self.table.hits]
+        self._thumbnails.want(sources, places, self.table.show_picture)
+
+    def _show(self, hit: Any, node: Any) -> None:
+        ras, label = (hit.ras, f"{hit.rank} ({hit.score:.2f})") if is_place(hit) else (None, "")
+        library_scans.show(node, ras, label)
+        self._panel.parameters.volume = node

@@ -1,0 +1,207 @@
+"""Step 3's section about the library: where it lies, what is in it, adding to it, and checking it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from CoralBayLib.core.errors import Cancelled
+
+from ..setup import packages
+from ..work import dicom_database, library_scans, scan_library
+from ..work.worker import Counted, Task, in_words
+from .tables.report_table import ReportTable
+
+if TYPE_CHECKING:
+    from .similar import SimilarPanel
+
+
+class LibraryBox:
+    """The library that is chosen.
+
+    Args:
+        panel: of step 3.
+    """
+
+    def __init__(self, panel: SimilarPanel) -> None:
+        self._panel = panel
+        self._told: tuple | None = None
+        self._changes = 0
+        self._updating = False
+        ui = panel.ui
+        ui.libraryPath.connect("currentPathChanged(QString)", lambda *_: self._on_path())
+        ui.addScanButton.connect("clicked(bool)", lambda *_: self.add_scan())
+        ui.addFolderButton.connect("clicked(bool)", lambda *_: self.add_folder())
+        ui.addDatabaseButton.connect("clicked(bool)", lambda *_: self.add_database())
+        ui.checkLibraryButton.connect("clicked(bool)", lambda *_: self.check())
+        self._table = ReportTable(ui.libraryReport)
+
+    def refresh(self) -> None:
+        """Show the folder, and what the library holds."""
+        ui = self._panel.ui
+        self._updating = True
+        if ui.libraryPath.currentPath != scan_library.folder():
+            ui.libraryPath.currentPath = scan_library.folder()
+        self._updating = False
+        ui.addScanButton.enabled = self._panel.volume is not None
+        state = scan_library.folder(), self._changes
+        if state == self._told:
+            return
+        if packages.missing(packages.LIBRARY):
+            ui.libraryLabel.text = _("Needs the Python package LanceDB, which is asked for at the first use.")
+            return
+        self._told = state
+        task = scan_library.statsTask(self._panel.logic, scan_library.folder())
+        task.on_done = lambda found: self._show_stats(*found)
+        task.on_failed = lambda error: self._show_error(error)
+
+    def forget(self) -> None:
+        """Look anew at the next occasion."""
+        self._told = None
+
+    # -- what the user does
+
+    def add_scan(self) -> None:
+        """Add the scan at work: by its file when it is what the file holds, otherwise from memory and without a name."""
+        panel = self._panel
+
+        def start(outcomes: list[Any]) -> Any:
+            source = panel.logic.features.source(panel.volume)
+            path = library_scans.source_of(panel.volume)
+            folder, assume_hu = scan_library.folder(), source.choice.assume_hu
+            return scan_library.addTask(
+                panel.logic, folder, lambda *_: path or source.scan.volume(), outcomes, assume_hu=assume_hu
+            )
+
+        self._add(start)
+
+    def add_folder(self) -> None:
+        """Add the scans of a folder, sub-folders included."""
+        panel = self._panel
+        folder = str(qt.QFileDialog.getExistingDirectory(panel.root, _("Folder with scans")) or "")
+        if folder:
+            self._add_paths(lambda _progress, _cancel: [folder], _("There are no scans in this folder. Choose another."))
+
+    def add_database(self) -> None:
+        """Add the CT series of Slicer's DICOM database."""
+        panel = self._panel
+        database = panel.attempt(_("The DICOM database cannot be used."), dicom_database.opened)
+        if database is not None:
+            worker = panel.logic.worker
+            self._add_paths(
+                lambda _progress, cancel: dicom_database.ct_paths(database, worker, cancel),
+                _("There is no CT series in the DICOM database. Import some in Slicer's module DICOM."),
+            )
+
+    def check(self) -> None:
+        """Read the whole library, say what is wrong with it, and offer to put it right."""
+        panel, folder = self._panel, scan_library.folder()
+
+        def repaired(findings: list[Any]) -> None:
+            self._changed()
+            self._report([(each.path or each.encoder, scan_library.in_our_words(each.text)) for each in findings])
+            slicer.util.infoDisplay(_("The library was repaired. What was lost is listed; add those scans again."))
+
+        def told(findings: list[Any]) -> None:
+            self._report([(each.path or each.encoder, scan_library.in_our_words(each.text)) for each in findings])
+            if not findings:
+                slicer.util.infoDisplay(_("All is well with the library."))
+            elif not any(each.harmful for each in findings):
+                slicer.util.infoDisplay(_("The library can be searched. What was found is listed under 'Library'."))
+            elif slicer.util.confirmOkCancelDisplay(
+                _(
+                    "Searches suffer from what is listed under 'Library'. Repair it? What is damaged is removed from the "
+                    "library, and can be added again."
+                )
+            ):
+                panel.run(
+                    _("The library could not be repaired."),
+                    lambda: scan_library.checkTask(panel.logic, folder, True),
+                    repaired,
+                )
+
+        panel.run(_("The library could not be checked."), lambda: scan_library.checkTask(panel.logic, folder, False), told)
+
+    # -- inner workings
+
+    def _add_paths(self, paths: Callable, nothing: str) -> None:
+        logic = self._panel.logic
+        wanted = scan_library.asked_first(logic, paths, nothing)
+        self._add(lambda outcomes: scan_library.addTask(logic, scan_library.folder(), wanted, outcomes))
+
+    def _add(self, start: Callable[[list[Any]], Any]) -> None:
+        outcomes: list[Any] = []
+        tasks: list[Task] = []
+
+        def begin() -> Task:
+            tasks[:] = [start(outcomes)]
+            return tasks[0]
+
+        def ended(error: Exception) -> bool:
+            # What was done stays, however it ended.
+            cancelled = isinstance(error, Cancelled)
+            if outcomes:
+                self._changed()
+                self._tell(outcomes, _("Cancelled.") if cancelled else in_words(error))
+            elif cancelled and isinstance(tasks[0].says, Counted):
+                slicer.util.infoDisplay(
+                    _("Cancelled before the first scans were added. What was embedded is kept: adding again goes on there.")
+                )
+            return bool(outcomes)
+
+        self._panel.run(
+            _("The scans could not be added to the library."),
+            begin,
+            lambda _outcomes: (self._changed(), self._tell(outcomes, "")),
+            any_encoder=True,
+            way_out=ended,
+        )
+
+    def _tell(self, outcomes: Sequence[Any], end: str) -> None:
+        """Say what has become of the scans."""
+        counts = {state: sum(each.state == state for each in outcomes) for state in ("added", "known", "moved", "left out")}
+        lines = [end] if end else []
+        lines.append(_("Added to the library: {count}.").format(count=counts["added"]))
+        if counts["known"] or counts["moved"]:
+            lines.append(_("There already: {count}.").format(count=counts["known"] + counts["moved"]))
+        self._report([(each.path, each.detail) for each in outcomes if each.state == "left out"])
+        if counts["left out"]:
+            lines.append(_("Left out: {count}; the reasons are listed under 'Library'.").format(count=counts["left out"]))
+            slicer.util.warningDisplay("\n".join(lines))
+        else:
+            slicer.util.infoDisplay("\n".join(lines))
+
+    def _report(self, rows: Sequence[tuple[str, str]]) -> None:
+        if rows:
+            self._panel.ui.libraryBox.collapsed = False
+        self._table.fill(rows)
+
+    def _changed(self) -> None:
+        self._changes += 1
+        self._panel.refresh()
+
+    def _show_stats(self, root: str, stats: Sequence[Any]) -> None:
+        ui = self._panel.ui
+        scans = [_("{count} of {encoder}").format(count=each.scans, encoder=each.encoder) for each in stats if each.scans]
+        ui.libraryLabel.text = (
+            _("Scans in the library: {scans}").format(scans=", ".join(scans))
+            if scans
+            else _("There is nothing in the library yet. Add scans to it.")
+        )
+        ui.libraryLabel.setToolTip(_("The library lies in {folder}").format(folder=root))
+        if not scans:
+            ui.libraryBox.collapsed = False
+
+    def _show_error(self, error: Exception) -> None:
+        if not isinstance(error, Cancelled):
+            self._panel.ui.libraryLabel.text = in_words(error)
+            self._panel.ui.libraryBox.collapsed = False
+
+    def _on_path(self) -> None:
+        if not self._updating:
+            scan_library.set_folder(self._panel.ui.libraryPath.currentPath)
+            self.refresh()

@@ -1,0 +1,136 @@
+"""The module's panel: its steps, the parameters of the scene, and what happens when the scene closes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.util import VTKObservationMixin
+
+from ..scene import volumes
+from ..scene.parameters import CoralBaySlicerParameters
+from ..work.logic import CoralBaySlicerLogic
+from .activity import Activity
+from .feature_maps import InsidePanel
+from .scan import ScanPanel
+from .scans import ScansPanel
+from .segment import SegmentPanel
+from .similar import SimilarPanel
+
+_UI_FILE = Path(__file__).resolve().parents[2] / "Resources" / "UI" / "CoralBaySlicer.ui"
+
+
+class ModulePanel(VTKObservationMixin):
+    """All of the module that a user sees.
+
+    Args:
+        logic: the verbs.
+        parent: Slicer's widget of the module.
+    """
+
+    def __init__(self, logic: CoralBaySlicerLogic, parent: Any) -> None:
+        VTKObservationMixin.__init__(self)
+        self.logic = logic
+        self.parameters: CoralBaySlicerParameters | None = None
+        self._parent = parent
+        self._shortcuts: list[Any] = []
+        self.root = slicer.util.loadUI(str(_UI_FILE))
+        self.ui = slicer.util.childWidgetVariables(self.root)
+        self.root.setMRMLScene(slicer.mrmlScene)
+        self.activity = Activity(self.ui, self.refresh)
+        self.scan = ScanPanel(logic, self.activity)
+        self.segment = SegmentPanel(logic, self.activity)
+        self.similar = SimilarPanel(logic, self.activity)
+        self.inside = InsidePanel(logic, self.activity)
+        self.scans = ScansPanel(logic, self.activity)
+        self.panels = (self.scan, self.segment, self.similar, self.inside, self.scans)
+        for panel in self.panels:
+            self.ui.panels.layout().addWidget(panel.root)
+        # Many changes come in bursts; one look at the end is enough.
+        self._refresh_timer = qt.QTimer()
+        self._refresh_timer.setSingleShot(True)
+        self._refresh_timer.setInterval(0)
+        self._refresh_timer.connect("timeout()", self.refresh)
+        layout = slicer.app.layoutManager()
+        if layout is not None:
+            layout.connect("layoutChanged(int)", self._schedule)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self._on_closing)
+        self.addObserver(scene, scene.EndCloseEvent, self._on_closed)
+        self.addObserver(scene, scene.EndImportEvent, self._on_closed)
+        self.addObserver(scene, scene.NodeAddedEvent, self._schedule)
+        self.addObserver(scene, scene.NodeRemovedEvent, self._schedule)
+
+    def enter(self) -> None:
+        """Connect to the scene and take the keys."""
+        self._connect()
+        for key, action in self.segment.shortcuts().items():
+            shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow() or self._parent)
+            shortcut.connect("activated()", action)
+            self._shortcuts.append(shortcut)
+        self.refresh()
+        for panel in self.panels:
+            panel.enter()
+
+    def exit(self) -> None:
+        """Give back the keys, the mouse and what the views showed. Work that runs goes on."""
+        for shortcut in self._shortcuts:
+            shortcut.enabled = False
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._shortcuts = []
+        for panel in self.panels:
+            panel.exit()
+        self.logic.overlays.hide()
+        self._set_parameters(None)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.exit()
+        if slicer.app.layoutManager() is not None:
+            slicer.app.layoutManager().disconnect("layoutChanged(int)", self._schedule)
+        self._refresh_timer.stop()
+        self.removeObservers()
+        for panel in self.panels:
+            panel.close()
+
+    def refresh(self) -> None:
+        """Show the state as it is."""
+        if self.parameters is None or slicer.mrmlScene.IsBatchProcessing():
+            return
+        for panel in self.panels:
+            panel.refresh()
+
+    def _connect(self) -> None:
+        parameters = self.logic.getParameterNode()
+        if parameters.volume is None:
+            background = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
+            node = slicer.mrmlScene.GetNodeByID(background) if background else None
+            if volumes.is_scan(node):
+                parameters.volume = node
+        self._set_parameters(parameters)
+
+    def _set_parameters(self, parameters: CoralBaySlicerParameters | None) -> None:
+        if self.parameters is not None:
+            self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._schedule)
+        self.parameters = parameters
+        for panel in self.panels:
+            panel.set_parameters(parameters)
+        if parameters is not None:
+            self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._schedule)
+
+    def _schedule(self, *_: Any) -> None:
+        self._refresh_timer.start()
+
+    def _on_closing(self, *_: Any) -> None:
+        self._set_parameters(None)
+        for panel in self.panels:
+            panel.forget()
+
+    def _on_closed(self, *_: Any) -> None:
+        if self._parent.isEntered:
+            self._connect()
+            self.refresh()

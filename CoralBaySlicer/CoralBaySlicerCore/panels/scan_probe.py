@@ -1,0 +1,214 @@
+"""Step 5's probe: kept in a file, applied to scans, and asked what speaks for what it says."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from ..scene import overlays as overlay
+from ..work import scan_probes
+from .transfer import chosen_path
+
+if TYPE_CHECKING:
+    from .scans import ScansPanel
+
+
+class ScanProbeBox:
+    """The probe on whole scans that was learnt or loaded last.
+
+    Args:
+        panel: of step 5.
+
+    Attributes:
+        probe: the library's ScanProbe, or None.
+    """
+
+    def __init__(self, panel: ScansPanel) -> None:
+        self._panel = panel
+        self.probe: Any = None
+        self._map_of: Any = None
+        ui = panel.ui
+        ui.saveScanProbeButton.connect("clicked(bool)", lambda *_: self.save())
+        ui.loadScanProbeButton.connect("clicked(bool)", lambda *_: self.load())
+        ui.applyTableButton.connect("clicked(bool)", lambda *_: self.apply_to_table())
+        ui.applyScanButton.connect("clicked(bool)", lambda *_: self.apply_to_scan())
+        ui.speaksButton.connect("clicked(bool)", lambda *_: self.toggle_map())
+        ui.speaksSelector.connect("currentIndexChanged(int)", lambda *_: self._on_for())
+        ui.saidLabel.visible = False
+
+    def refresh(self) -> None:
+        """Show what can be done, and the map as the parameters say."""
+        ui, panel, probe = self._panel.ui, self._panel, self.probe
+        there, scan = probe is not None, panel.volume is not None
+        ui.scanProbeLabel.text = self._about()
+        ui.saveScanProbeButton.enabled = there
+        ui.applyTableButton.enabled = there and panel.parameters.scansTable is not None
+        ui.applyScanButton.enabled = ui.speaksButton.enabled = there and scan
+        if self.shown and scan and self._map_of is not panel.volume:
+            panel.logic.overlays.hide()
+        shown = self.shown
+        ui.speaksButton.checked = shown
+        ui.speaksLookForm.visible = shown
+        ui.speaksForm.visible = there
+        ui.speaksSelector.visible = ui.speaksSelectorLabel.visible = ui.speaksSelector.count > 1
+        if shown:
+            self._show_map()
+
+    @property
+    def shown(self) -> bool:
+        """Whether the map is over the scan."""
+        return self._panel.logic.overlays.shown == overlay.SPEAKS_FOR
+
+    def show_again(self) -> None:
+        """Show the map that was there before the user left."""
+        self._show_if(self._map_of)
+
+    def forget(self) -> None:
+        """The scene closes."""
+        self._map_of = None
+        self._say("")
+
+    def take(self, probe: Any) -> None:
+        """Use another probe from now on."""
+        self.probe = probe
+        self._say("")
+        if self.shown:
+            self._panel.logic.overlays.hide()
+        selector = self._panel.ui.speaksSelector
+        selector.blockSignals(True)
+        selector.clear()
+        for name in probe.classes_ or [probe.target]:
+            selector.addItem(name)
+        # What is looked for stands last among two: "yes" after "no", 1 after 0.
+        selector.setCurrentIndex(1 if len(probe.classes_) == 2 else 0)
+        selector.blockSignals(False)
+        self._panel.ui.probeBox.collapsed = False
+
+    # -- what the user does
+
+    def save(self) -> None:
+        """Write the probe to a file."""
+        path = chosen_path(
+            qt.QFileDialog.getSaveFileName(self._panel.root, _("Save probe"), "scans.safetensors", "*.safetensors")
+        )
+        if path:
+            probe = self.probe
+            self._panel.attempt(
+                _("The probe could not be saved."), lambda: probe.save(path, probe.signature, probe.pooled, probe.target)
+            )
+
+    def load(self) -> None:
+        """Read a probe from a file."""
+        path = chosen_path(qt.QFileDialog.getOpenFileName(self._panel.root, _("Load probe"), "", "*.safetensors"))
+        if not path:
+            return
+
+        def read(*_args: Any) -> Any:
+            from CoralBayLib.scan_probes import ScanProbe
+
+            return ScanProbe.load(path)
+
+        def done(probe: Any) -> None:
+            self.take(probe)
+            self._panel.refresh()
+
+        panel = self._panel
+        panel.run(_("The probe could not be loaded."), lambda: panel.logic.workTask(read, _("Loading the probe")), done)
+
+    def apply_to_table(self) -> None:
+        """Predict for each scan of the table, into a new table."""
+        panel, probe, source = self._panel, self.probe, self._panel.parameters.scansTable
+        failure = _("The probe could not be applied. Nothing was changed.")
+
+        def done(predictions: Any) -> None:
+            name = _("{target}: predicted").format(target=probe.target)
+            node = panel.attempt(failure, lambda: panel.show_predictions(source, predictions, name))
+            if node is not None:
+                count = len(predictions.values) - len(predictions.left_out)
+                panel.tell(_("Scans predicted: {count}. See the table '{name}'.").format(count=count, name=node.GetName()))
+                panel.refresh()
+
+        panel.run(failure, lambda: scan_probes.applyTask(panel.logic, probe, panel.study(to_learn=False)), done)
+
+    def apply_to_scan(self) -> None:
+        """Predict for the scan at work."""
+        panel, probe, volume = self._panel, self.probe, self._panel.volume
+
+        def finish(said: dict[str, float]) -> None:
+            told = ", ".join(f"{name} {value:.2f}" for name, value in said.items())
+            self._say(_("{scan}: {told}").format(scan=volume.GetName(), told=told))
+
+        def start() -> Any:
+            return panel.logic.start(
+                volume, lambda pyramid, _cancel: scan_probes.say(pyramid, probe), finish, "said", _("Applying the probe")
+            )
+
+        panel.run(_("The probe could not be applied. Nothing was changed."), start)
+
+    def toggle_map(self) -> None:
+        """Show what speaks for it, or what was there before."""
+        if self.shown:
+            self._panel.logic.overlays.hide()
+            self._panel.activity.notify()
+        else:
+            self.show_map()
+
+    def show_map(self) -> None:
+        """Compute and show which places speak for what is chosen."""
+        panel, probe, volume = self._panel, self.probe, self._panel.volume
+        said = max(panel.ui.speaksSelector.currentIndex, 0)
+
+        def finish(result: Any) -> None:
+            panel.logic.overlays.update(overlay.SPEAKS_FOR, *result, volume)
+            self._map_of = volume
+
+        def start() -> Any:
+            return panel.logic.start(
+                volume,
+                lambda pyramid, _cancel: scan_probes.speaks_for(pyramid, probe, said),
+                finish,
+                overlay.SPEAKS_FOR,
+                _("Looking for what speaks for it"),
+            )
+
+        panel.run(
+            _("What speaks for it cannot be shown."),
+            start,
+            lambda _result: panel.when_here(partial(self._show_if, volume)),
+        )
+        panel.refresh()
+
+    # -- inner workings
+
+    def _about(self) -> str:
+        probe = self.probe
+        if probe is None:
+            return _("There is no probe yet. Learn one from a table, or load one.")
+        if probe.task_ == "survive":
+            return _("Tells the log risk of '{target}', compared with the average scan.").format(target=probe.target)
+        if probe.task_ == "regress":
+            return _("Tells '{target}'.").format(target=probe.target)
+        return _("Tells '{target}': {classes}.").format(target=probe.target, classes=", ".join(probe.classes_))
+
+    def _say(self, text: str) -> None:
+        self._panel.ui.saidLabel.text = text
+        self._panel.ui.saidLabel.visible = bool(text)
+
+    def _on_for(self) -> None:
+        if self.shown:
+            self.show_map()
+
+    def _show_if(self, volume: Any) -> None:
+        # The user may have turned to another scan meanwhile.
+        if volume is self._panel.volume and volume is not None and slicer.mrmlScene.IsNodePresent(volume):
+            self._show_map()
+        self._panel.refresh()
+
+    def _show_map(self) -> None:
+        overlays, parameters = self._panel.logic.overlays, self._panel.parameters
+        overlays.set_threshold(overlay.SPEAKS_FOR, parameters.speaksThreshold)
+        overlays.show(overlay.SPEAKS_FOR, parameters.speaksOpacity / 100)

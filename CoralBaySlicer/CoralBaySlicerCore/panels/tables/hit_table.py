@@ -1,0 +1,108 @@
+"""The table of what a library's search has found, with small pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import qt
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+from ...work.thumbnails import PIXELS, ppm
+from .region_table import place
+
+_PICTURE, _SCORE, _PLACE, _SCAN = range(4)
+
+
+class HitTable:
+    """Shows a library's hits in a QTableWidget, the best first.
+
+    Args:
+        table: the widget.
+        opened: called with a hit when its row is clicked twice.
+
+    Attributes:
+        hits: the library's `RegionHit` or `ScanHit`, row by row.
+    """
+
+    def __init__(self, table: Any, opened: Callable[[Any], None]) -> None:
+        self.hits: list[Any] = []
+        self._table, self._opened = table, opened
+        headers = (_("Picture"), _("Score"), _("Place (mm)"), _("Scan"))
+        table.setColumnCount(len(headers))
+        table.setHorizontalHeaderLabels(headers)
+        tips = (
+            _("An axial cut around the place, or through the middle of the scan"),
+            _("Similarity to the query; 1 is the query itself"),
+            _("Right or left, anterior or posterior, superior or inferior, in the scan's own space"),
+            _("The file or folder of the scan"),
+        )
+        for column, tip in enumerate(tips):
+            table.horizontalHeaderItem(column).setToolTip(tip)
+        table.horizontalHeader().setStretchLastSection(True)
+        table.verticalHeader().visible = False
+        table.verticalHeader().setDefaultSectionSize(PIXELS + 4)
+        table.setIconSize(qt.QSize(PIXELS, PIXELS))
+        table.connect("cellDoubleClicked(int,int)", lambda row, _column: self._open(row))
+
+    def fill(self, hits: Sequence[Any]) -> None:
+        """Show other hits, without pictures at first."""
+        self.hits = list(hits)
+        self._table.setRowCount(len(self.hits))
+        for row, hit in enumerate(self.hits):
+            texts = ("", f"{hit.score:.2f}", place(hit) if is_place(hit) else "", scan_name(hit))
+            for column, text in enumerate(texts):
+                cell = qt.QTableWidgetItem(text)
+                cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
+                cell.setToolTip(_tip(hit))
+                self._table.setItem(row, column, cell)
+        self._table.resizeColumnsToContents()
+        self._table.setColumnWidth(_PICTURE, PIXELS + 8)
+        self._table.setColumnHidden(_PLACE, bool(self.hits) and not is_place(self.hits[0]))
+
+    def show_picture(self, scan: str, where: Any, picture: NDArray[np.uint8]) -> None:
+        """Put a picture into the rows it is of."""
+        pixmap = qt.QPixmap()
+        pixmap.loadFromData(ppm(picture))
+        for row, hit in enumerate(self.hits):
+            if hit.scan == scan and getattr(hit, "ras", None) == where:
+                self._table.item(row, _PICTURE).setIcon(qt.QIcon(pixmap))
+
+    def _open(self, row: int) -> None:
+        if 0 <= row < len(self.hits):
+            self._opened(self.hits[row])
+
+
+def is_place(hit: Any) -> bool:
+    """Whether a hit is a place in a scan, rather than a scan."""
+    return getattr(hit, "ras", None) is not None
+
+
+def scan_name(hit: Any) -> str:
+    """What the user knows a scan by: the end of its path, and whether it is still there."""
+    # Many files have the same name in folders of their own.
+    name = "/".join(Path(hit.path).parts[-2:])
+    if hit.own:
+        return _("{name} (this scan)").format(name=name) if hit.path else _("This scan")
+    if not hit.path:
+        return _("Scan {digits}, added from memory").format(digits=hit.scan[:8])
+    return name if hit.there else _("{name} (moved or deleted)").format(name=name)
+
+
+def _tip(hit: Any) -> str:
+    if hit.there or hit.own:
+        return _("{path}\nDouble-click to open the scan there").format(path=hit.path).strip()
+    return gone(hit)
+
+
+def gone(hit: Any) -> str:
+    """Why a scan cannot be opened, and what to do."""
+    if not hit.path:
+        return _("This scan was added from memory, not from a file, so it cannot be opened from here.")
+    return _(
+        "The scan is no longer at\n{path}\n\nConnect the drive it lies on; or, if it was moved, add its new folder under "
+        "'Library': it is recognised and not computed again."
+    ).format(path=hit.path)

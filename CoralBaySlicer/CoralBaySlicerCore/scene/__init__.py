@@ -1,0 +1,1 @@
+"""MRML: nodes made, read and shown; nothing is computed here."""

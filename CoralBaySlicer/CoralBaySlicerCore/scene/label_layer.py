@@ -1,0 +1,124 @@
+"""The label layer of the slice views: all structures of a preview at once, each in its colour.
+
+What that layer showed before is remembered, and brought back when the structures are hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import slicer
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+from .hidden_nodes import KIND, add_hidden, composites
+from .volumes import put_array
+
+Colours = Mapping[int, tuple[str, Sequence[float]]]
+"""Name and RGB from 0 to 1 by label."""
+
+_NAME = "structures"
+
+
+class LabelLayer:
+    """A labelmap over the scan, as outlines or filled."""
+
+    def __init__(self) -> None:
+        # By view; None for one in which the user has chosen another labelmap meanwhile.
+        self._before: dict[str, tuple[str | None, float, bool] | None] = {}
+        self._held: tuple[Any, Any] = (None, None)
+        self._colours: Colours = {}
+        self.shown = False
+
+    @property
+    def node(self) -> Any:
+        """The labelmap node, or None."""
+        found = slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode")
+        return next((node for node in found if node.GetAttribute(KIND) == _NAME), None)
+
+    def update(self, labels: NDArray, geometry: NDArray, volume: Any, colours: Colours) -> None:
+        """Put labels [k, j, i] into the node, which is made at first.
+
+        Args:
+            labels: 0 where there is nothing.
+            geometry: (4, 4), IJK to the volume's own RAS mm.
+            volume: the scan they lie on.
+            colours: of the labels.
+        """
+        node = self.node
+        if node is None:
+            node = add_hidden("vtkMRMLLabelMapVolumeNode", "CoralBay: " + _("Structures"), _NAME)
+            self._held, self._colours = (None, None), {}
+        # The same array again costs nothing: setting voxels renders every view.
+        if self._held[0] is not labels or self._held[1] is not volume:
+            put_array(node, labels, geometry, volume)
+            self._held = (labels, volume)
+        if node.GetDisplayNode() is None:
+            node.CreateDefaultDisplayNodes()
+            table = add_hidden("vtkMRMLColorTableNode", node.GetName(), _NAME)
+            _fill(table, colours)
+            node.GetDisplayNode().SetAndObserveColorNodeID(table.GetID())
+            node.GetDisplayNode().SetSaveWithScene(False)
+        if colours != self._colours:
+            _fill(node.GetDisplayNode().GetColorNode(), colours)
+            self._colours = dict(colours)
+
+    def show(self, opacity: float, outlines: bool) -> None:
+        """Show the labels in all slice views, but where the user has chosen another labelmap meanwhile."""
+        node = self.node
+        if node is None:
+            return
+        self.shown = True
+        for composite in composites():
+            view, key = _slice_node(composite), composite.GetID()
+            if key not in self._before:
+                self._before[key] = (composite.GetLabelVolumeID(), composite.GetLabelOpacity(), bool(view.GetUseLabelOutline()))
+            elif composite.GetLabelVolumeID() != node.GetID():
+                self._give_back(composite, view)
+                continue
+            with slicer.util.NodeModify(composite):
+                composite.SetLabelVolumeID(node.GetID())
+                composite.SetLabelOpacity(opacity)
+            view.SetUseLabelOutline(outlines)
+
+    def hide(self) -> None:
+        """Show what the views showed before."""
+        for composite in composites() if self.shown else ():
+            self._give_back(composite, _slice_node(composite))
+        self.forget()
+
+    def forget(self) -> None:
+        """There is nothing to bring back, as when the scene was closed."""
+        self.shown = False
+        self._before = {}
+
+    def _give_back(self, composite: Any, view: Any) -> None:
+        before, node = self._before.get(composite.GetID()), self.node
+        if before is None:
+            return
+        # A user who has put something else there meanwhile keeps it.
+        if node is not None and composite.GetLabelVolumeID() == node.GetID():
+            with slicer.util.NodeModify(composite):
+                composite.SetLabelVolumeID(before[0])
+                composite.SetLabelOpacity(before[1])
+        view.SetUseLabelOutline(before[2])
+        self._before[composite.GetID()] = None
+
+
+def _slice_node(composite: Any) -> Any:
+    """The slice node of the view that a composite node is of."""
+    name = composite.GetLayoutName()
+    return next(node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetLayoutName() == name)
+
+
+def _fill(table: Any, colours: Colours) -> None:
+    """Make a colour node hold these, and nothing to see for 0 and all other labels."""
+    count = max(colours, default=0) + 1
+    with slicer.util.NodeModify(table):
+        table.SetTypeToUser()
+        table.SetNumberOfColors(count)
+        table.GetLookupTable().SetRange(0, count - 1)
+        for label in range(count):
+            name, rgb = colours.get(label, ("", (0.0, 0.0, 0.0)))
+            table.SetColor(label, name, *rgb, 1.0 if label in colours else 0.0)

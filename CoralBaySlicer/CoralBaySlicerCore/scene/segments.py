@@ -1,0 +1,201 @@
+"""Segments: read as prompts or as a query, written on the source geometry, with undo."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from CoralBayLib.core.errors import PromptError, VolumeError
+
+from ..work.compute import Piece
+from .structures import default_colour
+from .volumes import Scan, between, follow, linear_between
+
+_MOST_POINTS = 2000
+BACKGROUND_NAMES = ("background", "hintergrund", "fond", "fondo")
+"""Segments of these names hold negative prompts."""
+
+
+def ids(segmentation: Any) -> list[str]:
+    """The IDs of a segmentation's segments, in their order."""
+    return list(segmentation.GetSegmentation().GetSegmentIDs()) if segmentation is not None else []
+
+
+def is_background(name: str) -> bool:
+    """Whether a segment of this name holds negative prompts."""
+    return name.strip().casefold() in (*BACKGROUND_NAMES, _("Background").casefold())
+
+
+def points(segmentation: Any, segment_id: str, volume: Any) -> NDArray[np.float64]:
+    """Voxel centres of a segment in a volume's own space, (N, 3) RAS mm; thinned out at random when there are many.
+
+    Raises:
+        PromptError: the segment is gone, or has no binary labelmap.
+    """
+    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    segment = segmentation.GetSegmentation().GetSegment(segment_id) if segmentation is not None else None
+    if segment is None:
+        raise PromptError(_("Choose a segment that exists."))
+    if not segmentation.GetSegmentation().ContainsRepresentation(name) and not (
+        segmentation.GetSegmentation().CreateRepresentation(name)
+    ):
+        raise PromptError(_("The segment '{name}' has no voxels to read.").format(name=segment.GetName()))
+    image = segment.GetRepresentation(name)
+    if image is None or image.GetPointData().GetScalars() is None:
+        return np.empty((0, 3))
+    extent = image.GetExtent()
+    shape = tuple(extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0))
+    # Thinned out before it is told where they are: a scan has tens of millions of voxels, and the user waits.
+    places = np.flatnonzero(vtk_to_numpy(image.GetPointData().GetScalars()) == segment.GetLabelValue())
+    if len(places) > _MOST_POINTS:
+        places = places[np.random.default_rng(0).choice(len(places), _MOST_POINTS, replace=False)]
+    kji = np.stack(np.unravel_index(places, shape), axis=-1)
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    matrix = slicer.util.arrayFromVTKMatrix(matrix)
+    ijk = kji[:, ::-1] + np.array(extent[::2])
+    return between(
+        ijk @ matrix[:3, :3].T + matrix[:3, 3], segmentation.GetParentTransformNode(), volume.GetParentTransformNode()
+    )
+
+
+def prompts(segmentation: Any, names: Mapping[int, str], volume: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The voxels of the segments that are called like structures, or background, as points in a volume's own space.
+
+    Args:
+        segmentation: what was painted, or None.
+        names: of the structures, by label.
+        volume: the scan.
+
+    Returns:
+        (N, 3) RAS mm and (N,) labels; 0 is background.
+    """
+    by_name = {name.casefold(): label for label, name in names.items()}
+    found, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
+    for segment_id in ids(segmentation):
+        name = segmentation.GetSegmentation().GetSegment(segment_id).GetName()
+        label = 0 if is_background(name) else by_name.get(name.casefold())
+        if label is not None:
+            found.append(points(segmentation, segment_id, volume))
+            labels.append(np.full(len(found[-1]), label))
+    return np.concatenate(found), np.concatenate(labels)
+
+
+def new_names(segmentation: Any, known: Sequence[str]) -> list[str]:
+    """The names of segments, but background's and those of structures that are known."""
+    names = [segmentation.GetSegmentation().GetSegment(each).GetName() for each in ids(segmentation)]
+    folded = {name.casefold() for name in known}
+    return [name for name in names if name.casefold() not in folded and not is_background(name)]
+
+
+def new(volume: Any, name: str) -> Any:
+    """An empty segmentation node on a volume's geometry and under its parent transform."""
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(name))
+    node.CreateDefaultDisplayNodes()
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    follow(node, volume)
+    return node
+
+
+def way_to(segmentation: Any, volume: Any) -> NDArray[np.float64]:
+    """(4, 4) from a volume's own space to a segmentation's.
+
+    Raises:
+        VolumeError: a bent transform lies between the two.
+    """
+    matrix = linear_between(volume.GetParentTransformNode(), segmentation.GetParentTransformNode())
+    if volume.GetParentTransformNode() is segmentation.GetParentTransformNode():
+        return np.eye(4)
+    if matrix is None:
+        raise VolumeError(
+            _(
+                "A non-linear transform lies between the volume and the segmentation '{name}'. Choose a segmentation "
+                "under the volume's own transform, or a new one."
+            ).format(name=segmentation.GetName())
+        )
+    return matrix
+
+
+def write(segmentation: Any, name: str, colour: Any, piece: Piece, geometry: NDArray[np.float64]) -> str:
+    """Write voxels as the segment of a name, which is made when it is not there; returns its ID.
+
+    Args:
+        segmentation: the node.
+        name: of the segment.
+        colour: RGB from 0 to 1 for a new segment.
+        piece: the voxels.
+        geometry: (4, 4), IJK of the grid they are of to the segmentation's own RAS mm.
+    """
+    inner = segmentation.GetSegmentation()
+    segment_id = inner.GetSegmentIdBySegmentName(name)
+    if not segment_id:
+        # An ID like the name, for the sake of those who ask for it in a script.
+        segment_id = inner.AddEmptySegment(inner.GenerateUniqueSegmentID(name), name, colour)
+    image = _oriented(piece, geometry)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    if not logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE):
+        raise VolumeError(_("The segment '{name}' could not be written.").format(name=name))
+    return segment_id
+
+
+def write_pieces(
+    segmentation: Any, volume: Any, scan: Scan, pieces: dict[str, Piece], colours: dict[str, Any]
+) -> dict[str, str]:
+    """Write structures of a scan's grid as segments; returns their IDs by name."""
+    geometry = way_to(segmentation, volume) @ scan.ijk_to_ras
+    if not ids(segmentation):
+        segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    with slicer.util.NodeModify(segmentation):
+        return {
+            name: write(segmentation, name, colours.get(name, default_colour(number)), piece, geometry)
+            for number, (name, piece) in enumerate(pieces.items())
+        }
+
+
+def _oriented(piece: Piece, geometry: NDArray[np.float64]) -> Any:
+    """Voxels as Slicer keeps them in a segment, which has an extent of its own."""
+    image = slicer.vtkOrientedImageData()
+    size = piece.mask.shape[::-1]
+    extent = [bound for start, count in zip(piece.start, size, strict=True) for bound in (start, start + count - 1)]
+    image.SetExtent(*extent)
+    image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(geometry))
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    if piece.mask.size:
+        image.GetPointData().SetScalars(numpy_to_vtk(piece.mask.ravel(), deep=True))
+    return image
+
+
+class Undo:
+    """States of segmentations before each of our writes."""
+
+    def __init__(self) -> None:
+        self._histories: dict[str, Any] = {}
+
+    def save(self, segmentation: Any) -> None:
+        """Keep a segmentation's state, to come back to."""
+        history = self._histories.get(segmentation.GetID())
+        if history is None:
+            history = self._histories[segmentation.GetID()] = slicer.vtkSegmentationHistory()
+            history.SetSegmentation(segmentation.GetSegmentation())
+        history.SaveState()
+
+    def can_restore(self, segmentation: Any) -> bool:
+        """Whether there is a state to come back to."""
+        history = self._histories.get(segmentation.GetID()) if segmentation is not None else None
+        return history is not None and history.IsRestorePreviousStateAvailable()
+
+    def restore(self, segmentation: Any) -> None:
+        """Bring back the last state that was saved."""
+        if self.can_restore(segmentation):
+            self._histories[segmentation.GetID()].RestorePreviousState()
+
+    def clear(self) -> None:
+        """Forget everything, as when the scene closes."""
+        self._histories.clear()

@@ -1,0 +1,1 @@
+"""Python packages, weights, encoder files and settings of this computer."""

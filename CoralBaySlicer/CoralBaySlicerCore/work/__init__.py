@@ -1,0 +1,1 @@
+"""What is computed on the worker, and the way between it and the main thread."""
