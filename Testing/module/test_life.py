@@ -11,7 +11,7 @@ import pytest
 from host import mouse
 
 from Testing.module.coralbay_fixtures import MODULE
-from Testing.module.test_few_shot import click_all
+from Testing.module.interactive.test_few_shot import click_all
 
 
 def test_loading_the_module_imports_nothing_heavy() -> None:

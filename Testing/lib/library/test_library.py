@@ -17,8 +17,8 @@ from CoralBayLib.library import Library
 from CoralBayLib.library.basis import LibraryBasis
 from CoralBayLib.library.tables import Tables
 from Testing.lib.conftest import PoolingEncoder, phantom, phantom_grid
-from Testing.lib.test_dicom import SECRET, UID
-from Testing.lib.test_dicom import write as write_dicom
+from Testing.lib.imaging.test_dicom import SECRET, UID
+from Testing.lib.imaging.test_dicom import write as write_dicom
 
 from .conftest import CENTRE, make_scan, spot
 

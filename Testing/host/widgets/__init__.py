@@ -1,0 +1,1 @@
+"""Qt, CTK and qMRML widgets as the application has them."""

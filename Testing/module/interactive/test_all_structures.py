@@ -1,0 +1,258 @@
+"""All structures of a preview at once, in the label layer of the slice views."""
+
+from typing import Any
+
+import host
+import numpy as np
+import pytest
+from host import mouse
+
+from Testing.module.interactive.test_few_shot import click_all, colour_at, ready, show_at
+
+__all__ = ["ready"]
+
+
+@pytest.fixture
+def two(ready: Any, driver: Any) -> Any:
+    """The panel with a preview of two structures, the second selected; the centres of both."""
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    mouse.press(panel.ui.addStructureButton)
+    for offset in ([-32, 0, 0], [-29, 3, 0]):
+        mouse.click_view("Red", place + offset)
+    mouse.key("Esc")
+    driver.settle()
+    return panel, place, place - [32, 0, 0]
+
+
+def layer_of(view: str = "Red") -> tuple[Any, Any, Any]:
+    """The labelmap in a view, and the view's composite and slice nodes."""
+    import slicer
+
+    widget = slicer.app.layoutManager().sliceWidget(view)
+    composite = widget.mrmlSliceCompositeNode()
+    return slicer.mrmlScene.GetNodeByID(composite.GetLabelVolumeID() or ""), composite, widget.mrmlSliceNode()
+
+
+def test_every_structure_is_seen_in_its_colour(two: Any, driver: Any) -> None:
+    import slicer
+
+    panel, first, second = two
+    panel.ui.overlaySelector.currentIndex = 2
+    panel.ui.outlinesCheck.click()
+    driver.settle()
+    labelmap, composite, view = layer_of()
+    assert not view.GetUseLabelOutline()
+    assert composite.GetLabelOpacity() == pytest.approx(0.5)
+    percents = panel.few_shot.preview.percents
+    assert np.array_equal(slicer.util.arrayFromVolume(labelmap), panel.few_shot.preview.labels)
+    assert set(np.unique(panel.few_shot.preview.labels)) == {0, 1, 2}
+    both = (percents[1] >= 50) & (percents[2] >= 50) & (percents[1] != percents[2])
+    likelier = np.where(percents[2] > percents[1], 2, 1)
+    assert np.array_equal(panel.few_shot.preview.labels[both], likelier[both])
+    show_at(first)
+    orange, blue = colour_at("Red", first + [2, -2, 0]), colour_at("Red", second + [2, -2, 0])
+    assert orange[0] > orange[2] + 40
+    assert blue[2] > blue[0] + 30
+    structure = panel.few_shot.structures[0].node.GetDisplayNode()
+    structure.SetSelectedColor(0.0, 1.0, 0.0)
+    panel.refresh()
+    assert colour_at("Red", first + [2, -2, 0])[1] > orange[1] + 40
+
+
+def test_the_layer_follows_the_threshold_and_the_next_prompt(two: Any, driver: Any) -> None:
+    import slicer
+
+    panel, first, _second = two
+    before = (slicer.util.arrayFromVolume(layer_of()[0]) > 0).sum()
+    panel.ui.thresholdSlider.value = 90
+    driver.settle()
+    labels = slicer.util.arrayFromVolume(layer_of()[0])
+    percents = panel.few_shot.preview.percents
+    assert np.array_equal(labels > 0, (percents[1] >= 90) | (percents[2] >= 90))
+    assert (labels > 0).sum() < before
+    panel.few_shot.structures[0].node.AddControlPointWorld(*(first + [0, 0, 6]))
+    driver.settle()
+    assert panel.few_shot.preview.threshold == 90
+    assert not np.array_equal(labels, panel.few_shot.preview.labels)
+    assert np.array_equal(slicer.util.arrayFromVolume(layer_of()[0]), panel.few_shot.preview.labels)
+
+
+@pytest.mark.parametrize(("threshold", "connected"), [(50, True), (83, True), (20, True), (50, False)])
+def test_the_preview_shows_what_apply_writes(two: Any, driver: Any, coralbay: Any, threshold: int, connected: bool) -> None:
+    from CoralBayLib.fewshot.segmentation import labelmap_on
+
+    panel, _first, _second = two
+    panel.ui.thresholdSlider.value = threshold
+    if not connected:
+        panel.ui.connectedCheck.click()
+    driver.settle()
+    preview, pyramid = panel.few_shot.preview, coralbay.logic.features.at_hand(panel.volume)
+    assert preview.connected is connected
+    told, everywhere = (preview.probe.prompts_, None) if connected else (None, True)
+    applied = labelmap_on(pyramid.grid, pyramid, preview.probe, told, threshold / 100, anywhere=everywhere).array
+    assert {0, 1, 2} <= set(np.unique(applied))
+    assert np.array_equal(preview.labels, applied)
+
+
+ONE, TWO = np.array([[2.0, 0.0, 0.0]]), np.array([[18.0, 0.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "percents", "touching", "labels"),
+    [
+        (50, {1: "888000880000", 2: "000000000077"}, {1: ONE}, "111000000022"),
+        (80, {1: "888000880000", 2: "000000000077"}, {1: ONE}, "111000000000"),
+        # Where no prompt lies in any piece, all of them stay.
+        (50, {1: "888000880000", 2: "000000000077"}, {1: TWO}, "111000110022"),
+        # What one loses falls to another that goes on there.
+        (50, {1: "888000990000", 2: "000066666660"}, {1: ONE, 2: TWO}, "111022222220"),
+        # A piece that a likelier one crosses is one piece.
+        (50, {1: "777777777700", 2: "000088000000"}, {1: ONE, 2: np.array([[8.0, 0.0, 0.0]])}, "111122111100"),
+    ],
+)
+def test_pieces_that_no_prompt_touches_are_left_out_of_the_preview(
+    threshold: int, percents: dict[int, str], touching: dict[int, np.ndarray], labels: str
+) -> None:
+    from CoralBaySlicerCore.work.compute import bounded
+
+    maps = {n: 10 * np.array(list(digits), np.uint8).reshape(1, 1, -1) for n, digits in percents.items()}
+    ranked = np.stack(list(maps.values()))
+    likeliest = np.array(list(maps), np.uint8)[ranked.argmax(axis=0)]
+    share = (ranked.max(axis=0) + np.float32(0.1)) / 101
+    odds = np.log(share / (1 - share)).astype(np.float32) + np.float32(0.1)
+    found = bounded(threshold, likeliest, odds, maps, touching, np.diag([2.0, 2.0, 2.0, 1.0]))
+    assert "".join(map(str, found.ravel())) == labels
+
+
+def test_the_likelier_wins_where_both_are_nearly_certain(coralbay: Any) -> None:
+    from types import SimpleNamespace
+
+    import torch
+    from CoralBaySlicerCore.work import compute
+
+    from CoralBayLib.imaging.grid import Grid, Volume
+
+    grid = Grid((1, 1, 3), np.eye(4))
+    # 0.999 and 0.9999; 0.9999 and 0.999; both unlikely.
+    odds = torch.tensor([[7.0, 9.0, -3.0], [9.0, 7.0, -4.0]]).reshape(2, 1, 1, 3)
+    logits = lambda _p, anywhere: odds.clone()  # noqa: E731
+    probe = SimpleNamespace(labels_=[1, 2], scattered_=frozenset(), logits=logits, adapts_to=lambda _p: False)
+    pyramid = SimpleNamespace(grid=grid, key="", body=Volume(np.ones((1, 1, 3), np.uint8), grid))
+    preview = compute.preview(pyramid, compute.Points.none(), 50, probe)
+    assert preview.labels.ravel().tolist() == [2, 1, 0]
+    assert compute.with_threshold(preview, 2).labels.ravel().tolist() == [2, 1, 1]
+
+
+def test_the_users_own_labelmap_comes_back(two: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+
+    panel, first, _second = two
+    panel.ui.togetherCheck.click()
+    driver.settle()
+    assert layer_of()[0] is None
+    own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "own")
+    slicer.util.updateVolumeFromArray(own, np.ones((4, 4, 4), np.uint8))
+    own.CreateDefaultDisplayNodes()
+    slicer.util.setSliceViewerLayers(label=own, labelOpacity=0.3)
+    panel.ui.togetherCheck.click()
+    driver.settle()
+    shown, composite, view = layer_of()
+    assert shown is not own
+    assert view.GetUseLabelOutline()
+    # Another map than the preview's wants the views for itself.
+    coralbay.panel.inside.show_colours()
+    driver.settle()
+    assert layer_of()[0] is own
+    coralbay.panel.inside.hide_colours()
+    driver.settle()
+    assert layer_of()[0] is shown
+    slicer.util.selectModule("SegmentEditor")
+    assert layer_of()[0] is own
+    assert composite.GetLabelOpacity() == pytest.approx(0.3)
+    assert not view.GetUseLabelOutline()
+    slicer.util.selectModule("CoralBaySlicer")
+    driver.settle()
+    assert layer_of()[0] is shown
+    # What the user puts there while the preview is shown stays, in that view.
+    composite.SetLabelVolumeID(own.GetID())
+    panel.few_shot.structures[0].node.AddControlPointWorld(*first)
+    driver.settle()
+    assert layer_of()[0] is own
+    assert layer_of("Green")[0] is shown
+    mouse.press(panel.ui.clearButton)
+    driver.settle()
+    assert panel.few_shot.preview is None
+    assert layer_of("Green")[0] is own
+
+
+def test_closing_the_scene_leaves_nothing_behind(two: Any, driver: Any) -> None:
+    import slicer
+
+    slicer.mrmlScene.Clear()
+    driver.settle()
+    assert layer_of()[0] is None
+    assert host.dialogs.texts("error") == []
+
+
+def test_segments_are_shown_in_3d_when_ticked(two: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+    from host import pictures
+    from host.responsiveness import EventLoopMonitor
+
+    panel, first, _second = two
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    output = coralbay.panel.parameters.output
+    inner, name = output.GetSegmentation(), slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+    for structure in panel.few_shot.structures:
+        structure.node.GetDisplayNode().SetVisibility3D(False)
+    before = pictures.pixels("1")
+    assert not inner.ContainsRepresentation(name)
+    with EventLoopMonitor() as monitor:
+        panel.ui.solidCheck.click()
+        driver.settle()
+    print(f"\nevent loop blocked for at most {1000 * monitor.longest_s:.0f} ms")
+    assert monitor.longest_s < 1
+    assert (pictures.pixels("1") != before).any(axis=2).sum() > 500
+    # Where the voxels are, to within one; and closed.
+    surface = inner.GetNthSegment(0).GetRepresentation(name)
+    voxels = slicer.util.arrayFromSegmentBinaryLabelmap(output, inner.GetNthSegmentID(0), coralbay.panel.parameters.volume)
+    from Testing.module.interactive.test_few_shot import points_of
+
+    inside = points_of(coralbay.panel.parameters.volume)[voxels > 0]
+    bounds = np.reshape(surface.GetBounds(), (3, 2))
+    assert np.abs(bounds[:, 0] - inside.min(axis=0)).max() < 2.5
+    assert np.abs(bounds[:, 1] - inside.max(axis=0)).max() < 2.5
+    assert volume_of(surface) == pytest.approx((voxels > 0).sum() * 2 * 2 * 2.5, rel=0.15)
+    # Applied anew, the surfaces are those of the new segments.
+    panel.few_shot.structures[0].node.AddControlPointWorld(*(first + [0, 0, 16]))
+    panel.ui.thresholdSlider.value = 20
+    driver.settle()
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    assert volume_of(inner.GetNthSegment(0).GetRepresentation(name)) > volume_of(surface)
+    mouse.press(panel.ui.undoApplyButton)
+    driver.settle()
+    assert volume_of(inner.GetNthSegment(0).GetRepresentation(name)) == pytest.approx(volume_of(surface))
+    panel.ui.solidCheck.click()
+    driver.settle()
+    assert not inner.ContainsRepresentation(name)
+
+
+def volume_of(surface: Any) -> float:
+    """Cubic millimetres inside a closed surface; negative when it is turned inside out."""
+    import vtk
+
+    triangles = vtk.vtkTriangleFilter()
+    triangles.SetInputData(surface)
+    mass = vtk.vtkMassProperties()
+    mass.SetInputConnection(triangles.GetOutputPort())
+    edges = vtk.vtkFeatureEdges()
+    edges.SetInputData(surface)
+    edges.FeatureEdgesOff()
+    edges.NonManifoldEdgesOff()
+    edges.ManifoldEdgesOff()
+    edges.Update()
+    assert edges.GetOutput().GetNumberOfCells() == 0
+    return mass.GetVolume()

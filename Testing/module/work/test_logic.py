@@ -1,0 +1,262 @@
+"""The console's verbs, the worker, installing, and geometry through transforms."""
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import host
+import numpy as np
+import pytest
+
+from Testing.module.coralbay_fixtures import MODULE
+from Testing.module.interactive.test_few_shot import oblique
+
+
+@pytest.fixture
+def logic(coralbay: Any) -> Any:
+    return coralbay.logic
+
+
+def test_the_example_of_the_documentation_runs_as_it_is_printed(logic: Any, capsys: pytest.CaptureFixture) -> None:
+    import textwrap
+
+    import slicer
+    from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
+
+    example = textwrap.dedent(CoralBaySlicerLogic.__doc__.partition("::\n")[2]).strip()
+    assert len(example.splitlines()) == 10
+    readme = (MODULE.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"```python\n{example}\n```" in readme
+    # Where the example points, as in the scan it is meant for: a bright organ, and soft tissue beside it.
+    shape, ijk_to_ras = (50, 60, 80), np.diag([4.0, 4, 4, 1])
+    ijk_to_ras[:3, 3] = [-180, -100, -340]
+    k, j, i = np.indices(shape)
+    ras = np.stack([i, j, k], axis=-1) @ ijk_to_ras[:3, :3].T + ijk_to_ras[:3, 3]
+    hu = np.where(np.linalg.norm(ras[..., :2] / [1.5, 1], axis=-1) < 85, 0, -1000)
+    hu[np.linalg.norm(ras - [42, 21, -243], axis=-1) < 30] = 300
+    slicer.util.addVolumeFromArray(hu.astype(np.int16), ijkToRAS=ijk_to_ras, name="CoralBayChestCT")
+    names = {"slicer": slicer}
+    exec(example, names)
+    voxels, *regions = capsys.readouterr().out.splitlines()
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(names["segmentation"], "liver", names["volume"])
+    assert voxels == f"{mask.sum()} voxels"
+    assert mask[24, 30, 56]
+    assert not mask[25, 25, 23]
+    assert regions[0].startswith("1 ")
+    made = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert [each.GetSegmentation().GetNthSegment(0).GetName() for each in made] == ["liver", "liver"]
+
+
+def test_the_logic_works_without_the_panel(app: Any, pooling_encoder: str, scan: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("CORALBAY_CACHE", str(tmp_path))
+    from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
+
+    logic = CoralBaySlicerLogic()
+    logic.getParameterNode().encoder = pooling_encoder
+    node, place = scan()
+    regions = logic.similar(node, [place], count=3)
+    assert regions[0].score > 0.9
+    assert regions[0].volume == "CT"
+    logic.close()
+
+
+def test_errors_reach_the_caller(logic: Any, scan: Any) -> None:
+    from CoralBayLib.core.errors import CoralBayError, PromptError
+
+    node, place = scan()
+    with pytest.raises(CoralBayError, match="Choose a volume"):
+        logic.embed(None)
+    with pytest.raises(PromptError, match="All prompts are background"):
+        logic.segment(node, {"background": [place]})
+    with pytest.raises(CoralBayError, match="no probe"):
+        logic.saveProbe("x.safetensors")
+
+
+def test_segments_go_into_a_segmentation_under_another_transform(logic: Any, scan: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore.scene import segments
+
+    node, place = scan(oblique())
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    shift = np.eye(4)
+    shift[:3, 3] = [15, 5, -10]
+    transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(shift))
+    target = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    target.CreateDefaultDisplayNodes()
+    target.SetAndObserveTransformNodeID(transform.GetID())
+    prompts = {"ball": [place, place + [3, 0, 0]], "background": [place + [0, 22, 0], place - [0, 22, 0]]}
+    logic.segment(node, prompts, target)
+    own = logic.segment(node, prompts)
+    world = []
+    for each in (target, own):
+        points = segments.points(each, each.GetSegmentation().GetNthSegmentID(0), node)
+        world.append(points.mean(axis=0))
+    assert world[0] == pytest.approx(world[1], abs=0.6)
+    bend = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    bend.SetAndObserveTransformToParent(bspline())
+    target.SetAndObserveTransformNodeID(bend.GetID())
+    with pytest.raises(Exception, match="non-linear transform"):
+        logic.segment(node, prompts, target)
+
+
+def bspline() -> Any:
+    """A transform that bends."""
+    import vtk
+
+    spline = vtk.vtkThinPlateSplineTransform()
+    spline.SetBasisToR()
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    for corner in ([-100, -100, -100], [100, -100, 80], [-90, 100, 100], [100, 90, -100], [0, 0, 0]):
+        source.InsertNextPoint(corner)
+        target.InsertNextPoint(corner if any(corner) else [6, 0, 0])
+    spline.SetSourceLandmarks(source)
+    spline.SetTargetLandmarks(target)
+    return spline
+
+
+def test_points_go_through_bent_transforms_and_the_user_is_warned(logic: Any, coralbay: Any, driver: Any, scan: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore.scene import volumes
+
+    node, place = scan()
+    bend = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTransformNode")
+    bend.SetAndObserveTransformToParent(bspline())
+    node.SetAndObserveTransformNodeID(bend.GetID())
+    assert volumes.is_transformed_nonlinearly(node)
+    world = volumes.to_world(node, [place, place + [5, 0, 0]])
+    assert np.linalg.norm(world[0] - place) > 1
+    assert volumes.from_world(node, world) == pytest.approx(np.array([place, place + [5, 0, 0]]), abs=0.05)
+    driver.embed(node)
+    assert "non-linear" in host.dialogs.texts("warning")[0]
+
+
+def test_a_newer_task_stops_an_older_one_of_its_lane(coralbay: Any) -> None:
+    from CoralBaySlicerCore.work.worker import Task, Worker
+
+    from CoralBayLib.core.errors import Cancelled
+
+    worker, outcomes = Worker(), []
+
+    def wait(progress: Any, cancel: Any) -> str:
+        for _ in range(200):
+            cancel.raise_if_cancelled()
+            time.sleep(0.01)
+        return "old"
+
+    old = worker.start(Task(wait, lane="a"))
+    old.on_failed = outcomes.append
+    other = worker.start(Task(lambda *_: "other", lane="b"))
+    new = worker.start(Task(lambda *_: threading.current_thread().name, lane="a"))
+    assert worker.wait(new) == "CoralBay"
+    assert worker.wait(other) == "other"
+    assert isinstance(outcomes[0], Cancelled)
+    worker.close()
+
+
+def test_a_failing_finish_is_a_failed_task(coralbay: Any) -> None:
+    from CoralBaySlicerCore.work.worker import Task, Worker, in_words
+
+    worker = Worker()
+
+    def finish(_value: Any) -> None:
+        assert threading.current_thread() is threading.main_thread()
+        raise ValueError("no place")
+
+    with pytest.raises(ValueError, match="no place") as caught:
+        worker.wait(worker.start(Task(lambda *_: 1, finish)))
+    assert "no place" in in_words(caught.value)
+    assert "PyTorch" in in_words(ImportError("DLL load failed"))
+    worker.close()
+
+
+def test_packages_are_asked_about_before_they_are_installed(
+    coralbay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from CoralBaySlicerCore.setup import packages
+
+    from CoralBayLib.core.errors import CoralBayError
+
+    lacking = ["torch>=2.3", "monai>=99"]
+    monkeypatch.setattr(packages, "missing", lambda: list(lacking))
+    host.dialogs.answer(False)
+    with pytest.raises(CoralBayError, match="Nothing was changed"):
+        packages.ensure()
+    question = host.dialogs.texts("confirm")[0]
+    assert "GB" in question
+    assert "pytorch.org" in question
+    assert "monai>=99, from pypi.org" in question
+    assert host.dialogs.pip == []
+    with pytest.raises(CoralBayError, match="extension 'PyTorch'"):
+        packages.ensure()
+    # What the PyTorch extension brings, as far as it is used.
+    (tmp_path / "PyTorchUtils.py").write_text(
+        "calls = []\n"
+        "class PyTorchUtilsLogic:\n"
+        "    def installTorch(self, askConfirmation, torchVersionRequirement):\n"
+        "        calls.append((askConfirmation, torchVersionRequirement))\n"
+        "        return 'torch'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(packages, "missing", lambda: [] if host.dialogs.pip else list(lacking))
+    packages.ensure()
+    assert sys.modules["PyTorchUtils"].calls == [(False, ">=2.3")]
+    ((_name, requirements, options),) = host.dialogs.pip
+    if isinstance(requirements, list):  # through slicer.packaging
+        assert requirements == ["monai>=99"]
+        assert "numpy" in options["skip_packages"]
+    else:
+        assert requirements.startswith("monai>=99 torch==")
+        assert "numpy==" in requirements
+
+
+def test_requirements_are_those_of_the_library(coralbay: Any) -> None:
+    import tomllib
+    from CoralBaySlicerCore.setup import packages
+
+    wanted = set(tomllib.loads((MODULE.parents[1] / "pyproject.toml").read_text())["project"]["dependencies"])
+    brought = {each for each in wanted if each.split(">")[0] in packages._KEEP}
+    assert set(packages.requirements()) == wanted - brought
+    assert f"torch{packages.TORCH_VERSION}" in wanted
+    assert packages.missing() == []
+    assert not packages._is_met("monai<1.0")
+    assert not packages._is_met("no-such-package>=1")
+
+
+def test_encoders_are_those_of_the_library(coralbay: Any) -> None:
+    from CoralBaySlicerCore.scene.parameters import ENCODERS, SETTINGS
+
+    from CoralBayLib.encoders import encoder_cards
+    from CoralBayLib.encoders.frozen import FrozenEncoder
+
+    known = [card.name for card in encoder_cards()]
+    assert [name for name in known if name not in ("pooling", "asking")] == sorted(ENCODERS, key=known.index)
+    families = {each.name: each.settings for each in FrozenEncoder.__subclasses__()}
+    assert {name: offered for name, offered in families.items() if len(offered) > 1} == SETTINGS
+
+
+def test_the_self_test_passes(coralbay: Any) -> None:
+    import slicer
+
+    slicer.selfTests["CoralBaySlicer"]()
+    assert "passed" in host.dialogs.texts("delay")[-1]
+
+
+def test_extension_files_agree(coralbay: Any) -> None:
+    import json
+
+    root = MODULE.parents[1]
+    entry = (root / "CoralBay.json").read_bytes()
+    assert b"\r" not in entry
+    catalog = json.loads(entry)
+    assert catalog["$schema"].endswith("v1.0.1.json#")
+    assert catalog["category"] == "Segmentation"
+    assert catalog["build_dependencies"] == ["PyTorch"]
+    lists = (root / "CMakeLists.txt").read_text()
+    assert "project(CoralBay)" in lists
+    assert 'set(EXTENSION_DEPENDS "PyTorch")' in lists
+    named = (MODULE.parent / "CMakeLists.txt").read_text()
+    for path in (MODULE.parent / "Resources").rglob("*"):
+        if path.is_file() and path.suffix != ".py":
+            assert path.name.replace("CoralBaySlicer", "${MODULE_NAME}") in named, path.name
