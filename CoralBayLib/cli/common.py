@@ -12,9 +12,9 @@ from .encoders import open_encoder
 
 def embedded(args: argparse.Namespace) -> tuple[Any, Any, float, bool]:
     """The volume, its pyramid, how long that took, and whether it was in the store."""
-    from ..features.embedding import FOUND, embed
-    from ..features.store import Store
-    from ..imaging.volume_io import read_volume
+    from CoralBayLib.features.embedding import FOUND, embed
+    from CoralBayLib.features.store import Store
+    from CoralBayLib.imaging.volume_io import read_volume
 
     volume = read_volume(args.ct, series=args.series)
     encoder = open_encoder(args)

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import Any
 
-from ..core.progress import Progress
+from CoralBayLib.core.progress import Progress
 
 
 def say(args: argparse.Namespace, text: str, out: bool = False) -> None:

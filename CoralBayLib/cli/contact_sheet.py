@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.paths import replacing
-from ..imaging.grid import Volume, resample
-from ..imaging.segmentation_io import Segment
+from CoralBayLib.core.paths import replacing
+from CoralBayLib.imaging.grid import Volume, resample
+from CoralBayLib.imaging.segmentation_io import Segment
 
 _WINDOW_HU = (-160.0, 240.0)
 _VIEWS = {"Axial": 2, "Coronal": 1, "Sagittal": 0}

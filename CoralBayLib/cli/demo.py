@@ -17,21 +17,22 @@ import psutil
 import torch
 from numpy.typing import NDArray
 
-from ..core.devices import describe
-from ..core.paths import replacing
-from ..demo.annotator import Annotator, dice
-from ..demo.sample import Sample, fetch_sample
-from ..encoders.base import Encoder
-from ..features.embedding import embed
-from ..features.pyramid import FeaturePyramid
-from ..features.store import Store
-from ..fewshot.probe import Probe
-from ..fewshot.prompts import Prompts
-from ..fewshot.segmentation import labelmap_on
-from ..imaging.grid import Volume, resample
-from ..imaging.segmentation_io import Segment, default_color, write_segmentation
-from ..imaging.volume_io import read_labelmap, read_volume
-from ..similarity.search import Query, Region, find_regions, similarity_map
+from CoralBayLib.core.devices import describe
+from CoralBayLib.core.paths import replacing
+from CoralBayLib.demo.annotator import Annotator, dice
+from CoralBayLib.demo.sample import Sample, fetch_sample
+from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.features.embedding import embed
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.features.store import Store
+from CoralBayLib.fewshot.probe import Probe
+from CoralBayLib.fewshot.prompts import Prompts
+from CoralBayLib.fewshot.segmentation import labelmap_on
+from CoralBayLib.imaging.grid import Volume, resample
+from CoralBayLib.imaging.segmentation_io import Segment, default_color, write_segmentation
+from CoralBayLib.imaging.volume_io import read_labelmap, read_volume
+from CoralBayLib.similarity.search import Query, Region, find_regions, similarity_map
+
 from .console import bar
 from .main import NOTICE
 

@@ -7,11 +7,12 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import EncoderError, WeightsError
+from CoralBayLib.core.errors import EncoderError, WeightsError
+
 from .console import bar, say
 
 if TYPE_CHECKING:
-    from ..encoders.cards import EncoderCard
+    from CoralBayLib.encoders.cards import EncoderCard
 
 
 WEIGHTS_HINT = (
@@ -29,7 +30,7 @@ def add_encoders_command(commands: Any, parents: list[argparse.ArgumentParser]) 
 
 def run_encoders(args: argparse.Namespace) -> dict:
     """List the encoders or show one's card."""
-    from ..encoders import encoder_cards, registered
+    from CoralBayLib.encoders import encoder_cards, registered
 
     if args.name:
         card = registered(args.name).card
@@ -106,8 +107,8 @@ def _width() -> int:
 
 def open_encoder(args: argparse.Namespace) -> Any:
     """The encoder the user asked for; with "auto" CoralBay, or the fallback where CoralBay's weights cannot be had."""
-    from ..encoders import load_encoder, load_encoder_file, shipped_card
-    from ..encoders.weights import FALLBACK
+    from CoralBayLib.encoders import load_encoder, load_encoder_file, shipped_card
+    from CoralBayLib.encoders.weights import FALLBACK
 
     name = args.encoder
     if args.encoder_file:

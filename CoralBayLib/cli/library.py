@@ -14,7 +14,7 @@ from .console import bar, say
 from .encoders import open_encoder
 
 if TYPE_CHECKING:
-    from ..library import Library, Outcome
+    from CoralBayLib.library import Library, Outcome
 
 _MOST_LISTED = 50
 
@@ -87,7 +87,7 @@ def add_library_command(commands: Any, common: argparse.ArgumentParser, encoding
 
 def run_add(args: argparse.Namespace) -> dict:
     """`coralbay library add`."""
-    from ..features.store import Store
+    from CoralBayLib.features.store import Store
 
     library = _library(args)
     encoder = _encoder(args, library)
@@ -122,8 +122,8 @@ def run_add(args: argparse.Namespace) -> dict:
 
 def run_search(args: argparse.Namespace) -> dict:
     """`coralbay library search`."""
-    from ..imaging.volume_io import read_labelmap
-    from ..similarity.search import Query
+    from CoralBayLib.imaging.volume_io import read_labelmap
+    from CoralBayLib.similarity.search import Query
 
     library = _library(args)
     library.folder.require()
@@ -193,8 +193,8 @@ def run_verify(args: argparse.Namespace) -> dict:
 
 def run_cluster(args: argparse.Namespace) -> dict:
     """`coralbay library cluster`."""
-    from ..core.errors import LibraryError
-    from ..imaging.volume_io import write_volume
+    from CoralBayLib.core.errors import LibraryError
+    from CoralBayLib.imaging.volume_io import write_volume
 
     if bool(args.ct) != bool(args.map):
         raise LibraryError("--ct names the scan to draw clusters in, and --map the file they go to; give both or neither.")
@@ -226,7 +226,7 @@ def run_export(args: argparse.Namespace) -> dict:
 
 
 def _library(args: argparse.Namespace) -> Library:
-    from ..library import Library
+    from CoralBayLib.library import Library
 
     return Library(args.library)
 
@@ -245,14 +245,14 @@ def _encoder_name(args: argparse.Namespace, library: Library) -> str:
 
 
 def _cluster(args: argparse.Namespace, name: str) -> Any:
-    from ..library.ray_workers import OnRay
+    from CoralBayLib.library.ray_workers import OnRay
 
     return OnRay(partial(_load, name, args.weights, args.device, args.setting, args.encoder_file), args.ray)
 
 
 def _load(name: str, weights: str | None, device: str, setting: str | None, file: str | None) -> Any:
     """The encoder, in a worker of a cluster."""
-    from ..encoders import load_encoder, load_encoder_file
+    from CoralBayLib.encoders import load_encoder, load_encoder_file
 
     if file:
         load_encoder_file(file)

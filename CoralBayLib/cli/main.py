@@ -13,8 +13,9 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import __version__
-from ..core.errors import CoralBayError, WeightsError
+from CoralBayLib import __version__
+from CoralBayLib.core.errors import CoralBayError, WeightsError
+
 from .common import embedded, point
 from .console import bar, say
 from .encoders import WEIGHTS_HINT, add_encoders_command, open_encoder
@@ -151,12 +152,12 @@ def run_embed(args: argparse.Namespace) -> dict:
 
 def run_segment(args: argparse.Namespace) -> dict:
     """`coralbay segment`."""
-    from ..core.errors import PromptError
-    from ..fewshot.probe import Probe
-    from ..fewshot.prompts import Prompts
-    from ..fewshot.segmentation import labelmap_on
-    from ..fewshot.transfer import for_scan
-    from ..imaging.segmentation_io import Segment, default_color, write_segmentation
+    from CoralBayLib.core.errors import PromptError
+    from CoralBayLib.fewshot.probe import Probe
+    from CoralBayLib.fewshot.prompts import Prompts
+    from CoralBayLib.fewshot.segmentation import labelmap_on
+    from CoralBayLib.fewshot.transfer import for_scan
+    from CoralBayLib.imaging.segmentation_io import Segment, default_color, write_segmentation
 
     if not args.prompts and not args.probe:
         raise PromptError("Say what to segment: --prompts FILE with strokes or clicks, or --probe FILE with a saved probe.")
@@ -188,9 +189,9 @@ def run_segment(args: argparse.Namespace) -> dict:
 
 def run_similar(args: argparse.Namespace) -> dict:
     """`coralbay similar`."""
-    from ..fewshot.prompts import Prompts
-    from ..imaging.volume_io import read_labelmap, write_volume
-    from ..similarity.search import Query, find_regions, similarity_map
+    from CoralBayLib.fewshot.prompts import Prompts
+    from CoralBayLib.imaging.volume_io import read_labelmap, write_volume
+    from CoralBayLib.similarity.search import Query, find_regions, similarity_map
 
     if args.segment:
         query = Query.segment(read_labelmap(args.segment), args.label)
@@ -225,8 +226,8 @@ def run_demo(args: argparse.Namespace) -> dict:
 
 def run_cache(args: argparse.Namespace) -> dict:
     """`coralbay cache`."""
-    from ..core.errors import StoreError
-    from ..features.store import Store
+    from CoralBayLib.core.errors import StoreError
+    from CoralBayLib.features.store import Store
 
     store = Store()
     removed = 0

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import ScansError, StoreError
-from ..core.paths import reason, replacing
+from CoralBayLib.core.errors import ScansError, StoreError
+from CoralBayLib.core.paths import reason, replacing
+
 from .console import bar, say
 from .encoders import open_encoder
 
@@ -51,9 +52,9 @@ def add_scans_command(commands: Any, common: list[argparse.ArgumentParser], enco
 
 def run_fit(args: argparse.Namespace) -> dict:
     """`coralbay scans fit`."""
-    from ..features.store import Store
-    from ..scan_probes import ScanProbe, cross_validate, embed_scans, few_shot_patients, read_table
-    from ..scan_probes.report import draw, write_predictions
+    from CoralBayLib.features.store import Store
+    from CoralBayLib.scan_probes import ScanProbe, cross_validate, embed_scans, few_shot_patients, read_table
+    from CoralBayLib.scan_probes.report import draw, write_predictions
 
     patient = None if args.every_scan_another_patient else args.patient_column
     table = read_table(args.table, args.target, args.task, scan=args.scan_column, patient=patient, time=args.time_column)
@@ -99,7 +100,7 @@ def run_fit(args: argparse.Namespace) -> dict:
 
 
 def _few(args: argparse.Namespace, vectors: Any, labels: Any) -> dict:
-    from ..scan_probes import few_shot
+    from CoralBayLib.scan_probes import few_shot
 
     positive = _positive(args, labels)
     mean, spread = few_shot(vectors, labels, positive, args.shots, seed=args.seed)
@@ -121,11 +122,11 @@ def _make_folder(folder: Path) -> None:
 
 def run_predict(args: argparse.Namespace) -> dict:
     """`coralbay scans predict`."""
-    from ..core.errors import ProbeError
-    from ..features.embedding import embed
-    from ..features.store import Store
-    from ..imaging.volume_io import read_volume, write_volume
-    from ..scan_probes import ScanProbe, embed_scans, saliency_map
+    from CoralBayLib.core.errors import ProbeError
+    from CoralBayLib.features.embedding import embed
+    from CoralBayLib.features.store import Store
+    from CoralBayLib.imaging.volume_io import read_volume, write_volume
+    from CoralBayLib.scan_probes import ScanProbe, embed_scans, saliency_map
 
     probe = ScanProbe.load(args.probe)
     if args.map and len(args.ct) > 1:
@@ -153,8 +154,8 @@ def run_predict(args: argparse.Namespace) -> dict:
 
 def run_stability(args: argparse.Namespace) -> dict:
     """`coralbay scans stability`."""
-    from ..imaging.volume_io import read_volume
-    from ..scan_probes import stability
+    from CoralBayLib.imaging.volume_io import read_volume
+    from CoralBayLib.scan_probes import stability
 
     volume = read_volume(args.ct)
     encoder = open_encoder(args)

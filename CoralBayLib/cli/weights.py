@@ -6,12 +6,13 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import WeightsError
+from CoralBayLib.core.errors import WeightsError
+
 from .console import bar, say
 
 if TYPE_CHECKING:
-    from ..encoders.weights import DownloadRequest
-    from ..encoders.weights.manage import WeightsState
+    from CoralBayLib.encoders.weights import DownloadRequest
+    from CoralBayLib.encoders.weights.manage import WeightsState
 
 _PLACES = {
     "variable": "file named by a variable",
@@ -52,7 +53,7 @@ def add_weights_command(commands: Any, parents: list[argparse.ArgumentParser]) -
 
 def run_list(args: argparse.Namespace) -> dict:
     """`coralbay weights list`."""
-    from ..encoders.weights.manage import states
+    from CoralBayLib.encoders.weights.manage import states
 
     found = states()
     for each in found:
@@ -62,7 +63,7 @@ def run_list(args: argparse.Namespace) -> dict:
 
 
 def _state_lines(state: WeightsState) -> list[str]:
-    from ..encoders.weights.sources import megabytes
+    from CoralBayLib.encoders.weights.sources import megabytes
 
     place = _PLACES.get(state.place, "not on this machine")
     size = f", {megabytes(state.nbytes)}" if state.nbytes else ""
@@ -76,7 +77,7 @@ def _state_lines(state: WeightsState) -> list[str]:
 
 def run_download(args: argparse.Namespace) -> dict:
     """`coralbay weights download NAME`."""
-    from ..encoders.weights.manage import fetch, state
+    from CoralBayLib.encoders.weights.manage import fetch, state
 
     def consent(request: DownloadRequest) -> bool:
         return args.yes or _agreed(request)
@@ -100,8 +101,8 @@ def _agreed(request: DownloadRequest) -> bool:
 
 def run_delete(args: argparse.Namespace) -> dict:
     """`coralbay weights delete NAME`."""
-    from ..encoders.weights.manage import delete, state
-    from ..encoders.weights.sources import megabytes
+    from CoralBayLib.encoders.weights.manage import delete, state
+    from CoralBayLib.encoders.weights.sources import megabytes
 
     freed = delete(args.name)
     say(args, f"Freed {megabytes(freed)}." if freed else f"There was nothing of '{args.name}' to delete.", out=True)
@@ -113,7 +114,7 @@ def run_delete(args: argparse.Namespace) -> dict:
 
 def run_export(args: argparse.Namespace) -> dict:
     """`coralbay weights export FILE [NAMES]`."""
-    from ..encoders.weights.bundle import export_bundle
+    from CoralBayLib.encoders.weights.bundle import export_bundle
 
     with bar(args, "Exporting") as progress:
         records = export_bundle(args.file, args.names or None, progress)
@@ -124,7 +125,7 @@ def run_export(args: argparse.Namespace) -> dict:
 
 def run_import(args: argparse.Namespace) -> dict:
     """`coralbay weights import FILE [NAMES]`."""
-    from ..encoders.weights.bundle import caution, import_bundle
+    from CoralBayLib.encoders.weights.bundle import caution, import_bundle
 
     with bar(args, "Importing") as progress:
         records = import_bundle(args.file, progress, encoders=args.names or None)

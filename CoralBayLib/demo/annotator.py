@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from ..imaging.grid import Grid, Volume
+from CoralBayLib.imaging.grid import Grid, Volume
 
 CLICK_RADIUS_MM = 4.0
 """A click paints a ball of at most this radius, never past the edge of the error it corrects."""

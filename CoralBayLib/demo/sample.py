@@ -18,9 +18,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.errors import StoreError
-from ..core.paths import cache_dir, reason, replacing
-from ..core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.errors import StoreError
+from CoralBayLib.core.paths import cache_dir, reason, replacing
+from CoralBayLib.core.progress import CancelToken, Progress, check, report
 
 WHEEL_VARIABLE = "CORALBAY_SAMPLE_WHEEL"
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core.progress import CancelToken, Progress
+from CoralBayLib.core.progress import CancelToken, Progress
+
 from .cards import EncoderCard, shipped_card
 from .plugins import check_encoder, load_encoder_file, unload_encoder_file
 from .registry import encoder_cards, encoder_names, register_encoder, registered
@@ -64,7 +65,7 @@ def load_encoder(
         WeightsError: the weights could not be found, verified or loaded.
         Cancelled: the user cancelled.
     """
-    from ..core.devices import pick_device
+    from CoralBayLib.core.devices import pick_device
 
     known = registered(name)
     if weights is None and consent and isinstance(known.weights, WeightsSource):

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from ..core.errors import WeightsError
+from CoralBayLib.core.errors import WeightsError
+
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .checkpoints import load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader

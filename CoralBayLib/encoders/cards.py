@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import EncoderError
-from ..core.resources import resources_dir
+from CoralBayLib.core.errors import EncoderError
+from CoralBayLib.core.resources import resources_dir
 
 Number = int | float
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.errors import WeightsError
+from CoralBayLib.core.errors import WeightsError
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..core.errors import EncoderError
+from CoralBayLib.core.errors import EncoderError
+
 from .base import Axes, Encoder, InputSpec, LevelSpec, Tiling
 from .weights import Consent, FoundWeights, sha256_of
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..core.errors import WeightsError
+from CoralBayLib.core.errors import WeightsError
+
 from .checkpoints import read_checkpoint
 from .frozen import loader
 from .registry import register_encoder

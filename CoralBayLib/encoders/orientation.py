@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..core.errors import EncoderError
+from CoralBayLib.core.errors import EncoderError
 
 
 def to_spl(x: torch.Tensor) -> torch.Tensor:

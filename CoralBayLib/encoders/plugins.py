@@ -19,8 +19,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ..core.errors import EncoderError
-from ..core.paths import reason
+from CoralBayLib.core.errors import EncoderError
+from CoralBayLib.core.paths import reason
+
 from . import registry
 
 GROUP = "coralbay.encoders"

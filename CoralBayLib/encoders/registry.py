@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ..core.errors import EncoderError
+from CoralBayLib.core.errors import EncoderError
+
 from .cards import EncoderCard, shipped_card
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..core.errors import WeightsError
+from CoralBayLib.core.errors import WeightsError
+
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .checkpoints import encoder_tree, load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader

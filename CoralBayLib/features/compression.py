@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..imaging.grid import Grid, Volume
+from CoralBayLib.imaging.grid import Grid, Volume
 
 _STEPS, _FEW, _STEPS_OF_FEW = 48, 16, 127
 """On each side of the middle; twice as many take a fifth more room. Maps of few channels have all that a byte holds: there

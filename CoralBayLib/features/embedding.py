@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..core.devices import available_bytes
-from ..core.errors import EncoderError, MemoryLimitError, StoreError
-from ..core.progress import CancelToken, Progress, check, part, report
-from ..encoders.base import Axes, Encoder, LevelSpec
-from ..imaging.grid import Volume
-from ..imaging.hounsfield import check_ct
+from CoralBayLib.core.devices import available_bytes
+from CoralBayLib.core.errors import EncoderError, MemoryLimitError, StoreError
+from CoralBayLib.core.progress import CancelToken, Progress, check, part, report
+from CoralBayLib.encoders.base import Axes, Encoder, LevelSpec
+from CoralBayLib.imaging.grid import Volume
+from CoralBayLib.imaging.hounsfield import check_ct
+
 from .preprocessing import Prepared, on_working_grid, padded_size, prepare, to_level, to_tensor
 from .pyramid import FeaturePyramid, Level
 from .store import Store

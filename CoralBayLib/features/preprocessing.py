@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..encoders.base import Axes, InputSpec, LevelSpec
-from ..imaging.grid import Grid, Volume, resample
+from CoralBayLib.encoders.base import Axes, InputSpec, LevelSpec
+from CoralBayLib.imaging.grid import Grid, Volume, resample
+
 from .pyramid import Level
 
 CROP_MARGIN_MM = 12.0

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import EncoderError
-from ..fewshot.evidence.geodesic import Nearness
-from ..fewshot.evidence.intensity import Contrast
-from ..fewshot.evidence.voxel_features import ImageFeatures
-from ..imaging.grid import Grid, Volume, sum_interpolated
+from CoralBayLib.core.errors import EncoderError
+from CoralBayLib.fewshot.evidence.geodesic import Nearness
+from CoralBayLib.fewshot.evidence.intensity import Contrast
+from CoralBayLib.fewshot.evidence.voxel_features import ImageFeatures
+from CoralBayLib.imaging.grid import Grid, Volume, sum_interpolated
+
 from .whitening import COMPONENTS, Basis, fit_basis
 
 SIMILARITY_SPACING_MM = (10.0, 30.0)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import torch
 
-from ..core.resources import resources_dir
-from ..core.tensor_files import read_tensors, write_tensors
+from CoralBayLib.core.resources import resources_dir
+from CoralBayLib.core.tensor_files import read_tensors, write_tensors
+
 from .pyramid import FeaturePyramid
 
 KIND = "shared-basis"

@@ -21,9 +21,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..core.errors import StoreError
-from ..core.paths import cache_dir, reason, replacing
-from ..imaging.grid import Grid, Volume
+from CoralBayLib.core.errors import StoreError
+from CoralBayLib.core.paths import cache_dir, reason, replacing
+from CoralBayLib.imaging.grid import Grid, Volume
+
 from .compression import deflate, inflate, pack, read_by, unpack
 from .pyramid import Basis, FeaturePyramid, Level
 

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from ..core.errors import ProbeError
-from ..features.pyramid import FeaturePyramid
+from CoralBayLib.core.errors import ProbeError
+from CoralBayLib.features.pyramid import FeaturePyramid
+
 from .probe import Probe
 from .prompts import Prompts
 from .segmentation import labelmap_on

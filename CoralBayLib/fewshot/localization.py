@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from ..features.pyramid import FeaturePyramid
-from ..imaging.grid import Grid
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.imaging.grid import Grid
+
 from .alignment import Placement, place
 from .prompts import BACKGROUND, Prompts
 

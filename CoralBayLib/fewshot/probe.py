@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
-from ..core.errors import ProbeError, PromptError
-from ..core.tensor_files import read_tensors, write_tensors
-from ..features.pyramid import FeaturePyramid
+from CoralBayLib.core.errors import ProbeError, PromptError
+from CoralBayLib.core.tensor_files import read_tensors, write_tensors
+from CoralBayLib.features.pyramid import FeaturePyramid
+
 from .prompts import Prompts
 from .transfer import Memory, remember
 

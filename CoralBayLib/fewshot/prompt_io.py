@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import PromptError
+from CoralBayLib.core.errors import PromptError
+
 from .prompts import BACKGROUND, Prompts
 
 BACKGROUND_NAMES = ("background", "negative", "bg", "0")
@@ -63,7 +64,7 @@ def _from_own(document: dict) -> Prompts:
 
 
 def _from_markups(markups: Any, stem: str) -> Prompts:
-    points, labels, numbers = [], [], {name: BACKGROUND for name in BACKGROUND_NAMES}
+    points, labels, numbers = [], [], dict.fromkeys(BACKGROUND_NAMES, BACKGROUND)
     names: dict[int, str] = {}
     for markup in _list(markups, "markups"):
         kind = _get(markup, "type", "a markup")

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import PromptError
-from ..core.paths import replacing
-from ..imaging.grid import Grid, Volume
+from CoralBayLib.core.errors import PromptError
+from CoralBayLib.core.paths import replacing
+from CoralBayLib.imaging.grid import Grid, Volume
 
 BACKGROUND = 0
 

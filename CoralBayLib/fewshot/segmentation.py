@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from ..core.errors import VolumeError
-from ..core.progress import CancelToken, Progress, check, report
-from ..features.pyramid import FeaturePyramid
-from ..imaging.grid import Grid, Volume, interpolate
+from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.imaging.grid import Grid, Volume, interpolate
+
 from .probe import Probe
 from .prompts import Prompts
 from .transfer import for_scan

@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ..features.pyramid import FeaturePyramid
-from ..features.shared_basis import shared_basis
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.features.shared_basis import shared_basis
+
 from .evidence.voxel_features import KNOTS_HU
 from .localization import suggest
 from .prompts import BACKGROUND, Prompts

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from ..core.errors import PromptError
-from ..imaging.grid import Grid, Volume
+from CoralBayLib.core.errors import PromptError
+from CoralBayLib.imaging.grid import Grid, Volume
 
 _AROUND_MM = 6.0
 _LOOKED_AT_MM = 4.0

@@ -15,8 +15,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from ..core.errors import VolumeError
-from ..core.paths import reason
+from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.core.paths import reason
+
 from .grid import Grid
 
 _MODALITY, _DESCRIPTION, _SERIES_UID = "0008|0060", "0008|103e", "0020|000e"

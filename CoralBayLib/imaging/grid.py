@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import VolumeError
+from CoralBayLib.core.errors import VolumeError
 
 _SLAB_FLOATS = 1 << 21
 """Voxels worked on at a time: smaller pieces cost more in calls than they save in memory traffic."""

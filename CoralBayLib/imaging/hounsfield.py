@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import VolumeError
+from CoralBayLib.core.errors import VolumeError
+
 from .grid import Volume
 
 _CHUNK_VOXELS = 1 << 21

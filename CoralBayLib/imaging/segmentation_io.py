@@ -16,8 +16,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from ..core.errors import VolumeError
-from ..core.paths import replacing
+from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.core.paths import replacing
+
 from .grid import Grid, Volume
 from .hounsfield import chunks
 from .volume_io import as_labels, existing, quiet_itk, read_image, to_itk

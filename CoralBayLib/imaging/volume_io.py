@@ -17,8 +17,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from ..core.errors import StoreError, VolumeError
-from ..core.paths import reason, replacing
+from CoralBayLib.core.errors import StoreError, VolumeError
+from CoralBayLib.core.paths import reason, replacing
+
 from .dicom import read_series
 from .grid import Grid, Volume
 from .hounsfield import check_ct, chunks, value_range

@@ -20,13 +20,14 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..core.errors import LibraryError, QueryError
-from ..core.progress import CancelToken, Progress
-from ..encoders.base import Encoder
-from ..features.pyramid import FeaturePyramid
-from ..features.store import Store
-from ..imaging.grid import Volume
-from ..similarity.search import Query
+from CoralBayLib.core.errors import LibraryError, QueryError
+from CoralBayLib.core.progress import CancelToken, Progress
+from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.features.store import Store
+from CoralBayLib.imaging.grid import Volume
+from CoralBayLib.similarity.search import Query
+
 from . import clusters, search, transactions, verify
 from .basis import LibraryBasis
 from .clusters import Cluster, Clustering

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..core.errors import EncoderError, LibraryError, ProbeError
-from ..core.tensor_files import read_tensors, write_tensors
-from ..encoders.base import Encoder
-from ..features.embedding import identity
-from ..features.pyramid import SIMILARITY_COMPONENTS, FeaturePyramid
-from ..features.whitening import SAMPLES, Basis, whitening
+from CoralBayLib.core.errors import EncoderError, LibraryError, ProbeError
+from CoralBayLib.core.tensor_files import read_tensors, write_tensors
+from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.features.embedding import identity
+from CoralBayLib.features.pyramid import SIMILARITY_COMPONENTS, FeaturePyramid
+from CoralBayLib.features.whitening import SAMPLES, Basis, whitening
 
 if TYPE_CHECKING:
     from .records import Draft

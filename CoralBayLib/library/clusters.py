@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..core.errors import QueryError
-from ..core.progress import CancelToken, Progress, check, report
-from ..features.pyramid import FeaturePyramid
-from ..imaging.grid import Volume
-from ..similarity.feature_maps import LookBasis, cluster_map
+from CoralBayLib.core.errors import QueryError
+from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.imaging.grid import Volume
+from CoralBayLib.similarity.feature_maps import LookBasis, cluster_map
+
 from .basis import LibraryBasis, unit
 from .storage.lance import readable
 from .tables import Tables

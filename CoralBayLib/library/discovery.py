@@ -9,11 +9,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.paths import reason
-from ..core.progress import CancelToken, Progress, check, report
-from ..imaging.dicom import ct_series
-from ..imaging.grid import Volume
-from ..imaging.volume_io import quiet_itk
+from CoralBayLib.core.paths import reason
+from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.imaging.dicom import ct_series
+from CoralBayLib.imaging.grid import Volume
+from CoralBayLib.imaging.volume_io import quiet_itk
 
 SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 _DICOM_SUFFIXES = (".dcm", ".ima")

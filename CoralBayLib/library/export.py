@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import LibraryError
-from ..core.paths import replacing
-from ..core.progress import CancelToken
+from CoralBayLib.core.errors import LibraryError
+from CoralBayLib.core.paths import replacing
+from CoralBayLib.core.progress import CancelToken
+
 from .clusters import Clustering, assigned
 from .records import ScanRecord
 from .tables import Tables

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from ..core.errors import CoralBayError
-from ..core.progress import CancelToken, Progress, report
-from ..encoders.base import Encoder
-from ..features.store import Store
+from CoralBayLib.core.errors import CoralBayError
+from CoralBayLib.core.progress import CancelToken, Progress, report
+from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.features.store import Store
+
 from . import basis as bases
 from .basis import LibraryBasis
 from .discovery import LeftOut, ScanSource

@@ -14,10 +14,11 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from ..core.errors import CoralBayError, LibraryError
-from ..core.paths import reason
-from ..core.progress import CancelToken, Progress, check, report
-from ..encoders.base import Encoder
+from CoralBayLib.core.errors import CoralBayError, LibraryError
+from CoralBayLib.core.paths import reason
+from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.encoders.base import Encoder
+
 from .discovery import ScanSource
 from .workers import Made, Wanted, make
 

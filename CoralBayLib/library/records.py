@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..core.errors import LibraryError, VolumeError
-from ..core.progress import CancelToken, Progress
-from ..encoders.base import Encoder
-from ..features.embedding import content_key, embed
-from ..features.pyramid import SIMILARITY_SPACING_MM, FeaturePyramid
-from ..features.store import Store
-from ..imaging.dicom import series_uid
-from ..imaging.grid import Grid, Volume
-from ..imaging.volume_io import quiet_itk, read_volume
+from CoralBayLib.core.errors import LibraryError, VolumeError
+from CoralBayLib.core.progress import CancelToken, Progress
+from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.features.embedding import content_key, embed
+from CoralBayLib.features.pyramid import SIMILARITY_SPACING_MM, FeaturePyramid
+from CoralBayLib.features.store import Store
+from CoralBayLib.imaging.dicom import series_uid
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.volume_io import quiet_itk, read_volume
+
 from .basis import LibraryBasis
 from .discovery import ScanSource
 

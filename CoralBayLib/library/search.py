@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core.errors import QueryError
-from ..features.pyramid import FeaturePyramid
-from ..similarity.search import Query
+from CoralBayLib.core.errors import QueryError
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.similarity.search import Query
+
 from .basis import LibraryBasis
 from .index import nearest
 from .records import is_there, scan_vector
@@ -111,7 +112,7 @@ def search_regions(
             names = rows["scan"].to_pylist()
             new = {name for name in names if name not in known}
             # A region without a scan is being written, or was left by a writer that was killed.
-            known.update({name: None for name in new})
+            known.update(dict.fromkeys(new))
             known.update(tables.paths(new) if new else {})
             places = np.array(rows["ras"].to_pylist(), dtype=np.float64).reshape(-1, 3)
             scores = 1.0 - rows["_distance"].to_numpy()

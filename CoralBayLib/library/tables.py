@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import LibraryError
-from ..core.progress import CancelToken, check
+from CoralBayLib.core.errors import LibraryError
+from CoralBayLib.core.progress import CancelToken, check
+
 from .records import ScanRecord, ScanRows
 from .storage.base import Place
 from .storage.folder import file_name
@@ -70,12 +71,12 @@ class Tables:
         text = pa.string()
         regions = {"scan": text, "ras": vectors(pa.float32(), 3), "vector": vectors(pa.float16(), dimension)}
         scans = {
-            **{name: text for name in ("scan", "embedding", "path", "stamp")},
+            **dict.fromkeys(("scan", "embedding", "path", "stamp"), text),
             "size_ijk": vectors(pa.int32(), 3),
             "spacing_mm": vectors(pa.float64(), 3),
             "ijk_to_ras": vectors(pa.float64(), 16),
             "regions": pa.int64(),
-            **{name: text for name in ("encoder", "weights_sha256", "setting", "added", "series_uid")},
+            **dict.fromkeys(("encoder", "weights_sha256", "setting", "added", "series_uid"), text),
             "vector": vectors(pa.float32(), scan_dimension),
         }
         for name, fields in (("regions", regions), ("scans", scans)):

@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
-from ..core.errors import LostLockError
-from ..core.progress import CancelToken
+from CoralBayLib.core.errors import LostLockError
+from CoralBayLib.core.progress import CancelToken
+
 from .basis import LibraryBasis
 from .index import maintain
 from .records import ScanRecord, ScanRows

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..core.errors import LibraryError, StoreError
-from ..core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.errors import LibraryError, StoreError
+from CoralBayLib.core.progress import CancelToken, Progress, check, report
+
 from .basis import LibraryBasis
 from .storage.base import Place
 from .storage.lance import readable, writable

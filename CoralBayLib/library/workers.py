@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..core.errors import Cancelled, CoralBayError, EncoderError, LibraryError, StoreError, WeightsError
-from ..core.paths import reason
-from ..core.progress import CancelToken, Progress, check, report
-from ..encoders.base import Encoder
-from ..features.store import Store
+from CoralBayLib.core.errors import Cancelled, CoralBayError, EncoderError, LibraryError, StoreError, WeightsError
+from CoralBayLib.core.paths import reason
+from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.features.store import Store
+
 from .discovery import ScanSource
 from .records import Draft, draft_scan, read_source
 

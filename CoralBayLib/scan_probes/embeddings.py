@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import Cancelled, CoralBayError, ScansError
-from ..core.progress import CancelToken, Progress, check, part
-from ..encoders.base import Encoder
-from ..features.embedding import embed
-from ..features.store import Store
-from ..imaging.volume_io import read_volume
+from CoralBayLib.core.errors import Cancelled, CoralBayError, ScansError
+from CoralBayLib.core.progress import CancelToken, Progress, check, part
+from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.features.embedding import embed
+from CoralBayLib.features.store import Store
+from CoralBayLib.imaging.volume_io import read_volume
 
 
 @dataclass(frozen=True, eq=False)

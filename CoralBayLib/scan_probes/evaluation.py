@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import ScansError
-from ..core.progress import CancelToken, Progress, check, part, report
+from CoralBayLib.core.errors import ScansError
+from CoralBayLib.core.progress import CancelToken, Progress, check, part, report
+
 from .metrics import Figure, figures
 from .model import ScanProbe, classes_of
 from .splits import grouped_folds, no_patient_twice, no_scan_twice

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.progress import CancelToken, Progress, check, report
+
 from .model import ScanProbe
 from .table import Labels
 

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, softmax
 
-from ..core.errors import ProbeError, ScansError
-from ..core.tensor_files import read_tensors, write_tensors
+from CoralBayLib.core.errors import ProbeError, ScansError
+from CoralBayLib.core.tensor_files import read_tensors, write_tensors
+
 from .splits import grouped_folds
 from .table import Labels
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.paths import replacing
+from CoralBayLib.core.paths import replacing
+
 from .charts import charts
 from .evaluation import Evaluation
 from .table import Labels

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from ..core.errors import ProbeError
-from ..features.pyramid import FeaturePyramid
-from ..imaging.grid import Volume
+from CoralBayLib.core.errors import ProbeError
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.imaging.grid import Volume
+
 from .model import ScanProbe
 
 

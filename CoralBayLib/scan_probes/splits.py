@@ -7,7 +7,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import ScansError
+from CoralBayLib.core.errors import ScansError
+
 from .table import Labels
 
 Fold: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..core.progress import CancelToken, Progress, check, part
-from ..encoders.base import Encoder
-from ..features.embedding import embed
-from ..imaging.grid import Grid, Volume, resample
+from CoralBayLib.core.progress import CancelToken, Progress, check, part
+from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.features.embedding import embed
+from CoralBayLib.imaging.grid import Grid, Volume, resample
 
 NOISE_HU = 20.0
 SPACING = 1.25

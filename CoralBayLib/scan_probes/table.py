@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.errors import ScansError
-from ..core.paths import reason
+from CoralBayLib.core.errors import ScansError
+from CoralBayLib.core.paths import reason
 
 TASKS = ("classify", "regress", "survive")
 _TRUE, _FALSE = {"1", "1.0", "true", "yes", "y"}, {"0", "0.0", "false", "no", "n"}

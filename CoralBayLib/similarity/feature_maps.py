@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..core.errors import EncoderError, ProbeError
-from ..core.progress import CancelToken, check
-from ..core.tensor_files import read_tensors, write_tensors
-from ..features.pyramid import FeaturePyramid
-from ..imaging.grid import Volume
+from CoralBayLib.core.errors import EncoderError, ProbeError
+from CoralBayLib.core.progress import CancelToken, check
+from CoralBayLib.core.tensor_files import read_tensors, write_tensors
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.imaging.grid import Volume
 
 _SPREAD = 2.5
 """Standard deviations from the mean that still get a colour of their own."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from ..core.errors import EncoderError
-from ..features.pyramid import FeaturePyramid
-from ..imaging.grid import Volume
+from CoralBayLib.core.errors import EncoderError
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.imaging.grid import Volume
+
 from .search import Region
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.errors import QueryError
-from ..features.pyramid import FeaturePyramid
-from ..imaging.grid import Grid, Volume
+from CoralBayLib.core.errors import QueryError
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.imaging.grid import Grid, Volume
 
 _MOST_POINTS = 2000
 

@@ -92,7 +92,7 @@ class qSlicerLoadableModule(QtCore.QObject):
 
     def widgetRepresentation(self) -> None:
         """A C++ module's panel; the host has none."""
-        return None
+        return
 
     name = Property(str, lambda self: self._name)
     title = Property(str, lambda self: self._name)

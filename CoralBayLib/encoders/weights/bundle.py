@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
 
-from ...core.errors import CoralBayError, EncoderError, WeightsError
-from ...core.paths import reason, replacing
-from ...core.progress import CancelToken, Progress, check, report
-from ..registry import encoder_names
+from CoralBayLib.core.errors import CoralBayError, EncoderError, WeightsError
+from CoralBayLib.core.paths import reason, replacing
+from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.encoders.registry import encoder_names
+
 from . import cache, hub
 from .cache import Record
 from .download import disk_error

@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import WeightsError
-from ...core.paths import cache_dir, reason, replacing
+from CoralBayLib.core.errors import WeightsError
+from CoralBayLib.core.paths import cache_dir, reason, replacing
+
 from .sources import PackagedWeights, Weights, WeightsSource, sha256_of
 
 _RECORD = "weights.json"

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import WeightsError
-from ...core.paths import reason
-from ...core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.errors import WeightsError
+from CoralBayLib.core.paths import reason
+from CoralBayLib.core.progress import CancelToken, Progress, check, report
+
 from .hub import reason_of
 from .sources import megabytes
 

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import Cancelled, WeightsError
-from ...core.progress import CancelToken, check
+from CoralBayLib.core.errors import Cancelled, WeightsError
+from CoralBayLib.core.progress import CancelToken, check
+
 from .sources import WeightsSource, sha256_of
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import WeightsError
-from ...core.paths import reason
-from ...core.progress import CancelToken, Progress
-from ..registry import encoder_names, registered
+from CoralBayLib.core.errors import WeightsError
+from CoralBayLib.core.paths import reason
+from CoralBayLib.core.progress import CancelToken, Progress
+from CoralBayLib.encoders.registry import encoder_names, registered
+
 from . import cache, hub
 from .resolve import find_weights
 from .sources import Consent, FoundWeights, PackagedWeights, ShippedWeights, Weights, WeightsSource, sha256_of

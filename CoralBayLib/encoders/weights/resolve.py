@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ...core.errors import EncoderError, WeightsError
-from ...core.progress import CancelToken, Progress, report
-from ..cards import shipped_card
+from CoralBayLib.core.errors import EncoderError, WeightsError
+from CoralBayLib.core.progress import CancelToken, Progress, report
+from CoralBayLib.encoders.cards import shipped_card
+
 from . import cache, download, hub
 from .sources import FALLBACK, Consent, DownloadRequest, FoundWeights, WeightsSource, megabytes, sha256_of
 

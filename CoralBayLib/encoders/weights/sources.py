@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from ...core.resources import resources_dir
+from CoralBayLib.core.resources import resources_dir
 
 FALLBACK = "coralbay-mini"
 """The encoder whose weights come with CoralBay: nothing need be fetched or installed."""

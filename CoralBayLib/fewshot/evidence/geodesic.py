@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn.functional import pad
 
-from ...imaging.grid import Grid, Volume, interpolate
+from CoralBayLib.imaging.grid import Grid, Volume, interpolate
+
 from .voxel_features import KNOTS_BY_HU, hu_index
 
 STEP_PER_KNOT = 2.5

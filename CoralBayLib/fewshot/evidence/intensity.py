@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...imaging.grid import Volume
+from CoralBayLib.imaging.grid import Volume
+
 from .voxel_features import KNOTS_BY_HU, KNOTS_HU, hu_index
 
 WEIGHT = 1.5

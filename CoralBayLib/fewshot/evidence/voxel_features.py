@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from ...imaging.grid import Volume
+from CoralBayLib.imaging.grid import Volume
 
 KNOTS_HU = (-1000, -850, -600, -300, -120, -60, -10, 30, 70, 120, 180, 260, 400, 700, 1200)
 """Where the hat functions of HU peak: dense where soft tissues lie, sparse in air and bone."""

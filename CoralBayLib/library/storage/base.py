@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from ...core.paths import cache_dir
-from ...core.progress import CancelToken
-from ..basis import LibraryBasis
+from CoralBayLib.core.paths import cache_dir
+from CoralBayLib.core.progress import CancelToken
+from CoralBayLib.library.basis import LibraryBasis
 
 PLACE_VARIABLE = "CORALBAY_LIBRARY"
 

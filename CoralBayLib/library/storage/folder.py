@@ -18,10 +18,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ...core.errors import LibraryError, StoreError
-from ...core.paths import reason, replacing
-from ...core.progress import CancelToken, check
-from ..basis import LibraryBasis
+from CoralBayLib.core.errors import LibraryError, StoreError
+from CoralBayLib.core.paths import reason, replacing
+from CoralBayLib.core.progress import CancelToken, check
+from CoralBayLib.library.basis import LibraryBasis
+
 from .base import PLACE_VARIABLE
 from .lance import lancedb
 
@@ -80,6 +81,7 @@ class Folder:
             raise LibraryError(f"{self.root} is not empty and holds no library of scans. Choose a new or an empty folder.")
         with replacing(self.root / MARK) as temporary:
             temporary.write_text(mark_text() + "\n", encoding="utf-8")
+        return None
 
     @contextmanager
     def locked(self, cancel: CancelToken | None = None) -> Iterator[None]:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from ...core.errors import CoralBayError, LibraryError, StoreError
-from ...core.paths import reason
+from CoralBayLib.core.errors import CoralBayError, LibraryError, StoreError
+from CoralBayLib.core.paths import reason
 
 _REMOTE = ('store: "', "RetryError", "HttpError", "credentials", "Generic S3 error")
 """Words in which LanceDB tells that object storage did not do what was asked."""

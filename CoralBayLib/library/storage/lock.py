@@ -15,8 +15,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from ...core.errors import LostLockError
-from ...core.progress import CancelToken, check
+from CoralBayLib.core.errors import LostLockError
+from CoralBayLib.core.progress import CancelToken, check
+
 from .lance import writable
 
 DEAD_AFTER_S = 60.0

@@ -15,9 +15,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ...core.errors import LibraryError
-from ...core.progress import CancelToken
-from ..basis import LibraryBasis
+from CoralBayLib.core.errors import LibraryError
+from CoralBayLib.core.progress import CancelToken
+from CoralBayLib.library.basis import LibraryBasis
+
 from . import lock
 from .base import PLACE_VARIABLE
 from .folder import BASIS_SUFFIX, MARK, file_name, mark_text, require_format
@@ -80,6 +81,7 @@ class Bucket:
         if set(self._tables()) - set(_OWN):
             raise LibraryError(f"{self.root} has other tables and is no library of scans. Choose a new or an empty place.")
         self._write(MARK, mark_text().encode())
+        return None
 
     @contextmanager
     def locked(self, cancel: CancelToken | None = None) -> Iterator[None]:

@@ -13,11 +13,11 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from CoralBayLib.core.errors import CoralBayError
+from CoralBaySlicerCore.scene import segments, structures, volumes
+from CoralBaySlicerCore.scene.structures import History, Structure
+from CoralBaySlicerCore.work.compute import Points
+from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 
-from ..scene import segments, structures, volumes
-from ..scene.structures import History, Structure
-from ..work.compute import Points
-from ..work.logic import CoralBaySlicerLogic
 from .previewer import Previewer
 
 _DEBOUNCE_MS = 60

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.progress import CancelToken, check
-
-from ..work.compute import Points, Preview, bounded, dice_to_expect, foremost
+from CoralBaySlicerCore.work.compute import Points, Preview, bounded, dice_to_expect, foremost
 
 LEAST = 3
 """With fewer structures all of them are as quick."""

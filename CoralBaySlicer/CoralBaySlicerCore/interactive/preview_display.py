@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..scene import overlays as overlay
-from ..scene.overlays import Overlays
-from ..scene.structures import Structure
-from ..work.compute import Preview
+from CoralBaySlicerCore.scene import overlays as overlay
+from CoralBaySlicerCore.scene.overlays import Overlays
+from CoralBaySlicerCore.scene.structures import Structure
+from CoralBaySlicerCore.work.compute import Preview
 
 _LEAST_DOUBT = 5
 """Percent of uncertainty from which it is shown."""

@@ -10,13 +10,13 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import Cancelled, CoralBayError
 from CoralBayLib.core.progress import CancelToken
+from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.scene.structures import Structure
+from CoralBaySlicerCore.work import compute
+from CoralBaySlicerCore.work.compute import Points, Preview
+from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
+from CoralBaySlicerCore.work.worker import Task, in_words
 
-from ..scene import volumes
-from ..scene.structures import Structure
-from ..work import compute
-from ..work.compute import Points, Preview
-from ..work.logic import CoralBaySlicerLogic
-from ..work.worker import Task, in_words
 from . import preview_display
 from .glance import clicked, glance
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from ..work.worker import Task, show_error
+from CoralBaySlicerCore.work.worker import Task, show_error
 
 _SETTLED = 0.08
 """Fraction from which the time left can be told from the time taken."""

@@ -12,10 +12,10 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders.cards import shipped_card
 from CoralBayLib.encoders.weights import FALLBACK
+from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters, choose_encoder
+from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
+from CoralBaySlicerCore.work.worker import Task, show_error
 
-from ..scene.parameters import CoralBaySlicerParameters, choose_encoder
-from ..work.logic import CoralBaySlicerLogic
-from ..work.worker import Task, show_error
 from .activity import Activity
 
 _UI = Path(__file__).resolve().parents[2] / "Resources" / "UI"

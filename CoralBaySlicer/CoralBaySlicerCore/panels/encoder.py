@@ -9,10 +9,10 @@ import qt
 from slicer.i18n import tr as _
 
 from CoralBayLib.encoders.cards import EncoderCard
+from CoralBaySlicerCore.scene.parameters import ENCODERS, SETTINGS, choose_encoder
+from CoralBaySlicerCore.setup import encoder_cards, encoder_files
+from CoralBaySlicerCore.work.worker import Task
 
-from ..scene.parameters import ENCODERS, SETTINGS, choose_encoder
-from ..setup import encoder_cards, encoder_files
-from ..work.worker import Task
 from .transfer import chosen_path
 
 if TYPE_CHECKING:

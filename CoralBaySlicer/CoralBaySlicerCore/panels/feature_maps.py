@@ -9,8 +9,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..scene import overlays, volumes
-from ..work import compute
+from CoralBaySlicerCore.scene import overlays, volumes
+from CoralBaySlicerCore.work import compute
+
 from .base import Panel
 from .transfer import chosen_path
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from ..work import library_scans, scan_library
-from ..work.thumbnails import Thumbnails
+from CoralBaySlicerCore.work import library_scans, scan_library
+from CoralBaySlicerCore.work.thumbnails import Thumbnails
+
 from .library_section import LibraryBox
 from .tables.hit_table import HitTable, gone, is_place
 

@@ -10,10 +10,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import Cancelled
+from CoralBaySlicerCore.setup import packages
+from CoralBaySlicerCore.work import dicom_database, library_scans, scan_library
+from CoralBaySlicerCore.work.worker import Counted, Task, in_words
 
-from ..setup import packages
-from ..work import dicom_database, library_scans, scan_library
-from ..work.worker import Counted, Task, in_words
 from .tables.report_table import ReportTable
 
 if TYPE_CHECKING:

@@ -10,9 +10,10 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
-from ..scene import volumes
-from ..scene.parameters import CoralBaySlicerParameters
-from ..work.logic import CoralBaySlicerLogic
+from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters
+from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
+
 from .activity import Activity
 from .feature_maps import InsidePanel
 from .scan import ScanPanel

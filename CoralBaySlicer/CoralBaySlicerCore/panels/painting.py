@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from ..scene import overlays, place_mode, segments
+from CoralBaySlicerCore.scene import overlays, place_mode, segments
 
 if TYPE_CHECKING:
     from .segment import SegmentPanel

@@ -8,9 +8,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import CoralBayError
+from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.setup import packages
 
-from ..scene import volumes
-from ..setup import packages
 from .base import Panel
 from .encoder import EncoderChoice
 from .weights import WeightsBox

@@ -9,8 +9,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..scene import overlays as overlay
-from ..work import scan_probes
+from CoralBaySlicerCore.scene import overlays as overlay
+from CoralBaySlicerCore.work import scan_probes
+
 from .transfer import chosen_path
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import ScansError
+from CoralBaySlicerCore.setup.encoder_cards import title
+from CoralBaySlicerCore.work import scan_probes, scan_tables
+from CoralBaySlicerCore.work.scan_probes import Learnt, Predictions
 
-from ..setup.encoder_cards import title
-from ..work import scan_probes, scan_tables
-from ..work.scan_probes import Learnt, Predictions
 from .base import Panel
 from .scan_probe import ScanProbeBox
 from .tables.report_table import ReportTable

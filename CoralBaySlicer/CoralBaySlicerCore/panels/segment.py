@@ -9,9 +9,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..interactive.controller import FewShot
-from ..interactive.preview_display import Look
-from ..scene import overlays, place_mode, segments, structures, surfaces, volumes
+from CoralBaySlicerCore.interactive.controller import FewShot
+from CoralBaySlicerCore.interactive.preview_display import Look
+from CoralBaySlicerCore.scene import overlays, place_mode, segments, structures, surfaces, volumes
+
 from .base import Panel
 from .painting import Painting
 from .transfer import Transfer

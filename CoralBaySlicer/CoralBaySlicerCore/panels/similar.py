@@ -11,10 +11,10 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from CoralBayLib.core.errors import QueryError
+from CoralBaySlicerCore.scene import overlays as overlay
+from CoralBaySlicerCore.scene import place_mode, query_markups, segments, structures, volumes
+from CoralBaySlicerCore.work.logic import FoundRegion
 
-from ..scene import overlays as overlay
-from ..scene import place_mode, query_markups, segments, structures, volumes
-from ..work.logic import FoundRegion
 from .base import Panel
 from .library_search import LibrarySearch
 from .tables.region_table import RegionTable

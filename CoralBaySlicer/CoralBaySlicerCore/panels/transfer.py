@@ -8,8 +8,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..scene import volumes
-from ..work.batch import FolderResult, already_there, applyProbeToFolderTask
+from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.work.batch import FolderResult, already_there, applyProbeToFolderTask
 
 if TYPE_CHECKING:
     from .segment import SegmentPanel

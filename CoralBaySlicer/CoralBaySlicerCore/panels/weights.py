@@ -9,7 +9,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from ..setup import packages
+from CoralBaySlicerCore.setup import packages
+
 from .transfer import chosen_path
 
 if TYPE_CHECKING:

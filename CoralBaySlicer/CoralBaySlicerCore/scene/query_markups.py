@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import QueryError
+from CoralBaySlicerCore.work.compute import Piece
 
-from ..work.compute import Piece
 from . import segments, volumes
 
 _ATTRIBUTE = "CoralBaySlicer.Query"

@@ -13,8 +13,8 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from CoralBayLib.core.errors import PromptError, VolumeError
+from CoralBaySlicerCore.work.compute import Piece
 
-from ..work.compute import Piece
 from .structures import default_colour
 from .volumes import Scan, between, follow, linear_between
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from CoralBayLib.core.progress import CancelToken, Progress
+from CoralBaySlicerCore.work.compute import Piece
 
-from ..work.compute import Piece
 from .segments import ids
 
 _SMOOTHING_STEPS = 20

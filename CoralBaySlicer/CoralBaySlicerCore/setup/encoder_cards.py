@@ -5,8 +5,7 @@ from __future__ import annotations
 from slicer.i18n import tr as _
 
 from CoralBayLib.encoders.cards import CardInput, EncoderCard, shipped_card
-
-from ..scene.parameters import ENCODERS
+from CoralBaySlicerCore.scene.parameters import ENCODERS
 
 _NONE = "none"
 """What a card says of a paper that there is not."""

@@ -13,8 +13,8 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import Cancelled, CoralBayError, ProbeError, VolumeError
 from CoralBayLib.core.paths import reason
 from CoralBayLib.core.progress import CancelToken, Progress, check, part
+from CoralBaySlicerCore.setup import packages
 
-from ..setup import packages
 from .worker import Task, in_words
 
 if TYPE_CHECKING:

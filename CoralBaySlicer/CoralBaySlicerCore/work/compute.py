@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.progress import CancelToken, Progress, check
-
-from ..scene.volumes import Scan
+from CoralBaySlicerCore.scene.volumes import Scan
 
 
 @dataclass(frozen=True, eq=False)

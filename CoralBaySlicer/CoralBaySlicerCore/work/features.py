@@ -11,9 +11,9 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import Cancelled, CoralBayError
 from CoralBayLib.core.progress import CancelToken, Progress
+from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.setup import packaged_weights, packages
 
-from ..scene import volumes
-from ..setup import packaged_weights, packages
 from .session import Choice, Session
 from .worker import Worker, shown
 

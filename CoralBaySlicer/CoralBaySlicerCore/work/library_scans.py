@@ -12,9 +12,9 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.progress import CancelToken, Progress
+from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.scene.hidden_nodes import KIND, add_hidden
 
-from ..scene import volumes
-from ..scene.hidden_nodes import KIND, add_hidden
 from .batch import SUFFIXES
 from .dicom_database import place_of
 from .scan_library import read

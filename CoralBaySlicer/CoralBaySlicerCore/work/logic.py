@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from slicer.util import VTKObservationMixin
 
-from ..scene import segments, volumes
-from ..scene.parameters import CoralBaySlicerParameters
-from ..setup import encoder_files, packages
+from CoralBaySlicerCore.scene import segments, volumes
+from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters
+from CoralBaySlicerCore.setup import encoder_files, packages
+
 from . import scan_library
 from .batch import FolderResult, applyProbeToFolderTask
 from .compute import Points

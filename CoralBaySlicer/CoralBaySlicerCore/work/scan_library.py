@@ -17,9 +17,9 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import Cancelled, LibraryError
 from CoralBayLib.core.progress import CancelToken, Progress, check, part
+from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.setup import packages
 
-from ..scene import volumes
-from ..setup import packages
 from .worker import Counted, Shown, Task, Worker
 
 if TYPE_CHECKING:

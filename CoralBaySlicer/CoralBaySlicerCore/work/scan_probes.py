@@ -18,8 +18,8 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import ProbeError, ScansError
 from CoralBayLib.core.progress import CancelToken, Progress, part
+from CoralBaySlicerCore.setup import packages
 
-from ..setup import packages
 from .worker import Counted, Task
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import Any
 
 from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.core.progress import CancelToken, Progress, check
+from CoralBaySlicerCore.scene.volumes import Scan
+from CoralBaySlicerCore.setup import encoder_files, packaged_weights
+from CoralBaySlicerCore.setup.encoder_files import EncoderFile
 
-from ..scene.volumes import Scan
-from ..setup import encoder_files, packaged_weights
-from ..setup.encoder_files import EncoderFile
 from .worker import shown
 
 

@@ -13,10 +13,10 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import CoralBayError, PromptError, VolumeError
 from CoralBayLib.core.progress import CancelToken, Progress, part
+from CoralBaySlicerCore.scene import segments, surfaces, volumes
+from CoralBaySlicerCore.scene.overlays import Overlays
+from CoralBaySlicerCore.setup import packages
 
-from ..scene import segments, surfaces, volumes
-from ..scene.overlays import Overlays
-from ..setup import packages
 from . import compute, similarity
 from .compute import Points
 from .features import Features

@@ -6,8 +6,8 @@ from typing import Any
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from ..pythonqt import shim
-from ..qtproperty import forwarded, row, stored
+from Testing.host.pythonqt import shim
+from Testing.host.qtproperty import forwarded, row, stored
 
 
 @shim

@@ -7,9 +7,10 @@ import vtk
 from PySide6 import QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from ..observations import Observations
-from ..pythonqt import shim
-from ..qtproperty import row, stored
+from Testing.host.observations import Observations
+from Testing.host.pythonqt import shim
+from Testing.host.qtproperty import row, stored
+
 from .nodes import qMRMLNodeComboBox
 from .qmrml import qSlicerWidget
 

@@ -5,8 +5,9 @@ from typing import Any
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from ..pythonqt import shim
-from ..qtproperty import stored
+from Testing.host.pythonqt import shim
+from Testing.host.qtproperty import stored
+
 from .ctk import ctkCollapsibleButton
 from .ranges import ctkRangeWidget
 from .values import ctkDoubleSpinBox, ctkSliderWidget

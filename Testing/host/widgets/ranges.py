@@ -8,8 +8,8 @@ from typing import Any
 from PySide6 import QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from ..pythonqt import shim
-from ..qtproperty import row, stored
+from Testing.host.pythonqt import shim
+from Testing.host.qtproperty import row, stored
 
 
 class _RangeBar(QtWidgets.QWidget):

@@ -7,9 +7,10 @@ import vtk
 from PySide6 import QtWidgets
 from PySide6.QtCore import Signal
 
-from ..observations import Observations
-from ..pythonqt import shim
-from ..qtproperty import stored
+from Testing.host.observations import Observations
+from Testing.host.pythonqt import shim
+from Testing.host.qtproperty import stored
+
 from .qmrml import qMRMLWidget
 from .segments import qMRMLSegmentsTableView
 

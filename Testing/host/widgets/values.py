@@ -6,8 +6,8 @@ from typing import ClassVar
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from ..pythonqt import shim
-from ..qtproperty import forwarded, row, stored
+from Testing.host.pythonqt import shim
+from Testing.host.qtproperty import forwarded, row, stored
 
 _STEPS = 10000
 

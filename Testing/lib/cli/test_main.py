@@ -13,8 +13,7 @@ import CoralBayLib as cb
 from CoralBayLib.cli import main
 from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders import EncoderCard, registry
-
-from ..conftest import PoolingEncoder
+from Testing.lib.conftest import PoolingEncoder
 
 CENTRE = np.array([24.0, -30.0, 45.0])
 

@@ -9,8 +9,7 @@ import pytest
 
 import CoralBayLib as cb
 from CoralBayLib.cli import main
-
-from ..conftest import phantom, phantom_grid
+from Testing.lib.conftest import phantom, phantom_grid
 
 pytest.importorskip("monai")
 

@@ -11,8 +11,7 @@ from CoralBayLib.core.errors import EncoderError, WeightsError
 from CoralBayLib.encoders import load_encoder
 from CoralBayLib.encoders.swin import CoralBayNetwork
 from CoralBayLib.features.embedding import embed
-
-from ..conftest import phantom, phantom_grid
+from Testing.lib.conftest import phantom, phantom_grid
 
 pytest.importorskip("monai")
 

@@ -14,8 +14,7 @@ from CoralBayLib.core.errors import Cancelled, VolumeError
 from CoralBayLib.demo.annotator import Annotator
 from CoralBayLib.fewshot.segmentation import keep_touched, labelmap_on
 from CoralBayLib.imaging.grid import Grid, Volume
-
-from ..conftest import PoolingEncoder, phantom, rotation
+from Testing.lib.conftest import PoolingEncoder, phantom, rotation
 
 
 @st.composite

@@ -40,7 +40,7 @@ def header(path):
     """The fields and key/value pairs of a NRRD file, read by hand (NRRD file format, sections 2 and 4)."""
     text, data = path.read_bytes().split(b"\n\n", 1)
     pairs = [line.split(":=" if ":=" in line else ": ", 1) for line in text.decode("utf-8").splitlines()[1:] if line[0] != "#"]
-    return {key: value for key, value in pairs}, data
+    return dict(pairs), data
 
 
 @pytest.mark.parametrize("where", GRIDS.values(), ids=GRIDS)

@@ -8,11 +8,10 @@ import torch
 
 from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.imaging.grid import Grid, Volume
+from Testing.lib.conftest import phantom_grid
 from Testing.training.crops import draw
 from Testing.training.student import LEVELS, Student, halved, together
 from Testing.training.teacher import Reduction, TeacherPass, zoom_of
-
-from ..conftest import phantom_grid
 
 pytest.importorskip("monai")
 STRIDES = (2, 4, 8, 16)

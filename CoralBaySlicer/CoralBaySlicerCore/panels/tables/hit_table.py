@@ -11,7 +11,8 @@ import qt
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from ...work.thumbnails import PIXELS, ppm
+from CoralBaySlicerCore.work.thumbnails import PIXELS, ppm
+
 from .region_table import place
 
 _PICTURE, _SCORE, _PLACE, _SCAN = range(4)

@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from ...work.tasks import FoundRegion
+from CoralBaySlicerCore.work.tasks import FoundRegion
 
 _RANK, _SCORE, _VOLUME, _PLACE, _SCAN = range(5)
 _KEYS: dict[int, Callable[[FoundRegion], Any]] = {

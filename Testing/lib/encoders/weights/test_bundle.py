@@ -21,8 +21,7 @@ from CoralBayLib.encoders.weights import cache as shelf
 from CoralBayLib.encoders.weights.bundle import MANIFEST, caution, export_bundle, import_bundle
 from CoralBayLib.encoders.weights.manage import delete, fetch, state, states
 from Testing.lib.conftest import PoolingEncoder
-
-from ..local_hub import CONTENT, SHA256, SOURCE, put_in_cache
+from Testing.lib.encoders.local_hub import CONTENT, SHA256, SOURCE, put_in_cache
 
 PACKAGED = b"from packages" * 100
 

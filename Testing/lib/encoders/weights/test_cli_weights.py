@@ -10,8 +10,7 @@ import pytest
 
 from CoralBayLib.cli import main
 from CoralBayLib.encoders import EncoderCard, registry
-
-from ..local_hub import CONTENT, SHA256, SOURCE
+from Testing.lib.encoders.local_hub import CONTENT, SHA256, SOURCE
 
 
 @pytest.fixture(autouse=True)

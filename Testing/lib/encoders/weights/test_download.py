@@ -19,9 +19,8 @@ from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.encoders import EncoderCard, load_encoder, registry
 from CoralBayLib.encoders.weights import cache, download, find_weights
 from CoralBayLib.encoders.weights import hub as hub_client
-
-from ..conftest import new_session
-from ..local_hub import CONTENT, SHA256, SOURCE, LocalHub, path_of
+from Testing.lib.encoders.conftest import new_session
+from Testing.lib.encoders.local_hub import CONTENT, SHA256, SOURCE, LocalHub, path_of
 
 ROOT = Path(__file__).parents[4]
 HALF = len(CONTENT) // 2

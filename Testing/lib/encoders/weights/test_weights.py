@@ -9,8 +9,7 @@ import pytest
 
 from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders.weights import DownloadRequest, WeightsSource, find_weights, sha256_of
-
-from ..local_hub import CONTENT, SHA256, SOURCE, put_in_cache
+from Testing.lib.encoders.local_hub import CONTENT, SHA256, SOURCE, put_in_cache
 
 
 @pytest.fixture
