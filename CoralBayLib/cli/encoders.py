@@ -7,18 +7,12 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from CoralBayLib.core.errors import EncoderError, WeightsError
+from CoralBayLib.core.errors import EncoderError, Remedy, WeightsError
 
 from .console import bar, say
 
 if TYPE_CHECKING:
     from CoralBayLib.encoders.cards import EncoderCard
-
-
-WEIGHTS_HINT = (
-    "Here that is --download to allow a download where one is offered, --weights FILE for a local file, --encoder NAME for "
-    "another encoder, such as --encoder coralbay-mini."
-)
 
 
 def add_encoders_command(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -124,11 +118,11 @@ def open_encoder(args: argparse.Namespace) -> Any:
             return load_encoder("coralbay", args.weights, **options)
         except WeightsError as error:
             # A file that the user named, and a download that goes on, are not to be replaced by another network.
-            if args.weights or args.setting or not error.missing:
+            if args.weights or args.setting or error.remedy is not Remedy.GET_WEIGHTS:
                 raise
             title = shipped_card(FALLBACK).title
             say(args, f"{title} is used, which comes with CoralBay, for CoralBay's own weights cannot be had here:")
-            say(args, f"  {error.missing}.")
+            say(args, f"  {error.details['reason']}.")
             say(args, "  --download allows to fetch them, --weights FILE names a local file, `coralbay weights import` takes a")
             say(args, f"  bundle; --encoder {FALLBACK} chooses {title} outright. `coralbay encoders` tells about both.")
             return load_encoder(FALLBACK, **{**options, "setting": None})

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from CoralBayLib import __version__
-from CoralBayLib.core.errors import CoralBayError, WeightsError
+from CoralBayLib.core.errors import CoralBayError
 
 from .common import embedded, point
 from .console import bar, say
-from .encoders import WEIGHTS_HINT, add_encoders_command, open_encoder
+from .encoders import add_encoders_command, open_encoder
 from .library import add_library_command
+from .remedies import remedy_text
 from .scans import add_scans_command
 from .weights import add_weights_command
 
@@ -35,10 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = args.run(args)
     except CoralBayError as error:
         if args.json:
-            print(json.dumps({"error": str(error), "kind": type(error).__name__}))
-        print(f"coralbay: {error}", file=sys.stderr)
-        if isinstance(error, WeightsError) and error.missing and hasattr(args, "download"):
-            print(WEIGHTS_HINT, file=sys.stderr)
+            remedy = error.remedy.name.lower() if error.remedy else None
+            print(json.dumps({"error": str(error), "kind": type(error).__name__, "remedy": remedy}))
+        print("\n".join(filter(None, (f"coralbay: {error}", remedy_text(error, vars(args))))), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\ncoralbay: interrupted; nothing half-written was left behind.", file=sys.stderr)

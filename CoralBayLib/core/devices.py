@@ -5,7 +5,7 @@ from __future__ import annotations
 import psutil
 import torch
 
-from .errors import EncoderError
+from .errors import EncoderError, Remedy
 
 
 def pick_device(wanted: str | torch.device = "auto") -> torch.device:
@@ -24,10 +24,10 @@ def pick_device(wanted: str | torch.device = "auto") -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
-        raise EncoderError(f"'{wanted}' is no device; use auto, cpu, cuda or cuda:1.") from error
+        raise EncoderError(f"There is no device called '{wanted}'.", remedy=Remedy.CHOOSE_DEVICE) from error
     fault = _fault(device)
     if fault is not None:
-        raise EncoderError(f"The device '{device}' cannot be used ({fault}). Use device='cpu' or 'auto'.")
+        raise EncoderError(f"The device '{device}' cannot be used ({fault}).", remedy=Remedy.CHOOSE_DEVICE)
     return device
 
 

@@ -1,8 +1,70 @@
-"""Errors that a user can act on: each message says what was expected, what came, and what to do."""
+"""Errors that a user can act on. The message states the fault; the remedy is data, which each front end words itself."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+
+class Remedy(Enum):
+    """What a user can do about an error. The value is the advice for callers of the Python API.
+
+    The command line words each member in `CoralBayLib.cli.remedies`, the Slicer module in its `work.remedies`.
+    """
+
+    GET_WEIGHTS = "Pass consent=True to download the weights, weights=PATH for a local file, or choose another encoder."
+    """The weights are nowhere on this machine. Details: encoder, reason."""
+    CHOOSE_WEIGHTS_FILE = "Pass another file as weights=, or leave weights= out."
+    """The given file is missing, damaged, or of another network. Details: encoder."""
+    CHOOSE_ENCODER = "Use an encoder, weights and a setting that fit."
+    """The features at hand were made with another encoder, weights or setting. Details: encoder, where it is known."""
+    CHOOSE_DEVICE = "Pass device='cpu' or device='auto'."
+    """The device is missing or fails its test."""
+    CHOOSE_SERIES = "Pass series=UID."
+    """A DICOM folder holds several series."""
+    ASSUME_HU = "If you are sure that the values are HU, pass assume_hu=True."
+    """The values do not look like Hounsfield units."""
+    NAME_PATIENTS = "Pass patient=COLUMN, or patient=None when every scan is of another patient."
+    """A table of scans names no patients."""
+    CREATE_LIBRARY = "Create the library with Library.add, or open another folder."
+    """There is no library of scans at that location. Details: path."""
+    ADD_SCANS = "Add scans with Library.add."
+    """The library lacks what was asked for. Details: encoder."""
+    ADD_SCANS_AGAIN = "Add the scans again with Library.add."
+    """Scans were removed from the library, or were added with other weights."""
+    CHECK_LIBRARY = "Call Library.verify to see what is wrong."
+    """The library is damaged; how badly is not known yet."""
+    REPAIR_LIBRARY = "Call Library.verify(repair=True)."
+    """The library has known damage that can be repaired."""
+    INSTALL_PACKAGE = "Install the package with pip."
+    """A Python package is missing. Details: package."""
+    FREE_MEMORY = "Close other programs, or crop the volume."
+    """There is too little memory."""
 
 
 class CoralBayError(Exception):
-    """Base of every error that CoralBayLib raises on purpose."""
+    """Base of every error that CoralBayLib raises on purpose. It can be pickled.
+
+    Args:
+        message: the fault, in words that hold for every front end: it names no option and no button.
+        remedy: what the user can do about it.
+        details: plain values that the words for the remedy may use, such as encoder, path or package.
+
+    Attributes:
+        remedy: as given; None where the message says all there is to say.
+        details: as given, by name.
+
+    Example::
+
+        raise LibraryError("There is no library of scans.", remedy=Remedy.CREATE_LIBRARY, path=str(folder))
+    """
+
+    def __init__(self, message: str = "", *, remedy: Remedy | None = None, **details: Any) -> None:
+        super().__init__(message)
+        self.remedy = remedy
+        self.details = details
+        if remedy is not None and hasattr(self, "add_note"):  # Python 3.11: printed below the message in a traceback
+            self.add_note(remedy.value)
 
 
 class VolumeError(CoralBayError, ValueError):
@@ -20,11 +82,9 @@ class QueryError(CoralBayError, ValueError):
 class WeightsError(CoralBayError, RuntimeError):
     """Network weights could not be found, verified or loaded.
 
-    Attributes:
-        missing: why they are nowhere to be had, in a few words; "" when something else is wrong.
+    With the remedy `GET_WEIGHTS` they are nowhere to be found, and `details["reason"]` says why in a few words; with
+    another remedy, or none, something else is wrong.
     """
-
-    missing = ""
 
 
 class EncoderError(CoralBayError, ValueError):
@@ -32,11 +92,11 @@ class EncoderError(CoralBayError, ValueError):
 
 
 class StoreError(CoralBayError, OSError):
-    """The embedding store could not be read or written; nothing half-written is left behind."""
+    """The embedding store could not be read or written; no incomplete file is left behind."""
 
 
 class LostLockError(StoreError):
-    """A writer was held up for so long that another may have begun; nothing half-written counts."""
+    """A writer was delayed for so long that another may have begun; an incomplete write has no effect."""
 
 
 class LibraryError(CoralBayError, ValueError):
@@ -52,8 +112,8 @@ class ScansError(CoralBayError, ValueError):
 
 
 class MemoryLimitError(CoralBayError, MemoryError):
-    """The job needs more memory than there is; the message gives the figures."""
+    """The job needs more memory than there is; the message states both sizes."""
 
 
-class Cancelled(CoralBayError):  # noqa: N818 - not an error but a wish of the user
+class Cancelled(CoralBayError):  # noqa: N818 - not a fault, but a request of the user
     """The user cancelled; nothing was changed."""

@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.core.errors import Remedy, VolumeError
 from CoralBayLib.core.paths import reason
 
 from .grid import Grid
@@ -112,15 +112,15 @@ def _choose(folder: Path, series: str | None) -> list[str]:
             "sub-folders are not searched), or a single NRRD or NIfTI file."
         )
     if series is not None and series not in found:
-        raise VolumeError(f"This folder has no series {series}. It has:\n{_listing(found)}")
+        raise VolumeError(f"This folder has no series {series}. It has:\n{_listing(found)}", remedy=Remedy.CHOOSE_SERIES)
     headers = {uid: _header(files[0]) for uid, files in found.items()}
     if series is None:
         # Reports, structure sets and segmentations often lie beside their CT and are no reason to ask.
         choices = [uid for uid in found if headers[uid].get(_MODALITY) == "CT"] or list(found)
         if len(choices) > 1:
             raise VolumeError(
-                f"This folder holds {len(choices)} series. Pick one with series=UID:\n"
-                + _listing({uid: found[uid] for uid in choices})
+                f"This folder holds {len(choices)} series:\n" + _listing({uid: found[uid] for uid in choices}),
+                remedy=Remedy.CHOOSE_SERIES,
             )
         series = choices[0]
     modality = headers[series].get(_MODALITY, "unknown")
@@ -158,7 +158,7 @@ def _listing(found: dict[str, list[str]]) -> str:
     for uid, files in found.items():
         header = _header(files[0])
         description = header.get(_DESCRIPTION) or "no description"
-        lines.append(f"  series={uid}  ({header.get(_MODALITY, '?')}, {len(files)} files, {description})")
+        lines.append(f"  {uid}  ({header.get(_MODALITY, '?')}, {len(files)} files, {description})")
     return "\n".join(lines)
 
 

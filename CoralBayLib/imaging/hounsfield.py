@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.core.errors import Remedy, VolumeError
 
 from .grid import Volume
 
@@ -39,8 +39,8 @@ def check_ct(volume: Volume, assume_hu: bool = False) -> None:
         complaint = _not_hu(volume.array, low, high)
         if complaint:
             raise VolumeError(
-                f"The values ({low:g} to {high:g}) are not Hounsfield units (air -1000, water 0): {complaint} "
-                "If you are sure that they are HU, say so: assume_hu, on the command line --assume-hu."
+                f"The values ({low:g} to {high:g}) are not Hounsfield units (air -1000, water 0): {complaint}",
+                remedy=Remedy.ASSUME_HU,
             )
 
 

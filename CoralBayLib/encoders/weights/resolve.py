@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from CoralBayLib.core.errors import EncoderError, WeightsError
+from CoralBayLib.core.errors import EncoderError, Remedy, WeightsError
 from CoralBayLib.core.progress import CancelToken, Progress, report
 from CoralBayLib.encoders.cards import shipped_card
 
@@ -32,7 +32,7 @@ def find_weights(
         cancel: ends a download; what came is kept, and the next one goes on from there.
 
     Raises:
-        WeightsError: nothing could be had; the message lists what was tried and what to do, and `missing` is set.
+        WeightsError: nothing could be had; the message lists what was tried and what to do, and the remedy is GET_WEIGHTS.
         Cancelled: the user cancelled.
     """
     name = Path(source.filename).name
@@ -58,13 +58,14 @@ def find_weights(
             except ConnectionError as error:
                 refusal = str(error)
         tried.append(f"{hub.endpoint()}: {refusal}")
-    nowhere = WeightsError(
+    raise WeightsError(
         f"No weights for '{source.encoder}'. Tried: {'; '.join(tried)}. What to do: {_advice(source)} pass it as weights= "
         f"or name it in the environment variable {source.env}; or import a bundle (`coralbay weights import`); or use "
-        f"encoder '{FALLBACK}', whose weights come with CoralBay."
+        f"encoder '{FALLBACK}', whose weights come with CoralBay.",
+        remedy=Remedy.GET_WEIGHTS,
+        encoder=source.encoder,
+        reason=tried[-1],
     )
-    nowhere.missing = tried[-1]
-    raise nowhere
 
 
 def _given(path: Path, source: WeightsSource, by: str) -> Path:

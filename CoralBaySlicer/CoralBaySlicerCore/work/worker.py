@@ -22,6 +22,8 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import Cancelled, CoralBayError
 from CoralBayLib.core.progress import CancelToken, Progress
 
+from .remedies import remedy_text
+
 Compute = Callable[[Progress, CancelToken], Any]
 _POLL_MS = 20
 
@@ -279,9 +281,9 @@ class Worker:
 
 
 def in_words(error: BaseException) -> str:
-    """What a user reads about an error: its own words where it was raised on purpose."""
+    """What a user reads about an error: where it was raised on purpose, its message and what can be done about it."""
     if isinstance(error, CoralBayError):
-        return str(error)
+        return f"{error} {remedy_text(error)}".rstrip()
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return _("There was not enough memory. Close other programs or crop the volume, then try again.")
     if isinstance(error, ImportError):

@@ -11,7 +11,7 @@ import pytest
 
 import CoralBayLib as cb
 from CoralBayLib.cli import main
-from CoralBayLib.core.errors import WeightsError
+from CoralBayLib.core.errors import Remedy, WeightsError
 from CoralBayLib.encoders import EncoderCard, registry
 from Testing.lib.conftest import PoolingEncoder
 
@@ -133,9 +133,7 @@ def test_auto_says_why_it_is_not_coralbay(capsys, ct, monkeypatch, why):
 
     def refuse(name, weights=None, **_):
         if name == "coralbay":
-            error = WeightsError("No weights. Tried everything.")
-            error.missing = why
-            raise error
+            raise WeightsError("No weights. Tried everything.", remedy=Remedy.GET_WEIGHTS if why else None, reason=why)
         return PoolingEncoder()
 
     monkeypatch.setattr("CoralBayLib.encoders.load_encoder", refuse)
@@ -174,8 +172,8 @@ def test_a_card_with_little_on_it_can_be_shown(capsys, pooling_by_name):
 def test_help_and_package_import_do_not_load_torch():
     code = (
         "import sys, CoralBayLib\n"
-        "from CoralBayLib import cli\n"
-        "cli.build_parser().format_help()\n"
+        "from CoralBayLib.cli import main\n"
+        "main.build_parser().format_help()\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
         "assert 'SimpleITK' not in sys.modules\n"
     )

@@ -123,8 +123,8 @@ def test_several_series_are_listed_and_picked(tmp_path, array):
     folder = write(tmp_path / "ct", array, description="thorax soft")
     write(folder, array // 2, series=2, description="thorax lung")
     message = refused(folder, "2 series")
-    assert f"series={UID}.1  (CT, 6 files, thorax soft)" in message
-    assert f"series={UID}.2  (CT, 6 files, thorax lung)" in message
+    assert f"{UID}.1  (CT, 6 files, thorax soft)" in message
+    assert f"{UID}.2  (CT, 6 files, thorax lung)" in message
     np.testing.assert_array_equal(read_volume(folder, series=f"{UID}.2").array, array // 2)
     assert "thorax lung" in refused(folder, "has no series 9.9", series="9.9")
 

@@ -260,3 +260,17 @@ def test_extension_files_agree(coralbay: Any) -> None:
     for path in (MODULE.parent / "Resources").rglob("*"):
         if path.is_file() and path.suffix != ".py":
             assert path.name.replace("CoralBaySlicer", "${MODULE_NAME}") in named, path.name
+
+
+def test_the_module_words_every_remedy_of_the_library(coralbay: Any) -> None:
+    from CoralBaySlicerCore.work import remedies
+    from CoralBaySlicerCore.work.worker import in_words
+
+    from CoralBayLib.core.errors import LibraryError, Remedy
+
+    assert set(remedies.words()) == set(Remedy)
+    details = {"encoder": "coralbay", "path": "library", "package": "lancedb", "reason": "offline"}
+    for remedy in Remedy:
+        assert remedies.remedy_text(LibraryError("It failed.", remedy=remedy, **details))
+    assert in_words(LibraryError("There is no library.", remedy=Remedy.CREATE_LIBRARY)).startswith("There is no library. Add ")
+    assert in_words(LibraryError("It failed.")) == "It failed."

@@ -1,0 +1,57 @@
+"""What a user of the command line can do about an error."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from CoralBayLib.core.errors import CoralBayError, Remedy
+
+WORDS = {
+    Remedy.GET_WEIGHTS: (
+        "Run it again with --download to download the weights where a download is offered, --weights FILE for a local "
+        "file, or --encoder NAME for another encoder, such as --encoder coralbay-mini."
+    ),
+    Remedy.CHOOSE_WEIGHTS_FILE: "Choose another file with --weights FILE, or leave --weights out.",
+    Remedy.CHOOSE_ENCODER: "Choose an encoder that fits with --encoder NAME, and its mode with --setting NAME.",
+    Remedy.CHOOSE_DEVICE: "Choose another device with --device: auto, cpu, cuda or cuda:1.",
+    Remedy.CHOOSE_SERIES: "Choose one series with --series UID.",
+    Remedy.ASSUME_HU: "If you are sure that the values are HU, run it again with --assume-hu.",
+    Remedy.NAME_PATIENTS: (
+        "Name the column of patients with --patient-column COLUMN, or add --one-scan-per-patient when every scan is of "
+        "another patient."
+    ),
+    Remedy.CREATE_LIBRARY: "Create it with `coralbay library add`, or choose another with --library FOLDER.",
+    Remedy.ADD_SCANS: "Add scans with `coralbay library add`.",
+    Remedy.ADD_SCANS_AGAIN: "Add the scans again with `coralbay library add`.",
+    Remedy.CHECK_LIBRARY: "`coralbay library verify` shows what is wrong.",
+    Remedy.REPAIR_LIBRARY: "`coralbay library verify --repair` repairs it.",
+    Remedy.INSTALL_PACKAGE: "Install the package: pip install {package}",
+    Remedy.FREE_MEMORY: "Close other programs, or crop the volume.",
+}
+"""By remedy; {names} in braces are details of the error."""
+
+_OPTIONS = {
+    Remedy.GET_WEIGHTS: "download",
+    Remedy.CHOOSE_WEIGHTS_FILE: "weights",
+    Remedy.CHOOSE_ENCODER: "encoder",
+    Remedy.CHOOSE_DEVICE: "device",
+    Remedy.CHOOSE_SERIES: "series",
+    Remedy.ASSUME_HU: "assume_hu",
+    Remedy.NAME_PATIENTS: "patient_column",
+}
+"""The option that a remedy's words name, which not every command has."""
+
+
+def remedy_text(error: CoralBayError, options: Container[str]) -> str:
+    """What the user can do about an error.
+
+    Args:
+        error: the error.
+        options: the names of the options that the command has.
+
+    Returns:
+        One or two sentences; "" when the error names no remedy, or one that the command does not offer.
+    """
+    if error.remedy is None or _OPTIONS.get(error.remedy, "json") not in options:
+        return ""
+    return WORDS[error.remedy].format(**error.details)

@@ -1,0 +1,32 @@
+"""What a user of the module can do about an error."""
+
+from __future__ import annotations
+
+from slicer.i18n import tr as _
+
+from CoralBayLib.core.errors import CoralBayError, Remedy
+
+
+def words() -> dict[Remedy, str]:
+    """By remedy, in the user's language; {names} in braces are details of the error."""
+    return {
+        Remedy.GET_WEIGHTS: _("Press 'Get weights' in step 1, name a weights file there, or choose another encoder."),
+        Remedy.CHOOSE_WEIGHTS_FILE: _("Choose another weights file in step 1, or clear that field."),
+        Remedy.CHOOSE_ENCODER: _("Choose an encoder, weights and an inference mode that fit in step 1."),
+        Remedy.CHOOSE_DEVICE: _("Choose another device in step 1."),
+        Remedy.CHOOSE_SERIES: _("Load one series with Slicer's DICOM module."),
+        Remedy.ASSUME_HU: _("If you are sure that the values are HU, tick 'The values are Hounsfield units' in step 1."),
+        Remedy.NAME_PATIENTS: _("Choose the column of patients, or say that every scan is of another patient."),
+        Remedy.CREATE_LIBRARY: _("Add scans under 'Library', or choose another folder there."),
+        Remedy.ADD_SCANS: _("Add scans under 'Library'."),
+        Remedy.ADD_SCANS_AGAIN: _("Add the scans again under 'Library'."),
+        Remedy.CHECK_LIBRARY: _("Press 'Check' under 'Library' to see what is wrong."),
+        Remedy.REPAIR_LIBRARY: _("Press 'Check' under 'Library'; it offers to repair the library."),
+        Remedy.INSTALL_PACKAGE: _("Install it in Slicer's Python console: slicer.util.pip_install('{package}')"),
+        Remedy.FREE_MEMORY: _("Close other programs, or crop the volume."),
+    }
+
+
+def remedy_text(error: CoralBayError) -> str:
+    """What the user can do about an error; "" when it names no remedy."""
+    return "" if error.remedy is None else words()[error.remedy].format(**error.details)
