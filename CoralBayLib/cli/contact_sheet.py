@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.core.paths import replacing
+from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.imaging.grid import Volume, resample
 from CoralBayLib.imaging.segmentation_io import Segment
 
@@ -78,7 +78,7 @@ def draw(
         colours = figure.colorbar(heat, ax=axes[:, 3], shrink=0.5)
         colours.ax.tick_params(colors="white")
     figure.suptitle(title, color="white", fontsize=12)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100, facecolor="black")
 
 

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from CoralBayLib.core.devices import describe
-from CoralBayLib.core.paths import replacing
+from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.demo.annotator import Annotator, dice
 from CoralBayLib.demo.sample import Sample, fetch_sample
 from CoralBayLib.encoders.base import Encoder
@@ -195,7 +195,7 @@ class Demo:
         title = f"{self.encoder.title}, strokes on {SLICES} slices and {CHECKPOINTS[-1]} clicks. {NOTICE}"
         draw(sheet, volume, result, Volume(truth, reference.grid), simmap, query, segments, title)
         write_segmentation(result, segments, masks)
-        with replacing(report) as temporary:
+        with atomic_write(report) as temporary:
             temporary.write_text(json.dumps({**self.summary(), "citation": sample.citation}, indent=1), encoding="utf-8")
         return [sheet, masks, report]
 

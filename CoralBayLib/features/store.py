@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from CoralBayLib.core.errors import StoreError
-from CoralBayLib.core.paths import cache_dir, reason, replacing
+from CoralBayLib.core.paths import atomic_write, cache_dir, error_message
 from CoralBayLib.imaging.grid import Grid, Volume
 
 from .compression import deflate, inflate, pack, read_by, unpack
@@ -102,11 +102,11 @@ class Store:
             self.root.mkdir(parents=True, exist_ok=True)
             if shutil.disk_usage(self.root).free < need:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            with replacing(path) as temporary:
+            with atomic_write(path) as temporary:
                 save_file(tensors, temporary, metadata={"coralbay": json.dumps(header)})
         except (OSError, SafetensorError) as error:
             raise StoreError(
-                f"Could not write {need / 2**20:.0f} MB to the embedding store ({reason(error.__cause__ or error)}). "
+                f"Could not write {need / 2**20:.0f} MB to the embedding store ({error_message(error.__cause__ or error)}). "
                 "Free some disk space, clear the store, or choose another folder with the environment variable CORALBAY_CACHE."
             ) from error
         self._evict(keep=path)

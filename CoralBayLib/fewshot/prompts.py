@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from CoralBayLib.core.errors import PromptError
-from CoralBayLib.core.paths import replacing
+from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.imaging.grid import Grid, Volume
 
 BACKGROUND = 0
@@ -180,7 +180,7 @@ class Prompts:
             ],
             "names": {str(label): name for label, name in sorted(self.names.items())},
         }
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
     def _only(self, keep: NDArray[np.bool_]) -> Prompts:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from CoralBayLib.core.errors import VolumeError
-from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Grid, Volume, interpolate
 
@@ -60,7 +60,7 @@ def segment(
         raise VolumeError("These features are of a volume with another grid; embed this volume first.")
     report(progress, 0.0, "Fitting the probe")
     given, probe = probe, for_scan(probe, pyramid, prompts) if probe else Probe().fit(pyramid, prompts)
-    check(cancel)
+    raise_if_cancelled(cancel)
     touched = None if not connected else prompts if given in (None, probe) else probe.prompts_
     return labelmap_on(volume.grid, pyramid, probe, touched, threshold, progress, cancel, anywhere=not connected or None)
 
@@ -87,7 +87,7 @@ def labelmap_on(
     best = np.zeros(grid.shape, dtype=np.float16)
     outside = torch.from_numpy(pyramid.body.array == 0)
     for number, label in enumerate(probe.labels_):
-        check(cancel)
+        raise_if_cancelled(cancel)
         report(progress, 0.1 + 0.9 * number / len(probe.labels_), f"Segmenting {probe.names_[label]}")
         margin = probe.logits(pyramid, [label], anywhere)[0] - level
         margin.masked_fill_(outside, -10.0)

@@ -16,7 +16,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import Remedy, VolumeError
-from CoralBayLib.core.paths import reason
+from CoralBayLib.core.paths import error_message
 
 from .grid import Grid
 
@@ -69,7 +69,7 @@ def read_series(path: Path, series: str | None = None) -> tuple[NDArray, Grid]:
         image = reader.Execute()
     except (RuntimeError, MemoryError) as error:
         raise VolumeError(
-            f"The slices of the series could not be read ({reason(error)}). One is truncated, or compressed in a way "
+            f"The slices of the series could not be read ({error_message(error)}). One is truncated, or compressed in a way "
             "that is not supported here: copy the series again, or load it in Slicer and save it as NRRD."
         ) from error
     return sitk.GetArrayFromImage(image), grid
@@ -182,7 +182,9 @@ def _slice(file: str) -> _Slice:
     try:
         reader = _open(file)
     except RuntimeError as error:
-        raise VolumeError(f"The header of slice {name} could not be read ({reason(error)}). Copy the series again.") from error
+        raise VolumeError(
+            f"The header of slice {name} could not be read ({error_message(error)}). Copy the series again."
+        ) from error
     if reader.HasMetaDataKey(_FRAMES) and int(reader.GetMetaData(_FRAMES)) > 1:
         raise VolumeError(f"{name} is a multi-frame DICOM file, not supported here. Load it in Slicer and save it as NRRD.")
     try:

@@ -44,7 +44,7 @@ def check_ct(volume: Volume, assume_hu: bool = False) -> None:
             )
 
 
-def chunks(array: NDArray) -> Iterator[NDArray]:
+def slabs(array: NDArray) -> Iterator[NDArray]:
     """Slabs along the first axis, small enough that a temporary of each is nothing to worry about."""
     slices = max(1, _CHUNK_VOXELS // max(1, array[0].size))
     return (array[k : k + slices] for k in range(0, len(array), slices))
@@ -53,7 +53,7 @@ def chunks(array: NDArray) -> Iterator[NDArray]:
 def value_range(array: NDArray) -> tuple[float, float]:
     """Smallest and largest value in one pass; VolumeError, with their number, when any is NaN or infinite."""
     low, high, bad = np.inf, -np.inf, 0
-    for part in chunks(array):
+    for part in slabs(array):
         least, most = float(part.min()), float(part.max())
         if np.isfinite(least) and np.isfinite(most):
             low, high = min(low, least), max(high, most)

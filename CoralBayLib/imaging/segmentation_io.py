@@ -17,11 +17,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import VolumeError
-from CoralBayLib.core.paths import replacing
+from CoralBayLib.core.paths import atomic_write
 
 from .grid import Grid, Volume
-from .hounsfield import chunks
-from .volume_io import as_labels, existing, quiet_itk, read_image, to_itk
+from .hounsfield import slabs
+from .volume_io import as_labels, quiet_itk, read_image, require_file, to_itk
 
 Color = tuple[float, float, float]
 
@@ -86,7 +86,7 @@ def write_segmentation(labelmap: Volume, segments: list[Segment], path: str | os
     image = to_itk(Volume(array, labelmap.grid))
     for key, value in _header(segments, labelmap.grid).items():
         image.SetMetaData(key, value)
-    with quiet_itk(), replacing(path) as temporary:
+    with quiet_itk(), atomic_write(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
 
 
@@ -101,7 +101,7 @@ def read_segmentation(path: str | os.PathLike) -> tuple[Volume, list[Segment]]:
     Raises:
         VolumeError: as `read_labelmap`; or segments overlap, which one labelmap cannot hold.
     """
-    path = existing(path)
+    path = require_file(path)
     with quiet_itk():
         array, grid, header = read_image(path, layers=True)
     array = as_labels(array, path.name)
@@ -118,7 +118,7 @@ def read_segmentation(path: str | os.PathLike) -> tuple[Volume, list[Segment]]:
 def _labels_in(array: NDArray) -> list[int]:
     """The positive labels that occur, sorted."""
     found: set[int] = set()
-    for part in chunks(array):
+    for part in slabs(array):
         if array.dtype == np.uint8:
             found.update(np.flatnonzero(np.bincount(part.ravel(), minlength=256)).tolist())
         else:

@@ -18,11 +18,11 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import StoreError, VolumeError
-from CoralBayLib.core.paths import reason, replacing
+from CoralBayLib.core.paths import atomic_write, error_message
 
 from .dicom import read_series
 from .grid import Grid, Volume
-from .hounsfield import check_ct, chunks, value_range
+from .hounsfield import check_ct, slabs, value_range
 
 __all__ = ["check_ct", "read_labelmap", "read_volume", "write_volume"]
 
@@ -47,7 +47,7 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
     Raises:
         VolumeError: missing, empty, damaged, not a 3D single-channel image, or of a geometry that cannot be used.
     """
-    path = existing(path)
+    path = require_file(path)
     with quiet_itk():
         if path.is_dir() or _is_dicom(path):
             array, grid = read_series(path, series)
@@ -62,7 +62,7 @@ def read_labelmap(path: str | os.PathLike) -> Volume:
     Raises:
         VolumeError: as `read_volume`; or the values are not whole numbers from 0 upwards.
     """
-    path = existing(path)
+    path = require_file(path)
     with quiet_itk():
         array, grid, _ = read_image(path)
     return Volume(as_labels(array, path.name), grid)
@@ -83,7 +83,7 @@ def write_volume(volume: Volume, path: str | os.PathLike) -> None:
     nifti = name.endswith((".nii", ".nii.gz"))
     if nifti:
         _require_orthogonal(volume.grid, path.name)
-    with quiet_itk(), replacing(path) as temporary:
+    with quiet_itk(), atomic_write(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
         if nifti:
             # ITK's NIfTI writer reports success on a full disk.
@@ -139,7 +139,7 @@ def read_image(path: Path, layers: bool = False) -> tuple[NDArray, Grid, dict[st
         image = reader.Execute()
     except (RuntimeError, MemoryError) as error:
         raise VolumeError(
-            f"{path.name} could not be read to its end ({reason(error)}). It is probably truncated or damaged: copy or "
+            f"{path.name} could not be read to its end ({error_message(error)}). It is probably truncated or damaged: copy or "
             "download it again, or export it again from the program that made it."
         ) from error
     spacing, direction = np.array(image.GetSpacing()), np.array(image.GetDirection()).reshape(3, 3)
@@ -159,7 +159,7 @@ def quiet_itk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
-def existing(path: str | os.PathLike) -> Path:
+def require_file(path: str | os.PathLike) -> Path:
     """The path, or a VolumeError when nothing or only an empty file is there."""
     path = Path(path).expanduser()
     if not path.exists():
@@ -172,7 +172,7 @@ def existing(path: str | os.PathLike) -> Path:
 def as_labels(array: NDArray, name: str) -> NDArray:
     """Labels as the smallest of uint8, int16, int32 that holds them; VolumeError unless whole and not negative."""
     low, high = value_range(array)
-    whole = array.dtype.kind in "iub" or all(np.array_equal(part, np.rint(part)) for part in chunks(array))
+    whole = array.dtype.kind in "iub" or all(np.array_equal(part, np.rint(part)) for part in slabs(array))
     if low < 0 or high > np.iinfo(np.int32).max or not whole:
         raise VolumeError(
             f"{name} is not a labelmap: expected whole numbers from 0 upwards, got values from {low:g} to {high:g}"
@@ -199,7 +199,7 @@ def _unreadable(path: Path, error: RuntimeError) -> VolumeError:
             "DICOM; if it should be one of these, it is damaged: copy or download it again."
         )
     return VolumeError(
-        f"The header of {path.name} could not be read ({reason(error)}). Copy or download the file again; a .nhdr or "
+        f"The header of {path.name} could not be read ({error_message(error)}). Copy or download the file again; a .nhdr or "
         ".mhd header needs its data file beside it."
     )
 
@@ -274,7 +274,7 @@ def _as_int16_or_float32(array: NDArray) -> NDArray:
         _INT16.min <= part.min()
         and part.max() <= _INT16.max
         and (array.dtype.kind in "iu" or np.array_equal(part, np.rint(part)))
-        for part in chunks(array)
+        for part in slabs(array)
     )
     return array.astype(np.int16 if fits else np.float32, copy=False)
 

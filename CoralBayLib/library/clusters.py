@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import QueryError
-from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.similarity.feature_maps import LookBasis, cluster_map
@@ -134,7 +134,7 @@ def cluster(
         raise QueryError(f"Expected 2 to {min(MOST, len(drawn))} clusters, got {count}.")
     report(progress, 0.3, "Finding clusters")
     found = MiniBatchKMeans(count, batch_size=4096, n_init=3, random_state=seed).fit(drawn).cluster_centers_
-    check(cancel)
+    raise_if_cancelled(cancel)
     centres = unit(found.astype(np.float32))
     sizes = np.bincount((drawn @ centres.T).argmax(axis=1), minlength=count)
     centres = centres[np.argsort(-sizes, kind="stable")]

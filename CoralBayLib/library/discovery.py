@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from CoralBayLib.core.paths import reason
-from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.paths import error_message
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.imaging.dicom import ct_series
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.imaging.volume_io import quiet_itk
@@ -76,7 +76,7 @@ def find_scans(
         path = os.path.abspath(Path(path).expanduser())
         if os.path.isdir(path):
             for each in _walk(path, known or {}):
-                check(cancel)
+                raise_if_cancelled(cancel)
                 found[each.path] = each
                 report(progress, 0.0, f"Looking for scans: {len(found)} so far")
         elif os.path.exists(path):
@@ -105,14 +105,14 @@ def _walk(folder: str, known: Mapping[str, str]) -> Iterator[ScanSource | LeftOu
             if any(_is_dicom(path) for path in others):
                 yield from _series(place, _stamp(others), known)
         except OSError as error:
-            yield LeftOut(place, f"It cannot be read: {reason(error)}.")
+            yield LeftOut(place, f"It cannot be read: {error_message(error)}.")
 
 
 def _source(path: str) -> ScanSource | LeftOut:
     try:
         return ScanSource(path, _stamp(_parts(path)))
     except OSError as error:
-        return LeftOut(path, f"It cannot be read: {reason(error)}.")
+        return LeftOut(path, f"It cannot be read: {error_message(error)}.")
 
 
 def _series(folder: str, stamp: str, known: Mapping[str, str]) -> Iterator[ScanSource | LeftOut]:

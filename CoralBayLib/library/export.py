@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from CoralBayLib.core.errors import LibraryError
-from CoralBayLib.core.paths import replacing
+from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.core.progress import CancelToken
 
 from .clusters import Clustering, assigned
@@ -30,11 +30,11 @@ def export(records: Sequence[ScanRecord], path: str | os.PathLike) -> None:
     path = Path(path)
     rows = [{**asdict(record), "there": record.there} for record in records]
     if path.suffix.lower() == ".json":
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps({"scans": rows}, indent=1, ensure_ascii=False), encoding="utf-8")
     elif path.suffix.lower() == ".csv":
         names = [*ScanRecord.__dataclass_fields__, "there"]
-        with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
             table = csv.DictWriter(file, names)
             table.writeheader()
             for row in rows:
@@ -55,7 +55,7 @@ def export_clusters(tables: Tables, clustering: Clustering, path: str | os.PathL
     kind = path.suffix.lower()
     if kind not in (".csv", ".json"):
         raise LibraryError(f"Cannot tell the format of {path.name}: use .csv or .json.")
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         if kind == ".csv":
             table = csv.writer(file)
             table.writerow(["scan", "R", "A", "S", "cluster"])

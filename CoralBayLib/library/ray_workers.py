@@ -15,8 +15,8 @@ from typing import Any
 from uuid import uuid4
 
 from CoralBayLib.core.errors import CoralBayError, LibraryError
-from CoralBayLib.core.paths import reason
-from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.paths import error_message
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.encoders.base import Encoder
 
 from .discovery import ScanSource
@@ -64,7 +64,7 @@ class OnRay:
                 ray.init(address=address, log_to_driver=False, **options)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             raise LibraryError(
-                f"The Ray cluster '{address}' cannot be reached ({reason(error)}). Check its address."
+                f"The Ray cluster '{address}' cannot be reached ({error_message(error)}). Check its address."
             ) from error
         # A scan that takes down its worker, by want of memory say, is not tried for ever.
         self._work = ray.remote(num_cpus=processors, max_retries=RETRIES)(_work)
@@ -86,16 +86,16 @@ class OnRay:
         running: deque[tuple[ScanSource, Any]] = deque()
         try:
             while waiting or running:
-                check(cancel)
+                raise_if_cancelled(cancel)
                 while waiting and len(running) < most:
                     source = waiting.popleft()
                     running.append((source, self._work.remote(self._key, self._load, source, told)))
                 source, ref = running.popleft()
                 report(progress, 0.0, "Embedding")
-                check(cancel)
+                raise_if_cancelled(cancel)
                 try:
                     while not ray.wait([ref], timeout=_LOOK_EVERY_S)[0]:
-                        check(cancel)
+                        raise_if_cancelled(cancel)
                     yield ray.get(ref)
                 except ray.exceptions.RayTaskError as error:
                     cause = error.cause

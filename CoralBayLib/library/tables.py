@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import LibraryError
-from CoralBayLib.core.progress import CancelToken, check
+from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 
 from .records import ScanRecord, ScanRows
 from .storage.base import Place
@@ -159,7 +159,7 @@ class Tables:
         with readable("regions"):
             rows = self.regions.search().select(["scan", "ras", "vector"]).limit(self.regions.count_rows())
             for batch in rows.to_batches(_PART_ROWS):
-                check(cancel)
+                raise_if_cancelled(cancel)
                 yield batch["scan"].to_pylist(), array(batch, "ras"), array(batch, "vector")
 
     def remove(self, scans: Iterable[str]) -> None:

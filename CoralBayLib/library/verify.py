@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from CoralBayLib.core.errors import LibraryError, StoreError
-from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
 from .basis import LibraryBasis
 from .storage.base import Place
@@ -70,7 +70,7 @@ def verify(
     found: list[Finding] = []
     names = folder.names()
     for number, encoder in enumerate(names):
-        check(cancel)
+        raise_if_cancelled(cancel)
         report(progress, number / len(names), f"Checking {encoder}")
         # A writer in its middle looks like damage, so that writers are waited for.
         with folder.locked(cancel):
@@ -152,7 +152,7 @@ def _lost(folder: Place, encoder: str, cancel: CancelToken | None) -> Iterator[F
             with readable(name):
                 # Every value is read, since damage shows only where it is.
                 for _ in table.search().limit(table.count_rows()).to_batches(_PART_ROWS):
-                    check(cancel)
+                    raise_if_cancelled(cancel)
             if name == "regions" and basis is not None and table.schema.field("vector").type.list_size != len(basis.projection):
                 yield Finding("basis", encoder, "The basis is for vectors of another length than the table of regions holds.")
         except LibraryError as error:

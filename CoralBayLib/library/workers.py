@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from CoralBayLib.core.errors import Cancelled, CoralBayError, EncoderError, LibraryError, StoreError, WeightsError
-from CoralBayLib.core.paths import reason
-from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.paths import error_message
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.store import Store
 
@@ -101,7 +101,7 @@ def make(
         Cancelled: `cancel` was called.
         EncoderError: the encoder cannot be used, as it could not for any other scan.
     """
-    check(cancel)
+    raise_if_cancelled(cancel)
     report(progress, 0.0, "Reading")
     begin = time.perf_counter()
     try:
@@ -124,6 +124,6 @@ def make(
         # None is the fault of this scan, and the next would meet with the same.
         raise
     except Exception as error:  # whatever is wrong with one scan, the others have a right to be tried
-        words = f"It could not be used ({type(error).__name__}: {reason(error)})."
+        words = f"It could not be used ({type(error).__name__}: {error_message(error)})."
         return Made(source, reason=str(error) if isinstance(error, CoralBayError) else words)
     return Made(source, draft, seconds=time.perf_counter() - begin)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import Cancelled, CoralBayError, ScansError
-from CoralBayLib.core.progress import CancelToken, Progress, check, part
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, subprogress
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.embedding import embed
 from CoralBayLib.features.store import Store
@@ -61,9 +61,9 @@ def embed_scans(
     """
     vectors, rows, left_out, signature = [], [], [], ""
     for row, path in enumerate(scans):
-        check(cancel)
+        raise_if_cancelled(cancel)
         try:
-            one = part(progress, row / len(scans), (row + 1) / len(scans))
+            one = subprogress(progress, row / len(scans), (row + 1) / len(scans))
             pyramid = embed(read_volume(path), encoder, one, cancel, store=store, assume_hu=assume_hu)
             if pyramid.scan_embedding is None:
                 raise ScansError(f"{encoder.title} has no scan embedding.")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import ScansError
-from CoralBayLib.core.progress import CancelToken, Progress, check, part, report
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report, subprogress
 
 from .metrics import Figure, figures
 from .model import ScanProbe, classes_of
@@ -71,7 +71,7 @@ def cross_validate(
     predicted = np.full((len(labels), len(classes)) if classes else len(labels), np.nan)
     fold = np.full(len(labels), -1)
     for number, (train, test) in enumerate(outer):
-        check(cancel)
+        raise_if_cancelled(cancel)
         report(progress, 0.5 * number / len(outer), f"Fold {number + 1} of {len(outer)}")
         no_patient_twice(labels.patients[train], labels.patients[test])
         probe = ScanProbe().fit(vectors[train], labels.take(train), seed)
@@ -85,7 +85,7 @@ def cross_validate(
     tested = np.flatnonzero(fold >= 0)
     known = labels.take(tested)
     calibration = _calibration(predicted[tested], known, classes)
-    found = figures(predicted[tested], known, classes, part(progress, 0.5, 1), cancel)
+    found = figures(predicted[tested], known, classes, subprogress(progress, 0.5, 1), cancel)
     report(progress, 1.0, "Evaluated")
     return Evaluation(found, predicted, fold, classes, calibration)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
 from .model import ScanProbe
 from .table import Labels
@@ -57,7 +57,7 @@ def figures(
         report(progress, number / len(measures), name)
         values = []
         for rows in draws:
-            check(cancel)
+            raise_if_cancelled(cancel)
             values.append(measure(rows))
         drawn = np.array([value for value in values if value is not None])
         value = measure(everything)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from CoralBayLib.core.paths import replacing
+from CoralBayLib.core.paths import atomic_write
 
 from .charts import charts
 from .evaluation import Evaluation
@@ -23,7 +23,7 @@ def write_predictions(path: Path, scans: Sequence[Path], labels: Labels, evaluat
     """
     names = [f"probability of {name}" for name in evaluation.classes] or ["predicted"]
     made = evaluation.predicted.reshape(len(labels), -1)
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["scan", "patient", "true", "fold", *names])
         for scan, patient, value, fold, row in zip(scans, labels.patients, labels.values, evaluation.fold, made, strict=True):
@@ -45,6 +45,6 @@ def draw(path: Path, labels: Labels, evaluation: Evaluation, title: str) -> bool
         axes.legend(fontsize=7)
         axes.set(xlabel=chart.x_label, ylabel=chart.y_label)
     picture.suptitle(title, fontsize=9)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         picture.savefig(temporary, dpi=110)
     return True

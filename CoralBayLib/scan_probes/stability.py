@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from CoralBayLib.core.progress import CancelToken, Progress, check, part
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, subprogress
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.embedding import embed
 from CoralBayLib.imaging.grid import Grid, Volume, resample
@@ -48,9 +48,11 @@ def stability(
     changes = perturbations()
     first, cosines = None, {}
     for number, (name, change) in enumerate({"": lambda same: same, **changes}.items()):
-        check(cancel)
+        raise_if_cancelled(cancel)
         share = 1 / (len(changes) + 1)
-        pyramid = embed(change(volume), encoder, part(progress, number * share, (number + 1) * share), cancel, assume_hu=True)
+        pyramid = embed(
+            change(volume), encoder, subprogress(progress, number * share, (number + 1) * share), cancel, assume_hu=True
+        )
         assert pyramid.scan_embedding is not None
         vector = pyramid.scan_embedding.double().numpy()
         if first is None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import ScansError
-from CoralBayLib.core.paths import reason
+from CoralBayLib.core.paths import error_message
 
 TASKS = ("classify", "regress", "survive")
 _TRUE, _FALSE = {"1", "1.0", "true", "yes", "y"}, {"0", "0.0", "false", "no", "n"}
@@ -104,7 +104,7 @@ def read_table(
             reader = csv.DictReader(file)
             columns, rows = list(reader.fieldnames or ()), list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ScansError(f"{path.name} cannot be read as a table ({reason(error)}). Save it as CSV (UTF-8).") from error
+        raise ScansError(f"{path.name} cannot be read as a table ({error_message(error)}). Save it as CSV (UTF-8).") from error
     return table_of(rows, columns, target, task, scan=scan, patient=patient, time=time, folder=path.parent, name=path.name)
 
 

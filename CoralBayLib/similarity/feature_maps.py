@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import EncoderError, ProbeError
-from CoralBayLib.core.progress import CancelToken, check
+from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Volume
@@ -151,7 +151,7 @@ def cluster_map(pyramid: FeaturePyramid, basis: LookBasis, cancel: CancelToken |
     best = torch.full(pyramid.grid.shape, -torch.inf)
     labels = torch.zeros(pyramid.grid.shape, dtype=torch.uint8)
     for number, (row, bias) in enumerate(zip(basis.weights, basis.bias, strict=True)):
-        check(cancel)
+        raise_if_cancelled(cancel)
         score = pyramid.linear_map(row[None], bias)[0]
         labels[score > best] = number + 1
         torch.maximum(best, score, out=best)

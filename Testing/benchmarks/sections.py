@@ -8,7 +8,7 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
-from CoralBayLib.core.paths import replacing
+from CoralBayLib.core.paths import atomic_write
 
 MEASURED = Path(__file__).parent / "measured"
 """Where the lines of results lie that tables are made from, so that what has not changed is not measured again."""
@@ -32,7 +32,7 @@ def put_section(path: Path, title: str, text: str) -> None:
     sections = {part.split("\n", 1)[0]: part for part in re.split(r"(?m)^# ", found) if part.strip()}
     sections[title] = f"{title}\n\n{text.strip()}\n\n"
     whole = "".join(f"# {part.rstrip()}\n\n" for part in sections.values())
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(whole.rstrip() + "\n", encoding="utf-8")
 
 

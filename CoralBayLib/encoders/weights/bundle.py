@@ -15,8 +15,8 @@ from typing import IO, Any
 from uuid import uuid4
 
 from CoralBayLib.core.errors import CoralBayError, EncoderError, WeightsError
-from CoralBayLib.core.paths import reason, replacing
-from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.paths import atomic_write, error_message
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.encoders.registry import encoder_names
 
 from . import cache, hub
@@ -58,7 +58,7 @@ def export_bundle(
     """
     files = []
     for name in encoders or encoder_names():
-        check(cancel)
+        raise_if_cancelled(cancel)
         try:
             files.append(_verified(weights_of(name)))
         except WeightsError as error:
@@ -70,12 +70,12 @@ def export_bundle(
     _check_space(Path(path).absolute().parent, total)
     manifest = {"format": _FORMAT, "version": _VERSION, "weights": [record.as_dict() for record, _file in files]}
     done = 0
-    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=2))
         for record, file in files:
             with open(file, "rb") as source, archive.open(_entry(_member(record)), "w", force_zip64=True) as target:
                 for block in iter(lambda source=source: source.read(_CHUNK), b""):  # type: ignore[misc]
-                    check(cancel)
+                    raise_if_cancelled(cancel)
                     target.write(block)
                     done += len(block)
                     report(progress, done / total, f"Exporting weights: {megabytes(done)} of {megabytes(total)}")
@@ -121,7 +121,7 @@ def import_bundle(
                 staged.append((record, place / f"{cache.STAGED}{uuid4().hex}"))
                 with archive.open(_member(record)) as source:
                     for count in _copy(source, *staged[-1]):
-                        check(cancel)
+                        raise_if_cancelled(cancel)
                         done += count
                         report(progress, done / max(total, 1), f"Importing weights: {megabytes(done)} of {megabytes(total)}")
         with ExitStack() as locks:
@@ -262,7 +262,8 @@ def _reading(path: Path) -> Iterator[None]:
         raise WeightsError(f"There is no file '{path}'.") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
         raise WeightsError(
-            f"{path.name} is damaged or no bundle of weights ({reason(error)}). Nothing was imported; copy or export it again."
+            f"{path.name} is damaged or no bundle of weights ({error_message(error)}). Nothing was imported; "
+            "copy or export it again."
         ) from error
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from CoralBayLib.core.errors import WeightsError
-from CoralBayLib.core.paths import cache_dir, reason, replacing
+from CoralBayLib.core.paths import atomic_write, cache_dir, error_message
 
 from .sources import PackagedWeights, Weights, WeightsSource, sha256_of
 
@@ -148,7 +148,7 @@ def locked(encoder: str) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise WeightsError(
-            f"Cannot write in {place}: {reason(error)}. Check that you may, or set CORALBAY_CACHE to another folder."
+            f"Cannot write in {place}: {error_message(error)}. Check that you may, or set CORALBAY_CACHE to another folder."
         ) from error
     try:
         yield
@@ -166,7 +166,7 @@ def put(record: Record, temporary: Path) -> Path:
     place = folder(record.encoder)
     target = place / record.file
     previous = _recorded(record.encoder)
-    with replacing(place / _RECORD) as file:
+    with atomic_write(place / _RECORD) as file:
         # What needs space on the disk comes first.
         file.write_text(json.dumps(record.as_dict(), indent=2), encoding="utf-8")
         os.replace(temporary, target)
@@ -192,7 +192,7 @@ def make_folder(encoder: str) -> Path:
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WeightsError(f"Cannot make the folder {place}: {reason(error)}. Set CORALBAY_CACHE to another.") from error
+        raise WeightsError(f"Cannot make the folder {place}: {error_message(error)}. Set CORALBAY_CACHE to another.") from error
     return place
 
 
@@ -235,6 +235,7 @@ def clear(weights: Weights) -> int:
                     freed += size
         except OSError as error:
             raise WeightsError(
-                f"Not all of {place} could be deleted: {reason(error)}. Close other programs that use CoralBay, then try again."
+                f"Not all of {place} could be deleted: {error_message(error)}. Close other programs that use "
+                "CoralBay, then try again."
             ) from error
     return freed

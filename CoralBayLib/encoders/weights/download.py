@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from CoralBayLib.core.errors import WeightsError
-from CoralBayLib.core.paths import reason
-from CoralBayLib.core.progress import CancelToken, Progress, check, report
+from CoralBayLib.core.paths import error_message
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
 from .hub import reason_of
 from .sources import megabytes
@@ -71,7 +71,7 @@ def _run(transfer: _Transfer, title: str, progress: Progress | None, cancel: Can
     try:
         while thread.is_alive():
             thread.join(_POLL_S)
-            check(cancel)
+            raise_if_cancelled(cancel)
             came, size = transfer.came, transfer.size
             left = time_left(came - had, size - came, time.monotonic() - begun) if size else None
             report(progress, came / size if size else 0.0, told(title, came, size, left))
@@ -241,5 +241,5 @@ def disk_error(error: OSError, path: Path, came: int = 0, missing: int = 0) -> W
             "to a folder on another disk, then try again. Weights that were there before are as they were."
         )
     return WeightsError(
-        f"Cannot write in {path.parent}: {reason(error)}. Check that you may, or set CORALBAY_CACHE to another folder."
+        f"Cannot write in {path.parent}: {error_message(error)}. Check that you may, or set CORALBAY_CACHE to another folder."
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from CoralBayLib.core.errors import Cancelled, WeightsError
-from CoralBayLib.core.progress import CancelToken, check
+from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 
 from .sources import WeightsSource, sha256_of
 
@@ -124,7 +124,7 @@ def _probe(url: str, timeout_s: float, cancel: CancelToken | None) -> Any:
     threading.Thread(target=ask_hub, name="coralbay-hub-probe", daemon=True).start()
     deadline = time.monotonic() + timeout_s
     while True:
-        check(cancel)
+        raise_if_cancelled(cancel)
         try:
             metadata, error = answers.get(timeout=min(0.1, timeout_s))
             break

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from CoralBayLib.core.errors import WeightsError
-from CoralBayLib.core.paths import reason
+from CoralBayLib.core.paths import error_message
 from CoralBayLib.core.progress import CancelToken, Progress
 from CoralBayLib.encoders.registry import encoder_names, registered
 
@@ -174,6 +174,6 @@ def delete(encoder: str) -> int:
         try:
             path.unlink()
         except OSError as error:
-            raise WeightsError(f"{path} could not be deleted: {reason(error)}.") from error
+            raise WeightsError(f"{path} could not be deleted: {error_message(error)}.") from error
         freed += size
     return freed

@@ -19,8 +19,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from CoralBayLib.core.errors import LibraryError, StoreError
-from CoralBayLib.core.paths import reason, replacing
-from CoralBayLib.core.progress import CancelToken, check
+from CoralBayLib.core.paths import atomic_write, error_message
+from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBayLib.library.basis import LibraryBasis
 
 from .base import PLACE_VARIABLE
@@ -65,7 +65,7 @@ class Folder:
         try:
             text = mark.read_bytes()
         except OSError as error:
-            raise LibraryError(f"{mark} cannot be read ({reason(error)}).") from error
+            raise LibraryError(f"{mark} cannot be read ({error_message(error)}).") from error
         require_format(text, str(mark), str(self.root))
 
     def create(self) -> None:
@@ -79,7 +79,7 @@ class Folder:
             return self.require()
         if any(not path.name.startswith(".") for path in self.root.iterdir()):
             raise LibraryError(f"{self.root} is not empty and holds no library of scans. Choose a new or an empty folder.")
-        with replacing(self.root / MARK) as temporary:
+        with atomic_write(self.root / MARK) as temporary:
             temporary.write_text(mark_text() + "\n", encoding="utf-8")
         return None
 
@@ -99,11 +99,11 @@ class Folder:
                     lock.acquire(timeout=_LOOK_EVERY_S)
                     break
                 except Timeout:
-                    check(cancel)
+                    raise_if_cancelled(cancel)
         except OSError as error:
             raise StoreError(
-                f"The library's folder {self.root} cannot be written: {reason(error)}. Check that you may write there, or "
-                "choose another folder."
+                f"The library's folder {self.root} cannot be written: {error_message(error)}. Check that you may write "
+                "there, or choose another folder."
             ) from error
         try:
             yield

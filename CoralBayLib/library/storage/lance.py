@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from CoralBayLib.core.errors import CoralBayError, LibraryError, StoreError
-from CoralBayLib.core.paths import reason
+from CoralBayLib.core.paths import error_message
 
 _REMOTE = ('store: "', "RetryError", "HttpError", "credentials", "Generic S3 error")
 """Words in which LanceDB tells that object storage did not do what was asked."""
@@ -94,6 +94,6 @@ def _storage_told(error: Exception) -> None:
 
 
 def _first(error: Exception) -> str:
-    text = reason(error) if isinstance(error, OSError) else str(error).split("\n")[0]
+    text = error_message(error) if isinstance(error, OSError) else str(error).split("\n")[0]
     # What follows are places in LanceDB's own source.
     return text.removeprefix("lance error: ").split(", /")[0][:200]

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from CoralBayLib.core.errors import LostLockError
-from CoralBayLib.core.progress import CancelToken, check
+from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 
 from .lance import writable
 
@@ -64,7 +64,7 @@ class Lease:
             self._table = self._opened()
             seen, since = None, _now()
             while True:
-                check(cancel)
+                raise_if_cancelled(cancel)
                 owner, beat = self._read()
                 begin = _now()
                 if (owner, beat) != seen:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.core.progress import CancelToken, check
+from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBaySlicerCore.work.compute import Points, Preview, bounded, dice_to_expect, foremost
 
 LEAST = 3
@@ -45,10 +45,10 @@ def glance(pyramid: Any, points: Points, label: int, preview: Preview, cancel: C
 
     alone = Points(points.points, np.where(points.labels == label, label, 0), points.names)
     probe = Probe().fit(pyramid, alone.prompts())
-    check(cancel)
+    raise_if_cancelled(cancel)
     odds = probe.logits(pyramid, anywhere=None if preview.connected else True)[0]
     odds.masked_fill_(torch.from_numpy(pyramid.body.array == 0), -np.inf)
-    check(cancel)
+    raise_if_cancelled(cancel)
     likeliest = preview.likeliest.astype(np.promote_types(preview.likeliest.dtype, np.min_scalar_type(label)))
     values = preview.log_odds.copy()
     _give_up(label, likeliest, values, preview.percents)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import Cancelled, CoralBayError, ProbeError, VolumeError
-from CoralBayLib.core.paths import reason
-from CoralBayLib.core.progress import CancelToken, Progress, check, part
+from CoralBayLib.core.paths import error_message
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, subprogress
 from CoralBaySlicerCore.setup import packages
 
 from .worker import Task, in_words
@@ -58,7 +58,9 @@ def scans_in(folder: str | Path) -> list[Path]:
                 found.append(folder)
     except OSError as error:
         raise VolumeError(
-            _("The folder '{name}' cannot be read: {reason}. Choose another.").format(name=folder.name, reason=reason(error))
+            _("The folder '{name}' cannot be read: {reason}. Choose another.").format(
+                name=folder.name, reason=error_message(error)
+            )
         ) from error
     return found
 
@@ -101,11 +103,11 @@ def applyProbeToFolderTask(
         from CoralBayLib.fewshot.probe import Probe
 
         fitted = Probe.load(probe) if isinstance(probe, (str, Path)) else probe
-        encoder = logic.features.encoder(choice, part(progress, 0, 0.1), cancel)
+        encoder = logic.features.encoder(choice, subprogress(progress, 0, 0.1), cancel)
         result = FolderResult({}, {})
         for number, scan in enumerate(scans):
-            check(cancel)
-            own = part(progress, 0.1 + 0.9 * number / len(scans), 0.1 + 0.9 * (number + 1) / len(scans))
+            raise_if_cancelled(cancel)
+            own = subprogress(progress, 0.1 + 0.9 * number / len(scans), 0.1 + 0.9 * (number + 1) / len(scans))
             target = target_of(folder, scan)
             try:
                 if target in result.written.values() or (target.exists() and not overwrite):
@@ -144,12 +146,12 @@ def _segment(
 
     _require_readable(scan)
     volume = read_volume(scan)
-    pyramid = embed(volume, encoder, part(progress, 0, 0.8), cancel, store=Store(), assume_hu=choice.assume_hu)
+    pyramid = embed(volume, encoder, subprogress(progress, 0, 0.8), cancel, store=Store(), assume_hu=choice.assume_hu)
     fitted = for_scan(probe, pyramid)
     touched = fitted.prompts_ if fitted is not probe else None
-    labelmap = labelmap_on(volume.grid, pyramid, fitted, touched, threshold, part(progress, 0.8, 1), cancel)
+    labelmap = labelmap_on(volume.grid, pyramid, fitted, touched, threshold, subprogress(progress, 0.8, 1), cancel)
     parts = [Segment(label, name, default_color(i)) for i, (label, name) in enumerate(probe.names_.items())]
-    check(cancel)
+    raise_if_cancelled(cancel)
     write_segmentation(labelmap, parts, target)
 
 
@@ -161,4 +163,4 @@ def _require_readable(scan: Path) -> None:
         else:
             scan.open("rb").close()
     except OSError as error:
-        raise VolumeError(_("It cannot be read: {reason}.").format(reason=reason(error))) from error
+        raise VolumeError(_("It cannot be read: {reason}.").format(reason=error_message(error))) from error

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.core.progress import CancelToken, Progress, check
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
 from CoralBaySlicerCore.scene.volumes import Scan
 
 
@@ -125,21 +125,21 @@ def preview(
     # Of a probe that was adapted from another scan the probabilities do not tell how good it is.
     own = bool(pyramid.key) and (probe is None or probe.scan_ == pyramid.key)
     probe, told = _fitted(pyramid, points, probe)
-    check(cancel)
+    raise_if_cancelled(cancel)
     touching = {n: told.points_ras[told.labels == n] for n in probe.labels_ if connected and n not in probe.scattered_}
     values = probe.logits(pyramid, anywhere=None if connected else True)
-    check(cancel)
+    raise_if_cancelled(cancel)
     values.masked_fill_(torch.from_numpy(pyramid.body.array == 0), -np.inf)
     likeliest = no_labels(values.shape[1:], probe.labels_)
     log_odds = np.full(values.shape[1:], -np.inf, np.float32)
     for label, one in zip(probe.labels_, values.numpy(), strict=True):
         claim(likeliest, log_odds, one, label)
-    check(cancel)
+    raise_if_cancelled(cancel)
     probability = values.sigmoid_()
     doubt = percent(uncertainty_map(probability, pyramid.body).array)
     # Rounded down, so that the map reaches as far as the labels do.
     maps = {label: (100 * one).astype(np.uint8) for label, one in zip(probe.labels_, probability.numpy(), strict=True)}
-    check(cancel)
+    raise_if_cancelled(cancel)
     totals = {label: float(one.sum()) for label, one in zip(probe.labels_, probability, strict=True)} if own else None
     geometry = np.array(pyramid.grid.ijk_to_ras)
     labels = bounded(threshold, likeliest, log_odds, maps, touching, geometry)
@@ -258,7 +258,7 @@ def pieces(
     from CoralBayLib.fewshot.segmentation import labelmap_on
 
     probe, told = _fitted(pyramid, points, probe)
-    check(cancel)
+    raise_if_cancelled(cancel)
     touched = told if connected and len(told) else None
     everywhere = None if connected else True
     labels = labelmap_on(scan.volume().grid, pyramid, probe, touched, threshold, progress, cancel, anywhere=everywhere)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import Cancelled, LibraryError
-from CoralBayLib.core.progress import CancelToken, Progress, check, part
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, subprogress
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.setup import packages
 
@@ -191,8 +191,8 @@ def searchTask(
                         "The library holds features of {known}, none of {encoder}. Choose one of them in step 1, or add scans."
                     ).format(known=", ".join(known) or _("no encoder yet"), encoder=source.choice.encoder)
                 )
-            pyramid = logic.features.compute(source, part(progress, 0, 0.9), cancel)
-            check(cancel)
+            pyramid = logic.features.compute(source, subprogress(progress, 0, 0.9), cancel)
+            raise_if_cancelled(cancel)
             if points is None:
                 return pyramid, library.search_scans(pyramid, count, others=others)
             place = Query.stroke(points)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import ProbeError, ScansError
-from CoralBayLib.core.progress import CancelToken, Progress, part
+from CoralBayLib.core.progress import CancelToken, Progress, subprogress
 from CoralBaySlicerCore.setup import packages
 
 from .worker import Counted, Task
@@ -140,7 +140,7 @@ def fitTask(logic: Tasks, study: Study) -> Task:
             name=study.name,
             first=1,
         )
-        found, rows = _embedded(logic, choice, table.scans, part(progress, 0, 0.8), cancel)
+        found, rows = _embedded(logic, choice, table.scans, subprogress(progress, 0, 0.8), cancel)
         labels = table.labels.take(rows)
 
         def tell(fraction: float, _message: str) -> None:

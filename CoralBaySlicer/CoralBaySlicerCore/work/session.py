@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from CoralBayLib.core.errors import CoralBayError
-from CoralBayLib.core.progress import CancelToken, Progress, check
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
 from CoralBaySlicerCore.scene.volumes import Scan
 from CoralBaySlicerCore.setup import encoder_files, packaged_weights
 from CoralBaySlicerCore.setup.encoder_files import EncoderFile
@@ -109,7 +109,7 @@ class Session:
         from CoralBayLib.features.store import Store
 
         encoder = self.encoder(choice, consent, progress, cancel)
-        check(cancel)
+        raise_if_cancelled(cancel)
         pyramid = embed(scan.volume(), encoder, progress, cancel, store=Store(), assume_hu=choice.assume_hu)
         self.device = self.device or str(encoder.device)
         return pyramid

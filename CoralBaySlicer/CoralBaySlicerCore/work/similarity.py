@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.core.progress import CancelToken, Progress, check
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
 
 from .compute import percent
 
@@ -56,7 +56,7 @@ def similar(
     vector = Query.stroke(points).vector(home)
     found = []
     for number, (node_id, pyramid) in enumerate(pyramids.items()):
-        check(cancel)
+        raise_if_cancelled(cancel)
         if progress is not None:
             progress(number / len(pyramids), "")
         simmap = similarity_map(pyramid if node_id == query_id else in_basis_of(pyramid, home), vector)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import CoralBayError, PromptError, VolumeError
-from CoralBayLib.core.progress import CancelToken, Progress, part
+from CoralBayLib.core.progress import CancelToken, Progress, subprogress
 from CoralBaySlicerCore.scene import segments, surfaces, volumes
 from CoralBaySlicerCore.scene.overlays import Overlays
 from CoralBaySlicerCore.setup import packages
@@ -114,8 +114,8 @@ class Tasks:
             segments.way_to(segmentation, volume)
 
         def run(progress: Progress, cancel: CancelToken) -> Any:
-            pyramid = self.features.compute(source, part(progress, 0, 0.8), cancel)
-            own = part(progress, 0.8, 1)
+            pyramid = self.features.compute(source, subprogress(progress, 0, 0.8), cancel)
+            own = subprogress(progress, 0.8, 1)
             return pyramid, compute.pieces(source.scan, pyramid, points, probe, threshold, connected, own, cancel)
 
         def finish(result: Any) -> Any:
@@ -160,10 +160,10 @@ class Tasks:
             fitted = Probe.load(probe) if isinstance(probe, (str, Path)) else probe
             done = []
             for number, source in enumerate(sources):
-                own = part(progress, number / len(sources), (number + 1) / len(sources))
-                pyramid = self.features.compute(source, part(own, 0, 0.8), cancel)
+                own = subprogress(progress, number / len(sources), (number + 1) / len(sources))
+                pyramid = self.features.compute(source, subprogress(own, 0, 0.8), cancel)
                 pieces, _probe = compute.pieces(
-                    source.scan, pyramid, Points.none(), fitted, threshold, True, part(own, 0.8, 1), cancel
+                    source.scan, pyramid, Points.none(), fitted, threshold, True, subprogress(own, 0.8, 1), cancel
                 )
                 done.append((source, pyramid, pieces))
             return done
@@ -209,14 +209,14 @@ class Tasks:
         def run(progress: Progress, cancel: CancelToken) -> Any:
             pyramids, left_out = {}, dict(refused)
             for number, source in enumerate(sources):
-                own = part(progress, 0.8 * number / len(sources), 0.8 * (number + 1) / len(sources))
+                own = subprogress(progress, 0.8 * number / len(sources), 0.8 * (number + 1) / len(sources))
                 try:
                     pyramids[source.scan.node_id] = self.features.compute(source, own, cancel)
                 except VolumeError as error:
                     if source is home:
                         raise
                     left_out[source.scan.name] = in_words(error)
-            own = part(progress, 0.8, 1)
+            own = subprogress(progress, 0.8, 1)
             home_id = home.scan.node_id
             return pyramids, left_out, similarity.similar(pyramids, home_id, points, count, distance_mm, threshold, own, cancel)
 

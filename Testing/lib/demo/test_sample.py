@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from CoralBayLib.core.errors import Cancelled, StoreError
-from CoralBayLib.core.paths import cache_dir, replacing
+from CoralBayLib.core.paths import atomic_write, cache_dir
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.demo import sample
 from CoralBayLib.demo.sample import WHEEL_VARIABLE, fetch_sample
@@ -219,14 +219,14 @@ def test_cache_dir(monkeypatch, platform, variables, expected):
 def test_replacing_is_all_or_nothing(tmp_path):
     path = tmp_path / "a.nii.gz"
     path.write_text("before")
-    with pytest.raises(KeyError), replacing(path) as temporary:
+    with pytest.raises(KeyError), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise KeyError
-    with pytest.raises(StoreError, match="No space left.*MB free"), replacing(path) as temporary:
+    with pytest.raises(StoreError, match="No space left.*MB free"), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise OSError(28, "No space left on device")
     assert path.read_text() == "before"
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         assert temporary.name.endswith(".nii.gz")
         assert temporary.parent == tmp_path
         temporary.write_text("after")
