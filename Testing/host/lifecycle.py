@@ -51,6 +51,7 @@ def start(testing: bool = False) -> Any:
     namespace.install()
     # These define shim classes, which need the patched Qt and a tidy slicer.
     from . import application, layout, mainwindow, modules
+    from .widgets import ctk, markups, qmrml, segmenteditor  # noqa: F401  importing them registers them
 
     namespace.add_shims()
     _app = slicer.app = application.qSlicerApplication(["Slicer"])

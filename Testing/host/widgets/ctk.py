@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from host.pythonqt import shim
+from host.qtproperty import forwarded, row, stored
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
-
-from Testing.host.pythonqt import shim
-from Testing.host.qtproperty import forwarded, row, stored
 
 
 @shim

@@ -2,11 +2,10 @@
 
 from typing import Any
 
+from host.pythonqt import shim
+from host.qtproperty import stored
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
-
-from Testing.host.pythonqt import shim
-from Testing.host.qtproperty import stored
 
 from .ctk import ctkCollapsibleButton
 from .ranges import ctkRangeWidget

@@ -5,11 +5,10 @@ Headers: CTK Libs/Widgets/ctkDoubleRangeSlider.h and ctkRangeWidget.h.
 
 from typing import Any
 
+from host.pythonqt import shim
+from host.qtproperty import row, stored
 from PySide6 import QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
-
-from Testing.host.pythonqt import shim
-from Testing.host.qtproperty import row, stored
 
 
 class _RangeBar(QtWidgets.QWidget):

@@ -4,12 +4,11 @@ from typing import Any
 
 import slicer
 import vtk
+from host.observations import Observations
+from host.pythonqt import shim
+from host.qtproperty import stored
 from PySide6 import QtWidgets
 from PySide6.QtCore import Signal
-
-from Testing.host.observations import Observations
-from Testing.host.pythonqt import shim
-from Testing.host.qtproperty import stored
 
 from .qmrml import qMRMLWidget
 from .segments import qMRMLSegmentsTableView

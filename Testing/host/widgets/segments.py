@@ -4,12 +4,11 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import slicer
+from host.observations import Observations
+from host.pythonqt import shim
+from host.qtproperty import row, stored
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
-
-from Testing.host.observations import Observations
-from Testing.host.pythonqt import shim
-from Testing.host.qtproperty import row, stored
 
 from .nodes import qMRMLNodeComboBox
 from .qmrml import qMRMLWidget

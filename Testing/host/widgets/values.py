@@ -3,11 +3,10 @@
 from math import isfinite
 from typing import ClassVar
 
+from host.pythonqt import shim
+from host.qtproperty import forwarded, row, stored
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
-
-from Testing.host.pythonqt import shim
-from Testing.host.qtproperty import forwarded, row, stored
 
 _STEPS = 10000
 
