@@ -29,7 +29,8 @@ from CoralBayLib.fewshot.probe import Probe
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBayLib.fewshot.segmentation import labelmap_on
 from CoralBayLib.imaging.grid import Volume, resample
-from CoralBayLib.imaging.segmentation_io import Segment, default_color, write_segmentation
+from CoralBayLib.imaging.palette import label_color
+from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
 from CoralBayLib.imaging.volume_io import read_labelmap, read_volume
 from CoralBayLib.similarity.search import Query, Region, find_regions, similarity_map
 
@@ -187,7 +188,7 @@ class Demo:
         """The contact sheet, the segmentation and the report."""
         from .contact_sheet import draw
 
-        segments = [Segment(n, name, default_color(n - 1)) for n, name in enumerate(STRUCTURES, 1)]
+        segments = [Segment(n, name, label_color(n)) for n, name in enumerate(STRUCTURES, 1)]
         truth = np.zeros(reference.array.shape, np.uint8)
         for segment in segments:
             truth[reference.array == labels[segment.name]] = segment.label

@@ -157,7 +157,8 @@ def run_segment(args: argparse.Namespace) -> dict:
     from CoralBayLib.fewshot.prompts import Prompts
     from CoralBayLib.fewshot.segmentation import labelmap_on
     from CoralBayLib.fewshot.transfer import for_scan
-    from CoralBayLib.imaging.segmentation_io import Segment, default_color, write_segmentation
+    from CoralBayLib.imaging.palette import label_color
+    from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
 
     if not args.prompts and not args.probe:
         raise PromptError("Say what to segment: --prompts FILE with strokes or clicks, or --probe FILE with a saved probe.")
@@ -175,7 +176,7 @@ def run_segment(args: argparse.Namespace) -> dict:
     touched = None if args.all_pieces else prompts
     with bar(args, "Segmenting") as progress:
         labelmap = labelmap_on(volume.grid, pyramid, probe, touched, args.threshold, progress, anywhere=args.all_pieces or None)
-    segments = [Segment(label, probe.names_[label], default_color(n)) for n, label in enumerate(probe.labels_)]
+    segments = [Segment(label, probe.names_[label], label_color(label)) for label in probe.labels_]
     write_segmentation(labelmap, segments, args.output)
     millilitres = {
         probe.names_[label]: float((labelmap.array == label).sum() * volume.grid.voxel_volume_mm3 / 1000)

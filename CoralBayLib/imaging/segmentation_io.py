@@ -6,7 +6,6 @@ by Slicer's vtkMRMLSegmentationStorageNode (Libs/MRML/Core). All segments share 
 
 from __future__ import annotations
 
-import colorsys
 import os
 import re
 from dataclasses import dataclass
@@ -21,11 +20,8 @@ from CoralBayLib.core.paths import atomic_write
 
 from .grid import Grid, Volume
 from .hounsfield import slabs
+from .palette import Color, label_color
 from .volume_io import as_labels, quiet_itk, read_image, require_file, to_itk
-
-Color = tuple[float, float, float]
-
-_HUE_STEP = 0.381966  # 1 - 1/golden ratio: every new hue falls into the widest gap that is left
 
 
 @dataclass(frozen=True)
@@ -52,13 +48,6 @@ class Segment:
             raise VolumeError(f"The segment with label {self.label} has no name. Give it one.")
         if len(self.color_rgb) != 3 or not all(0 <= c <= 1 for c in self.color_rgb):
             raise VolumeError(f"Segment '{self.name}' has colour {self.color_rgb}. Expected three numbers from 0 to 1.")
-
-
-def default_color(index: int) -> Color:
-    """A colour for the structure of that index (from 0): neighbours are easy to tell apart, none is near black."""
-    saturation, value = ((0.65, 0.95), (0.85, 0.75), (0.4, 1.0))[index // 8 % 3]
-    red, green, blue = colorsys.hsv_to_rgb((0.02 + index * _HUE_STEP) % 1.0, saturation, value)
-    return round(red, 4), round(green, 4), round(blue, 4)
 
 
 def write_segmentation(labelmap: Volume, segments: list[Segment], path: str | os.PathLike) -> None:
@@ -111,7 +100,7 @@ def read_segmentation(path: str | os.PathLike) -> tuple[Volume, list[Segment]]:
     if array.ndim == 4:
         array, segments = _merge_layers(array, segments, layers, path.name)
     elif not segments and "Segmentation_MasterRepresentation" not in header:
-        segments = [Segment(n, f"Segment_{n}", default_color(k)) for k, n in enumerate(_labels_in(array))]
+        segments = [Segment(n, f"Segment_{n}", label_color(n)) for n in _labels_in(array)]
     return Volume(array, grid), segments
 
 
@@ -162,7 +151,7 @@ def _parse(header: dict[str, str], name: str) -> tuple[list[Segment], list[int]]
             layers.append(int(header.get(f"Segment{n}_Layer", str(place))))
             label = int(header.get(f"Segment{n}_LabelValue", "1"))
             written = header.get(f"Segment{n}_Color")
-            color = tuple(float(c) for c in written.split()) if written else default_color(place)
+            color = tuple(float(c) for c in written.split()) if written else label_color(place + 1)
         except ValueError as error:
             raise VolumeError(f"{name}: the fields of segment {n} are damaged ({error}). Save it again in Slicer.") from error
         segment_name = header.get(f"Segment{n}_Name") or header[f"Segment{n}_ID"]

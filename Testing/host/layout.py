@@ -10,7 +10,7 @@ from PySide6.QtCore import Property, Signal
 from .pythonqt import shim
 from .views import qMRMLSliceView, qMRMLThreeDView, register_managers
 
-# Name: letter, colour, orientation.
+# Name: letter, color, orientation.
 _SLICES = {
     "Red": ("R", (0.952941176, 0.290196078, 0.2), "Axial"),
     "Yellow": ("Y", (0.929411765, 0.835294118, 0.298039216), "Sagittal"),
@@ -27,7 +27,7 @@ def _bar(text: str, color: tuple[float, float, float], parent: QtWidgets.QWidget
 
 
 class _Framed(QtWidgets.QWidget):
-    """A view below its coloured bar."""
+    """A view below its colored bar."""
 
     def __init__(self, bar: QtWidgets.QLabel, view: QtWidgets.QWidget) -> None:
         super().__init__()

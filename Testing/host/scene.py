@@ -53,7 +53,7 @@ class Scene:
         self._remote.GetCacheManager().SetRemoteCacheDirectory(cache)
         self.application_logic = slicer.vtkSlicerApplicationLogic()
         self.logics: dict[str, Any] = {}
-        # The colour and terminology files that the logics look for are not in the wheel.
+        # The color and terminology files that the logics look for are not in the wheel.
         with quiet_vtk():
             self.application_logic.SetMRMLScene(self.node)
             for name, class_name in _LOGICS.items():
@@ -72,7 +72,7 @@ class Scene:
             self.node.AddObserver(event, _check_thread)
 
     def _add_colors(self) -> None:
-        """The colour nodes that Slicer reads from files and modules name by ID."""
+        """The color nodes that Slicer reads from files and modules name by ID."""
         if self.node.GetNodeByID("vtkMRMLColorTableNodeFileGenericColors.txt") is None:
             generic = slicer.vtkMRMLColorTableNode()
             generic.SetTypeToRandom()
@@ -91,7 +91,7 @@ def _check_thread(scene: Any, event: str) -> None:
         raise RuntimeError(f"{event} from {threading.current_thread().name}: MRML belongs to the main thread")
 
 
-# Shapes of the colour tables that come with Slicer as files, sampled coarsely.
+# Shapes of the color tables that come with Slicer as files, sampled coarsely.
 _MAPS = (
     ("FileViridis.txt", "Viridis", ((0.27, 0, 0.33), (0.23, 0.32, 0.55), (0.13, 0.57, 0.55), (0.99, 0.91, 0.14))),
     ("FilePlasma.txt", "Plasma", ((0.05, 0.03, 0.53), (0.61, 0.09, 0.62), (0.93, 0.47, 0.33), (0.94, 0.98, 0.13))),

@@ -234,7 +234,7 @@ class qMRMLThreeDView(_View):
         self._node: Any = None
 
     def _prepare_renderer(self) -> None:
-        # Slicer's default colours for a 3D view.
+        # Slicer's default colors for a 3D view.
         self._renderer.SetBackground(0.756862745098, 0.764705882353, 0.909803921569)
         self._renderer.SetBackground2(0.454901960784, 0.470588235294, 0.745098039216)
         self._renderer.GradientBackgroundOn()

@@ -148,7 +148,7 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     panel.inside.ui.insidePanelButton.collapsed = False
     # Until it is laid out, a click misses it.
     host.process_events(0.1)
-    mouse.press(panel.inside.ui.coloursButton)
+    mouse.press(panel.inside.ui.colorsButton)
     picture("inside")
 
 

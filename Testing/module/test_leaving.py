@@ -100,23 +100,23 @@ def test_similar_regions_are_shown_on_return_and_again(coralbay: Any, driver: An
         assert coralbay.logic.overlays.shown is None
 
 
-def test_colours_and_clusters_are_shown_on_return(coralbay: Any, driver: Any, marked: Any, away: Any) -> None:
+def test_colors_and_clusters_are_shown_on_return(coralbay: Any, driver: Any, marked: Any, away: Any) -> None:
     import slicer
 
     panel = coralbay.panel.inside
-    away(panel.show_colours)
+    away(panel.show_colors)
     assert panel.basis is not None
     come_back(driver)
-    assert coralbay.logic.overlays.shown == "colours"
-    assert panel.ui.hideColoursButton.enabled
+    assert coralbay.logic.overlays.shown == "colors"
+    assert panel.ui.hideColorsButton.enabled
     away(panel.make_clusters)
     come_back(driver)
     shown = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode().GetLabelVolumeID()
     assert slicer.mrmlScene.GetNodeByID(shown).GetName() == "CT clusters"
 
 
-def test_colours_of_another_scan_are_not_shown(coralbay: Any, driver: Any, marked: Any, away: Any, scan: Any) -> None:
-    away(coralbay.panel.inside.show_colours)
+def test_colors_of_another_scan_are_not_shown(coralbay: Any, driver: Any, marked: Any, away: Any, scan: Any) -> None:
+    away(coralbay.panel.inside.show_colors)
     coralbay.logic.getParameterNode().volume = scan(name="other", seed=2)[0]
     come_back(driver)
     assert coralbay.logic.overlays.shown is None

@@ -184,9 +184,9 @@ class FewShot(Previewer, VTKObservationMixin):
             self._schedule()
         self.paused = paused
 
-    def colours(self) -> dict[str, tuple[float, float, float]]:
-        """The structures' colours by name."""
-        return {each.name: each.colour for each in self.structures if each.label}
+    def colors(self) -> dict[str, tuple[float, float, float]]:
+        """The structures' colors by name."""
+        return {each.name: each.color for each in self.structures if each.label}
 
     # -- inner workings
 

@@ -42,7 +42,7 @@ def show(overlays: Overlays, preview: Preview | None, volume: Any, structures: l
         overlays: the module's.
         preview: of the volume.
         volume: the scan.
-        structures: the preview's, for their names and colours.
+        structures: the preview's, for their names and colors.
         label: the structure whose probability is shown.
         look: what the user wants to see.
     """
@@ -50,9 +50,9 @@ def show(overlays: Overlays, preview: Preview | None, volume: Any, structures: l
         if overlays.shown in (*overlay.OF_PREVIEW, None):
             overlays.hide()
         return
-    colours = {each.label: (each.name, each.colour) for each in structures if each.label}
+    colors = {each.label: (each.name, each.color) for each in structures if each.label}
     if look.together:
-        overlays.structures.update(preview.labels, preview.geometry, volume, colours)
+        overlays.structures.update(preview.labels, preview.geometry, volume, colors)
         # A line hides nothing, so it may be seen in full.
         overlays.structures.show(1.0 if look.outlines else look.opacity, look.outlines)
     else:
@@ -64,8 +64,8 @@ def show(overlays: Overlays, preview: Preview | None, volume: Any, structures: l
     elif look.kind == overlay.PROBABILITY:
         label = label if label in preview.percents else min(preview.percents)
         overlays.update(look.kind, preview.percents[label], preview.geometry, volume)
-        if label in colours:
-            overlays.set_colour(look.kind, colours[label][1])
+        if label in colors:
+            overlays.set_color(look.kind, colors[label][1])
         overlays.set_threshold(look.kind, look.threshold)
         overlays.show(look.kind, look.opacity)
     elif overlays.shown in overlay.OF_PREVIEW:

@@ -17,7 +17,7 @@ from .transfer import chosen_path
 
 
 class InsidePanel(Panel):
-    """The features' main directions as colours, and clusters of like places as a labelmap."""
+    """The features' main directions as colors, and clusters of like places as a labelmap."""
 
     ui_file = "InsidePanel.ui"
 
@@ -26,8 +26,8 @@ class InsidePanel(Panel):
         ui = self.ui
         self.basis: Any = None
         self._updating = False
-        ui.coloursButton.connect("clicked(bool)", lambda *_: self.show_colours())
-        ui.hideColoursButton.connect("clicked(bool)", lambda *_: self.hide_colours())
+        ui.colorsButton.connect("clicked(bool)", lambda *_: self.show_colors())
+        ui.hideColorsButton.connect("clicked(bool)", lambda *_: self.hide_colors())
         ui.newBasisButton.connect("clicked(bool)", lambda *_: self.new_basis())
         ui.saveBasisButton.connect("clicked(bool)", lambda *_: self.save_basis())
         ui.loadBasisButton.connect("clicked(bool)", lambda *_: self.load_basis())
@@ -38,21 +38,21 @@ class InsidePanel(Panel):
         if self.parameters is None:
             return
         ui, there = self.ui, self.volume is not None
-        shown = self.logic.overlays.shown == overlays.COLOURS
-        ui.coloursButton.enabled = ui.clustersButton.enabled = there
-        ui.hideColoursButton.enabled = shown
+        shown = self.logic.overlays.shown == overlays.COLORS
+        ui.colorsButton.enabled = ui.clustersButton.enabled = there
+        ui.hideColorsButton.enabled = shown
         ui.saveBasisButton.enabled = ui.newBasisButton.enabled = self.basis is not None
         ui.basisLabel.text = (
-            _("The colours of the next scan are made from this scan's basis, so equal colours mean equal features.")
+            _("The colors of the next scan are made from this scan's basis, so equal colors mean equal features.")
             if self.basis is not None
-            else _("The first scan that is coloured gives the basis for the others.")
+            else _("The first scan that is colored gives the basis for the others.")
         )
         if shown:
-            self.logic.overlays.show(overlays.COLOURS, self.parameters.colourOpacity / 100)
+            self.logic.overlays.show(overlays.COLORS, self.parameters.colourOpacity / 100)
 
     def exit(self) -> None:
-        """Remember to show the colours again."""
-        if self.logic.overlays.shown == overlays.COLOURS:
+        """Remember to show the colors again."""
+        if self.logic.overlays.shown == overlays.COLORS:
             self._later.append(partial(self._show, self.volume))
 
     def forget(self) -> None:
@@ -60,37 +60,37 @@ class InsidePanel(Panel):
         super().forget()
         self.basis = None
 
-    def show_colours(self) -> None:
-        """Show the features as colours over the scan."""
+    def show_colors(self) -> None:
+        """Show the features as colors over the scan."""
         volume, basis = self.volume, self.basis
 
         def finish(result: Any) -> None:
             rgb, geometry, self.basis = result
-            self.logic.overlays.update(overlays.COLOURS, rgb, geometry, volume)
+            self.logic.overlays.update(overlays.COLORS, rgb, geometry, volume)
 
         self.run(
-            _("The colours could not be computed."),
+            _("The colors could not be computed."),
             lambda: self.logic.start(
-                volume, lambda pyramid, _c: compute.colours(pyramid, basis), finish, "inside", _("Colouring the features")
+                volume, lambda pyramid, _c: compute.colors(pyramid, basis), finish, "inside", _("Coloring the features")
             ),
             lambda _result: self.when_here(partial(self._show, volume)),
             any_encoder=True,
         )
 
-    def hide_colours(self) -> None:
+    def hide_colors(self) -> None:
         """Show what the views showed before."""
-        if self.logic.overlays.shown == overlays.COLOURS:
+        if self.logic.overlays.shown == overlays.COLORS:
             self.logic.overlays.hide()
         self.activity.notify()
 
     def new_basis(self) -> None:
-        """Let the next scan that is coloured give the basis."""
+        """Let the next scan that is colored give the basis."""
         self.basis = None
         self.refresh()
 
     def save_basis(self) -> None:
-        """Write the basis, to give another scan or another session the same colours."""
-        path = chosen_path(qt.QFileDialog.getSaveFileName(self.root, _("Save basis"), "colours.safetensors", "*.safetensors"))
+        """Write the basis, to give another scan or another session the same colors."""
+        path = chosen_path(qt.QFileDialog.getSaveFileName(self.root, _("Save basis"), "colors.safetensors", "*.safetensors"))
         if path:
             self.attempt(_("The basis could not be saved."), lambda: self.basis.save(path))
 
@@ -144,5 +144,5 @@ class InsidePanel(Panel):
     def _show(self, volume: Any) -> None:
         # The user may have turned to another scan meanwhile.
         if volume is self.volume:
-            self.logic.overlays.show(overlays.COLOURS, self.parameters.colourOpacity / 100)
+            self.logic.overlays.show(overlays.COLORS, self.parameters.colourOpacity / 100)
         self.refresh()

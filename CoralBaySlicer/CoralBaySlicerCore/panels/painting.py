@@ -42,7 +42,7 @@ class Painting:
         """Start to paint; the structures of the table become segments to paint in."""
         panel = self._panel
         place_mode.stop()
-        if panel.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLOURS):
+        if panel.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLORS):
             panel.logic.overlays.hide()
         if panel.parameters.painted is None:
             name = _("{volume} painted prompts").format(volume=panel.volume.GetName())
@@ -54,7 +54,7 @@ class Painting:
         present = {inner.GetSegment(each).GetName().casefold() for each in segments.ids(painted)}
         for structure in panel.few_shot.structures:
             if structure.name.casefold() not in present:
-                inner.AddEmptySegment("", structure.name, structure.colour)
+                inner.AddEmptySegment("", structure.name, structure.color)
         self._open_editor()
         panel.refresh()
         active = panel.few_shot.active_structure

@@ -105,7 +105,7 @@ class SegmentPanel(Panel):
         ui.previewLabel.text = few_shot.message
         ui.previewLabel.visible = bool(few_shot.message)
         ui.overlaySelector.currentIndex = max(ui.overlaySelector.findData(self.parameters.overlay), 0)
-        if self.logic.overlays.shown not in (overlays.SIMILARITY, overlays.COLOURS):
+        if self.logic.overlays.shown not in (overlays.SIMILARITY, overlays.COLORS):
             self.show_preview()
         self._painting.refresh()
         self._transfer.refresh()
@@ -188,7 +188,7 @@ class SegmentPanel(Panel):
                 parameters.threshold / 100,
                 parameters.connected,
                 probe,
-                few_shot.colours(),
+                few_shot.colors(),
             )
 
         had_surfaces = surfaces.shown(parameters.output)
@@ -233,7 +233,7 @@ class SegmentPanel(Panel):
         table.setRowCount(len(known))
         for row, structure in enumerate(known):
             name = qt.QTableWidgetItem(structure.name)
-            name.setData(qt.Qt.DecorationRole, qt.QColor(*(round(255 * part) for part in structure.colour)))
+            name.setData(qt.Qt.DecorationRole, qt.QColor(*(round(255 * part) for part in structure.color)))
             name.setToolTip(_("Double-click to rename; select to click on it and to see its probability"))
             dice, error = expected.get(structure.label, (None, None))
             told = "" if dice is None else f"{dice:.2f} ± {error:.2f}"
@@ -289,13 +289,13 @@ class SegmentPanel(Panel):
     def _on_overlay(self) -> None:
         if self.parameters is not None and self.ui.overlaySelector.currentIndex >= 0:
             kind = str(self.ui.overlaySelector.currentData)
-            if kind != self.parameters.overlay or self.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLOURS):
+            if kind != self.parameters.overlay or self.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLORS):
                 self.parameters.overlay = kind
                 self._take_views()
 
     def _take_views(self) -> None:
         """Whoever works on this panel wants to see the preview rather than another panel's map."""
-        if self.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLOURS):
+        if self.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLORS):
             self.logic.overlays.hide()
             self.refresh()
 

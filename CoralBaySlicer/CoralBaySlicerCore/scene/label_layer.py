@@ -1,4 +1,4 @@
-"""The label layer of the slice views: all structures of a preview at once, each in its colour.
+"""The label layer of the slice views: all structures of a preview at once, each in its color.
 
 What that layer showed before is remembered, and brought back when the structures are hidden.
 """
@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from .hidden_nodes import KIND, add_hidden, composites
 from .volumes import put_array
 
-Colours = Mapping[int, tuple[str, Sequence[float]]]
+Colors = Mapping[int, tuple[str, Sequence[float]]]
 """Name and RGB from 0 to 1 by label."""
 
 _NAME = "structures"
@@ -28,7 +28,7 @@ class LabelLayer:
         # By view; None for one in which the user has chosen another labelmap meanwhile.
         self._before: dict[str, tuple[str | None, float, bool] | None] = {}
         self._held: tuple[Any, Any] = (None, None)
-        self._colours: Colours = {}
+        self._colors: Colors = {}
         self.shown = False
 
     @property
@@ -37,19 +37,19 @@ class LabelLayer:
         found = slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode")
         return next((node for node in found if node.GetAttribute(KIND) == _NAME), None)
 
-    def update(self, labels: NDArray, geometry: NDArray, volume: Any, colours: Colours) -> None:
+    def update(self, labels: NDArray, geometry: NDArray, volume: Any, colors: Colors) -> None:
         """Put labels [k, j, i] into the node, which is made at first.
 
         Args:
             labels: 0 where there is nothing.
             geometry: (4, 4), IJK to the volume's own RAS mm.
             volume: the scan they lie on.
-            colours: of the labels.
+            colors: of the labels.
         """
         node = self.node
         if node is None:
             node = add_hidden("vtkMRMLLabelMapVolumeNode", "CoralBay: " + _("Structures"), _NAME)
-            self._held, self._colours = (None, None), {}
+            self._held, self._colors = (None, None), {}
         # The same array again costs nothing: setting voxels renders every view.
         if self._held[0] is not labels or self._held[1] is not volume:
             put_array(node, labels, geometry, volume)
@@ -57,12 +57,12 @@ class LabelLayer:
         if node.GetDisplayNode() is None:
             node.CreateDefaultDisplayNodes()
             table = add_hidden("vtkMRMLColorTableNode", node.GetName(), _NAME)
-            _fill(table, colours)
+            _fill(table, colors)
             node.GetDisplayNode().SetAndObserveColorNodeID(table.GetID())
             node.GetDisplayNode().SetSaveWithScene(False)
-        if colours != self._colours:
-            _fill(node.GetDisplayNode().GetColorNode(), colours)
-            self._colours = dict(colours)
+        if colors != self._colors:
+            _fill(node.GetDisplayNode().GetColorNode(), colors)
+            self._colors = dict(colors)
 
     def show(self, opacity: float, outlines: bool) -> None:
         """Show the labels in all slice views, but where the user has chosen another labelmap meanwhile."""
@@ -112,13 +112,13 @@ def _slice_node(composite: Any) -> Any:
     return next(node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetLayoutName() == name)
 
 
-def _fill(table: Any, colours: Colours) -> None:
-    """Make a colour node hold these, and nothing to see for 0 and all other labels."""
-    count = max(colours, default=0) + 1
+def _fill(table: Any, colors: Colors) -> None:
+    """Make a color node hold these, and nothing to see for 0 and all other labels."""
+    count = max(colors, default=0) + 1
     with slicer.util.NodeModify(table):
         table.SetTypeToUser()
         table.SetNumberOfColors(count)
         table.GetLookupTable().SetRange(0, count - 1)
         for label in range(count):
-            name, rgb = colours.get(label, ("", (0.0, 0.0, 0.0)))
-            table.SetColor(label, name, *rgb, 1.0 if label in colours else 0.0)
+            name, rgb = colors.get(label, ("", (0.0, 0.0, 0.0)))
+            table.SetColor(label, name, *rgb, 1.0 if label in colors else 0.0)

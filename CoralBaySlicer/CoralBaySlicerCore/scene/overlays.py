@@ -1,4 +1,4 @@
-"""Maps shown over the scan: each in a volume node of its own, with its own colours and legend.
+"""Maps shown over the scan: each in a volume node of its own, with its own colors and legend.
 
 What the slice views showed before is remembered, and brought back when the overlays are hidden.
 """
@@ -14,20 +14,17 @@ import vtk
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
+from . import colors
+from .colors import Ramp
 from .hidden_nodes import KIND, add_hidden, composites, first_view
 from .label_layer import LabelLayer
 from .volumes import put_array
 
-PROBABILITY, UNCERTAINTY, SIMILARITY, COLOURS = "probability", "uncertainty", "similarity", "colours"
+PROBABILITY, UNCERTAINTY, SIMILARITY, COLORS = "probability", "uncertainty", "similarity", "colors"
 SPEAKS_FOR = "speaks-for"
 OF_PREVIEW = (PROBABILITY, UNCERTAINTY)
 
-_RAMPS: dict[str, Sequence[tuple[float, float, float]]] = {
-    UNCERTAINTY: ((0.15, 0.0, 0.3), (0.7, 0.1, 0.5), (1.0, 0.6, 0.3), (1.0, 1.0, 0.7)),
-    SPEAKS_FOR: ((0.25, 0.0, 0.0), (0.75, 0.1, 0.05), (1.0, 0.6, 0.1), (1.0, 1.0, 0.75)),
-    # Perceptually even, and readable without red and green (after viridis).
-    SIMILARITY: ((0.27, 0.0, 0.33), (0.23, 0.32, 0.55), (0.13, 0.57, 0.55), (0.37, 0.79, 0.38), (0.99, 0.91, 0.14)),
-}
+_RAMPS = {UNCERTAINTY: colors.UNCERTAINTY, SPEAKS_FOR: colors.SALIENCY, SIMILARITY: colors.SIMILARITY}
 
 
 def titles() -> dict[str, str]:
@@ -36,7 +33,7 @@ def titles() -> dict[str, str]:
         PROBABILITY: _("Probability (%)"),
         UNCERTAINTY: _("Uncertainty (%)"),
         SIMILARITY: _("Similarity (%)"),
-        COLOURS: _("Feature colours"),
+        COLORS: _("Feature colors"),
         SPEAKS_FOR: _("Speaks for it (% of most)"),
     }
 
@@ -74,23 +71,23 @@ class Overlays:
         self._held[kind] = (array, volume)
         if node.GetDisplayNode() is None:
             node.CreateDefaultDisplayNodes()
-            if kind != COLOURS:
+            if kind != COLORS:
                 self._dress(node, kind)
         return node
 
-    def set_colour(self, kind: str, colour: Sequence[float]) -> None:
-        """Let a map run from black to a colour, such as that of the structure it is of."""
+    def set_color(self, kind: str, color: Sequence[float]) -> None:
+        """Let a map run from black to a color, such as that of the structure it is of."""
         node = self.node(kind)
         if node is not None and node.GetDisplayNode() is not None:
-            colours, brightest = node.GetDisplayNode().GetColorNode(), [0.0] * 4
-            colours.GetColor(255, brightest)
-            if not np.allclose(brightest[:3], colour, atol=0.01):
-                _fill(colours, (tuple(0.25 * part for part in colour), tuple(colour)))
+            table, brightest = node.GetDisplayNode().GetColorNode(), [0.0] * 4
+            table.GetColor(255, brightest)
+            if not np.allclose(brightest[:3], color, atol=0.01):
+                _fill(table, colors.shades(color))
 
     def set_threshold(self, kind: str, percent: float) -> None:
         """Hide what lies below."""
         node = self.node(kind)
-        if node is not None and node.GetDisplayNode() is not None and kind != COLOURS:
+        if node is not None and node.GetDisplayNode() is not None and kind != COLORS:
             display = node.GetDisplayNode()
             with slicer.util.NodeModify(display):
                 display.SetLowerThreshold(max(percent, 1))
@@ -170,15 +167,15 @@ class Overlays:
         self._held = {}
 
     def _make(self, kind: str) -> Any:
-        node_class = "vtkMRMLVectorVolumeNode" if kind == COLOURS else "vtkMRMLScalarVolumeNode"
+        node_class = "vtkMRMLVectorVolumeNode" if kind == COLORS else "vtkMRMLScalarVolumeNode"
         return add_hidden(node_class, f"CoralBay: {titles()[kind]}", kind)
 
     def _dress(self, node: Any, kind: str) -> None:
         display = node.GetDisplayNode()
-        colours = add_hidden("vtkMRMLColorTableNode", node.GetName(), kind)
-        _fill(colours, _RAMPS.get(kind, ((0.2, 0.15, 0.0), (0.9, 0.6, 0.0))))
+        table = add_hidden("vtkMRMLColorTableNode", node.GetName(), kind)
+        _fill(table, _RAMPS.get(kind, colors.shades(colors.label_color(1))))
         with slicer.util.NodeModify(display):
-            display.SetAndObserveColorNodeID(colours.GetID())
+            display.SetAndObserveColorNodeID(table.GetID())
             display.SetAutoWindowLevel(False)
             display.SetWindowLevelMinMax(0, 100)
         display.SetSaveWithScene(False)
@@ -186,7 +183,7 @@ class Overlays:
 
     def _set_legend(self, kind: str, visible: bool) -> None:
         node = self.node(kind)
-        if node is None or node.GetDisplayNode() is None or kind == COLOURS:
+        if node is None or node.GetDisplayNode() is None or kind == COLORS:
             return
         legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
         if legend is None:
@@ -207,26 +204,26 @@ class Overlays:
         legend.SetVisibility(visible)
 
 
-def _fill(colours: Any, ramp: Sequence[Sequence[float]]) -> None:
-    """Make a colour node a ramp through some colours."""
+def _fill(table: Any, ramp: Ramp) -> None:
+    """Make a color node a ramp through some colors."""
     steps = np.linspace(0, len(ramp) - 1, 256)
     rgb = np.stack([np.interp(steps, range(len(ramp)), [stop[part] for stop in ramp]) for part in range(3)], axis=1)
-    with slicer.util.NodeModify(colours):
-        if colours.GetNumberOfColors() != 256:
-            colours.SetTypeToUser()
-            colours.SetNumberOfColors(256)
-            colours.GetLookupTable().SetRange(0, 255)
-        for number, colour in enumerate(rgb):
-            colours.SetColor(number, f"{round(number / 2.55)}", *colour, 1.0)
+    with slicer.util.NodeModify(table):
+        if table.GetNumberOfColors() != 256:
+            table.SetTypeToUser()
+            table.SetNumberOfColors(256)
+            table.GetLookupTable().SetRange(0, 255)
+        for number, color in enumerate(rgb):
+            table.SetColor(number, f"{round(number / 2.55)}", *color, 1.0)
 
 
-def _shade(shading: Any, ramp: Sequence[Sequence[float]], threshold: float) -> None:
+def _shade(shading: Any, ramp: Ramp, threshold: float) -> None:
     """Let a volume in percent be seen from a threshold on, the more solid the higher."""
-    opacity, colour = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
+    opacity, color = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
     for value, alpha in ((0, 0), (max(threshold - 5, 1), 0), (max(threshold, 2), 0.15), (100, 0.6)):
         opacity.AddPoint(value, alpha)
     for number, rgb in enumerate(ramp):
-        colour.AddRGBPoint(100 * number / (len(ramp) - 1), *rgb)
+        color.AddRGBPoint(100 * number / (len(ramp) - 1), *rgb)
     shading.SetScalarOpacity(opacity)
-    shading.SetColor(colour)
+    shading.SetColor(color)
     shading.SetInterpolationTypeToLinear()

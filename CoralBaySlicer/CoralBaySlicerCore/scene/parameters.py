@@ -50,7 +50,7 @@ class CoralBaySlicerParameters:
         othersOnly: whether the scan that the query is from is left out of what the library's search finds.
         showIn3D: whether the similarity is rendered in 3D.
         clusters: how many.
-        colourOpacity: of the colours of the features, percent.
+        colourOpacity: of the colors of the features, percent.
         scansTable: with a row for each scan that is learnt from.
         scanColumn, patientColumn, targetColumn, timeColumn: which of its columns mean what.
         everyScanAnother: there is no column of patients, since every scan is of another one.

@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import QueryError
 from CoralBaySlicerCore.work.compute import Piece
 
-from . import segments, volumes
+from . import colors, segments, volumes
 
 _ATTRIBUTE = "CoralBaySlicer.Query"
 _VOLUME_ROLE = "CoralBaySlicer.Volume"
@@ -35,9 +35,8 @@ def make(volume: Any) -> Any:
     made.SetNodeReferenceID(_VOLUME_ROLE, volume.GetID())
     made.CreateDefaultDisplayNodes()
     display = made.GetDisplayNode()
-    # A colour that the map of similarity does not have.
     for paint in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
-        paint(1.0, 0.2, 0.7)
+        paint(*colors.QUERY)
     made.SetControlPointLabelFormat("%N")
     volumes.follow(made, volume)
     return made
@@ -75,6 +74,6 @@ def to_segment(logic: Any, volume: Any, parameters: Any) -> Any:
     target = parameters.output or segments.new(volume, _("{volume} segmentation").format(volume=volume.GetName()))
     geometry = segments.way_to(target, volume) @ found.geometry
     logic.undo.save(target)
-    segments.write(target, _("Similar regions"), (0.99, 0.91, 0.14), Piece.of(found.pieces > 0), geometry)
+    segments.write(target, _("Similar regions"), colors.SIMILAR_REGIONS, Piece.of(found.pieces > 0), geometry)
     parameters.output = target
     return target

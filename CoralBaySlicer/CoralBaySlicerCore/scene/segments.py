@@ -15,7 +15,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from CoralBayLib.core.errors import PromptError, VolumeError
 from CoralBaySlicerCore.work.compute import Piece
 
-from .structures import default_colour
+from .colors import label_color
 from .volumes import Scan, between, follow, linear_between
 
 _MOST_POINTS = 2000
@@ -123,13 +123,13 @@ def way_to(segmentation: Any, volume: Any) -> NDArray[np.float64]:
     return matrix
 
 
-def write(segmentation: Any, name: str, colour: Any, piece: Piece, geometry: NDArray[np.float64]) -> str:
+def write(segmentation: Any, name: str, color: Any, piece: Piece, geometry: NDArray[np.float64]) -> str:
     """Write voxels as the segment of a name, which is made when it is not there; returns its ID.
 
     Args:
         segmentation: the node.
         name: of the segment.
-        colour: RGB from 0 to 1 for a new segment.
+        color: RGB from 0 to 1 for a new segment.
         piece: the voxels.
         geometry: (4, 4), IJK of the grid they are of to the segmentation's own RAS mm.
     """
@@ -137,7 +137,7 @@ def write(segmentation: Any, name: str, colour: Any, piece: Piece, geometry: NDA
     segment_id = inner.GetSegmentIdBySegmentName(name)
     if not segment_id:
         # An ID like the name, for the sake of those who ask for it in a script.
-        segment_id = inner.AddEmptySegment(inner.GenerateUniqueSegmentID(name), name, colour)
+        segment_id = inner.AddEmptySegment(inner.GenerateUniqueSegmentID(name), name, color)
     image = _oriented(piece, geometry)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if not logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE):
@@ -146,7 +146,7 @@ def write(segmentation: Any, name: str, colour: Any, piece: Piece, geometry: NDA
 
 
 def write_pieces(
-    segmentation: Any, volume: Any, scan: Scan, pieces: dict[str, Piece], colours: dict[str, Any]
+    segmentation: Any, volume: Any, scan: Scan, pieces: dict[str, Piece], colors: dict[str, Any]
 ) -> dict[str, str]:
     """Write structures of a scan's grid as segments; returns their IDs by name."""
     geometry = way_to(segmentation, volume) @ scan.ijk_to_ras
@@ -154,8 +154,8 @@ def write_pieces(
         segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     with slicer.util.NodeModify(segmentation):
         return {
-            name: write(segmentation, name, colours.get(name, default_colour(number)), piece, geometry)
-            for number, (name, piece) in enumerate(pieces.items())
+            name: write(segmentation, name, colors.get(name, label_color(number)), piece, geometry)
+            for number, (name, piece) in enumerate(pieces.items(), start=1)
         }
 
 

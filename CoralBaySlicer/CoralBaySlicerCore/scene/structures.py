@@ -10,23 +10,12 @@ import slicer
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
+from . import colors
 from .volumes import follow, from_world
 
 LABEL = "CoralBaySlicer.Label"
 """Attribute of a prompts node: "0" for the background, "1" and up for structures."""
 _VOLUME_ROLE = "CoralBaySlicer.Volume"
-_BACKGROUND_COLOUR = (0.55, 0.55, 0.55)
-# Well apart from each other and from grey, also for most colour-blind eyes (after Okabe and Ito).
-_COLOURS = (
-    (0.90, 0.62, 0.00),
-    (0.34, 0.71, 0.91),
-    (0.00, 0.62, 0.45),
-    (0.94, 0.89, 0.26),
-    (0.80, 0.47, 0.65),
-    (0.84, 0.37, 0.00),
-    (0.00, 0.45, 0.70),
-    (0.60, 0.90, 0.40),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +36,7 @@ class Structure:
         return _("Background") if self.label == 0 else self.node.GetName()
 
     @property
-    def colour(self) -> tuple[float, float, float]:
+    def color(self) -> tuple[float, float, float]:
         """RGB from 0 to 1."""
         return tuple(self.node.GetDisplayNode().GetSelectedColor())
 
@@ -72,11 +61,6 @@ def of(volume: Any) -> list[Structure]:
     return sorted(found, key=lambda structure: structure.label or 1 << 30)
 
 
-def default_colour(number: int) -> tuple[float, float, float]:
-    """The colour of the structure of that number, from 0."""
-    return _COLOURS[number % len(_COLOURS)]
-
-
 def add(volume: Any, name: str = "") -> Structure:
     """Add a structure to a volume, and the background when this is the first."""
     known = of(volume)
@@ -87,9 +71,9 @@ def add(volume: Any, name: str = "") -> Structure:
         for number in range(label, label + len(known) + 1)
         if (candidate := _("Structure {number}").format(number=number)).casefold() not in taken
     )
-    structure = _make(volume, label, name, default_colour(label - 1))
+    structure = _make(volume, label, name, colors.label_color(label))
     if not any(each.label == 0 for each in known):
-        _make(volume, 0, _("Background"), _BACKGROUND_COLOUR)
+        _make(volume, 0, _("Background"), colors.BACKGROUND)
     return structure
 
 
@@ -114,16 +98,16 @@ def points_in(volume: Any, structures: list[Structure]) -> tuple[NDArray[np.floa
     return np.concatenate(points), np.concatenate(labels), names
 
 
-def _make(volume: Any, label: int, name: str, colour: tuple[float, float, float]) -> Structure:
+def _make(volume: Any, label: int, name: str, color: tuple[float, float, float]) -> Structure:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
     node.SetAttribute(LABEL, str(label))
     node.SetNodeReferenceID(_VOLUME_ROLE, volume.GetID())
     node.CreateDefaultDisplayNodes()
     follow(node, volume)
     display = node.GetDisplayNode()
-    display.SetSelectedColor(*colour)
-    display.SetColor(*colour)
-    display.SetActiveColor(*colour)
+    display.SetSelectedColor(*color)
+    display.SetColor(*color)
+    display.SetActiveColor(*color)
     # Dozens of names beside the points would hide what they point at.
     display.SetPointLabelsVisibility(False)
     display.SetPropertiesLabelVisibility(False)

@@ -141,7 +141,8 @@ def _segment(
     from CoralBayLib.features.store import Store
     from CoralBayLib.fewshot.segmentation import labelmap_on
     from CoralBayLib.fewshot.transfer import for_scan
-    from CoralBayLib.imaging.segmentation_io import Segment, default_color, write_segmentation
+    from CoralBayLib.imaging.palette import label_color
+    from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
     from CoralBayLib.imaging.volume_io import read_volume
 
     _require_readable(scan)
@@ -150,7 +151,7 @@ def _segment(
     fitted = for_scan(probe, pyramid)
     touched = fitted.prompts_ if fitted is not probe else None
     labelmap = labelmap_on(volume.grid, pyramid, fitted, touched, threshold, subprogress(progress, 0.8, 1), cancel)
-    parts = [Segment(label, name, default_color(i)) for i, (label, name) in enumerate(probe.names_.items())]
+    parts = [Segment(label, name, label_color(label)) for label, name in probe.names_.items()]
     raise_if_cancelled(cancel)
     write_segmentation(labelmap, parts, target)
 

@@ -276,7 +276,7 @@ def next_place(preview: Preview, label: int, points: Points, seen: Sequence[NDAr
     return place.label, place.ras
 
 
-def colours(pyramid: Any, basis: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.float64], Any]:
+def colors(pyramid: Any, basis: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.float64], Any]:
     """The features as RGB [k, j, i, 3], their geometry, and the basis (made when none is given)."""
     from CoralBayLib.similarity.feature_maps import colour_basis, colour_map
 

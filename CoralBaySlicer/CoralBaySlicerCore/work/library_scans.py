@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.progress import CancelToken, Progress
 from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.scene.colors import LIBRARY_REGION
 from CoralBaySlicerCore.scene.hidden_nodes import KIND, add_hidden
 
 from .batch import SUFFIXES
@@ -97,9 +98,8 @@ def _make_mark() -> Any:
     made.SetLocked(True)
     display = made.GetDisplayNode()
     display.SetSaveWithScene(False)
-    # Neither a colour of the query nor of the map of similarity.
     for paint in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
-        paint(0.2, 0.9, 1.0)
+        paint(*LIBRARY_REGION)
     return made
 
 

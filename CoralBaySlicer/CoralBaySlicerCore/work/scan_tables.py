@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk
 
+from CoralBaySlicerCore.scene import colors
+
 from .scan_probes import Learnt, Predictions
 
 _OURS = "CoralBaySlicer.Scans"
-_COLOURS = ((0.12, 0.47, 0.71), (0.90, 0.49, 0.13), (0.17, 0.63, 0.17), (0.84, 0.15, 0.16), (0.58, 0.40, 0.74))
 
 
 def add_predictions(source: Any, predictions: Predictions, name: str) -> Any:
@@ -89,7 +90,7 @@ def _add_series(series: Any, number: int) -> Any:
     node.SetPlotType(node.PlotTypeScatter)
     node.SetLineStyle({"points": node.LineStyleNone, "reference": node.LineStyleDot}.get(series.kind, node.LineStyleSolid))
     node.SetMarkerStyle(node.MarkerStyleCircle if series.kind in ("points", "linked") else node.MarkerStyleNone)
-    node.SetColor(*((0.4, 0.4, 0.4) if series.kind == "reference" else _COLOURS[number % len(_COLOURS)]))
+    node.SetColor(*(colors.PLOT_REFERENCE if series.kind == "reference" else colors.PLOT[number % len(colors.PLOT)]))
     return node
 
 

@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import CoralBayError, PromptError, VolumeError
 from CoralBayLib.core.progress import CancelToken, Progress, subprogress
 from CoralBaySlicerCore.scene import segments, surfaces, volumes
+from CoralBaySlicerCore.scene.colors import by_name
 from CoralBaySlicerCore.scene.overlays import Overlays
 from CoralBaySlicerCore.setup import packages
 
@@ -105,7 +106,7 @@ class Tasks:
         threshold: float = 0.5,
         connected: bool = True,
         probe: Any = None,
-        colours: Mapping[str, Any] | None = None,
+        colors: Mapping[str, Any] | None = None,
     ) -> Task:
         """As `segment`, with prompts as `points` gives them or with a probe."""
         source = self.features.source(volume)
@@ -127,7 +128,7 @@ class Tasks:
             node = node or segments.new(own, _("{volume} segmentation").format(volume=own.GetName()))
             surfaces.remove(node)
             self.undo.save(node)
-            segments.write_pieces(node, own, source.scan, pieces, dict(colours or {}))
+            segments.write_pieces(node, own, source.scan, pieces, dict(colors or by_name(fitted.names_)))
             self.probe = fitted
             return node
 
@@ -162,20 +163,20 @@ class Tasks:
             for number, source in enumerate(sources):
                 own = subprogress(progress, number / len(sources), (number + 1) / len(sources))
                 pyramid = self.features.compute(source, subprogress(own, 0, 0.8), cancel)
-                pieces, _probe = compute.pieces(
+                pieces, used = compute.pieces(
                     source.scan, pyramid, Points.none(), fitted, threshold, True, subprogress(own, 0.8, 1), cancel
                 )
-                done.append((source, pyramid, pieces))
+                done.append((source, pyramid, pieces, by_name(used.names_)))
             return done
 
         def finish(done: Any) -> list[Any]:
             nodes = []
-            for source, pyramid, _pieces in done:
+            for source, pyramid, *_rest in done:
                 nodes.append(self.features.keep(source, pyramid))
             written = []
-            for node, (source, _pyramid, pieces) in zip(nodes, done, strict=True):
+            for node, (source, _pyramid, pieces, palette) in zip(nodes, done, strict=True):
                 written.append(segments.new(node, _("{volume} segmentation").format(volume=node.GetName())))
-                segments.write_pieces(written[-1], node, source.scan, pieces, {})
+                segments.write_pieces(written[-1], node, source.scan, pieces, palette)
             return written
 
         return self._start(Task(run, finish, title=_("Applying the probe")))

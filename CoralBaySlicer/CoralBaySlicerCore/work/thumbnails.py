@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from CoralBayLib.core.progress import CancelToken, Progress
+from CoralBaySlicerCore.scene.colors import LIBRARY_REGION
 
 from .worker import Task, Worker
 
@@ -16,7 +17,6 @@ PIXELS = 72
 """Width and height."""
 _FIELD_MM = 160.0
 _WINDOW_HU = (-160.0, 240.0)
-_MARK = (51, 230, 255)
 
 Where = tuple[float, float, float] | None
 """A place, RAS mm of the scan's own space; None for the middle of the scan, and all of the slice."""
@@ -122,6 +122,6 @@ _CORNERS = np.indices((2, 2, 2)).reshape(3, 8).T
 
 def _draw_mark(picture: NDArray[np.uint8]) -> None:
     """Four short lines around the middle, which stays free to be seen."""
-    middle = picture.shape[0] // 2
+    middle, color = picture.shape[0] // 2, [round(255 * part) for part in LIBRARY_REGION]
     for start, stop in ((middle - 9, middle - 4), (middle + 4, middle + 9)):
-        picture[start:stop, middle] = picture[middle, start:stop] = _MARK
+        picture[start:stop, middle] = picture[middle, start:stop] = color

@@ -8,7 +8,8 @@ import SimpleITK as sitk
 
 from CoralBayLib.core.errors import StoreError, VolumeError
 from CoralBayLib.imaging.grid import Grid, Volume
-from CoralBayLib.imaging.segmentation_io import Segment, default_color, read_segmentation, write_segmentation
+from CoralBayLib.imaging.palette import label_color
+from CoralBayLib.imaging.segmentation_io import Segment, read_segmentation, write_segmentation
 from CoralBayLib.imaging.volume_io import read_labelmap
 
 SHAPE = (4, 5, 6)
@@ -33,7 +34,7 @@ def labelmap(where=GRIDS["oblique"], dtype=np.uint8):
     return Volume(array, where)
 
 
-SEGMENTS = [Segment(n, name, default_color(k)) for k, (n, name) in enumerate(zip((2, 1, 3, 7), NAMES, strict=True))]
+SEGMENTS = [Segment(n, name, label_color(n)) for n, name in zip((2, 1, 3, 7), NAMES, strict=True)]
 
 
 def header(path):
@@ -197,13 +198,3 @@ def test_damaged_fields(tmp_path):
     write_layers(tmp_path / "a.seg.nrrd", np.ones((2, *SHAPE), np.uint8), [(5, 1, "a")])
     with pytest.raises(VolumeError, match="layer 5"):
         read_segmentation(tmp_path / "a.seg.nrrd")
-
-
-def test_colours_can_be_told_apart():
-    colors = np.array([default_color(n) for n in range(16)])
-    assert ((colors >= 0) & (colors <= 1)).all()
-    assert colors.max(axis=1).min() > 0.6
-    distances = np.linalg.norm(colors[:, None] - colors[None], axis=-1) + np.eye(16) * 9
-    assert distances.min() > 0.08
-    assert np.linalg.norm(np.diff(colors, axis=0), axis=1).min() > 0.4
-    assert len({default_color(n) for n in range(120)}) == 120

@@ -38,7 +38,7 @@ def test_new_attributes_on_cpp_objects_are_refused(app: Any) -> None:
 
     for widget in (qt.QPushButton(), ctk.ctkSliderWidget(), slicer.qMRMLNodeComboBox(), qt.QTimer(), qt.QAction()):
         with pytest.raises(AttributeError, match="does not exist"):
-            widget.colour = "red"
+            widget.color = "red"
         with pytest.raises(AttributeError):
             widget.objectNamed  # noqa: B018
     with pytest.raises(AttributeError, match="overwritten"):

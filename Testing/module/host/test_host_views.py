@@ -73,7 +73,7 @@ def test_a_volume_is_rendered_with_its_window_and_level(make_volume: Any) -> Non
     assert image.max() < 120
 
 
-def test_a_segment_is_outlined_in_its_colour(make_volume: Any) -> None:
+def test_a_segment_is_outlined_in_its_color(make_volume: Any) -> None:
     import slicer
 
     volume = make_volume()
@@ -97,7 +97,7 @@ def test_a_segment_is_outlined_in_its_colour(make_volume: Any) -> None:
     assert rows.min() == pytest.approx(box.height - 1 - top, abs=3)
 
 
-def test_a_foreground_overlay_is_colour_mapped_and_blended(make_volume: Any) -> None:
+def test_a_foreground_overlay_is_color_mapped_and_blended(make_volume: Any) -> None:
     import slicer
 
     volume = make_volume()
@@ -123,7 +123,7 @@ def test_a_foreground_overlay_is_colour_mapped_and_blended(make_volume: Any) -> 
     assert red[1] == pytest.approx(grey[1] / 2, abs=3)
 
 
-def test_a_colour_legend_is_drawn_in_the_slice_view(make_volume: Any) -> None:
+def test_a_color_legend_is_drawn_in_the_slice_view(make_volume: Any) -> None:
     import slicer
 
     volume = make_volume()

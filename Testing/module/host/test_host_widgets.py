@@ -190,7 +190,7 @@ def test_hierarchy_items_come_and_go_with_their_nodes(make_volume: Any) -> None:
     assert hierarchy.GetNumberOfItems() == 0
 
 
-def test_colour_nodes_that_modules_name_are_there(app: Any) -> None:
+def test_color_nodes_that_modules_name_are_there(app: Any) -> None:
     import slicer
 
     for identifier in ("Grey", "Red", "FileViridis.txt", "FilePlasma.txt", "FileInferno.txt", "FileGenericColors.txt"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from host import mouse
 
-from Testing.module.interactive.test_few_shot import click_all, colour_at, ready, show_at
+from Testing.module.interactive.test_few_shot import click_all, color_at, ready, show_at
 
 __all__ = ["ready"]
 
@@ -34,7 +34,7 @@ def layer_of(view: str = "Red") -> tuple[Any, Any, Any]:
     return slicer.mrmlScene.GetNodeByID(composite.GetLabelVolumeID() or ""), composite, widget.mrmlSliceNode()
 
 
-def test_every_structure_is_seen_in_its_colour(two: Any, driver: Any) -> None:
+def test_every_structure_is_seen_in_its_color(two: Any, driver: Any) -> None:
     import slicer
 
     panel, first, second = two
@@ -51,13 +51,13 @@ def test_every_structure_is_seen_in_its_colour(two: Any, driver: Any) -> None:
     likelier = np.where(percents[2] > percents[1], 2, 1)
     assert np.array_equal(panel.few_shot.preview.labels[both], likelier[both])
     show_at(first)
-    orange, blue = colour_at("Red", first + [2, -2, 0]), colour_at("Red", second + [2, -2, 0])
+    orange, blue = color_at("Red", first + [2, -2, 0]), color_at("Red", second + [2, -2, 0])
     assert orange[0] > orange[2] + 40
     assert blue[2] > blue[0] + 30
     structure = panel.few_shot.structures[0].node.GetDisplayNode()
     structure.SetSelectedColor(0.0, 1.0, 0.0)
     panel.refresh()
-    assert colour_at("Red", first + [2, -2, 0])[1] > orange[1] + 40
+    assert color_at("Red", first + [2, -2, 0])[1] > orange[1] + 40
 
 
 def test_the_layer_follows_the_threshold_and_the_next_prompt(two: Any, driver: Any) -> None:
@@ -161,10 +161,10 @@ def test_the_users_own_labelmap_comes_back(two: Any, driver: Any, coralbay: Any)
     assert shown is not own
     assert view.GetUseLabelOutline()
     # Another map than the preview's wants the views for itself.
-    coralbay.panel.inside.show_colours()
+    coralbay.panel.inside.show_colors()
     driver.settle()
     assert layer_of()[0] is own
-    coralbay.panel.inside.hide_colours()
+    coralbay.panel.inside.hide_colors()
     driver.settle()
     assert layer_of()[0] is shown
     slicer.util.selectModule("SegmentEditor")

@@ -26,7 +26,7 @@ def show_at(place: Any) -> None:
     host.process_events(0.02)
 
 
-def colour_at(view: str, place: Any) -> np.ndarray:
+def color_at(view: str, place: Any) -> np.ndarray:
     shown = pictures.view(view)
     column, row, _ = shown.convertRASToXYZ(list(place))
     return pictures.pixels(view)[shown.height - 1 - round(row), round(column)].astype(int)
@@ -56,7 +56,7 @@ def click_all(panel: Any, driver: Any, place: np.ndarray, view: str = "Red") -> 
 def test_a_click_places_a_prompt_and_the_overlay_follows(ready: Any, driver: Any) -> None:
     _node, place, panel = ready
     show_at(place)
-    grey = colour_at("Red", place)
+    grey = color_at("Red", place)
     clicked = mouse.click_view("Red", place)
     structure = panel.few_shot.structures[0]
     assert structure.world_points()[0] == pytest.approx(np.array(clicked), abs=1e-6)
@@ -71,7 +71,7 @@ def test_a_click_places_a_prompt_and_the_overlay_follows(ready: Any, driver: Any
     assert panel.few_shot.preview is not None
     mouse.key("Esc")
     beside = place + [3, -3, 0]
-    shown = colour_at("Red", beside)
+    shown = color_at("Red", beside)
     # The structure's orange over the ball's grey.
     assert shown[0] > shown[2] + 40
     assert abs(grey[0] - grey[2]) < 5
@@ -170,13 +170,13 @@ def test_several_structures_become_a_segment_each(ready: Any, driver: Any, coral
     driver.settle()
     assert panel.few_shot.structures[1].name == "Right ball"
     assert set(panel.few_shot.preview.percents) == {1, 2}
-    # The second is shown in its own colour where it is.
-    assert colour_at("Red", place - [34, 3, 0])[2] > colour_at("Red", place - [34, 3, 0])[0] + 30
+    # The second is shown in its own color where it is.
+    assert color_at("Red", place - [34, 3, 0])[2] > color_at("Red", place - [34, 3, 0])[0] + 30
     mouse.press(panel.ui.applyButton)
     driver.settle()
     inner = coralbay.panel.parameters.output.GetSegmentation()
     assert [inner.GetNthSegment(i).GetName() for i in range(2)] == ["Structure 1", "Right ball"]
-    assert inner.GetNthSegment(1).GetColor() == pytest.approx(panel.few_shot.structures[1].colour)
+    assert inner.GetNthSegment(1).GetColor() == pytest.approx(panel.few_shot.structures[1].color)
     table.selectRow(0)
     assert panel.few_shot.active == 1
     mouse.press(panel.ui.removeStructureButton)

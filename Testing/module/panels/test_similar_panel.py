@@ -1,4 +1,4 @@
-"""Steps 3 and 4: similar regions, colours and clusters of the features."""
+"""Steps 3 and 4: similar regions, colors and clusters of the features."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from host import mouse, pictures
 
-from Testing.module.interactive.test_few_shot import colour_at, oblique, show_at
+from Testing.module.interactive.test_few_shot import color_at, oblique, show_at
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_one_click_finds_the_like(ready: Any, driver: Any, coralbay: Any) -> Non
     assert panel.regions[0].score > 0.9
     near = [np.linalg.norm(np.array(region.ras) - twin) for region in panel.regions[:4]]
     assert min(near) < 8
-    shown = colour_at("Red", place + [2, 2, 0])
+    shown = color_at("Red", place + [2, 2, 0])
     assert shown[1] > shown[2] + 40
     table = panel.ui.regionTable
     assert table.rowCount == len(panel.regions)
@@ -250,13 +250,13 @@ def test_the_map_is_shown_in_3d_and_hidden(ready: Any, driver: Any, coralbay: An
     assert not display.GetVisibility()
 
 
-def test_feature_colours_with_a_basis_that_is_shared(ready: Any, driver: Any, coralbay: Any, scan: Any, tmp_path: Path) -> None:
+def test_feature_colors_with_a_basis_that_is_shared(ready: Any, driver: Any, coralbay: Any, scan: Any, tmp_path: Path) -> None:
     import slicer
 
     _node, place, _similar = ready
     panel = coralbay.panel.inside
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
-    mouse.press(panel.ui.coloursButton)
+    mouse.press(panel.ui.colorsButton)
     driver.settle()
     assert host.dialogs.texts("error") == []
     shown = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID())
@@ -264,7 +264,7 @@ def test_feature_colours_with_a_basis_that_is_shared(ready: Any, driver: Any, co
     assert first.shape[-1] == 3
     assert first.std() > 10
     show_at(place)
-    assert np.ptp(colour_at("Red", place)) > 5
+    assert np.ptp(color_at("Red", place)) > 5
     host.dialogs.answer(str(tmp_path / "basis.safetensors"))
     mouse.press(panel.ui.saveBasisButton)
     basis = panel.basis
@@ -276,12 +276,12 @@ def test_feature_colours_with_a_basis_that_is_shared(ready: Any, driver: Any, co
     assert panel.basis.signature == basis.signature
     other, _there = scan(name="other", seed=5)
     driver.embed(other)
-    mouse.press(panel.ui.coloursButton)
+    mouse.press(panel.ui.colorsButton)
     driver.settle()
-    second = slicer.util.arrayFromVolume(coralbay.logic.overlays.node("colours"))
-    # Nearly the same phantom, and the same basis: nearly the same colours.
+    second = slicer.util.arrayFromVolume(coralbay.logic.overlays.node("colors"))
+    # Nearly the same phantom, and the same basis: nearly the same colors.
     assert np.abs(second.astype(int) - first).mean() < 12
-    mouse.press(panel.ui.hideColoursButton)
+    mouse.press(panel.ui.hideColorsButton)
     driver.settle()
     assert composite.GetForegroundVolumeID() is None
 
