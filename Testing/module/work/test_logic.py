@@ -211,6 +211,7 @@ def test_packages_are_asked_about_before_they_are_installed(
         assert "numpy==" in requirements
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
 def test_requirements_are_those_of_the_library(coralbay: Any) -> None:
     import tomllib
     from CoralBaySlicerCore.setup import packages
