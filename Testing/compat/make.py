@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-import CoralBayLib as cb
 from CoralBayLib.embedding import store_key
 from CoralBayLib.inside import cluster_basis, colour_basis
 from CoralBayLib.scans import Labels, ScanProbe
 from CoralBayLib.segmentation_io import Segment, default_color
+
+import CoralBayLib as cb
 
 from . import results
 from .results import BRIGHT, CENTRE, DATA, NAMES

@@ -113,9 +113,9 @@ def test_every_string_of_the_code_is_translated(coralbay: Any) -> None:
         "CoralBaySlicer.py": "contributors",
         "parameters.py": "(",
         "worker.py": "%s",
-        "library.py": "not found",
-        "librarybox.py": "left out",
-        "scanlibrary.py": "coralbay library",
+        "bootstrap.py": "not found",
+        "library_section.py": "left out",
+        "scan_library.py": "coralbay library",
         "weights.py": "hub cache",
     }
     found, computed = [], []
