@@ -24,10 +24,10 @@ def add_encoders_command(commands: Any, parents: list[argparse.ArgumentParser]) 
 
 def run_encoders(args: argparse.Namespace) -> dict:
     """List the encoders or show one's card."""
-    from CoralBayLib.encoders import encoder_cards, registered
+    from CoralBayLib.encoders import encoder_card, encoder_cards
 
     if args.name:
-        card = registered(args.name).card
+        card = encoder_card(args.name)
         for line in card_lines(card):
             say(args, line, out=True)
         return card.as_dict()

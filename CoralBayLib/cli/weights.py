@@ -12,7 +12,7 @@ from .console import bar, say
 
 if TYPE_CHECKING:
     from CoralBayLib.encoders.weights import DownloadRequest
-    from CoralBayLib.encoders.weights.manage import WeightsState
+    from CoralBayLib.encoders.weights_manager import WeightsState
 
 _PLACES = {
     "variable": "file named by a variable",
@@ -53,7 +53,7 @@ def add_weights_command(commands: Any, parents: list[argparse.ArgumentParser]) -
 
 def run_list(args: argparse.Namespace) -> dict:
     """`coralbay weights list`."""
-    from CoralBayLib.encoders.weights.manage import states
+    from CoralBayLib.encoders.weights_manager import states
 
     found = states()
     for each in found:
@@ -65,7 +65,7 @@ def run_list(args: argparse.Namespace) -> dict:
 def _state_lines(state: WeightsState) -> list[str]:
     from CoralBayLib.encoders.weights.sources import megabytes
 
-    place = _PLACES.get(state.place, "not on this machine")
+    place = _PLACES.get(state.location, "not on this machine")
     size = f", {megabytes(state.nbytes)}" if state.nbytes else ""
     lines = [f"{state.encoder:<14}{place}{size}"]
     facts = [("source", f"{state.origin}, licence {state.licence}")]
@@ -77,7 +77,7 @@ def _state_lines(state: WeightsState) -> list[str]:
 
 def run_download(args: argparse.Namespace) -> dict:
     """`coralbay weights download NAME`."""
-    from CoralBayLib.encoders.weights.manage import fetch, state
+    from CoralBayLib.encoders.weights_manager import fetch, state
 
     def consent(request: DownloadRequest) -> bool:
         return args.yes or _agreed(request)
@@ -101,20 +101,20 @@ def _agreed(request: DownloadRequest) -> bool:
 
 def run_delete(args: argparse.Namespace) -> dict:
     """`coralbay weights delete NAME`."""
-    from CoralBayLib.encoders.weights.manage import delete, state
     from CoralBayLib.encoders.weights.sources import megabytes
+    from CoralBayLib.encoders.weights_manager import delete, state
 
     freed = delete(args.name)
     say(args, f"Freed {megabytes(freed)}." if freed else f"There was nothing of '{args.name}' to delete.", out=True)
     left = state(args.name)
-    if left.here:
-        say(args, f"Still here: {_PLACES[left.place]}, which only you should remove.")
-    return {"encoder": args.name, "freed_bytes": freed, "still_in": left.place}
+    if left.available:
+        say(args, f"Still here: {_PLACES[left.location]}, which only you should remove.")
+    return {"encoder": args.name, "freed_bytes": freed, "still_in": left.location}
 
 
 def run_export(args: argparse.Namespace) -> dict:
     """`coralbay weights export FILE [NAMES]`."""
-    from CoralBayLib.encoders.weights.bundle import export_bundle
+    from CoralBayLib.encoders.weights_bundle import export_bundle
 
     with bar(args, "Exporting") as progress:
         records = export_bundle(args.file, args.names or None, progress)
@@ -125,12 +125,12 @@ def run_export(args: argparse.Namespace) -> dict:
 
 def run_import(args: argparse.Namespace) -> dict:
     """`coralbay weights import FILE [NAMES]`."""
-    from CoralBayLib.encoders.weights.bundle import caution, import_bundle
+    from CoralBayLib.encoders.weights_bundle import import_bundle, trust_note
 
     with bar(args, "Importing") as progress:
         records = import_bundle(args.file, progress, encoders=args.names or None)
     for record in records:
         say(args, f"{record.encoder}: {record.file}, SHA-256 {record.sha256}, licence {record.licence}", out=True)
-    if warning := caution(records):
+    if warning := trust_note(records):
         say(args, warning)
-    return {"weights": [record.as_dict() for record in records], "caution": caution(records)}
+    return {"weights": [record.as_dict() for record in records], "caution": trust_note(records)}

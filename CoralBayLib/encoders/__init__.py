@@ -1,4 +1,4 @@
-"""Frozen networks that turn a CT into feature maps, by name. Importing this does not import torch.
+"""Frozen networks that turn a CT into feature maps, by name. Importing this package does not import torch.
 
 Example::
 
@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 from CoralBayLib.core.progress import CancelToken, Progress
 
 from .cards import EncoderCard, shipped_card
+from .catalog import encoder_card, encoder_cards, encoder_names, get_entry
 from .plugins import check_encoder, load_encoder_file, unload_encoder_file
-from .registry import encoder_cards, encoder_names, register_encoder, registered
+from .registry import register_encoder
 from .weights import Consent, WeightsSource, find_weights
 
 if TYPE_CHECKING:
@@ -28,12 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EncoderCard",
+    "encoder_card",
     "encoder_cards",
     "encoder_names",
+    "get_entry",
     "load_encoder",
     "load_encoder_file",
     "register_encoder",
-    "registered",
     "shipped_card",
     "unload_encoder_file",
 ]
@@ -52,26 +54,27 @@ def load_encoder(
     """Load an encoder with its weights.
 
     Args:
-        name: one of `encoder_cards()`.
-        weights: file, or folder that holds it; by default the usual places are searched.
-        device: "auto" (a CUDA GPU that passes a small test, otherwise the CPU), or any torch device.
-        setting: how the encoder is run, where it offers a choice.
+        name: one of `encoder_names()`.
+        weights: a weights file, or the folder that holds it; by default the usual places are searched.
+        device: "auto" (a CUDA GPU that passes a short test, otherwise the CPU), or any torch device.
+        setting: inference mode, one of the card's `settings`; by default the first.
         consent: whether a download is allowed, or a function that is asked; by default nothing is downloaded.
-        progress: told how far a download is.
-        cancel: ends a download; what came is kept.
+        progress: called with the state of a download.
+        cancel: stops a download; the part received so far is kept.
 
     Raises:
-        EncoderError: the name or the setting is unknown, the device cannot be used, or what was loaded is no encoder.
+        EncoderError: the name or the setting is unknown, the device cannot be used, or the loaded object is not an
+            encoder.
         WeightsError: the weights could not be found, verified or loaded.
         Cancelled: the user cancelled.
     """
     from CoralBayLib.core.devices import pick_device
 
-    known = registered(name)
-    if weights is None and consent and isinstance(known.weights, WeightsSource):
-        # Fetched here, so that a loader need not know of progress and cancelling; it then finds them.
-        find_weights(known.weights, consent=consent, progress=progress, cancel=cancel)
+    entry = get_entry(name)
+    if weights is None and consent and isinstance(entry.weights, WeightsSource):
+        # Downloaded here, since loaders take neither progress nor cancel; the loader then finds the file.
+        find_weights(entry.weights, consent=consent, progress=progress, cancel=cancel)
         consent = None
-    encoder = known.load(weights=weights, device=pick_device(device), consent=consent, setting=setting)
+    encoder = entry.load(weights=weights, device=pick_device(device), consent=consent, setting=setting)
     check_encoder(encoder, name)
     return encoder

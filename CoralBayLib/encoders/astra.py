@@ -17,9 +17,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from CoralBayLib.core.errors import WeightsError
 
 from .base import Axes, InputSpec, LevelSpec, Tiling
-from .checkpoints import load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader
-from .registry import register_encoder
+from .networks.checkpoints import load_strictly, read_checkpoint
 from .weights import Consent, FoundWeights, PackagedWeights, cache, sha256_of
 
 WEIGHTS_SHA256 = "d793f6bb020381d998a40548425f62cf34165c88c98f3fa3c5ef20f6cf23828a"
@@ -241,11 +240,11 @@ def find(weights: str | Path | None, consent: Consent = None) -> FoundWeights:
         WeightsError: the packages are not installed or their shards are damaged.
     """
     if weights is None:
-        record, _outcome = cache.find(WEIGHTS)
+        record, _outcome = cache.verified(WEIGHTS)
         path = cache.path_of(record) if record else _installed_file()
     else:
         path = Path(weights).expanduser()
     return FoundWeights(path / _FILE if path.is_dir() else path, WEIGHTS.origin)
 
 
-load_astra = register_encoder("astra", weights=WEIGHTS)(loader(AstraEncoder, find, read_network, lambda path: WEIGHTS_SHA256))
+load = loader(AstraEncoder, find, read_network, lambda path: WEIGHTS_SHA256)

@@ -1,13 +1,15 @@
-"""What every encoder offers."""
+"""The interface of an encoder. Imports no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Axes = tuple[int, int, int]
+"""A size or a step in voxels along R, A, S."""
 
 
 @dataclass(frozen=True)
@@ -16,13 +18,13 @@ class InputSpec:
 
     Attributes:
         spacing_mm: voxel spacing along R, A, S.
-        window_hu: HU that become 0 and 1; values beyond are clipped.
-        multiple: each side of the tensor is padded with air to a multiple of these.
-        minimum: the least size of each side.
-        at_least: whether `spacing_mm` is but a lower bound: a scan whose finest spacing is coarser keeps that one, along
-            all axes.
-        fit: voxels along R, A, S that the box around the patient is brought to, averaging what `spacing_mm` gave;
-            their spacing then differs from scan to scan and from axis to axis. None keeps `spacing_mm`.
+        window_hu: (low, high) in HU; mapped to 0 and 1, values beyond are clipped.
+        multiple: each side of the tensor is padded with air to a multiple of this, in voxels.
+        minimum: smallest size of each side, in voxels.
+        at_least: whether `spacing_mm` is a lower bound only: a scan whose finest spacing is coarser is resampled to its
+            finest spacing along all axes.
+        fit: size in voxels along R, A, S to which the patient's bounding box is resampled by averaging, after
+            resampling to `spacing_mm`. The final spacing then differs between scans and axes. None keeps `spacing_mm`.
     """
 
     spacing_mm: tuple[float, float, float]
@@ -40,11 +42,11 @@ class LevelSpec:
     Attributes:
         name: short and unique within the encoder.
         channels: number of channels.
-        stride: input voxels between neighbouring features, along R, A, S.
-        offset: where the centre of feature 0 lies, in input voxels, along R, A, S: (stride - 1) / 2 for blocks that
-            tile the input, 0 for padded strided convolutions.
-        pooled: whether the scan embedding holds this level's global average.
-        optional: whether it is computed only when asked for (a costly level at full resolution).
+        stride: input voxels between neighboring features, along R, A, S.
+        offset: center of feature 0 in input voxels, along R, A, S: (stride - 1) / 2 for patches that tile the input, 0 for
+            padded strided convolutions.
+        pooled: whether the scan embedding includes the global average of this level.
+        optional: whether the level is computed on request only (a costly level at full resolution).
     """
 
     name: str
@@ -57,12 +59,12 @@ class LevelSpec:
 
 @dataclass(frozen=True)
 class Tiling:
-    """Windows the encoder is run on.
+    """The windows on which the encoder is run.
 
     Attributes:
-        name: goes into the cache key: features of another tiling are other features.
-        window: size along R, A, S in voxels, or None for the whole volume at once.
-        step: voxels between windows; a multiple of every stride.
+        name: part of the key of stored features, since another tiling gives other features.
+        window: size along R, A, S in voxels, or None to run on the whole volume at once.
+        step: voxels between windows along R, A, S; a multiple of every stride.
     """
 
     name: str
@@ -73,8 +75,8 @@ class Tiling:
 class Encoder(Protocol):
     """A frozen network that turns a CT into feature maps at several strides.
 
-    `scan_token` names a vector of the whole input (a CLS token) that is the scan embedding; such an encoder is run on
-    the whole volume at once. Without one (None) the scan embedding is the average of the pooled levels.
+    `scan_token` names a vector of the whole input (a CLS token) that serves as the scan embedding; such an encoder is run
+    on the whole volume at once. When it is None, the scan embedding is the average of the pooled levels.
     """
 
     name: str
@@ -89,25 +91,25 @@ class Encoder(Protocol):
 
     @property
     def network(self) -> torch.nn.Module:
-        """The module that is run."""
+        """The torch module."""
         ...
 
     def forward_features(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
-        """Feature maps of a batch.
+        """Compute feature maps of a batch.
 
         Args:
             x: (B, 1, R, A, S) float32 in [0, 1] on `device`.
-            names: which levels to compute, in the order of `levels`; `scan_token` may follow them.
+            names: levels to compute, in the order of `levels`; `scan_token` may follow them.
 
         Returns:
-            One (B, C, r, a, s) tensor a level; (B, D) for the scan token.
+            One (B, C, r, a, s) tensor for each level; (B, D) for the scan token.
         """
         ...
 
     def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
-        """About how many bytes one window of this size needs at its peak, weights not counted."""
+        """Estimated peak memory for one window of this size, in bytes, without the weights."""
         ...
 
     def to(self, device: torch.device) -> None:
-        """Move the network."""
+        """Move the network to a device."""
         ...

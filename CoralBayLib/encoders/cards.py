@@ -1,6 +1,6 @@
-"""Encoder cards: what a person reads about an encoder before choosing it. Imports nothing heavy.
+"""Encoder cards: the description of an encoder that a person reads before choosing it. Imports no torch.
 
-The card of an encoder that comes with CoralBay is `Resources/Encoders/<name>.json`, and the only place for these facts.
+The card of an encoder that comes with CoralBay is `Resources/Encoders/<name>.json`, the only place for these facts.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ Number = int | float
 
 @dataclass(frozen=True)
 class CardInput:
-    """What an encoder takes in.
+    """The input of an encoder.
 
     Attributes:
         orientation: of the tensor's axes, such as "RAS".
-        spacing_mm: along these axes, or None when it follows the scan; see `note`.
-        windows_hu: (low, high) of each input channel.
-        note: what else is done to the scan.
+        spacing_mm: voxel spacing along these axes, or None when it depends on the scan; see `note`.
+        windows_hu: (low, high) in HU of each input channel.
+        note: further preparation of the scan.
     """
 
     orientation: str
@@ -35,31 +35,51 @@ class CardInput:
 
 @dataclass(frozen=True)
 class CardLevel:
-    """One feature map: the input voxels between neighbouring features along the input's axes, and its channels."""
+    """One feature map.
+
+    Attributes:
+        stride: input voxels between neighboring features, along the axes of the input.
+        channels: number of channels.
+    """
 
     stride: tuple[int, int, int]
     channels: int
 
 
 @dataclass(frozen=True)
-class EncoderCard:
-    """What a person reads about an encoder before choosing it.
+class CardSetting:
+    """One inference mode of an encoder.
 
     Attributes:
-        name: by which it is chosen.
-        title: for menus.
+        name: value of `load_encoder(setting=)`; saved in scenes and probes.
+        title: text for menus.
+    """
+
+    name: str
+    title: str
+
+
+@dataclass(frozen=True)
+class EncoderCard:
+    """The description of an encoder that a person reads before choosing it.
+
+    Attributes:
+        name: the name by which it is chosen.
+        title: text for menus.
         summary: one sentence.
         good_for: what it was made for or has been shown to do.
         paper: identifier, such as "arXiv 2606.03888".
-        citation: to be copied into a reference list.
-        code_licence, weights_licence: SPDX identifiers where there is one.
+        citation: text for a reference list.
+        code_licence, weights_licence: SPDX identifiers where they exist.
         source: address of the weights.
-        parameters: of the network that is run, or None when not known.
-        input: what it takes in.
+        parameters: number of parameters of the network that is run, or None when not known.
+        input: its input.
         levels: its feature maps.
-        embedding_size: of one vector for the whole scan.
-        weights_bytes: size of the weights file as published, or None when not known.
-        limits: what to know before relying on it.
+        embedding_size: length of the vector for a whole scan.
+        weights_bytes: size of the published weights file, or None when not known.
+        limits: known limitations.
+        settings: its inference modes; the first is the default.
+        position: position in menus among the encoders that come with CoralBay, from 1; the first is the default encoder.
     """
 
     name: str
@@ -77,10 +97,26 @@ class EncoderCard:
     embedding_size: int | None = None
     weights_bytes: int | None = None
     limits: str = ""
+    settings: tuple[CardSetting, ...] = ()
+    position: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything on the card, ready for JSON."""
+        """All fields, ready for JSON."""
         return asdict(self)
+
+
+def shipped_names() -> list[str]:
+    """The names of the encoders that come with CoralBay, in alphabetical order; reads no card."""
+    return sorted(path.stem for path in _folder().glob("*.json"))
+
+
+def shipped_cards() -> list[EncoderCard]:
+    """The cards of the encoders that come with CoralBay, in the order of menus.
+
+    Raises:
+        EncoderError: a card is damaged.
+    """
+    return sorted(map(shipped_card, shipped_names()), key=lambda card: card.position or 0)
 
 
 def shipped_card(name: str) -> EncoderCard:
@@ -89,7 +125,7 @@ def shipped_card(name: str) -> EncoderCard:
     Raises:
         EncoderError: there is no such card, or it is damaged.
     """
-    path = resources_dir() / "Encoders" / f"{name}.json"
+    path = _folder() / f"{name}.json"
     if not path.is_file():
         raise EncoderError(
             f"There is no card {path.name} in {path.parent}. Register the encoder with an EncoderCard in place of its name."
@@ -101,8 +137,8 @@ def read_card(path: Path) -> EncoderCard:
     """Read a card from JSON: one object with every field of `EncoderCard`.
 
     Raises:
-        EncoderError: the file cannot be read, a field is missing, unknown or of another kind, or the name is not the
-            file's.
+        EncoderError: the file cannot be read, a field is missing, unknown or of another type, or the name differs from
+            the name of the file.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -112,8 +148,13 @@ def read_card(path: Path) -> EncoderCard:
     if data["name"] != path.stem:
         raise EncoderError(f"The encoder card {path.name} names '{data['name']}'; expected '{path.stem}', as the file.")
     data["input"] = CardInput(**_checked(data["input"], _INPUT, f"{path.name}, input"))
-    data["levels"] = tuple(CardLevel(**_checked(level, _LEVEL, f"{path.name}, levels")) for level in data["levels"])
+    for field, expected, kind in (("levels", _LEVEL, CardLevel), ("settings", _SETTING, CardSetting)):
+        data[field] = tuple(kind(**_checked(each, expected, f"{path.name}, {field}")) for each in data[field])
     return EncoderCard(**data)
+
+
+def _folder() -> Path:
+    return resources_dir() / "Encoders"
 
 
 def _numbers(count: int) -> Any:
@@ -122,13 +163,13 @@ def _numbers(count: int) -> Any:
     )
 
 
-def _whole(value: Any) -> bool:
+def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 _TEXT = ("a text", lambda value: isinstance(value, str) and bool(value.strip()))
-_COUNT = ("a positive whole number", _whole)
-_COUNT_OR_NULL = ("a positive whole number or null", lambda value: value is None or _whole(value))
+_COUNT = ("a positive whole number", _is_count)
+_COUNT_OR_NULL = ("a positive whole number or null", lambda value: value is None or _is_count(value))
 _LIST = ("a list", lambda value: isinstance(value, list) and bool(value))
 
 _CARD = {
@@ -138,6 +179,8 @@ _CARD = {
     "levels": _LIST,
     "embedding_size": _COUNT,
     "weights_bytes": _COUNT_OR_NULL,
+    "settings": _LIST,
+    "position": _COUNT,
 }
 _INPUT = {
     "orientation": _TEXT,
@@ -146,17 +189,18 @@ _INPUT = {
     "note": ("a text", lambda value: isinstance(value, str)),
 }
 _LEVEL = {"stride": ("three numbers", _numbers(3)), "channels": _COUNT}
+_SETTING = {"name": _TEXT, "title": _TEXT}
 
 
 def _checked(content: Any, expected: dict[str, Any], where: str) -> dict[str, Any]:
-    """The fields of a JSON object, its lists as tuples."""
+    """The fields of a JSON object, with lists as tuples."""
     if not isinstance(content, dict):
         raise EncoderError(f"The encoder card {where}: expected an object, got {type(content).__name__}.")
     missing = [name for name in expected if name not in content]
     unknown = [name for name in content if name not in expected]
     if missing or unknown:
-        told = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has the unknown", unknown)) if names]
-        raise EncoderError(f"The encoder card {where} {' and '.join(told)}. Its fields: {', '.join(expected)}.")
+        parts = [f"{what} {', '.join(names)}" for what, names in (("lacks", missing), ("has the unknown", unknown)) if names]
+        raise EncoderError(f"The encoder card {where} {' and '.join(parts)}. Its fields: {', '.join(expected)}.")
     for name, (kind, fits) in expected.items():
         if not fits(content[name]):
             raise EncoderError(f"The encoder card {where}: expected '{name}' to be {kind}, got {content[name]!r}.")

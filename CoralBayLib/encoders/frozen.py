@@ -48,14 +48,14 @@ class FrozenEncoder(ABC):
         setting: str | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.setting = self.checked(setting)
+        self.setting = self.validate_setting(setting)
         self.weights_sha256 = weights_sha256
         self.weights_source = weights_source
         self.network = network.eval().requires_grad_(False)
         self.to(torch.device(device))
 
     @classmethod
-    def checked(cls, setting: str | None) -> str:
+    def validate_setting(cls, setting: str | None) -> str:
         """The setting, or the default one for None.
 
         Raises:
@@ -115,7 +115,7 @@ def loader(
         *,
         setting: str | None = None,
     ) -> Encoder:
-        encoder.checked(setting)
+        encoder.validate_setting(setting)
         found = find(weights, consent)
         return encoder(read(found.path), sha256(found.path), found.origin, setting, device)
 

@@ -1,4 +1,4 @@
-"""The encoders that are known, by name."""
+"""The encoders that plugins registered, by name. Encoders that come with CoralBay are in `builtin`; `catalog` joins both."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from CoralBayLib.core.errors import EncoderError
 
-from .cards import EncoderCard, shipped_card
+from .cards import EncoderCard, shipped_card, shipped_names
 
 if TYPE_CHECKING:
     from .base import Encoder
-    from .weights import Weights
+    from .weights.sources import Weights
 
 Load = Callable[..., "Encoder"]
+"""A function `load(weights, device, consent, *, setting) -> Encoder`; see `register_encoder`."""
 
 
 @dataclass(frozen=True)
-class Registered:
+class EncoderEntry:
     """An encoder that can be loaded.
 
     Attributes:
-        card: what a person reads about it.
+        card: description of the encoder.
         load: `load(weights, device, consent, *, setting) -> Encoder`.
-        weights: where its weights are published, or None when `load` alone knows.
+        weights: where its weights are published, or None when only `load` knows.
     """
 
     card: EncoderCard
@@ -35,122 +35,87 @@ class Registered:
     weights: Weights | None = None
 
 
-class _Apart(threading.local):
-    """What a thread registers inside `gathering`; None outside."""
+class _ThreadLocalRegistry(threading.local):
+    """The registrations of one thread inside `staged_registration`; `staged` is None outside."""
 
-    entries: dict[str, Registered] | None = None
+    staged: dict[str, EncoderEntry] | None = None
     replaced: Collection[str] = ()
 
 
-_registry: dict[str, Registered] = {}
-_apart = _Apart()
-_completing = threading.RLock()
-_is_complete = False
+_registry: dict[str, EncoderEntry] = {}
+_thread = _ThreadLocalRegistry()
+_commit_lock = threading.RLock()
 
 
-def register_encoder(card: str | EncoderCard, *, weights: Weights | None = None) -> Callable[[Load], Load]:
-    """Decorator that registers a function `load(weights, device, consent, *, setting) -> Encoder`.
+def register_encoder(card: EncoderCard, *, weights: Weights | None = None) -> Callable[[Load], Load]:
+    """Decorator that registers a function which loads an encoder.
+
+    The function has the signature `load(weights, device, consent, *, setting) -> Encoder`: the path of a weights file or
+    None, the torch device, whether a download is allowed (see `load_encoder`), and the inference mode or None. A working
+    example is `Resources/Examples/my_encoder.py`.
 
     Args:
-        card: of an encoder that comes with CoralBay the name alone, its card is a file then; otherwise a card.
-        weights: where the weights are published, so that they can be listed, fetched, exported and deleted.
+        card: description of the encoder; its name must not be in use.
+        weights: where the weights are published. Without it they cannot be listed, downloaded, exported or deleted.
 
     Raises:
-        EncoderError: the name is taken, or there is no usable card of that name.
+        EncoderError: the name is in use, or `card` is not a card.
     """
 
     def decorate(load: Load) -> Load:
+        # A name in place of a card is only valid for encoders that come with CoralBay, and those are taken.
         own = shipped_card(card) if isinstance(card, str) else card
-        _import_families()
-        entries = _registry if _apart.entries is None else _apart.entries
-        if own.name in entries or own.name in _registry.keys() - set(_apart.replaced):
+        entries = _registry if _thread.staged is None else _thread.staged
+        taken = {*shipped_names(), *entries, *(_registry.keys() - set(_thread.replaced))}
+        if own.name in taken:
             raise _taken(own.name)
-        entries[own.name] = Registered(own, load, weights)
+        entries[own.name] = EncoderEntry(own, load, weights)
         return load
 
     return decorate
 
 
 @contextmanager
-def gathering(replaced: Collection[str] = ()) -> Iterator[dict[str, Registered]]:
-    """Keep what this thread registers in the block apart, by name; at its end it takes the place of the encoders named
-    in `replaced`. Nothing changes when the block raises or registers nothing.
+def staged_registration(replaced: Collection[str] = ()) -> Iterator[dict[str, EncoderEntry]]:
+    """Stage the registrations that this thread makes in the block, and commit them atomically when it succeeds.
+
+    Args:
+        replaced: names of encoders that the new ones replace. The registry stays as it was when the block raises or
+            registers nothing.
+
+    Yields:
+        The staged entries by name.
 
     Raises:
-        EncoderError: a name has been taken by another thread meanwhile.
+        EncoderError: another thread has registered one of the names in the meantime.
     """
-    # Otherwise CoralBay's own encoders would be gathered with the block's.
-    _complete()
-    entries: dict[str, Registered] = {}
-    outer = _apart.entries, _apart.replaced
-    _apart.entries, _apart.replaced = entries, replaced
+    staged: dict[str, EncoderEntry] = {}
+    outer = _thread.staged, _thread.replaced
+    _thread.staged, _thread.replaced = staged, replaced
     try:
-        yield entries
+        yield staged
     finally:
-        _apart.entries, _apart.replaced = outer
-    if entries:
-        with _completing:
-            for name in entries:
+        _thread.staged, _thread.replaced = outer
+    if staged:
+        with _commit_lock:
+            for name in staged:
                 if name in _registry and name not in replaced:
                     raise _taken(name)
-            _registry.update(entries)
+            _registry.update(staged)
             for name in replaced:
-                if name not in entries:
+                if name not in staged:
                     unregister(name)
 
 
 def unregister(name: str) -> None:
-    """Forget an encoder, if it is known."""
+    """Remove an encoder from the registry; does nothing when it is not there."""
     _registry.pop(name, None)
 
 
-def known_names() -> list[str]:
-    """The names registered so far."""
-    return list(_registry)
-
-
-def encoder_names() -> list[str]:
-    """The names of all encoders: CoralBay's own, then others in the order they were registered."""
-    _complete()
-    return known_names()
-
-
-def encoder_cards() -> list[EncoderCard]:
-    """The cards of all encoders, in the same order."""
-    return [registered(name).card for name in encoder_names()]
-
-
-def registered(name: str) -> Registered:
-    """One encoder.
-
-    Raises:
-        EncoderError: there is no encoder of that name.
-    """
-    _complete()
-    if name not in _registry:
-        raise EncoderError(
-            f"There is no encoder '{name}'. Known encoders: {', '.join(sorted(_registry))}. One of your own comes from a "
-            "Python file (load_encoder_file) or an installed package."
-        )
-    return _registry[name]
+def entries() -> dict[str, EncoderEntry]:
+    """A copy of all entries by name, in the order of registration."""
+    return dict(_registry)
 
 
 def _taken(name: str) -> EncoderError:
     return EncoderError(f"An encoder named '{name}' is already registered; choose another name.")
-
-
-def _complete() -> None:
-    """Let CoralBay's own encoders and those of installed packages register themselves, once."""
-    global _is_complete
-    with _completing:
-        _import_families()
-        if not _is_complete:
-            _is_complete = True
-            from .plugins import load_entry_points
-
-            load_entry_points()
-
-
-def _import_families() -> None:
-    """CoralBay's own encoders take their names first. They import torch, which is why this waits until it is needed."""
-    import_module(".builtin", __package__)

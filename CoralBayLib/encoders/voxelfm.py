@@ -18,11 +18,10 @@ from torch import nn
 from CoralBayLib.core.errors import WeightsError
 
 from .base import Axes, InputSpec, LevelSpec, Tiling
-from .checkpoints import encoder_tree, load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader
-from .orientation import check_sides, from_spl, to_spl
-from .registry import register_encoder
-from .vit import attend, depth_of, feed_forward
+from .networks.attention import attend, depth_of, feed_forward
+from .networks.checkpoints import encoder_tree, load_strictly, read_checkpoint
+from .networks.orientation import check_sides, from_spl, to_spl
 from .weights import WeightsSource, find_weights
 
 PATCH = 14
@@ -212,6 +211,4 @@ def read_network(path: Path) -> VoxelFMNetwork:
     return network
 
 
-load_voxelfm = register_encoder("voxelfm", weights=WEIGHTS)(
-    loader(VoxelFMEncoder, partial(find_weights, WEIGHTS), read_network)
-)
+load = loader(VoxelFMEncoder, partial(find_weights, WEIGHTS), read_network)

@@ -95,7 +95,7 @@ def write_random_checkpoint(path: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from CoralBayLib.encoders.swin import CoralBayNetwork
+    from CoralBayLib.encoders.coralbay import CoralBayNetwork
 
     with torch.random.fork_rng():
         torch.manual_seed(0)

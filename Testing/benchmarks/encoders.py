@@ -29,8 +29,8 @@ import CoralBayLib as cb
 from CoralBayLib.demo.annotator import Annotator, dice
 from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.base import Encoder
-from CoralBayLib.encoders.mini import WEIGHTS, CoralBayMiniEncoder
-from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
+from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork
+from CoralBayLib.encoders.coralbay_mini import WEIGHTS, CoralBayMiniEncoder
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.fewshot.segmentation import labelmap_on
 from CoralBayLib.imaging.grid import Volume, resample

@@ -21,7 +21,7 @@ import CoralBayLib as cb
 from CoralBayLib.demo.annotator import Annotator
 from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.base import Encoder, LevelSpec
-from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
+from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.features.preprocessing import on_working_grid, prepare
 from CoralBayLib.features.pyramid import FeaturePyramid, Level
 from CoralBayLib.fewshot.segmentation import labelmap_on

@@ -27,7 +27,7 @@ from sklearn.metrics import adjusted_mutual_info_score
 import CoralBayLib as cb
 from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.base import Encoder
-from CoralBayLib.encoders.mini import CoralBayMiniEncoder
+from CoralBayLib.encoders.coralbay_mini import CoralBayMiniEncoder
 from CoralBayLib.library import Library
 from CoralBayLib.library.clusters import assigned
 from CoralBayLib.library.tables import Tables

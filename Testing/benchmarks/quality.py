@@ -26,7 +26,7 @@ import torch
 import CoralBayLib as cb
 from CoralBayLib.demo.annotator import CLICK_RADIUS_MM
 from CoralBayLib.demo.sample import fetch_sample
-from CoralBayLib.encoders.swin import CoralBayEncoder
+from CoralBayLib.encoders.coralbay import CoralBayEncoder
 from CoralBayLib.fewshot.segmentation import labelmap_on
 from CoralBayLib.imaging.grid import Grid, Volume
 

@@ -21,7 +21,7 @@ import CoralBayLib as cb
 from CoralBayLib.demo.annotator import Annotator, dice
 from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.base import Encoder, Tiling
-from CoralBayLib.encoders.swin import LEVEL_NAMES, CoralBayEncoder, CoralBayNetwork
+from CoralBayLib.encoders.coralbay import LEVEL_NAMES, CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.features.compression import pack, read_by, unpack
 from CoralBayLib.features.embedding import choose_levels, run
 from CoralBayLib.features.preprocessing import prepare

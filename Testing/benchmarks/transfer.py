@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 import CoralBayLib as cb
 from CoralBayLib.demo.annotator import Annotator, dice
-from CoralBayLib.encoders.mini import CoralBayMiniEncoder
+from CoralBayLib.encoders.coralbay_mini import CoralBayMiniEncoder
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.fewshot.segmentation import labelmap_on
 from CoralBayLib.fewshot.transfer import for_scan

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from CoralBayLib.encoders.swin import CoralBayNetwork
+from CoralBayLib.encoders.coralbay import CoralBayNetwork
 
 from .crops import Example
 from .teacher import COMPONENTS

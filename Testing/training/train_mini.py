@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 import CoralBayLib as cb
 from CoralBayLib.encoders.base import Axes
-from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
+from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork
 
 from .crops import Example, draw
 from .student import LEVELS, Student, losses

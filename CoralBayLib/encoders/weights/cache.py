@@ -99,7 +99,7 @@ def folder(encoder: str) -> Path:
     return cache_dir() / "weights" / encoder
 
 
-def look(weights: Weights) -> tuple[Record | None, str]:
+def peek(weights: Weights) -> tuple[Record | None, str]:
     """What the shelf holds of an encoder, not yet verified, or None and why not."""
     place = folder(weights.encoder)
     try:
@@ -116,9 +116,9 @@ def look(weights: Weights) -> tuple[Record | None, str]:
     return record, "found"
 
 
-def find(weights: Weights) -> tuple[Record | None, str]:
+def verified(weights: Weights) -> tuple[Record | None, str]:
     """As `look`, verified."""
-    record, outcome = look(weights)
+    record, outcome = peek(weights)
     if record is not None and sha256_of(path_of(record)) != record.sha256:
         return None, "holds a damaged copy (its SHA-256 is not the recorded one)"
     return record, outcome
@@ -156,7 +156,7 @@ def locked(encoder: str) -> Iterator[None]:
         lock.release()
 
 
-def put(record: Record, temporary: Path) -> Path:
+def install(record: Record, temporary: Path) -> Path:
     """Move a verified file, which lies in the encoder's folder, to its place on the shelf. The file it replaces goes;
     any other that lies there is left alone.
 

@@ -74,7 +74,7 @@ def _run(transfer: _Transfer, title: str, progress: Progress | None, cancel: Can
             raise_if_cancelled(cancel)
             came, size = transfer.came, transfer.size
             left = time_left(came - had, size - came, time.monotonic() - begun) if size else None
-            report(progress, came / size if size else 0.0, told(title, came, size, left))
+            report(progress, came / size if size else 0.0, format_progress(title, came, size, left))
     finally:
         transfer.stop()
     if transfer.error is not None:
@@ -86,7 +86,7 @@ def time_left(came: int, missing: int, seconds: float) -> float | None:
     return missing * seconds / came if came > 0 and missing >= 0 and seconds >= _SETTLED_S else None
 
 
-def told(title: str, came: int, size: int | None, left: float | None) -> str:
+def format_progress(title: str, came: int, size: int | None, left: float | None) -> str:
     """A line for a person: bytes, total, time left."""
     total = f" of {megabytes(size)}" if size else ""
     if left is None:

@@ -41,7 +41,7 @@ def is_offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE) or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
-def look_in_cache(source: WeightsSource) -> Path | None:
+def peek_in_cache(source: WeightsSource) -> Path | None:
     """The file in the hub's cache, not yet verified."""
     from huggingface_hub import try_to_load_from_cache
 
@@ -58,9 +58,9 @@ def recorded_sha256(path: Path) -> str | None:
     return stored_as if _SHA256.fullmatch(stored_as) else None
 
 
-def find_in_cache(source: WeightsSource) -> tuple[Path | None, str]:
+def verified_in_cache(source: WeightsSource) -> tuple[Path | None, str]:
     """The file in the hub's cache, verified where it can be, or None and why not."""
-    path = look_in_cache(source)
+    path = peek_in_cache(source)
     if path is None:
         return None, "does not hold the file"
     if recorded_sha256(path) not in (None, sha256_of(path)):
@@ -76,11 +76,11 @@ def remove_from_cache(source: WeightsSource) -> int:
     """
     from huggingface_hub import constants, scan_cache_dir
 
-    if look_in_cache(source) is None:
+    if peek_in_cache(source) is None:
         return 0
     plan = scan_cache_dir(constants.HF_HUB_CACHE).delete_revisions(source.revision)
     plan.execute()
-    if look_in_cache(source) is not None:
+    if peek_in_cache(source) is not None:
         raise WeightsError(
             f"{source.filename} could not be deleted from the Hugging Face cache. Close other programs that use it, then "
             "try again."

@@ -42,12 +42,12 @@ def find_weights(
         return FoundWeights(_given(Path(os.environ[source.env]), source, source.env), f"local file by {source.env}")
 
     tried = [f"{source.env}: not set"]
-    record, outcome = cache.find(source)
+    record, outcome = cache.verified(source)
     if record is not None:
         return FoundWeights(cache.path_of(record), source.origin)
     tried.append(f"CoralBay's folder: {outcome}")
     if source.downloadable:
-        found, outcome = hub.find_in_cache(source)
+        found, outcome = hub.verified_in_cache(source)
         if found is not None:
             return FoundWeights(found, source.origin)
         tried.append(f"the hub's cache: {outcome}")
@@ -122,7 +122,7 @@ def _fetch(source: WeightsSource, timeout_s: float, progress: Progress | None, c
     cache.make_folder(source.encoder)
     with cache.locked(source.encoder):
         # Another process may have brought it since it was looked for.
-        record, _outcome = cache.find(source)
+        record, _outcome = cache.verified(source)
         if record is not None:
             return cache.path_of(record)
         part = cache.partial(source.encoder, expected)
@@ -142,6 +142,6 @@ def _fetch(source: WeightsSource, timeout_s: float, progress: Progress | None, c
                 f"The downloaded {source.filename} has SHA-256 {came}, expected {expected}. It was deleted; try again, and "
                 "if it happens again a proxy may be changing downloads: get the file by another way and pass weights=."
             )
-        path = cache.put(cache.Record.of(source, part), part)
+        path = cache.install(cache.Record.of(source, part), part)
         cache.drop_partials(source.encoder)
         return path

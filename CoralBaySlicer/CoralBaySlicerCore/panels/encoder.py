@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from CoralBayLib.encoders.cards import EncoderCard
-from CoralBaySlicerCore.scene.parameters import ENCODERS, SETTINGS, choose_encoder
+from CoralBaySlicerCore.scene.parameters import choose_encoder
 from CoralBaySlicerCore.setup import encoder_cards, encoder_files
 from CoralBaySlicerCore.work.worker import Task
 
@@ -96,7 +96,7 @@ class EncoderChoice:
             return
 
         def done(names: list[str]) -> None:
-            choose_encoder(panel.parameters, ENCODERS[0])
+            choose_encoder(panel.parameters, encoder_cards.shipped()[0].name)
             self._updating = True
             for name in names:
                 self._cards.pop(name, None)
@@ -113,17 +113,14 @@ class EncoderChoice:
 
     def _fill_settings(self) -> None:
         ui, parameters = self._panel.ui, self._panel.parameters
-        offered = SETTINGS.get(parameters.encoder, ())
-        titles = {
-            "faithful": _("Small windows, as trained (best, less memory)"),
-            "whole": _("Whole scan at once (faster)"),
-        }
-        if [ui.settingSelector.itemData(i) for i in range(ui.settingSelector.count)] != list(offered):
+        card = self._cards.get(parameters.encoder)
+        offered = card.settings if card is not None and len(card.settings) > 1 else ()
+        if [ui.settingSelector.itemData(i) for i in range(ui.settingSelector.count)] != [each.name for each in offered]:
             ui.settingSelector.clear()
-            for name in offered:
-                ui.settingSelector.addItem(titles.get(name, name), name)
+            for each in offered:
+                ui.settingSelector.addItem(each.title, each.name)
         ui.settingSelector.currentIndex = max(ui.settingSelector.findData(parameters.setting), 0) if offered else -1
-        ui.settingSelector.visible = ui.settingSelectorLabel.visible = len(offered) > 1
+        ui.settingSelector.visible = ui.settingSelectorLabel.visible = bool(offered)
 
     def _on_encoder(self) -> None:
         parameters = self._panel.parameters

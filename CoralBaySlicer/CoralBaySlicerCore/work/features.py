@@ -87,7 +87,7 @@ class Features:
             WeightsError: they could not be had.
             Cancelled: the user declined, or cancelled.
         """
-        from CoralBayLib.encoders.weights.manage import fetch
+        from CoralBayLib.encoders.weights_manager import fetch
 
         ask = self._consent(cancel)
 

@@ -32,7 +32,7 @@ def pooling_by_name(monkeypatch):
     def load(weights=None, device="cpu", consent=None, *, setting=None):
         return PoolingEncoder(strides=(2, 4, 8))
 
-    pooling = registry.Registered(EncoderCard("pooling", "Pooling", "for tests"), load)
+    pooling = registry.EncoderEntry(EncoderCard("pooling", "Pooling", "for tests"), load)
     monkeypatch.setitem(registry._registry, "pooling", pooling)
 
 

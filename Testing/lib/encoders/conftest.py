@@ -6,8 +6,8 @@ import filling
 import pytest
 from huggingface_hub import constants
 
-from CoralBayLib.encoders.ctfm import CTFMEncoder, CTFMNetwork
-from CoralBayLib.encoders.fmct import FMCTEncoder, FMCTNetwork
+from CoralBayLib.encoders.ct_fm import CTFMEncoder, CTFMNetwork
+from CoralBayLib.encoders.fm_ct import FMCTEncoder, FMCTNetwork
 from CoralBayLib.encoders.voxelfm import VoxelFMEncoder, VoxelFMNetwork
 from CoralBayLib.encoders.weights import download
 

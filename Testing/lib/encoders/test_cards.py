@@ -13,13 +13,13 @@ import torch
 from CoralBayLib.cli import main
 from CoralBayLib.core import resources
 from CoralBayLib.core.errors import EncoderError
-from CoralBayLib.encoders import encoder_cards, registered, shipped_card
+from CoralBayLib.encoders import encoder_cards, get_entry, shipped_card
 from CoralBayLib.encoders.astra import AstraEncoder, AstraNetwork
 from CoralBayLib.encoders.cards import read_card
-from CoralBayLib.encoders.ctfm import CTFMEncoder, CTFMNetwork
-from CoralBayLib.encoders.fmct import FMCTEncoder, FMCTNetwork
-from CoralBayLib.encoders.mini import CoralBayMiniEncoder
-from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
+from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork
+from CoralBayLib.encoders.coralbay_mini import CoralBayMiniEncoder
+from CoralBayLib.encoders.ct_fm import CTFMEncoder, CTFMNetwork
+from CoralBayLib.encoders.fm_ct import FMCTEncoder, FMCTNetwork
 from CoralBayLib.encoders.voxelfm import VoxelFMEncoder, VoxelFMNetwork
 from CoralBayLib.encoders.weights import WeightsSource
 
@@ -46,7 +46,7 @@ def test_there_is_a_card_for_each_encoder():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_licences_are_the_same_wherever_they_are_told(path, capsys):
     card = read_card(path)
-    weights = registered(card.name).weights
+    weights = get_entry(card.name).weights
     assert weights.licence == card.weights_licence
     (row,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{card.name}` |")]
     code, _, of_weights = row.strip("| ").split(" | ")[-1].partition("; ")
@@ -85,6 +85,7 @@ def test_cards_tell_what_the_code_does(made):
     assert [(level.stride, level.channels) for level in card.levels] == [
         (level.stride, level.channels) for level in encoder.levels
     ]
+    assert tuple(setting.name for setting in card.settings) == encoder.settings
     if encoder.scan_token is None:
         assert card.embedding_size == sum(level.channels for level in encoder.levels if level.pooled)
     else:
@@ -120,6 +121,9 @@ def test_a_changed_copy_is_good(card):
         ({"levels": []}, "'levels' to be a list"),
         ({"levels": [{"stride": [1, 1], "channels": 3}]}, "levels: expected 'stride' to be three numbers"),
         ({"input": {"orientation": "RAS"}}, "input lacks spacing_mm, windows_hu, note"),
+        ({"settings": [{"name": "whole"}]}, "settings lacks title"),
+        ({"settings": []}, "'settings' to be a list"),
+        ({"position": 0}, "'position' to be a positive whole number"),
         ({"input": ["RAS"]}, "'input' to be an object"),
     ],
 )

@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 
 from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders import load_encoder
-from CoralBayLib.encoders.checkpoints import read_checkpoint
-from CoralBayLib.encoders.ctfm import CTFMNetwork
-from CoralBayLib.encoders.fmct import FMCTNetwork
+from CoralBayLib.encoders.ct_fm import CTFMNetwork
+from CoralBayLib.encoders.fm_ct import FMCTNetwork
+from CoralBayLib.encoders.networks.checkpoints import read_checkpoint
 from CoralBayLib.encoders.voxelfm import VoxelFMNetwork
 
 pytest.importorskip("monai")

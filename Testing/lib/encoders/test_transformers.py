@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from CoralBayLib.core.errors import EncoderError
-from CoralBayLib.encoders import vit
-from CoralBayLib.encoders.orientation import to_spl
+from CoralBayLib.encoders.networks import attention
+from CoralBayLib.encoders.networks.orientation import to_spl
 
 STORED = {"voxelfm": (fixture.VOXELFM, fixture.VOXELFM_SIZE), "fm-ct": (fixture.FMCT, fixture.FMCT_SIZE)}
 
@@ -37,7 +37,7 @@ def test_equals_the_frozen_output_of_its_authors(family, dtype, tolerance, make_
 def test_small_chunks_change_nothing(family, make_encoder, monkeypatch):
     encoder, x = make_encoder(family), filling.image(3, STORED[family][1])
     before = encoder.forward_features(x, ("patches", "cls"))
-    monkeypatch.setattr(vit, "CHUNK_BYTES", 2**14)
+    monkeypatch.setattr(attention, "CHUNK_BYTES", 2**14)
     for a, b in zip(before, encoder.forward_features(x, ("patches", "cls")), strict=True):
         assert float((a - b).abs().max()) < 1e-5
 

@@ -10,7 +10,7 @@ import torch
 import CoralBayLib as cb
 from CoralBayLib.core.errors import ProbeError
 from CoralBayLib.core.tensor_files import read_tensors
-from CoralBayLib.encoders.mini import WEIGHTS, CoralBayMiniEncoder
+from CoralBayLib.encoders.coralbay_mini import WEIGHTS, CoralBayMiniEncoder
 from CoralBayLib.encoders.weights import sha256_of
 from CoralBayLib.features import shared_basis as module
 from CoralBayLib.features.shared_basis import SharedBasis, path_of, shared_basis, write_basis

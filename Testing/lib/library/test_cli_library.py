@@ -23,7 +23,7 @@ def _pooling_by_name(monkeypatch):
         return PoolingEncoder(strides=(4, 8), spacing_mm=(2.5, 2.5, 2.5))
 
     monkeypatch.setitem(
-        registry._registry, "pooling", registry.Registered(EncoderCard("pooling", "Pooling", "for tests"), load)
+        registry._registry, "pooling", registry.EncoderEntry(EncoderCard("pooling", "Pooling", "for tests"), load)
     )
 
 

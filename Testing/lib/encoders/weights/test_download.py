@@ -115,9 +115,9 @@ def test_time_left_follows_from_the_speed_of_this_try():
     assert download.time_left(0, 100, 10) is None
     assert download.time_left(50, 100, 0.5) is None
     assert download.time_left(50, 100, 10) == 20
-    assert download.told("Weights", 5 * 10**7, 10**8, 20.4) == "Weights: 50 MB of 100 MB, about 20 s left"
-    assert download.told("Weights", 5 * 10**7, 10**8, 300) == "Weights: 50 MB of 100 MB, about 5 min left"
-    assert download.told("Weights", 5 * 10**7, None, None) == "Weights: 50 MB"
+    assert download.format_progress("Weights", 5 * 10**7, 10**8, 20.4) == "Weights: 50 MB of 100 MB, about 20 s left"
+    assert download.format_progress("Weights", 5 * 10**7, 10**8, 300) == "Weights: 50 MB of 100 MB, about 5 min left"
+    assert download.format_progress("Weights", 5 * 10**7, None, None) == "Weights: 50 MB"
 
 
 def test_a_hub_that_ignores_ranges_is_heard_from_the_start(hub, part):
@@ -270,11 +270,11 @@ def test_who_comes_second_takes_what_the_first_has_brought(hub, part, monkeypatc
     assert len(hub.gets()) == 1
 
 
-def test_a_file_on_the_shelf_is_replaced_and_nothing_else_there_is_touched(hub, part):
+def test_a_file_in_our_folder_is_replaced_and_nothing_else_there_is_touched(hub, part):
     place = part.parent
     older = replace(SOURCE, revision="b" * 40, filename="older.safetensors")
     (place / "temporary").write_bytes(b"older")
-    cache.put(cache.Record.of(older, place / "temporary"), place / "temporary")
+    cache.install(cache.Record.of(older, place / "temporary"), place / "temporary")
     (place / "mine.txt").write_text("notes of the user's")
     cache.partial("coralbay", "c" * 64).write_bytes(b"of a file that was published before")
     find_weights(SOURCE, consent=True)
@@ -299,7 +299,7 @@ def test_an_earlier_file_outlives_a_disk_that_is_full_at_the_last_moment(hub, pa
         with monkeypatch.context() as patch:
             patch.setattr(Path if name == "write_text" else os, name, full)
             with pytest.raises(StoreError, match="No space left.*MB free"):
-                cache.put(record, place / "new")
+                cache.install(record, place / "new")
         assert find_weights(SOURCE).path.read_bytes() == CONTENT
 
 
@@ -351,7 +351,7 @@ def test_loading_an_encoder_fetches_its_weights_with_progress(hub, monkeypatch, 
         given.update(consent=consent, path=find_weights(SOURCE, weights, consent).path)
         return pooling()
 
-    monkeypatch.setitem(registry._registry, "asking", registry.Registered(EncoderCard("asking", "", ""), load, SOURCE))
+    monkeypatch.setitem(registry._registry, "asking", registry.EncoderEntry(EncoderCard("asking", "", ""), load, SOURCE))
     told = []
     load_encoder("asking", device="cpu", consent=True, progress=lambda fraction, message: told.append(message))
     assert given["path"].read_bytes() == CONTENT

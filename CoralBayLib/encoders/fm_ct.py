@@ -15,10 +15,9 @@ from torch import nn
 from CoralBayLib.core.errors import EncoderError, WeightsError
 
 from .base import Axes, InputSpec, LevelSpec, Tiling
-from .checkpoints import encoder_tree, load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader
-from .registry import register_encoder
-from .vit import attend, depth_of, feed_forward
+from .networks.attention import attend, depth_of, feed_forward
+from .networks.checkpoints import encoder_tree, load_strictly, read_checkpoint
 from .weights import WeightsSource, find_weights
 
 SIDE, PATCH = 96, 12
@@ -167,4 +166,4 @@ def read_network(path: Path) -> FMCTNetwork:
     return network
 
 
-load_fmct = register_encoder("fm-ct", weights=WEIGHTS)(loader(FMCTEncoder, partial(find_weights, WEIGHTS), read_network))
+load = loader(FMCTEncoder, partial(find_weights, WEIGHTS), read_network)

@@ -18,10 +18,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from CoralBayLib.core.errors import WeightsError
 
 from .base import Axes, InputSpec, LevelSpec, Tiling
-from .checkpoints import encoder_tree, load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader
-from .orientation import check_sides, from_spl, strided_offset, to_spl
-from .registry import register_encoder
+from .networks.checkpoints import encoder_tree, load_strictly, read_checkpoint
+from .networks.orientation import check_sides, from_spl, strided_offset, to_spl
 from .weights import WeightsSource, find_weights
 
 LEVEL_NAMES = ("stage1", "stage2", "stage3", "stage4", "stage5")
@@ -160,6 +159,4 @@ def network_from(tensors: Mapping[str, torch.Tensor]) -> CTFMNetwork:
     return network.fold()
 
 
-load_ctfm = register_encoder("ct-fm", weights=WEIGHTS)(
-    loader(CTFMEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_checkpoint(path)))
-)
+load = loader(CTFMEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_checkpoint(path)))

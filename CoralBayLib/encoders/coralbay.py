@@ -13,10 +13,9 @@ from torch.nn import functional
 from CoralBayLib.core.errors import EncoderError, WeightsError
 
 from .base import Axes, InputSpec, LevelSpec, Tiling
-from .checkpoints import encoder_tree, load_strictly, read_checkpoint
 from .frozen import FrozenEncoder, loader
-from .registry import register_encoder
-from .swin_attention import PositionBias, run_stage
+from .networks.checkpoints import encoder_tree, load_strictly, read_checkpoint
+from .networks.swin_attention import PositionBias, run_stage
 from .weights import WeightsSource, find_weights
 
 LEVEL_NAMES = ("enc0", "enc1", "enc2", "enc3", "hidden3", "dec4")
@@ -137,11 +136,6 @@ class CoralBayNetwork(nn.Module):
                 maps[name] = getattr(self, _BLOCKS[name])(hidden) if name in _BLOCKS else hidden
         return [maps[name] for name in names]
 
-    def forward_embedding(self, x: torch.Tensor) -> torch.Tensor:
-        """The "multiscale" scan embedding (B, 24C): global averages of all levels but hidden3, in order."""
-        names = tuple(name for name in LEVEL_NAMES if name != "hidden3")
-        return torch.cat([level.mean(dim=(2, 3, 4)) for level in self.forward_features(x, names)], dim=1)
-
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """All six feature maps."""
         return self.forward_features(x)
@@ -222,6 +216,4 @@ def network_from(tensors: Mapping[str, torch.Tensor]) -> CoralBayNetwork:
     return network
 
 
-load_coralbay = register_encoder("coralbay", weights=WEIGHTS)(
-    loader(CoralBayEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_checkpoint(path)))
-)
+load = loader(CoralBayEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_checkpoint(path)))

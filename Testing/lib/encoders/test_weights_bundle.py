@@ -14,12 +14,12 @@ import pytest
 from CoralBayLib.core import resources
 from CoralBayLib.core.errors import Cancelled, EncoderError, StoreError, WeightsError
 from CoralBayLib.core.progress import CancelToken
-from CoralBayLib.encoders import EncoderCard, load_encoder, registry
+from CoralBayLib.encoders import EncoderCard, builtin, load_encoder, registry
+from CoralBayLib.encoders import weights_bundle as bundle_module
 from CoralBayLib.encoders.weights import PackagedWeights, ShippedWeights, WeightsSource, find_weights, sha256_of
-from CoralBayLib.encoders.weights import bundle as bundle_module
-from CoralBayLib.encoders.weights import cache as shelf
-from CoralBayLib.encoders.weights.bundle import MANIFEST, caution, export_bundle, import_bundle
-from CoralBayLib.encoders.weights.manage import delete, fetch, state, states
+from CoralBayLib.encoders.weights import cache as cache_module
+from CoralBayLib.encoders.weights_bundle import MANIFEST, export_bundle, import_bundle, trust_note
+from CoralBayLib.encoders.weights_manager import delete, fetch, state, states
 from Testing.lib.conftest import PoolingEncoder
 from Testing.lib.encoders.local_hub import CONTENT, SHA256, SOURCE, put_in_cache
 
@@ -58,9 +58,9 @@ def encoders(tmp_path, monkeypatch):
     (tmp_path / "CoralBayLib" / "Resources" / "Weights" / "mini.safetensors").write_bytes(b"mini")
     monkeypatch.setattr(resources, "_PACKAGE", tmp_path / "CoralBayLib")
     known = {"coralbay": SOURCE, "packed": packed, "mini": ShippedWeights("mini", "mini.safetensors", "MIT"), "own": None}
-    monkeypatch.setattr(registry, "_import_families", lambda: None)
+    monkeypatch.setattr(builtin, "cards", list)
     entries = {
-        name: registry.Registered(EncoderCard(name, name.title(), ""), lambda **_: PoolingEncoder(), weights)
+        name: registry.EncoderEntry(EncoderCard(name, name.title(), ""), lambda **_: PoolingEncoder(), weights)
         for name, weights in known.items()
     }
     monkeypatch.setattr(registry, "_registry", entries)
@@ -167,13 +167,16 @@ def test_the_licence_told_is_ours_and_not_the_bundles(bundle, other_machine, tmp
 def test_whose_word_the_sha256_is_is_told(bundle, other_machine):
     other_machine()
     records = {record.encoder: record for record in import_bundle(bundle)}
-    assert caution(list(records.values())).startswith("The SHA-256 of coralbay is the bundle's own claim")
-    assert caution([records["packed"]]) == ""
+    assert trust_note(list(records.values())).startswith("The SHA-256 of coralbay is the bundle's own claim")
+    assert trust_note([records["packed"]]) == ""
 
 
 def test_an_import_waits_for_no_one_and_changes_nothing_meanwhile(bundle, other_machine, tmp_path):
     other_machine()
-    with shelf.locked(shelf.make_folder("packed").name), pytest.raises(WeightsError, match="Another CoralBay .* 'packed'"):
+    with (
+        cache_module.locked(cache_module.make_folder("packed").name),
+        pytest.raises(WeightsError, match="Another CoralBay .* 'packed'"),
+    ):
         import_bundle(bundle)
     assert files_under(tmp_path / "other") == []
 
@@ -183,7 +186,7 @@ def test_exporting_by_name(cache, tmp_path):
     assert [record.encoder for record in export_bundle(tmp_path / "one.zip", ["coralbay"])] == ["coralbay"]
     with pytest.raises(EncoderError, match="no encoder 'nope'"):
         export_bundle(tmp_path / "two.zip", ["nope"])
-    for name, words in [("mini", "come with CoralBay"), ("own", "takes care of its weights itself")]:
+    for name, words in [("mini", "come with CoralBay"), ("own", "manages its weights itself")]:
         with pytest.raises(WeightsError, match=words):
             export_bundle(tmp_path / "two.zip", [name])
     assert not (tmp_path / "two.zip").exists()
@@ -355,7 +358,7 @@ def test_an_import_replaces_a_damaged_copy(bundle, other_machine):
     assert find_weights(SOURCE).path.read_bytes() == CONTENT
 
 
-def test_another_revision_on_the_shelf_does_not_count(bundle, other_machine):
+def test_another_revision_in_our_folder_does_not_count(bundle, other_machine):
     other_machine()
     import_bundle(bundle)
     later = WeightsSource("coralbay", "some/model", "model.safetensors", "b" * 40, "CORALBAY_WEIGHTS", "MIT")
@@ -364,7 +367,7 @@ def test_another_revision_on_the_shelf_does_not_count(bundle, other_machine):
 
 
 @pytest.mark.parametrize("record", ["", "[]", "{}", None])
-def test_a_damaged_record_on_the_shelf_does_not_count(bundle, other_machine, record):
+def test_a_damaged_record_in_our_folder_does_not_count(bundle, other_machine, record):
     other_machine()
     import_bundle(bundle)
     beside = find_weights(SOURCE).path.with_name("weights.json")
@@ -376,18 +379,18 @@ def test_a_damaged_record_on_the_shelf_does_not_count(bundle, other_machine, rec
 def test_the_list_tells_where_weights_are(cache, tmp_path, monkeypatch, hub):
     found = {each.encoder: each for each in states()}
     assert list(found) == ["coralbay", "packed", "mini"]
-    assert (found["coralbay"].place, found["coralbay"].here, found["coralbay"].offered) == ("", False, "download")
-    assert (found["packed"].place, found["packed"].sha256) == ("packages", sha256_of(found["packed"].path))
-    assert (found["mini"].place, found["mini"].nbytes, found["mini"].deletable) == ("shipped", 4, False)
+    assert (found["coralbay"].location, found["coralbay"].available, found["coralbay"].fetch_method) == ("", False, "download")
+    assert (found["packed"].location, found["packed"].sha256) == ("packages", sha256_of(found["packed"].path))
+    assert (found["mini"].location, found["mini"].nbytes, found["mini"].deletable) == ("shipped", 4, False)
     fetch("coralbay", consent=True)
     now = state("coralbay")
-    assert (now.place, now.sha256, now.nbytes) == ("folder", SHA256, len(CONTENT))
+    assert (now.location, now.sha256, now.nbytes) == ("folder", SHA256, len(CONTENT))
     put_in_cache(cache)
     delete_from_folder = tmp_path / "cache" / "weights" / "coralbay"
     shutil.rmtree(delete_from_folder)
-    assert (state("coralbay").place, state("coralbay").sha256) == ("hub cache", SHA256)
+    assert (state("coralbay").location, state("coralbay").sha256) == ("hub cache", SHA256)
     monkeypatch.setenv("CORALBAY_WEIGHTS", str(tmp_path / "joined" / "packed.pt"))
-    assert (state("coralbay").place, state("coralbay").deletable) == ("variable", False)
+    assert (state("coralbay").location, state("coralbay").deletable) == ("variable", False)
     assert json.dumps([each.as_dict() for each in states()])
 
 
@@ -424,6 +427,6 @@ def test_fetching_what_is_here_or_cannot_be_fetched(encoders):
     encoders.unlink()
     with pytest.raises(WeightsError, match="not installed"):
         fetch("packed")
-    with pytest.raises(WeightsError, match="takes care of its weights itself"):
+    with pytest.raises(WeightsError, match="manages its weights itself"):
         fetch("own")
     assert load_encoder("own", device="cpu").name == "pooling"
