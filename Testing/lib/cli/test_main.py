@@ -45,7 +45,7 @@ def prompts(tmp_path):
 
 
 def run(capsys, *arguments):
-    status = main.main([str(a) for a in arguments])
+    status = main([str(a) for a in arguments])
     out, err = capsys.readouterr()
     return status, out, err
 
@@ -115,7 +115,7 @@ def test_errors_go_to_stderr_with_status_1(capsys, ct, pooling_by_name, argument
 @pytest.mark.parametrize("arguments", [[], ["similar", "ct.nrrd"], ["similar", "ct.nrrd", "--point", "1,2"], ["bake"]])
 def test_wrong_usage_has_status_2(arguments):
     with pytest.raises(SystemExit) as stop:
-        main.main(arguments)
+        main(arguments)
     assert stop.value.code == 2
 
 
@@ -124,7 +124,7 @@ def test_interrupt_has_status_130(capsys, ct, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("CoralBayLib.imaging.volume_io.read_volume", interrupted)
-    assert main.main(["embed", str(ct)]) == 130
+    assert main(["embed", str(ct)]) == 130
 
 
 @pytest.mark.parametrize("why", ["the cache: nothing there", ""])
@@ -172,8 +172,8 @@ def test_a_card_with_little_on_it_can_be_shown(capsys, pooling_by_name):
 def test_help_and_package_import_do_not_load_torch():
     code = (
         "import sys, CoralBayLib\n"
-        "from CoralBayLib.cli import main\n"
-        "main.build_parser().format_help()\n"
+        "from CoralBayLib.cli.main import build_parser\n"
+        "build_parser().format_help()\n"
         "assert 'torch' not in sys.modules, 'torch was imported'\n"
         "assert 'SimpleITK' not in sys.modules\n"
     )

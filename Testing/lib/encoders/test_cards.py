@@ -51,7 +51,7 @@ def test_licences_are_the_same_wherever_they_are_told(path, capsys):
     (row,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{card.name}` |")]
     code, _, of_weights = row.strip("| ").split(" | ")[-1].partition("; ")
     assert code.startswith(card.code_licence) and of_weights.startswith(card.weights_licence)
-    assert main.main(["encoders"]) == 0
+    assert main(["encoders"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{card.name} ")]
     assert re.search(rf" {re.escape(card.code_licence)} +{re.escape(card.weights_licence)}$", line)
     if "NC" in card.code_licence:

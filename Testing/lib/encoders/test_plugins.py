@@ -89,15 +89,15 @@ def test_the_example_embeds_segments_and_finds(ct):
 
 def test_the_example_on_the_command_line(ct, capsys):
     point = "--point=" + ",".join(map(str, CENTRE + [-18, 0, 0]))
-    assert main.main(["similar", str(ct), "--encoder-file", str(EXAMPLE), point, "-k", "2", "--json"]) == 0
+    assert main(["similar", str(ct), "--encoder-file", str(EXAMPLE), point, "-k", "2", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["regions"]) == 2
 
 
 def test_several_encoders_of_a_file_are_chosen_by_name(write, ct, capsys):
     file = write("register('one'); register('two')")
-    assert main.main(["embed", str(ct), "--encoder-file", str(file)]) == 1
+    assert main(["embed", str(ct), "--encoder-file", str(file)]) == 1
     assert "registers one, two. Choose one: --encoder NAME" in capsys.readouterr().err
-    assert main.main(["embed", str(ct), "--encoder-file", str(file), "--encoder", "two", "--json"]) == 0
+    assert main(["embed", str(ct), "--encoder-file", str(file), "--encoder", "two", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["encoder"] == "pooling"
 
 

@@ -32,7 +32,7 @@ def run(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("CORALBAY_LIBRARY", str(tmp_path / "library"))
 
     def run(*arguments):
-        status = main.main(["library", *map(str, arguments)])
+        status = main(["library", *map(str, arguments)])
         out, err = capsys.readouterr()
         return status, out, err
 

@@ -26,7 +26,7 @@ def study(make_grid, make_phantom, pooling, tmp_path, monkeypatch):
 
 
 def run(capsys, *words):
-    status = main.main([*map(str, words), "--encoder", "pooling"])
+    status = main([*map(str, words), "--encoder", "pooling"])
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 

@@ -26,7 +26,7 @@ def run(capsys):
     """Runs a command; returns status, stdout, stderr."""
 
     def command(*arguments):
-        status = main.main(["weights", *map(str, arguments)])
+        status = main(["weights", *map(str, arguments)])
         out, err = capsys.readouterr()
         return status, out, err
 
