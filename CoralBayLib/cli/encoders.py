@@ -8,6 +8,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any
 
 from CoralBayLib.core.errors import EncoderError, Remedy, WeightsError
+from CoralBayLib.core.formatting import format_bytes
 
 from .console import bar, say
 
@@ -54,6 +55,7 @@ def _table(cards: list[EncoderCard]) -> list[str]:
 
 def card_lines(card: EncoderCard) -> list[str]:
     """A whole card, for a person to read."""
+    size = format_bytes(card.weights_bytes) if card.weights_bytes else "size not published"
     facts = [
         ("", card.summary),
         ("good for", card.good_for),
@@ -62,7 +64,7 @@ def card_lines(card: EncoderCard) -> list[str]:
         ("feature maps", "; ".join(f"stride {_steps(level.stride)}, {level.channels} channels" for level in card.levels)),
         ("scan embedding", f"{card.embedding_size} numbers" if card.embedding_size else ""),
         ("parameters", _millions(card.parameters)),
-        ("weights", f"{card.source} ({_megabytes(card.weights_bytes)})" if card.source else ""),
+        ("weights", f"{card.source} ({size})" if card.source else ""),
         ("licence", f"code {card.code_licence or 'unknown'}, weights {card.weights_licence or 'unknown'}"),
         ("paper", card.paper),
         ("please cite", card.citation),
@@ -89,10 +91,6 @@ def _steps(values: tuple[float, ...]) -> str:
 
 def _millions(count: int | None) -> str:
     return f"{count / 1e6:.1f} M" if count else "?"
-
-
-def _megabytes(count: int | None) -> str:
-    return f"{count / 1e6:.0f} MB" if count else "size not published"
 
 
 def _width() -> int:

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from CoralBayLib.core.errors import WeightsError
+from CoralBayLib.core.formatting import format_bytes
 
 from .console import bar, say
 
@@ -63,15 +64,13 @@ def run_list(args: argparse.Namespace) -> dict:
 
 
 def _state_lines(state: WeightsState) -> list[str]:
-    from CoralBayLib.encoders.weights.sources import megabytes
-
     place = _PLACES.get(state.location, "not on this machine")
-    size = f", {megabytes(state.nbytes)}" if state.nbytes else ""
+    size = f", {format_bytes(state.nbytes)}" if state.nbytes else ""
     lines = [f"{state.encoder:<14}{place}{size}"]
     facts = [("source", f"{state.origin}, licence {state.licence}")]
     facts += [("file", str(state.path))] if state.path else []
     facts += [("SHA-256", state.sha256)] if state.sha256 else []
-    facts += [("unfinished", f"{megabytes(state.part_bytes)} of a download")] if state.part_bytes else []
+    facts += [("unfinished", f"{format_bytes(state.part_bytes)} of a download")] if state.part_bytes else []
     return lines + [f"{'':<14}{label + ':':<12}{text}" for label, text in facts]
 
 
@@ -101,11 +100,10 @@ def _agreed(request: DownloadRequest) -> bool:
 
 def run_delete(args: argparse.Namespace) -> dict:
     """`coralbay weights delete NAME`."""
-    from CoralBayLib.encoders.weights.sources import megabytes
     from CoralBayLib.encoders.weights_manager import delete, state
 
     freed = delete(args.name)
-    say(args, f"Freed {megabytes(freed)}." if freed else f"There was nothing of '{args.name}' to delete.", out=True)
+    say(args, f"Freed {format_bytes(freed)}." if freed else f"There was nothing of '{args.name}' to delete.", out=True)
     left = state(args.name)
     if left.available:
         say(args, f"Still here: {_PLACES[left.location]}, which only you should remove.")

@@ -51,6 +51,17 @@ def report(progress: Progress | None, fraction: float, message: str) -> None:
         progress(min(1.0, max(0.0, fraction)), message)
 
 
+def seconds_left(elapsed_s: float, done: float, total: float = 1.0) -> float | None:
+    """How long work will still take at its pace so far, in seconds; None before anything is done.
+
+    Args:
+        elapsed_s: time taken so far, in seconds.
+        done: amount of work done so far.
+        total: amount of work in all, in the same unit.
+    """
+    return elapsed_s * (total - done) / done if done > 0 else None
+
+
 def subprogress(progress: Progress | None, start: float, stop: float) -> Progress | None:
     """A callback whose 0 to 1 is the stretch `start` to `stop` of another's."""
     if progress is None:

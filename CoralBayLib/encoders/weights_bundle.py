@@ -15,6 +15,7 @@ from typing import IO, Any
 from uuid import uuid4
 
 from CoralBayLib.core.errors import CoralBayError, EncoderError, WeightsError
+from CoralBayLib.core.formatting import format_bytes
 from CoralBayLib.core.paths import atomic_write, error_message
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
@@ -22,7 +23,7 @@ from .catalog import encoder_names
 from .weights import cache, hub
 from .weights.cache import Record
 from .weights.download import disk_error
-from .weights.sources import PackagedWeights, ShippedWeights, Weights, megabytes, sha256_of
+from .weights.sources import PackagedWeights, ShippedWeights, Weights, sha256_of
 from .weights_manager import weights_of
 
 MANIFEST = "coralbay-weights.json"
@@ -78,7 +79,7 @@ def export_bundle(
                     raise_if_cancelled(cancel)
                     target.write(block)
                     done += len(block)
-                    report(progress, done / total, f"Exporting weights: {megabytes(done)} of {megabytes(total)}")
+                    report(progress, done / total, f"Exporting weights: {format_bytes(done)} of {format_bytes(total)}")
     return [record for record, _file in files]
 
 
@@ -123,7 +124,9 @@ def import_bundle(
                     for count in _copy(source, *staged[-1]):
                         raise_if_cancelled(cancel)
                         done += count
-                        report(progress, done / max(total, 1), f"Importing weights: {megabytes(done)} of {megabytes(total)}")
+                        report(
+                            progress, done / max(total, 1), f"Importing weights: {format_bytes(done)} of {format_bytes(total)}"
+                        )
         with ExitStack() as locks:
             for record in records:
                 locks.enter_context(cache.locked(record.encoder))
@@ -281,4 +284,6 @@ def _entry(name: str) -> zipfile.ZipInfo:
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free if folder.is_dir() else needed
     if needed > free:
-        raise WeightsError(f"The disk is too full: {megabytes(needed)} are needed and {folder} has {megabytes(free)} free.")
+        raise WeightsError(
+            f"The disk is too full: {format_bytes(needed)} are needed and {folder} has {format_bytes(free)} free."
+        )

@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from CoralBayLib.core.errors import CoralBayError
-from CoralBayLib.core.progress import CancelToken, Progress, report
+from CoralBayLib.core.formatting import format_duration
+from CoralBayLib.core.progress import CancelToken, Progress, report, seconds_left
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.store import Store
 
@@ -155,7 +156,8 @@ class Adding:
 
     def _tell(self, fraction: float, message: str) -> None:
         done = min(1.0, (self._done + fraction) / len(self.scans))
-        left = _left((time.perf_counter() - self._started) / done * (1 - done)) if self._done else ""
+        seconds = seconds_left(time.perf_counter() - self._started, done) if self._done else None
+        left = f", about {format_duration(seconds)} left" if seconds is not None else ""
         report(self.progress, done, f"Scan {min(self._done + 1, len(self.scans))} of {len(self.scans)}{left}")
 
     def _met_again(self, made: Made) -> Outcome:
@@ -201,11 +203,3 @@ def known_scans(folder: Place, encoder: str) -> dict[str, ScanRecord]:
     tables = Tables(folder, encoder)
     with readable("scans"):
         return {record.scan: record for record in tables.records()} if tables.complete else {}
-
-
-def _left(seconds: float) -> str:
-    if seconds < 90:
-        return f", about {max(1, round(seconds))} s left"
-    if seconds < 5400:
-        return f", about {round(seconds / 60)} min left"
-    return f", about {seconds / 3600:.1f} h left"

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from CoralBayLib.core.errors import WeightsError
+from CoralBayLib.core.formatting import format_bytes, format_duration
 from CoralBayLib.core.paths import error_message
-from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report, seconds_left
 
 from .hub import reason_of
-from .sources import megabytes
 
 _ATTEMPTS = 5
 """Tries in a row that bring nothing before a download is given up."""
@@ -82,17 +82,15 @@ def _run(transfer: _Transfer, title: str, progress: Progress | None, cancel: Can
 
 
 def time_left(came: int, missing: int, seconds: float) -> float | None:
-    """Seconds until the rest has come, or None while that cannot be told."""
-    return missing * seconds / came if came > 0 and missing >= 0 and seconds >= _SETTLED_S else None
+    """Seconds until the rest has come, or None while they cannot be estimated."""
+    return seconds_left(seconds, came, came + missing) if missing >= 0 and seconds >= _SETTLED_S else None
 
 
 def format_progress(title: str, came: int, size: int | None, left: float | None) -> str:
     """A line for a person: bytes, total, time left."""
-    total = f" of {megabytes(size)}" if size else ""
-    if left is None:
-        return f"{title}: {megabytes(came)}{total}"
-    time_left = f"{max(1, round(left))} s" if left < 90 else f"{round(left / 60)} min"
-    return f"{title}: {megabytes(came)}{total}, about {time_left} left"
+    total = f" of {format_bytes(size)}" if size else ""
+    rest = f", about {format_duration(left)} left" if left is not None else ""
+    return f"{title}: {format_bytes(came)}{total}{rest}"
 
 
 class _Transfer:
@@ -142,7 +140,7 @@ class _Transfer:
                 fruitless = 1 if self.came > furthest else fruitless + 1
                 furthest = max(furthest, self.came)
                 if fruitless >= _ATTEMPTS or not _may_pass(error):
-                    kept = f"; {megabytes(self.came)} came and are kept, so try again to go on" if self.came else ""
+                    kept = f"; {format_bytes(self.came)} came and are kept, so try again to go on" if self.came else ""
                     self.error = ConnectionError(f"the download failed ({type(error).__name__}: {reason_of(error)}){kept}")
                     return
             self._stopped.wait(_PAUSE_S)
@@ -226,7 +224,7 @@ def _check_space(part: Path, size: int | None) -> None:
     free = shutil.disk_usage(part.parent).free
     if needed > free:
         raise WeightsError(
-            f"The disk is too full: the download needs {megabytes(needed)} and {part.parent} has {megabytes(free)} free. "
+            f"The disk is too full: the download needs {format_bytes(needed)} and {part.parent} has {format_bytes(free)} free. "
             "Nothing was downloaded. Free some space, or set CORALBAY_CACHE to a folder on another disk."
         )
 
@@ -234,8 +232,8 @@ def _check_space(part: Path, size: int | None) -> None:
 def disk_error(error: OSError, path: Path, came: int = 0, missing: int = 0) -> WeightsError:
     """In words, what kept a file from being written, of which so many bytes had come and so many are missing."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        kept = f" {megabytes(came)} came and are kept." if came else ""
-        needed = f" {megabytes(missing)}{' more' if came else ''} are needed there." if missing else ""
+        kept = f" {format_bytes(came)} came and are kept." if came else ""
+        needed = f" {format_bytes(missing)}{' more' if came else ''} are needed there." if missing else ""
         return WeightsError(
             f"The disk is full, so {path.parent} could not be written.{kept}{needed} Free some space, or set CORALBAY_CACHE "
             "to a folder on another disk, then try again. Weights that were there before are as they were."

@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 
 from CoralBayLib.core.errors import EncoderError, Remedy, WeightsError
+from CoralBayLib.core.formatting import format_bytes
 from CoralBayLib.core.progress import CancelToken, Progress, report
 from CoralBayLib.encoders.cards import shipped_card
 
 from . import cache, download, hub
-from .sources import FALLBACK, Consent, DownloadRequest, FoundWeights, WeightsSource, megabytes, sha256_of
+from .sources import FALLBACK, Consent, DownloadRequest, FoundWeights, WeightsSource, sha256_of
 
 
 def find_weights(
@@ -103,12 +104,12 @@ def _refusal(source: WeightsSource, consent: Consent) -> str | None:
 
 def _size(source: WeightsSource) -> str:
     begun = cache.partial_bytes(source.encoder)
-    told = f"; {megabytes(begun)} of it are here already" if begun else ""
+    told = f"; {format_bytes(begun)} of it are here already" if begun else ""
     try:
         published = shipped_card(source.encoder).weights_bytes
     except EncoderError:
         published = None
-    return (megabytes(published) if published else "not published; the hub tells when the download begins") + told
+    return (format_bytes(published) if published else "not published; the hub tells when the download begins") + told
 
 
 def _fetch(source: WeightsSource, timeout_s: float, progress: Progress | None, cancel: CancelToken | None) -> Path:

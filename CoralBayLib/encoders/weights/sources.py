@@ -152,8 +152,3 @@ def _sha256(path: Path, size: int, modified: int) -> str:
         while block := file.read(2**22):
             digest.update(block)
     return digest.hexdigest()
-
-
-def megabytes(count: int) -> str:
-    """A size for a person to read."""
-    return f"{count / 1e6:,.0f} MB" if count >= 1e7 else f"{count / 1e6:.1f} MB"

@@ -8,6 +8,8 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from CoralBayLib.core.formatting import format_duration
+from CoralBayLib.core.progress import seconds_left
 from CoralBaySlicerCore.work.worker import Task, show_error
 
 _SETTLED = 0.08
@@ -95,7 +97,5 @@ class Activity:
 def _left(task: Task, fraction: float) -> str:
     if task.started_at is None or fraction < _SETTLED or fraction >= 1:
         return "..."
-    seconds = (time.monotonic() - task.started_at) * (1 - fraction) / fraction
-    if seconds < 60:
-        return _(", about {seconds} s left").format(seconds=max(1, round(seconds)))
-    return _(", about {minutes} min left").format(minutes=round(seconds / 60))
+    seconds = seconds_left(time.monotonic() - task.started_at, fraction)
+    return _(", about {time} left").format(time=format_duration(seconds)) if seconds is not None else "..."

