@@ -34,21 +34,19 @@ lint: $(DEV)
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 
-bench: $(DEV)  ## against what people use today, into Testing/benchmarks/RESULTS.md (hours; goes on where it stopped); SCANS as below
-	$(RUN)/python -m Testing.benchmarks.speed --tables Testing/benchmarks/RESULTS.md
-	$(RUN)/python -m Testing.benchmarks.quality --alone --tables Testing/benchmarks/RESULTS.md \
-	  $(if $(SCANS),--scans $(SCANS))
+bench: $(DEV)  ## speed and few-shot quality beside other methods, into Testing/benchmarks/results (hours; continues where it stopped); SCANS as below
+	$(RUN)/python -m Testing.benchmarks.speed --tables
+	$(RUN)/python -m Testing.benchmarks.quality --alone --tables $(if $(SCANS),--scans $(SCANS))
 
-bench-interaction: $(DEV)  ## how long a person waits, on the sample CT, into RESULTS.md; only when nothing else runs
-	$(RUN)/python -m Testing.benchmarks.interaction --tables Testing/benchmarks/RESULTS.md
+bench-interaction: $(DEV)  ## interaction times on the sample CT, into Testing/benchmarks/results; only when nothing else runs
+	$(RUN)/python -m Testing.benchmarks.interaction --tables
 
-bench-encoders: $(DEV)  ## what encoders know and how long they take (six minutes of a core), into RESULTS.md; SCANS="folder ..." adds labelled scans
-	$(RUN)/python -m Testing.benchmarks.encoders --timing --tables Testing/benchmarks/RESULTS.md \
-	  $(if $(SCANS),--scans $(SCANS))
+bench-encoders: $(DEV)  ## retrieval and time of encoders (six minutes of a core), into Testing/benchmarks/results; SCANS="folder ..." adds labelled scans
+	$(RUN)/python -m Testing.benchmarks.encoders --timing --tables $(if $(SCANS),--scans $(SCANS))
 
-bench-library: $(DEV)  ## a library's index at 1 million vectors, and with SCANS as above regions across patients, into RESULTS.md
-	$(RUN)/python -m Testing.benchmarks.library --tables Testing/benchmarks/RESULTS.md
-	$(RUN)/python -m Testing.benchmarks.library_scans --tables Testing/benchmarks/RESULTS.md \
+bench-library: $(DEV)  ## a library's index at 1 million vectors; with SCANS as above, regions across patients; into Testing/benchmarks/results
+	$(RUN)/python -m Testing.benchmarks.library --tables
+	$(RUN)/python -m Testing.benchmarks.library_scans --tables \
 	  $(if $(ADDING),--adding $(ADDING)) $(if $(SCANS),--scans $(SCANS))
 
 screenshots: $(DEV)  ## pictures of the module's panel and views on the sample CT, in output/screenshots

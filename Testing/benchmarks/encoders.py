@@ -8,7 +8,7 @@ Further labelled scans for the columns across patients are folders with ct.nii.g
 by label), which this project does not come with.
 
 Usage: python -m Testing.benchmarks.encoders [--scans FOLDER...] [--weights FILE] [--rows astra ...] [--details]
-       [--timing [--faithful]] [--tables FILE]
+       [--timing [--faithful]] [--tables [FOLDER]]
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from CoralBayLib.imaging.grid import Volume, resample
 from CoralBayLib.similarity.regions import in_basis_of
 
 from .baselines import hand_made, position_only
-from .encoders_tables import (
+from .tables import summary
+from .tables.encoders import (
     APART_MM,
     BONES,
     CLICKS,
@@ -54,9 +55,10 @@ from .encoders_tables import (
     details,
     row,
 )
-from .sections import machine, others_ran, put_part, table
+from .tables.sections import add_tables_option, machine, others_ran, put_part, table
 
 TITLE = "Retrieval"
+FILE = "retrieval.md"
 WITHIN = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "stomach", "vertebrae_T8")
 WITHIN += ("autochthon_left", "rib_left_7", "colon")
 EVALUATION_MM = 2.0
@@ -223,7 +225,7 @@ def main() -> None:
         "six minutes of processor time",
     )
     parser.add_argument("--faithful", action="store_true", help="time CoralBay-48 in 96-voxel windows as well: minutes more")
-    parser.add_argument("--tables", type=Path, help="file of results to write into")
+    add_tables_option(parser)
     args = parser.parse_args()
     fetched = fetch_sample()
     sample = Labelled("sample", cb.read_volume(fetched.ct), cb.read_labelmap(fetched.labelmap), fetched.names)
@@ -267,7 +269,8 @@ def main() -> None:
             parts.append("Other programs ran at the same time, so that times are upper bounds.")
         print("\n" + "\n\n".join(parts[3:]))
     if args.tables:
-        put_part(args.tables, TITLE, scans, "\n\n".join(parts))
+        put_part(args.tables / FILE, TITLE, scans, "\n\n".join(parts))
+        summary.renew(args.tables)
 
 
 if __name__ == "__main__":

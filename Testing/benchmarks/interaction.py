@@ -3,7 +3,7 @@
 Three sets of features: CoralBay-mini's and Astra's, computed from the CT; and noise of the shape that CoralBay's features
 of the same scan have (48 channels, 1.5 mm), since how long a matrix product takes does not depend on what is in it.
 
-Usage: python -m Testing.benchmarks.interaction [--repeats 9] [--tables FILE]
+Usage: python -m Testing.benchmarks.interaction [--repeats 9] [--tables [FOLDER]]
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,9 +26,10 @@ from CoralBayLib.features.pyramid import FeaturePyramid, Level
 from CoralBayLib.fewshot.segmentation import labelmap_on
 from CoralBayLib.imaging.grid import Grid, Volume, interpolate
 
-from .sections import machine, others_ran, put_part, table
-from .speed import TITLE
+from .tables import summary
+from .tables.sections import add_tables_option, machine, others_ran, put_section, table
 
+FILE = "interaction.md"
 EIGHT = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "vertebrae_T8", "esophagus")
 
 
@@ -135,7 +135,7 @@ def main() -> None:
     """Run, print, and write the part of the file of results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--tables", type=Path, help="file of results to write into")
+    add_tables_option(parser)
     args = parser.parse_args()
     sample = fetch_sample()
     volume, reference = cb.read_volume(sample.ct), cb.read_labelmap(sample.labelmap)
@@ -158,7 +158,8 @@ def main() -> None:
         words += " Other programs ran at the same time, so that these are upper bounds."
     print(f"{machine(threads)} {words}")
     if args.tables:
-        put_part(args.tables, TITLE, "Interaction", "\n\n".join([f"{machine(threads)} {words}", *parts]))
+        put_section(args.tables / FILE, "Interaction", "\n\n".join([f"{machine(threads)} {words}", *parts]))
+        summary.renew(args.tables)
 
 
 if __name__ == "__main__":

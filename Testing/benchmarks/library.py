@@ -5,7 +5,7 @@ The vectors are made for the purpose: 64 numbers each, of some 300 kinds of tiss
 their own, with a shift of each scan and noise; queries are drawn in the same way. `--library DIR` measures a library that
 is there in place of a made one, with its own regions, slightly blurred, as queries; it is left as it is.
 
-Usage: python -m Testing.benchmarks.library [--vectors 1000000] [--indices rq pq sq] [--library DIR] [--tables FILE]
+Usage: python -m Testing.benchmarks.library [--vectors 1000000] [--indices rq pq sq] [--library DIR] [--tables [FOLDER]]
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from CoralBayLib.library.storage.folder import Folder
 from CoralBayLib.library.tables import Tables
 from CoralBayLib.library.transactions import commit, tidy
 
-from .sections import put_part, table
+from .tables import summary
+from .tables.sections import add_tables_option, put_part, table
 
 DIMENSION = 64
 KINDS = 300
@@ -42,6 +43,7 @@ ENCODER = "made-up"
 BEST = 10
 EXACT_QUERIES = 10
 TITLE = "Library of scans"
+FILE = "library.md"
 HEAD = ["search", "build s (of processors)", "bytes a vector", "recall@10", "queries"]
 HEAD += ["ten best, ms median / 95 % / worst", "`search_regions` k=10, ms median / 95 % / worst"]
 
@@ -210,7 +212,7 @@ def main() -> None:
     parser.add_argument("--library", help="measure this library's regions in place of made-up ones")
     parser.add_argument("--encoder", help="of which encoder, where it has several")
     parser.add_argument("--folder", help="where the made-up library goes for a while (default: the system's folder)")
-    parser.add_argument("--tables", type=Path, help="file of results to write the table into")
+    add_tables_option(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
         place = Path(temporary) / "library"
@@ -229,7 +231,8 @@ def main() -> None:
     print(text)
     if args.tables:
         kind = "regions of real scans" if args.library else "made-up vectors"
-        put_part(args.tables, TITLE, f"Search among {rows:,} {kind}", text)
+        put_part(args.tables / FILE, TITLE, f"Search among {rows:,} {kind}", text)
+        summary.renew(args.tables)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ kind among all regions of the scan. Clusters are compared with reference labels 
 regions that have a label, and by how alike the clusters of one organ are in two patients: the overlap of its
 distributions over clusters, 1 when they are the same.
 
-Usage: python -m Testing.benchmarks.library_scans [--scans FOLDER...] [--adding FOLDER] [--tables FILE]
+Usage: python -m Testing.benchmarks.library_scans [--scans FOLDER...] [--adding FOLDER] [--tables [FOLDER]]
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ from CoralBayLib.library.clusters import assigned
 from CoralBayLib.library.tables import Tables
 
 from .encoders import APART_MM, TOP, Labelled, kind, places, read_scan, untrained
-from .library import TITLE
-from .sections import put_part, table
+from .library import FILE, TITLE
+from .tables import summary
+from .tables.sections import add_tables_option, put_part, table
 
 LEAST_ASKED_ML = 1.0
 COUNTS, SEEDS = (16, 32, 64), range(3)
@@ -210,7 +211,7 @@ def main() -> None:
     parser.add_argument("--scans", type=Path, nargs="*", default=[], help="labelled scans beside the sample")
     parser.add_argument("--adding", type=Path, help="measure adding on the scans of this folder")
     parser.add_argument("--rows", nargs="*", help="encoders to compare")
-    parser.add_argument("--tables", type=Path, help="file of results to write into")
+    add_tables_option(parser)
     args = parser.parse_args()
     fetched = fetch_sample()
     sample = Labelled("sample", cb.read_volume(fetched.ct), cb.read_labelmap(fetched.labelmap), fetched.names)
@@ -234,7 +235,8 @@ def main() -> None:
     for part, text in parts.items():
         print(f"## {part}\n\n{text}")
         if args.tables:
-            put_part(args.tables, TITLE, part, text)
+            put_part(args.tables / FILE, TITLE, part, text)
+            summary.renew(args.tables)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,23 @@
 """Which few-shot segmentation a person would pick: ours and its peers on the same scans, structures, strokes and clicks.
 
 Each run of a method over a scan with one seed is a line in a file of results, written when it is done, so that a stopped
-benchmark goes on where it was. Lines made by code that has changed since are made anew. The tables come from the lines.
+benchmark goes on where it was. Lines count while their version stands in `versions`. The tables come from the lines.
 
 Usage: python -m Testing.benchmarks.quality [--scans FOLDER...] [--methods NAME...] [--structures N or NAME...]
-       [--seeds N] [--clicks N] [--alone] [--results FILE] [--tables FILE]
+       [--seeds N] [--clicks N] [--alone] [--results FILE] [--tables [FOLDER]] [--verify N]
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,8 +34,11 @@ from CoralBayLib.imaging.grid import Grid, Volume
 from .encoders import Labelled, read_scan, untrained
 from .peers import Forest, GrowFromSeeds, LinearFilters, NearestIntensity
 from .protocol import Answer, Method, Task, run, timed
-from .quality_tables import write_tables
-from .sections import MEASURED
+from .tables import summary
+from .tables.quality import write_tables
+from .tables.sections import MEASURED, add_tables_option
+from .verify import add_options, verify
+from .versions import QUALITY
 
 LARGE = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "stomach", "pancreas")
 LARGE += ("vertebrae_T8", "esophagus")
@@ -44,12 +48,8 @@ ALONE = 5
 """So many, of sizes spread evenly, also each in a session of its own, as a first-time user would."""
 CHECKPOINTS = (1, 2, 4, 6, 8, 10, 12, 16, 20)
 LEAST_ML, MOST_ML = 0.5, 5000.0
-ROOMS = ("core", "imaging", "features", "fewshot")
-"""Rooms of the library that sessions here go through."""
-NEVER_ASKED = ("dicom", "transfer", "localization", "shared_basis")
-"""Files in them that no session here comes by."""
+FILE = "few-shot.md"
 PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "slicer-core")
-_HERE = Path(__file__).parent
 
 
 class Ours:
@@ -78,15 +78,6 @@ METHODS: dict[str, Callable[[Volume], Method]] = {
     "nearest mean HU": NearestIntensity,
 }
 PEERS = ("grow from seeds", "random forest on filters", "linear on filters", "nearest mean HU")
-
-
-def code(method: str) -> str:
-    """Changes when what a method's figures depend on changes."""
-    library = Path(cb.__file__).parent
-    files = [_HERE / "protocol.py", library / "demo" / "annotator.py"]
-    ours = [file for room in ROOMS for file in sorted((library / room).rglob("*.py")) if file.stem not in NEVER_ASKED]
-    files += [_HERE / "peers.py"] if method in PEERS else ours
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def tasks(scan: Labelled, wanted: list[str], alone: bool) -> Iterator[Task]:
@@ -127,8 +118,11 @@ def main() -> None:
     parser.add_argument("--click-radius-mm", type=float, default=CLICK_RADIUS_MM, help="0: a single point")
     parser.add_argument("--alone", action="store_true", help="some structures in sessions of their own too")
     parser.add_argument("--results", type=Path, default=MEASURED / "quality.jsonl", help="the file of results")
-    parser.add_argument("--tables", type=Path, help="Markdown file to write; printed as well")
+    add_options(parser)
+    add_tables_option(parser)
     args = parser.parse_args()
+    if args.verify:
+        sys.exit(0 if check(args) else 1)
     args.results.parent.mkdir(parents=True, exist_ok=True)
     file = args.results
     done = read(file)
@@ -146,9 +140,33 @@ def main() -> None:
                     line = about | measure(ready, task, seed, args.clicks, args.click_radius_mm)
                     with file.open("a", encoding="utf-8") as out:
                         out.write(json.dumps(line) + "\n")
-                    print(summary(line), flush=True)
-    text = write_tables(read(file), {name: code(name) for name in METHODS}, PEERS, args.tables)
-    print(text)
+                    print(one_line(line), flush=True)
+    print(write_tables(read(file), QUALITY, PEERS, args.tables and args.tables / FILE))
+    if args.tables:
+        summary.renew(args.tables)
+
+
+def check(args: argparse.Namespace) -> bool:
+    """Run stored sessions of the scans and methods again; whether all gave the same scores."""
+    folders = {folder.name: folder for folder in args.scans} | ({} if args.no_sample else {"sample": None})
+    lines = [line for line in read(args.results) if line["scan"] in folders and line["method"] in args.methods]
+    lines = [line for line in lines if line["results_version"] == QUALITY[line["method"]]]
+
+    @lru_cache(maxsize=1)
+    def scan_of(name: str) -> Labelled:
+        return sample() if folders[name] is None else read_scan(folders[name])
+
+    @lru_cache(maxsize=1)
+    def ready(scan: str, method: str) -> Method:
+        return METHODS[method](scan_of(scan).volume)
+
+    def again(line: dict) -> dict:
+        task = Task(scan_of(line["scan"]), tuple(line["structures"]))
+        method = ready(line["scan"], line["method"])
+        found = measure(method, task, line["seed"], line["clicks"], line["click_radius_mm"])
+        return {key: found[key] for key in ("stages", "millilitres")}
+
+    return verify(lines, ("scan", "method"), again, args.verify, args.verify_seed)
 
 
 def sample() -> Labelled:
@@ -161,7 +179,7 @@ def describe(method: str, task: Task, seed: int, clicks: int, radius: float) -> 
     """What makes one run differ from another."""
     return {
         "method": method,
-        "code": code(method),
+        "results_version": QUALITY[method],
         "scan": task.scan.name,
         "structures": list(task.names),
         "seed": seed,
@@ -188,7 +206,7 @@ def measure(method: Method, task: Task, seed: int, clicks: int, radius: float) -
     }
 
 
-def summary(line: dict) -> str:
+def one_line(line: dict) -> str:
     """One run in a line."""
     means = (f"{stage} {np.mean([v[0] for v in by.values()]):.3f}" for stage, by in line["stages"].items())
     return f"{line['scan']}, {len(line['structures'])} structures, seed {line['seed']}, {line['method']}: " + (

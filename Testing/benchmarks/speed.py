@@ -5,7 +5,7 @@ benchmark goes on where it was; delete the file, or lines of it, to measure anew
 results: one that is not asked for stays there as it is. MONAI's row of the sample alone takes an hour of processor time.
 Besides the clock, processor time is given: it says more where other programs run.
 
-Usage: python -m Testing.benchmarks.speed [--parts window sample long store growth] [--output FOLDER] [--tables FILE]
+Usage: python -m Testing.benchmarks.speed [--parts window sample long store growth] [--output FOLDER] [--tables [FOLDER]]
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .sections import put_part, table
+from .tables import summary
+from .tables.sections import RESULTS, add_tables_option, put_part, table
 
 TITLE = "Speed and memory"
+FILE = "speed.md"
 PICTURE = "growth.png"
 SIDES = (64, 96, 128, 160, 192)
 POINTS = (10, 100, 1000, 4000)
@@ -184,20 +186,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--output", type=Path, default=Path("output/speed"))
-    parser.add_argument("--tables", type=Path, default=Path("Testing/benchmarks/RESULTS.md"))
+    add_tables_option(parser, RESULTS)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     for name in args.parts:
         title, make = PARTS[name]
-        cases = Cases(args.output / "results.jsonl", args.tables.parent)
+        cases = Cases(args.output / "results.jsonl", args.tables)
         try:
             found = make(cases)
         except RuntimeError as error:
             print(f"{title}: left as it was, since {error}", file=sys.stderr)
             continue
         text = f"{cases.circumstances()}\n\n{found}"
-        put_part(args.tables, TITLE, title, text)
+        put_part(args.tables / FILE, TITLE, title, text)
         print(f"## {title}\n\n{text}")
+    summary.renew(args.tables)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.fewshot.segmentation import labelmap_on
 from CoralBayLib.imaging.grid import Grid, Volume, resample
 
-from .sections import machine, others_ran
+from .tables.sections import machine, others_ran
 
 WINDOW = 96
 FEW_SHOT = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "heart", "vertebrae_T8", "esophagus")

@@ -6,13 +6,12 @@ place that one of several ways chooses; the annotator says what lies there. Dice
 line in a file, so that a stopped benchmark goes on where it was; lines of code that has changed since are left out.
 
 Usage: python -m Testing.benchmarks.suggest [--scans FOLDER...] [--no-sample] [--ways NAME...] [--seeds N...] [--rounds N]
-       [--output FOLDER] [--tables FILE]
+       [--output FOLDER] [--tables [FOLDER]]
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -36,11 +35,14 @@ from CoralBayLib.imaging.grid import resample
 from .encoders import read_scan
 from .protocol import Task, strokes
 from .quality import read, sample, tasks
-from .suggest_tables import EDGES, write_tables
+from .tables import summary
+from .tables.sections import add_tables_option
+from .tables.suggest import EDGES, write_tables
+from .versions import SUGGEST
 
 AROUND_MM = 20.0
 """How far from the box of a structure's prompts random clicks go."""
-_HERE = Path(__file__).parent
+FILE = "next-click.md"
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,16 +191,6 @@ def time_suggestion(task: Task, pyramid: FeaturePyramid) -> list[float]:
     return taken
 
 
-def code() -> str:
-    """Changes when what the figures depend on changes."""
-    library = Path(cb.__file__).parent
-    fewshot = ("uncertainty", "probe", "expected", "segmentation")
-    files = [_HERE / "suggest.py", *(library / "fewshot" / f"{name}.py" for name in fewshot)]
-    files += [*sorted((library / "fewshot" / "evidence").glob("*.py"))]
-    files += [library / "demo" / "annotator.py", library / "features" / "whitening.py"]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-
-
 def main() -> None:
     """Run what has not been run, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -208,7 +200,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--output", type=Path, default=Path("output/suggest"))
-    parser.add_argument("--tables", type=Path, help="Markdown file to write the section to; printed as well")
+    add_tables_option(parser)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     file = args.output / "results.jsonl"
@@ -217,7 +209,7 @@ def main() -> None:
         pyramid = cb.embed(scan.volume, cb.load_encoder("coralbay-mini", device="cpu"), store=cb.Store())
         for seed in args.seeds:
             for way in args.ways:
-                about = {"scan": scan.name, "way": way, "seed": seed, "rounds": args.rounds, "code": code()}
+                about = {"scan": scan.name, "way": way, "seed": seed, "rounds": args.rounds, "results_version": SUGGEST}
                 if any(about.items() <= line.items() for line in read(file)):
                     continue
                 line = about | play(task, pyramid, WAYS[way], seed, args.rounds)
@@ -225,7 +217,10 @@ def main() -> None:
                 with file.open("a", encoding="utf-8") as out:
                     out.write(json.dumps(line) + "\n")
                 print(scan.name, way, seed, np.mean(line["dice"], axis=1).round(3).tolist(), flush=True)
-    print(write_tables([line for line in read(file) if line["code"] == code()], list(WAYS), args.tables))
+    lines = [line for line in read(file) if line["results_version"] == SUGGEST]
+    print(write_tables(lines, list(WAYS), args.tables and args.tables / FILE))
+    if args.tables:
+        summary.renew(args.tables)
 
 
 if __name__ == "__main__":

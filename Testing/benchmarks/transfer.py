@@ -5,17 +5,17 @@ the same name; where there are hardly any, ribs, lungs and the parts of the spin
 so that a stopped benchmark goes on where it was.
 
 Usage: python -m Testing.benchmarks.transfer --scans FOLDER... [--encoders NAME...] [--methods NAME...] [--seeds N]
-       [--structures N] [--sources NAME...] [--results FILE] [--tables FILE]
+       [--structures N] [--sources NAME...] [--results FILE] [--tables [FOLDER]] [--verify N]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections import defaultdict
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -33,20 +33,15 @@ from .encoders import Labelled, read_scan, untrained
 from .peers import Forest, _answer
 from .protocol import Answer, Task, strokes
 from .quality import read, sample
-from .sections import MEASURED, put_section, table
+from .tables import summary
+from .tables.sections import MEASURED, add_tables_option
+from .tables.transfer import ROUNDS, write_tables
+from .verify import add_options, verify
+from .versions import TRANSFER
 
-TITLE = "A probe in another patient"
-HOW = (
-    "Structures are marked on one scan: strokes on three slices and eight corrective clicks each ('strokes'), or 300 places "
-    "of the reference labels each ('labels'). The result is used on the other scan, with so many corrective clicks a "
-    "structure there, in rounds, each at the largest error. Mean Dice on a 2 mm grid, or the scan's own where it is "
-    "coarser, ± over seeds; then, in millilitres, what is claimed to be structures that the other scan does not show "
-    "(without clicks). 'adapted' is the method of `CoralBayLib/fewshot/transfer.py`, 'as it is' the probe's weights on the "
-    "other scan's features, 'from nothing' a new probe on the clicks alone, 'forest' a random forest on hand-made filters."
-)
 ABSENT = ("heart", "clavicula_left", "thyroid_gland", "trachea")
 LEAST_ML, FEWEST = 2.0, 6
-ROUNDS = (0, 1, 3, 5)
+FILE = "transfer.md"
 ENCODERS: dict[str, Callable[[], cb.encoders.base.Encoder]] = {
     "coralbay-mini": lambda: cb.load_encoder("coralbay-mini", device="cpu"),
     "astra": lambda: cb.load_encoder("astra", device="cpu"),
@@ -218,37 +213,6 @@ def measure(pair: Pair, answer: Callable, seed: int, rounds: tuple[int, ...]) ->
     return {"dice": scores, "false_ml": round(false_ml, 1)}
 
 
-def tables(lines: list[dict]) -> str:
-    """Markdown."""
-    groups: dict[tuple, dict[tuple, list[dict]]] = defaultdict(lambda: defaultdict(list))
-    for line in lines:
-        groups[line["first"], line["second"]][line["source"], line["encoder"], line["method"]].append(line)
-    parts = [HOW]
-    for (first, second), rows in groups.items():
-        some = next(iter(rows.values()))[0]
-        cells = []
-        for (source, encoder, name), runs in sorted(rows.items()):
-            cells.append([source, encoder, name, str(len(runs)), *(_mean(runs, str(n)) for n in ROUNDS)])
-            cells[-1].append(f"{np.mean([r['false_ml'] for r in runs]):.0f}" if some["absent"] else "-")
-        head = ["marked by", "features", "method", "seeds", *(f"+{n}" for n in ROUNDS), "false, ml"]
-        names = list(some["dice"]["0"])
-        parts.append(f"## {first} to {second}: {len(names)} structures\n\n" + table(head, cells))
-        shown = [key for key in sorted(rows) if key[1] in ("coralbay-mini", "-") and key[2] in ("adapted", "from nothing")]
-        each = [[name, *(" / ".join(_mean(rows[key], str(n), name) for n in ROUNDS) for key in shown)] for name in names]
-        parts.append("Each, +" + " / +".join(map(str, ROUNDS)) + ":\n\n")
-        parts[-1] += table(["structure", *(f"{source}, {name}" for source, _, name in shown)], each)
-    return "\n\n".join(parts)
-
-
-def _mean(runs: list[dict], stage: str, name: str = "") -> str:
-    known = [run["dice"][stage] for run in runs if stage in run["dice"]]
-    if not known:
-        return "-"
-    values = [by[name] if name else float(np.mean(list(by.values()))) for by in known]
-    spread = f" ± {np.std(values):.3f}" if len(values) > 1 and not name else ""
-    return f"{np.mean(values):.{2 if name else 3}f}{spread}"
-
-
 def main() -> None:
     """Run what has not been run, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -259,11 +223,14 @@ def main() -> None:
     parser.add_argument("--structures", type=int, default=12, help="most shared structures, evenly by size")
     parser.add_argument("--sources", nargs="*", choices=["strokes", "labels"], default=["strokes", "labels"])
     parser.add_argument("--results", type=Path, default=MEASURED / "transfer.jsonl", help="the file of results")
-    parser.add_argument("--tables", type=Path)
+    add_options(parser)
+    add_tables_option(parser)
     args = parser.parse_args()
     args.results.parent.mkdir(parents=True, exist_ok=True)
     file = args.results
     done = read(file)
+    if args.verify:
+        sys.exit(0 if check(done, args) else 1)
     both = [pair for folder in args.scans for pair in pairs(sample(), read_scan(folder), args.structures)]
     for encoder in args.encoders:
         made = ENCODERS[encoder]()
@@ -275,6 +242,7 @@ def main() -> None:
                     for name in args.methods:
                         about = {"first": pair.first.name, "second": pair.second.name, "source": source, "seed": seed}
                         about |= {"encoder": encoder, "method": name, "structures": args.structures}
+                        about |= {"results_version": TRANSFER[name]}
                         # A forest knows no encoder, and whoever begins anew knows nothing of the first scan.
                         about |= {"encoder": "-"} if name == "forest" else {}
                         about |= {"source": "-"} if name == "from nothing" else {}
@@ -289,10 +257,37 @@ def main() -> None:
                             out.write(json.dumps(line) + "\n")
                         means = ", ".join(f"+{n} {np.mean(list(by.values())):.3f}" for n, by in line["dice"].items())
                         print(*about.values(), means, line["false_ml"], flush=True)
-    text = tables(read(file))
-    print(text)
-    if args.tables is not None:
-        put_section(args.tables, TITLE, text)
+    print(write_tables(read(file), TRANSFER, args.tables and args.tables / FILE))
+    if args.tables:
+        summary.renew(args.tables)
+
+
+def check(lines: list[dict], args: argparse.Namespace) -> bool:
+    """Run stored sessions of the scans, methods and encoders again; whether all gave the same scores."""
+
+    @lru_cache(maxsize=1)
+    def both(structures: int) -> dict[tuple[str, str], Pair]:
+        found = [pair for folder in args.scans for pair in pairs(sample(), read_scan(folder), structures)]
+        return {(pair.first.name, pair.second.name): pair for pair in found}
+
+    @lru_cache(maxsize=2)
+    def pyramid(scan: Labelled, encoder: str) -> FeaturePyramid:
+        return cb.embed(scan.volume, ENCODERS[encoder](), store=cb.Store())
+
+    def again(line: dict) -> dict:
+        pair = both(line["structures"])[line["first"], line["second"]]
+        # The prompts of a forest's lines were made with the first encoder.
+        encoder = args.encoders[0] if line["encoder"] == "-" else line["encoder"]
+        first, second = (pyramid(scan, encoder) for scan in (pair.first, pair.second))
+        source = args.sources[0] if line["source"] == "-" else line["source"]
+        answer = method(line["method"], pair, first, second, marked(pair, first, line["seed"], source))
+        return measure(pair, answer, line["seed"], tuple(map(int, line["dice"])))
+
+    names = {"sample", *(folder.name for folder in args.scans)}
+    lines = [line for line in lines if {line["first"], line["second"]} <= names and line["method"] in args.methods]
+    lines = [line for line in lines if line["encoder"] in (*args.encoders, "-")]
+    lines = [line for line in lines if line["results_version"] == TRANSFER[line["method"]]]
+    return verify(lines, ("first", "second", "encoder", "method"), again, args.verify, args.verify_seed)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import CoralBayLib as cb
 from CoralBayLib.similarity.regions import in_basis_of
 from Testing.benchmarks.baselines import hand_made, position_only
 from Testing.benchmarks.encoders import kind
-from Testing.benchmarks.encoders_tables import BONES, HEAD, ORGANS, Findings, compared, row
+from Testing.benchmarks.tables.encoders import BONES, HEAD, ORGANS, Findings, compared, row
 from Testing.lib.conftest import phantom, phantom_grid
 
 pytest.importorskip("monai")

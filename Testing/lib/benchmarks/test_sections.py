@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from Testing.benchmarks.sections import put_part, put_section, table
+from Testing.benchmarks.tables.sections import put_part, put_section, table
 
 
 def test_a_section_is_replaced_and_the_others_stay(tmp_path):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from Testing.benchmarks import speed
-from Testing.benchmarks.sections import machine, put_part
+from Testing.benchmarks.tables.sections import machine, put_part
 
 ONE = {"seconds": 2.0, "cpu_seconds": 1.0, "peak_gb": 3.0, "machine": "A machine.", "others_ran": False}
 
@@ -23,14 +23,14 @@ def remember(cases, case: str, result: dict, **options) -> None:
 
 
 def test_only_parts_that_are_asked_for_are_written(tmp_path, monkeypatch):
-    file = tmp_path / "RESULTS.md"
+    file = tmp_path / speed.FILE
     put_part(file, speed.TITLE, "The whole sample", "kept")
     lines = [
         {"case": f'long_scan {{"encoder": "{name}"}}', "result": ONE | {"others_ran": name == "faithful"}}
         for name in ("coralbay-mini", "faithful")
     ]
     (tmp_path / "results.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    monkeypatch.setattr(sys, "argv", ["speed", "--parts", "long", "--output", str(tmp_path), "--tables", str(file)])
+    monkeypatch.setattr(sys, "argv", ["speed", "--parts", "long", "--output", str(tmp_path), "--tables", str(tmp_path)])
     speed.main()
     kept, _, written = file.read_text().partition("## A long scan\n\n")
     assert kept == "# Speed and memory\n\n## The whole sample\n\nkept\n\n"
@@ -39,9 +39,9 @@ def test_only_parts_that_are_asked_for_are_written(tmp_path, monkeypatch):
 
 
 def test_a_part_stays_when_one_of_its_cases_fails(tmp_path, monkeypatch, capsys):
-    file = tmp_path / "RESULTS.md"
+    file = tmp_path / speed.FILE
     put_part(file, speed.TITLE, "One window", "kept")
-    monkeypatch.setattr(sys, "argv", ["speed", "--parts", "window", "--output", str(tmp_path), "--tables", str(file)])
+    monkeypatch.setattr(sys, "argv", ["speed", "--parts", "window", "--output", str(tmp_path), "--tables", str(tmp_path)])
     monkeypatch.setattr(speed.sys, "executable", "false")
     speed.main()
     assert "kept" in file.read_text()

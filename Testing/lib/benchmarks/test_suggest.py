@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit
 
 from CoralBayLib.fewshot.probe import TEMPERATURE
-from Testing.benchmarks.suggest_tables import EDGES, write_tables
+from Testing.benchmarks.tables.suggest import EDGES, write_tables
 
 
 def line(scan: str, way: str, seed: int, dice: list[float], slope: float = 1.0) -> dict:

@@ -1,7 +1,8 @@
-"""The file of results: every benchmark writes its own section and leaves the others as they are."""
+"""The files of results: every benchmark writes its own section and leaves the others as they are."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import re
@@ -10,8 +11,23 @@ from pathlib import Path
 
 from CoralBayLib.core.paths import atomic_write
 
-MEASURED = Path(__file__).parent / "measured"
-"""Where the lines of results lie that tables are made from, so that what has not changed is not measured again."""
+MEASURED = Path(__file__).parents[1] / "measured"
+"""Lines of results. Tables are made from them, and what they hold is not measured again."""
+RESULTS = Path(__file__).parents[1] / "results"
+"""The long tables, a file for each benchmark."""
+
+
+def add_tables_option(parser: argparse.ArgumentParser, default: Path | None = None) -> None:
+    """The option `--tables [FOLDER]`."""
+    parser.add_argument(
+        "--tables",
+        type=Path,
+        nargs="?",
+        const=RESULTS,
+        default=default,
+        metavar="FOLDER",
+        help="write the tables into this folder (results/ here if none is named) and renew RESULTS.md beside it",
+    )
 
 
 def machine(threads: int) -> str:
@@ -50,3 +66,23 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     """A Markdown table."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows]) + "\n"
+
+
+def rows(file: Path, heading: str = "", number: int = 0) -> list[dict[str, str]]:
+    """The rows of a table of a file by column, the table being the numberth after a heading's beginning.
+
+    Raises:
+        ValueError: there is none.
+    """
+    text = file.read_text(encoding="utf-8")
+    start = text.find(f"## {heading}") if heading else 0
+    found = re.findall(r"(?:^\|.*\|$\n?)+", text[max(start, 0) :], re.MULTILINE)
+    if start < 0 or len(found) <= number:
+        raise ValueError(f"{file.name} has no table {number} under '{heading}'")
+    head, _, *lines = ([cell.strip() for cell in line.strip().strip("|").split("|")] for line in found[number].splitlines())
+    return [dict(zip(head, line, strict=True)) for line in lines]
+
+
+def headings(file: Path) -> list[str]:
+    """What stands after `## ` in a file."""
+    return re.findall(r"(?m)^## (.*)$", file.read_text(encoding="utf-8"))

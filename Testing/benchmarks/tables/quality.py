@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,45 @@ HOW = (
 )
 
 
-def write_tables(lines: list[dict], codes: dict[str, str], peers: Sequence[str], path: Path | None) -> str:
-    """Tables of the lines whose code is today's, the last one of each run; to a file too where a path is given."""
+@dataclass(frozen=True)
+class Overall:
+    """Means over scans of the mean Dice of each, of the methods that were tried on all of them.
+
+    Attributes:
+        scans: their names.
+        stages: "1 slice", "3 slices", then numbers of clicks.
+        means: by method, a mean for each stage.
+    """
+
+    scans: list[str]
+    stages: list[str]
+    means: dict[str, list[float]]
+
+
+def write_tables(lines: list[dict], versions: dict[str, int], peers: Sequence[str], path: Path | None) -> str:
+    """Tables of the lines of the methods' versions, the last one of each run; to a file too where a path is given."""
+    alone, together = _sessions(lines, versions)
+    parts = [_together(together, list(versions), peers)]
+    for key, by in sorted(together.items()):
+        parts.append(_group(*key, by, list(versions), peers))
+        own = ((other, merged) for other, merged in alone.items() if (other[0], other[2]) == (key[0], key[2]))
+        parts += [_group(*other, merged, list(versions), peers, alone=True) for other, merged in own]
+    text = "\n".join([HOW, *parts])
+    if path is not None:
+        put_section(path, TITLE, text)
+    return f"# {TITLE}\n\n{text}\n"
+
+
+def overall(lines: list[dict], versions: dict[str, int]) -> Overall | None:
+    """The means over scans of lines; None for fewer than two scans or no method that was tried on all of them."""
+    return _overall(_sessions(lines, versions)[1], list(versions))
+
+
+def _sessions(lines: list[dict], versions: dict[str, int]) -> tuple[dict, dict]:
+    """By scan, structures and radius of a click, the lines of each method: structures alone, and together."""
     runs: dict[tuple, dict] = {}
     for line in lines:
-        if codes.get(line["method"]) == line["code"]:
+        if versions.get(line["method"]) == line["results_version"]:
             key = line["method"], line["scan"], tuple(line["structures"]), line["seed"], line["click_radius_mm"]
             runs[key] = line
     groups: dict[tuple, dict[str, list[dict]]] = defaultdict(lambda: defaultdict(list))
@@ -34,16 +69,7 @@ def write_tables(lines: list[dict], codes: dict[str, str], peers: Sequence[str],
         groups[scan, structures, radius][method].append(line)
     alone = _alone(groups)
     shown = {(scan, (name,), radius) for scan, names, radius in alone for name in names}
-    together = {key: by for key, by in groups.items() if key not in shown}
-    parts = [_together(together, list(codes), peers)]
-    for key, by in sorted(together.items()):
-        parts.append(_group(*key, by, list(codes), peers))
-        own = ((other, merged) for other, merged in alone.items() if (other[0], other[2]) == (key[0], key[2]))
-        parts += [_group(*other, merged, list(codes), peers, alone=True) for other, merged in own]
-    text = "\n".join([HOW, *parts])
-    if path is not None:
-        put_section(path, TITLE, text)
-    return f"# {TITLE}\n\n{text}\n"
+    return alone, {key: by for key, by in groups.items() if key not in shown}
 
 
 def _alone(groups: dict[tuple, dict[str, list[dict]]]) -> dict[tuple, dict[str, list[dict]]]:
@@ -72,8 +98,8 @@ def _alone(groups: dict[tuple, dict[str, list[dict]]]) -> dict[tuple, dict[str, 
     return out
 
 
-def _together(groups: dict[tuple, dict[str, list[dict]]], order: list[str], peers: Sequence[str]) -> str:
-    """Mean over scans, each counting once, of the methods that were tried on all of them."""
+def _overall(groups: dict[tuple, dict[str, list[dict]]], order: list[str]) -> Overall | None:
+    """The means over scans, each counting once."""
     largest: dict[str, tuple] = {}
     for key in groups:
         if len(key[1]) > len(largest.get(key[0], ("", ()))[1]):
@@ -81,7 +107,7 @@ def _together(groups: dict[tuple, dict[str, list[dict]]], order: list[str], peer
     each = [groups[key] for key in largest.values()]
     methods = [method for method in order if each and all(method in by for by in each)]
     if len(each) < 2 or not methods:
-        return ""
+        return None
     stages = [stage for stage in _stages(each[0]) if all(stage in _stages(by) for by in each)]
     means = {
         m: [
@@ -90,13 +116,21 @@ def _together(groups: dict[tuple, dict[str, list[dict]]], order: list[str], peer
         ]
         for m in methods
     }
-    rows = [[m, *(f"{value:.3f}" for value in means[m])] for m in methods]
+    return Overall(sorted(largest), stages, means)
+
+
+def _together(groups: dict[tuple, dict[str, list[dict]]], order: list[str], peers: Sequence[str]) -> str:
+    """The means over scans as tables."""
+    found = _overall(groups, order)
+    if found is None:
+        return ""
+    rows = [[method, *(f"{value:.3f}" for value in means)] for method, means in found.means.items()]
     return (
-        f"\n## All scans together\n\nMean over {', '.join(sorted(largest))} of the mean Dice of each, of methods that were "
+        f"\n## All scans together\n\nMean over {', '.join(found.scans)} of the mean Dice of each, of methods that were "
         "tried on all of them; a scan counts once, whatever it shows.\n\n"
-        + table(["method", *_heads(stages)], rows)
+        + table(["method", *_heads(found.stages)], rows)
         + "\n"
-        + _ahead(means, stages, peers)
+        + _ahead(found.means, found.stages, peers)
     )
 
 

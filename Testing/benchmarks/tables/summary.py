@@ -1,0 +1,134 @@
+"""The page of results: short tables and plots, taken from the long tables and the measured lines.
+
+The words of RESULTS.md are written by hand. What stands between `<!-- name -->` and `<!-- end -->` is written here, and its
+numbers are cells of the long tables, letter by letter.
+
+Usage: python -m Testing.benchmarks.tables.summary [FOLDER]
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from CoralBayLib.core.paths import atomic_write
+
+from . import plots
+from .sections import RESULTS, headings, rows, table
+
+PAGE = "RESULTS.md"
+STAGES = ("1 slice", "3 slices", "+1", "+2", "+4", "+8", "+12", "+20")
+ACTIONS = (
+    "fit one structure after a stroke",
+    "its probability over the whole volume",
+    "both: whole-volume update after a stroke",
+    "fit eight structures",
+    "labels of eight structures on the source grid",
+    "similarity map for a query",
+    "reopening the scan's features",
+)
+"""Of the interaction table, those that a person waits for."""
+
+
+def renew(folder: Path = RESULTS) -> None:
+    """Write the plots into the folder and the tables into the page beside it; without such a page, nothing."""
+    page = folder.parent / PAGE
+    if not page.is_file():
+        return
+    text = page.read_text(encoding="utf-8")
+    for name, make in BLOCKS.items():
+        text = put_block(text, name, make(folder))
+    with atomic_write(page) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    plots.draw(folder)
+
+
+def put_block(text: str, name: str, block: str) -> str:
+    """A page with a block in place of what stood between its marks.
+
+    Raises:
+        ValueError: the page has no such marks.
+    """
+    marks = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+    if not marks.search(text):
+        raise ValueError(f"The page has no block {name}")
+    return marks.sub(lambda found: f"{found[1]}\n{block.strip()}\n\n{found[2]}", text)
+
+
+def few_shot(folder: Path) -> str:
+    """Mean Dice over scans."""
+    file = folder / "few-shot.md"
+    words = re.search(r"Mean over (.*?) of the mean", file.read_text(encoding="utf-8"))
+    found = rows(file, "All scans together")
+    head = ["method", *STAGES]
+    return f"Scans: {words[1] if words else ''}.\n\n" + table(head, [[row[column] for column in head] for row in found])
+
+
+def interaction(folder: Path) -> str:
+    """Median seconds by encoder."""
+    by: dict[str, dict[str, str]] = {}
+    for number in range(2):
+        found = rows(folder / "interaction.md", number=number)
+        name = next(iter(found[0]))
+        by[name.split(":")[0]] = {row[name]: row["median s"] for row in found}
+    cells = [[action, *(each[action] for each in by.values())] for action in ACTIONS]
+    return table(["median seconds", *by], cells)
+
+
+def retrieval(folder: Path) -> str:
+    """Precision of retrieval within a scan and across patients."""
+    here = rows(folder / "retrieval.md", headings(folder / "retrieval.md")[-1])
+    there = rows(folder / "library.md", "Regions across patients")
+    every = next(column for column in there[0] if column.startswith("all pairs"))
+    pairs = {row["encoder"]: row[every] for row in there}
+    columns = ["precision@20 within", "across patients, there / back"]
+    cells = [[row["features"], *(row[column] for column in columns), pairs.get(row["features"], "-")] for row in here]
+    return table(["features", *columns, f"through a library, {every}"], cells)
+
+
+def library(folder: Path) -> str:
+    """Recall and time of the index that a library uses, and of the exact search, by number of vectors."""
+    best = "ten best, ms median / 95 % / worst"
+    cells = []
+    for heading in headings(folder / "library.md"):
+        if heading.startswith("Search among"):
+            for row in rows(folder / "library.md", heading):
+                if row["search"] in ("exact", "rq"):
+                    cells.append([heading.removeprefix("Search among "), row["search"], row["recall@10"], row[best]])
+    return table(["vectors", "search", "recall@10", best], cells)
+
+
+def transfer(folder: Path) -> str:
+    """Mean Dice on the second scan by clicks there."""
+    stages, cells = ("+0", "+1", "+3", "+5"), []
+    for heading in headings(folder / "transfer.md"):
+        for row in rows(folder / "transfer.md", heading):
+            if row["method"] != "as it is":
+                cells.append([heading, row["features"], row["method"], *(row[stage] for stage in stages)])
+    return table(["from one scan to another", "features", "method", *stages], cells)
+
+
+def speed(folder: Path) -> str:
+    """Time and memory to embed the sample and a long scan."""
+    sample, long = rows(folder / "speed.md", "The whole sample"), rows(folder / "speed.md", "A long scan")
+    title, other = next(iter(sample[0])), next(iter(long[0]))
+    head = ["processor s", "times as fast", "peak GB"]
+    cells = [[row[title], *(row[column] for column in head)] for row in sample]
+    more = [[row[other], *(row[column] for column in ("processor s", "peak GB"))] for row in long]
+    return table([title, *head], cells) + "\n" + table([other, "processor s", "peak GB"], more)
+
+
+BLOCKS: dict[str, Callable[[Path], str]] = {
+    "few-shot": few_shot,
+    "interaction": interaction,
+    "retrieval": retrieval,
+    "library": library,
+    "transfer": transfer,
+    "speed": speed,
+}
+
+
+if __name__ == "__main__":
+    renew(*map(Path, sys.argv[1:]))
