@@ -43,17 +43,11 @@ QUIET_S = 0.4
 OUTSIDE = "outside"
 REST = "rest"
 PARTS = {
-    "package checks": (
-        "packages:*",
-        "install:missing install:ensure install:requirements install:_is_met install:_version install:_numbers",
-    ),
-    "settings": ("settings:*", "install:weights_file install:weights_stamp install:device", "*:weights_file *:weights_stamp"),
-    "reading prompts": ("structures:*", "segments:*", "*:points *:prompts *:read_prompts"),
-    "showing": (
-        "look:* preview_display:* overlay:* overlays:* labellayer:* label_layer:* hidden:* hidden_nodes:* colors:*",
-        "module_panel:* widget:* activity:* base:*",
-        "*:refresh *:show *:colours *:colors *:changed",
-    ),
+    "settings": "settings:* *:weights_file *:weights_stamp install:device packages:device",
+    "package checks": "install:* packages:*",
+    "reading prompts": "structures:* segments:* *:points *:prompts *:read_prompts",
+    "showing": "look:* preview_display:* overlay:* overlays:* labellayer:* label_layer:* hidden:* hidden_nodes:* colors:* "
+    "widget:* module_panel:* activity:* base:* *:refresh *:show *:colours *:colors *:changed",
 }
 """By part its functions, as `file:function` without the suffix; the first pattern that fits counts. Names of the old tree
 and of the new one stand side by side."""
@@ -320,7 +314,7 @@ class Timer(importlib.abc.MetaPathFinder):
 def part_of(file: str, function: str) -> str | None:
     """The part that a function belongs to; None for its caller's."""
     for part, patterns in PARTS.items():
-        for pattern in " ".join(patterns).split():
+        for pattern in patterns.split():
             stem, name = pattern.split(":")
             if stem in ("*", file) and name in ("*", function):
                 return part
