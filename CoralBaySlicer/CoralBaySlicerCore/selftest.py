@@ -12,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
-from .setup import packages
+from .setup import packages, settings
 
 
 class CoralBaySlicerTest(ScriptedLoadableModuleTest):
@@ -34,17 +34,17 @@ class CoralBaySlicerTest(ScriptedLoadableModuleTest):
         if packages.missing():
             self.delayDisplay(_("Skipped: PyTorch and the other packages are not installed."))
             return
-        cache, file = os.environ.get("CORALBAY_CACHE"), packages.weights_file("coralbay")
+        cache, file = os.environ.get("CORALBAY_CACHE"), settings.weights_file("coralbay")
         logic = CoralBaySlicerLogic()
         with tempfile.TemporaryDirectory() as folder:
             os.environ["CORALBAY_CACHE"] = folder
             logic.worker.wait(logic.workTask(lambda *_args: write_random_checkpoint(Path(folder) / "small.safetensors"), ""))
-            packages.set_weights_file("coralbay", str(Path(folder) / "small.safetensors"))
+            settings.set_weights_file("coralbay", str(Path(folder) / "small.safetensors"))
             try:
                 self._check(logic)
             finally:
                 logic.close()
-                packages.set_weights_file("coralbay", file)
+                settings.set_weights_file("coralbay", file)
                 if cache is None:
                     del os.environ["CORALBAY_CACHE"]
                 else:

@@ -49,7 +49,7 @@ def main() -> int:
     import slicer
 
     widget = host.load_module(MODULE)
-    from CoralBaySlicerCore.setup import packages
+    from CoralBaySlicerCore.setup import settings
 
     with tempfile.TemporaryDirectory() as folder:
         weights = arguments.weights
@@ -59,7 +59,7 @@ def main() -> int:
             os.environ["CORALBAY_CACHE"] = folder
             weights = str(Path(folder) / "random.safetensors")
             write_random_checkpoint(Path(weights))
-        packages.set_weights_file(arguments.encoder, weights)
+        settings.set_weights_file(arguments.encoder, weights)
         volume = slicer.util.loadVolume(str(arguments.volume))
         volume.CreateDefaultDisplayNodes()
         volume.GetDisplayNode().SetAutoWindowLevel(False)

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import CoralBayError
 from CoralBaySlicerCore.scene import volumes
-from CoralBaySlicerCore.setup import packages
+from CoralBaySlicerCore.setup import packages, settings
 
 from .base import Panel
 from .encoder import EncoderChoice
@@ -43,9 +43,9 @@ class ScanPanel(Panel):
         self._updating = True
         self.encoder.refresh()
         self.weights.refresh()
-        ui.deviceSelector.currentIndex = max(ui.deviceSelector.findData(packages.device()), 0)
-        if ui.weightsPath.currentPath != packages.weights_file(parameters.encoder):
-            ui.weightsPath.currentPath = packages.weights_file(parameters.encoder)
+        ui.deviceSelector.currentIndex = max(ui.deviceSelector.findData(settings.device()), 0)
+        if ui.weightsPath.currentPath != settings.weights_file(parameters.encoder):
+            ui.weightsPath.currentPath = settings.weights_file(parameters.encoder)
         self._updating = False
         ui.deviceLabel.text = self.logic.features.session.device or _("Shown after the first use")
         ready = self.logic.features.at_hand(self.volume) is not None
@@ -117,12 +117,12 @@ class ScanPanel(Panel):
 
     def _on_device(self) -> None:
         if self._may_write():
-            packages.set_device(str(self.ui.deviceSelector.currentData))
+            settings.set_device(str(self.ui.deviceSelector.currentData))
             self.refresh()
 
     def _on_weights(self) -> None:
         if self._may_write():
-            packages.set_weights_file(self.parameters.encoder, self.ui.weightsPath.currentPath)
+            settings.set_weights_file(self.parameters.encoder, self.ui.weightsPath.currentPath)
             self.refresh()
 
     def _may_write(self) -> bool:

@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.formatting import format_bytes
-from CoralBaySlicerCore.setup import packages
+from CoralBaySlicerCore.setup import packages, settings
 
 from .transfer import chosen_path
 
@@ -45,7 +45,7 @@ class WeightsBox:
         name = panel.parameters.encoder
         if self._looked_for != name:
             self._state = None
-        state, chosen = self._state, packages.weights_file(name)
+        state, chosen = self._state, settings.weights_file(name)
         text = _where(state) if state else ""
         if chosen:
             missing = not Path(chosen).exists()

@@ -1,1 +1,1 @@
-"""Python packages, weights, encoder files and settings of this computer."""
+"""Python packages, weights, encoder files, encoder cards and settings of this computer."""

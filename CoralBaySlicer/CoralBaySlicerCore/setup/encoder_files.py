@@ -1,7 +1,7 @@
-"""Encoder files of the user's own that were agreed to, kept in the application's settings.
+"""The encoder files that the user has agreed to run, kept in the application's settings.
 
-A file runs with all rights of its user, so each is asked about before it runs the first time, and counts as another one
-once its content has changed. Its encoders are in the menu from then on; it is run again at their first use.
+A file is a program with all rights of the user, so the user is asked before it runs for the first time, and again when its
+content has changed. Its encoders then stay in the menu; the file is run again when one of them is first used.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _KEY = "CoralBaySlicer/EncoderFiles"
 
 @dataclass(frozen=True)
 class EncoderFile:
-    """An encoder of a file.
+    """One encoder that a file registers.
 
     Attributes:
-        path: of the file.
+        path: the file.
         sha256: of its content when the user agreed.
         name, title, summary: from the encoder's card.
     """
@@ -38,23 +38,23 @@ class EncoderFile:
 
     @property
     def card(self) -> EncoderCard:
-        """For the menu."""
+        """The card for the menu; says so when the file is missing."""
         missing = self.missing()
         title = _("{title} (file missing)").format(title=self.title) if missing else self.title
         return EncoderCard(self.name, title, missing or self.summary)
 
     def missing(self) -> str:
-        """What to do when the file has gone, in words; "" while it is there."""
+        """A message that says what to do when the file does not exist; "" when it exists."""
         if Path(self.path).is_file():
             return ""
         return _(
-            "The file of the encoder '{title}' is missing: {path}. Put it back, or take the encoder from the menu with "
+            "The file of the encoder '{title}' is missing: {path}. Put it back, or remove the encoder from the menu with "
             "Advanced > Forget encoder file."
         ).format(title=self.title, path=self.path)
 
 
 def remembered() -> list[EncoderFile]:
-    """The encoders of all files that were agreed to."""
+    """The encoders of all files that the user agreed to run."""
     try:
         return [EncoderFile(**each) for each in json.loads(str(qt.QSettings().value(_KEY) or "[]"))]
     except (ValueError, TypeError):
@@ -62,31 +62,31 @@ def remembered() -> list[EncoderFile]:
 
 
 def file_of(encoder: str) -> EncoderFile | None:
-    """The file an encoder comes from, if it comes from one."""
+    """The file from which an encoder comes, or None."""
     return next((each for each in remembered() if each.name == encoder), None)
 
 
 def remember(found: list[EncoderFile]) -> None:
-    """Keep the encoders of a file in place of those it had before."""
+    """Save the encoders of a file; they replace the earlier encoders of the same file."""
     paths = {each.path for each in found}
     _write([each for each in remembered() if each.path not in paths] + found)
 
 
 def forget(path: str) -> list[str]:
-    """Forget a file; returns the names of its encoders."""
+    """Remove a file from the settings; returns the names of its encoders."""
     known = remembered()
     _write([each for each in known if each.path != path])
     return [each.name for each in known if each.path == path]
 
 
 def ask_to_run(path: str) -> bool:
-    """Ask whether a file may be run."""
+    """Ask the user whether a file may be run."""
     return bool(
         slicer.util.confirmOkCancelDisplay(
             _(
-                "Run '{name}'?\n\n{path}\n\nAn encoder file is a program: it can read, change and send whatever you can. "
-                "Go on only if you know where it comes from. It will be run again whenever its encoder is used, as long "
-                "as its content stays the same."
+                "Run '{name}'?\n\n{path}\n\nAn encoder file is a program: it can read, change and send any data that you can. "
+                "Continue only if you trust its source. It will be run again whenever its encoder is used, as long as its "
+                "content stays the same."
             ).format(name=Path(path).name, path=path),
             _("CoralBay: add encoder from file"),
         )
@@ -94,7 +94,7 @@ def ask_to_run(path: str) -> bool:
 
 
 def read(path: str) -> list[EncoderFile]:
-    """Run a file and tell what it registers; on the worker, and only once the user has agreed.
+    """Run a file and return the encoders that it registers; on the worker, and only after the user has agreed.
 
     Raises:
         EncoderError: the file cannot be used.
@@ -107,10 +107,10 @@ def read(path: str) -> list[EncoderFile]:
 
 
 def load(file: EncoderFile) -> None:
-    """Run a file that was agreed to, unless it has been run already; on the worker.
+    """Run a file that the user agreed to run, unless it has been run already; on the worker.
 
     Raises:
-        EncoderError: it is gone or not the file that was agreed to, or cannot be used.
+        EncoderError: the file is missing, has changed since the user agreed, or cannot be used.
     """
     from CoralBayLib.core.errors import EncoderError
     from CoralBayLib.encoders import load_encoder_file
@@ -127,7 +127,7 @@ def load(file: EncoderFile) -> None:
 
 
 def unload(path: str) -> None:
-    """Have the library forget a file's encoders; on the worker."""
+    """Unregister the encoders of a file from the library; on the worker."""
     from CoralBayLib.encoders import unload_encoder_file
 
     unload_encoder_file(path)

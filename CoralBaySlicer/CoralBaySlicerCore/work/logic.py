@@ -15,7 +15,7 @@ from slicer.util import VTKObservationMixin
 
 from CoralBaySlicerCore.scene import segments, volumes
 from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters
-from CoralBaySlicerCore.setup import encoder_files, packages
+from CoralBaySlicerCore.setup import encoder_files, settings
 
 from . import scan_library
 from .batch import FolderResult, applyProbeToFolderTask
@@ -66,12 +66,12 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         name = parameters.encoder
         return Choice(
             name,
-            packages.weights_file(name),
-            packages.device(),
+            settings.weights_file(name),
+            settings.device(),
             parameters.setting,
             parameters.assumeHU,
             encoder_files.file_of(name),
-            (self.features.weights_version, *packages.weights_stamp(name)),
+            (self.features.weights_version, *settings.weights_fingerprint(name)),
         )
 
     def close(self) -> None:

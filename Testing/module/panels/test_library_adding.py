@@ -214,6 +214,7 @@ def test_what_is_missing_is_asked_for(ready: Any, driver: Any, archive: Any, mon
 
     real, installed = packages._is_met, []
     monkeypatch.setattr(packages, "_is_met", lambda each: bool(installed) if "lancedb" in each else real(each))
+    monkeypatch.setattr(packages, "_met", set())
     monkeypatch.setattr(packages, "_install", installed.extend)
     assert packages.missing() == []
     ready.panel.library.box.forget()

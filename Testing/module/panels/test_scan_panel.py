@@ -122,10 +122,10 @@ def test_progress_time_left_and_cancel(coralbay: Any, driver: Any, scan: Any) ->
 
 def test_the_event_loop_stays_free_while_the_network_runs(coralbay: Any, driver: Any, scan: Any, checkpoint: Any) -> None:
     """With the real architecture, and the imports that come with the first use."""
-    from CoralBaySlicerCore.setup import packages
+    from CoralBaySlicerCore.setup import settings
 
     node, _place = scan()
-    packages.set_weights_file("coralbay", str(checkpoint))
+    settings.set_weights_file("coralbay", str(checkpoint))
     coralbay.panel.parameters.encoder = "coralbay"
     coralbay.panel.parameters.setting = "whole"
     ui = choose(coralbay, driver, node)
@@ -252,7 +252,7 @@ def test_a_download_is_asked_about_on_the_main_thread(
 
 
 def test_choices_of_this_computer_are_kept_in_the_settings(coralbay: Any, driver: Any, scan: Any, tmp_path: Any) -> None:
-    from CoralBaySlicerCore.setup import packages
+    from CoralBaySlicerCore.setup import settings
 
     ui = coralbay.panel.scan.ui
     ui.encoderSelector.currentIndex = ui.encoderSelector.findData("astra")
@@ -267,8 +267,8 @@ def test_choices_of_this_computer_are_kept_in_the_settings(coralbay: Any, driver
     assert ui.weightsPath.currentPath == ""
     ui.settingSelector.currentIndex = ui.settingSelector.findData("whole")
     assert coralbay.panel.parameters.setting == "whole"
-    assert packages.weights_file("astra") == str(tmp_path)
-    assert packages.device() == "cpu"
+    assert settings.weights_file("astra") == str(tmp_path)
+    assert settings.device() == "cpu"
     assert coralbay.logic.choice().setting == "whole"
 
 

@@ -188,6 +188,7 @@ def test_survival_asks_for_what_is_missing(ready: Any, driver: Any, monkeypatch:
 
     real = packages._is_met
     monkeypatch.setattr(packages, "_is_met", lambda each: "lifelines" not in each and real(each))
+    monkeypatch.setattr(packages, "_met", set())
     choose(ready.ui.taskSelector, "survive")
     choose(ready.ui.targetColumnSelector, "event")
     driver.settle()

@@ -225,6 +225,46 @@ def test_requirements_are_those_of_the_library(coralbay: Any) -> None:
     assert not packages._is_met("no-such-package>=1")
 
 
+def test_a_click_asks_for_no_version_once_all_packages_are_there(coralbay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from CoralBaySlicerCore.setup import packages
+
+    asked: list[str] = []
+    real = packages._installed_version
+    monkeypatch.setattr(packages, "_installed_version", lambda name: asked.append(name) or real(name))
+    monkeypatch.setattr(packages, "_met", set())
+    assert packages.missing() == []
+    assert len(asked) == 1 + len(packages.requirements())
+    asked.clear()
+    assert packages.missing() == []
+    assert packages.missing("no-such-package>=1") == ["no-such-package>=1"]
+    assert asked == ["no-such-package"]
+    # An installation may replace packages.
+    with packages._installing():
+        pass
+    assert packages.missing() == []
+    assert len(asked) > len(packages.requirements())
+
+
+@pytest.mark.parametrize(
+    ("found", "requirement", "expected"),
+    [
+        ("2.13.0+cpu", "torch>=2.3", True),
+        ("2.9", "torch>=2.13", False),
+        ("0.50.0", "lancedb>=0.40,<0.50", False),
+        ("0.49.9", "lancedb>=0.40,<0.50", True),
+        ("2.14.0.dev20261101", "torch>=2.3", True),
+        (None, "torch>=2.3", False),
+    ],
+)
+def test_versions_are_compared_as_pip_does(
+    coralbay: Any, monkeypatch: pytest.MonkeyPatch, found: str | None, requirement: str, expected: bool
+) -> None:
+    from CoralBaySlicerCore.setup import packages
+
+    monkeypatch.setattr(packages, "_installed_version", lambda _name: found)
+    assert packages._is_met(requirement) is expected
+
+
 def test_encoders_are_those_of_the_library(coralbay: Any) -> None:
     from CoralBaySlicerCore.setup import encoder_cards as module_cards
 
