@@ -145,11 +145,11 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     panel.similar.go_to(panel.similar.regions[1])
     picture("similar-second")
     panel.similar.ui.similarPanelButton.collapsed = True
-    panel.inside.ui.insidePanelButton.collapsed = False
+    panel.feature_maps.ui.featureMapsPanelButton.collapsed = False
     # Until it is laid out, a click misses it.
     host.process_events(0.1)
-    mouse.press(panel.inside.ui.colorsButton)
-    picture("inside")
+    mouse.press(panel.feature_maps.ui.colorsButton)
+    picture("feature-maps")
 
 
 def in_library(widget: Any, volume: Any, place: np.ndarray, arguments: argparse.Namespace, settle: Any) -> None:
@@ -164,7 +164,7 @@ def in_library(widget: Any, volume: Any, place: np.ndarray, arguments: argparse.
     scan_library.set_folder(str(arguments.output.resolve() / "library"))
     panel.parameters.scope = "library"
     widget.logic.addToLibrary(arguments.library, scan_library.folder())
-    panel.similar.library.box.forget()
+    panel.similar.library.section.forget()
     query_markups.make(volume).AddControlPointWorld(*place)
     panel.similar.search()
     settle()

@@ -103,7 +103,7 @@ def test_similar_regions_are_shown_on_return_and_again(coralbay: Any, driver: An
 def test_colors_and_clusters_are_shown_on_return(coralbay: Any, driver: Any, marked: Any, away: Any) -> None:
     import slicer
 
-    panel = coralbay.panel.inside
+    panel = coralbay.panel.feature_maps
     away(panel.show_colors)
     assert panel.basis is not None
     come_back(driver)
@@ -116,7 +116,7 @@ def test_colors_and_clusters_are_shown_on_return(coralbay: Any, driver: Any, mar
 
 
 def test_colors_of_another_scan_are_not_shown(coralbay: Any, driver: Any, marked: Any, away: Any, scan: Any) -> None:
-    away(coralbay.panel.inside.show_colors)
+    away(coralbay.panel.feature_maps.show_colors)
     coralbay.logic.getParameterNode().volume = scan(name="other", seed=2)[0]
     come_back(driver)
     assert coralbay.logic.overlays.shown is None

@@ -41,7 +41,7 @@ class Activity:
         task: Task,
         failure: str,
         done: Callable[[Any], None] | None = None,
-        way_out: Callable[[Exception], bool] | None = None,
+        on_error: Callable[[Exception], bool] | None = None,
     ) -> None:
         """Show a task until it ends; an error is shown below the line `failure`, unless there is a way out of it.
 
@@ -49,11 +49,11 @@ class Activity:
             task: that was started.
             failure: the first line of the message, should it fail.
             done: called with the result.
-            way_out: called with the error; whether it has dealt with it.
+            on_error: called with the error; whether it has dealt with it.
         """
 
         def failed(error: Exception) -> None:
-            if way_out is None or not way_out(error):
+            if on_error is None or not on_error(error):
                 show_error(failure, error)
 
         self._tasks.append(task)

@@ -24,13 +24,15 @@ _UI = Path(__file__).resolve().parents[2] / "Resources" / "UI"
 class Panel:
     """A workflow's part of the module's panel.
 
-    A subclass names its .ui file, connects its widgets in `setup`, and shows its state in `refresh`.
+    A subclass gives its `name` and its .ui file, connects its widgets in `setup`, and shows its state in `refresh`. To add
+    a panel, write its file and its .ui file and list it in `module_panel.PANELS`.
 
     Args:
         logic: the verbs.
         activity: where running work is shown.
     """
 
+    name = ""
     ui_file = ""
 
     def __init__(self, logic: CoralBaySlicerLogic, activity: Activity) -> None:
@@ -49,6 +51,10 @@ class Panel:
 
     def refresh(self) -> None:
         """Show the state as it is; called whenever parameters or features changed."""
+
+    def shortcuts(self) -> dict[str, Callable[[], Any]]:
+        """What keys do while the module is shown, by key sequence."""
+        return {}
 
     def enter(self) -> None:
         """The user has come to the module: what had to wait for that is done."""
@@ -79,7 +85,7 @@ class Panel:
         """The scan at work, or None."""
         return self.parameters.volume if self.parameters is not None else None
 
-    def when_here(self, action: Callable[[], Any]) -> None:
+    def when_visible(self, action: Callable[[], Any]) -> None:
         """Do something to the views now, or once the user has come back: another module has them meanwhile."""
         if self.parameters is not None:
             action()
@@ -91,26 +97,26 @@ class Panel:
         failure: str,
         start: Callable[[], Task | None],
         done: Callable[[Any], None] | None = None,
-        any_encoder: bool = False,
-        way_out: Callable[[Exception], bool] | None = None,
+        allow_fallback: bool = False,
+        on_error: Callable[[Exception], bool] | None = None,
     ) -> None:
         """Start a task, show its progress, and its error in words.
 
         The user may have left the module by the time it is done, and there are no parameters then: `done` uses those
-        that were taken beforehand, and `when_here`.
+        that were taken beforehand, and `when_visible`.
 
         Args:
             failure: the first line of the message, should it fail.
             start: makes and starts the task; may raise.
             done: called with the result.
-            any_encoder: whether it may be started anew with another encoder, should this one's weights not be had.
-            way_out: called with the error, `Cancelled` included; whether all has been said about it.
+            allow_fallback: whether it may be started anew with another encoder, should this one's weights not be had.
+            on_error: called with the error, `Cancelled` included; whether all has been said about it.
         """
 
         def told(error: Exception) -> bool:
-            if way_out is not None and way_out(error):
+            if on_error is not None and on_error(error):
                 return True
-            return any_encoder and self._fall_back(failure, error, lambda: self.run(failure, start, done, way_out=way_out))
+            return allow_fallback and self._fall_back(failure, error, lambda: self.run(failure, start, done, on_error=on_error))
 
         try:
             task = start()
@@ -143,3 +149,8 @@ class Panel:
             choose_encoder(self.parameters, FALLBACK)
             again()
         return True
+
+
+def chosen_path(answer: Any) -> str:
+    """The path a file dialog gave: PythonQt gives a string, other bindings a pair with the filter."""
+    return str(answer[0] if isinstance(answer, tuple) else answer or "")

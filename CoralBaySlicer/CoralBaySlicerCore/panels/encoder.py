@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 from slicer.i18n import tr as _
@@ -13,20 +13,17 @@ from CoralBaySlicerCore.scene.parameters import choose_encoder
 from CoralBaySlicerCore.setup import encoder_cards, encoder_files
 from CoralBaySlicerCore.work.worker import Task
 
-from .transfer import chosen_path
-
-if TYPE_CHECKING:
-    from .scan import ScanPanel
+from .base import Panel, chosen_path
 
 
-class EncoderChoice:
+class EncoderSection:
     """The part of the panel of step 1 that is about the encoder.
 
     Args:
         panel: of step 1.
     """
 
-    def __init__(self, panel: ScanPanel) -> None:
+    def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._updating = False
         self._cards: dict[str, EncoderCard] = {}

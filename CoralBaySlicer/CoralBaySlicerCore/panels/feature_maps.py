@@ -12,14 +12,14 @@ from slicer.i18n import tr as _
 from CoralBaySlicerCore.scene import overlays, volumes
 from CoralBaySlicerCore.work import compute
 
-from .base import Panel
-from .transfer import chosen_path
+from .base import Panel, chosen_path
 
 
-class InsidePanel(Panel):
+class FeatureMapsPanel(Panel):
     """The features' main directions as colors, and clusters of like places as a labelmap."""
 
-    ui_file = "InsidePanel.ui"
+    name = "feature_maps"
+    ui_file = "FeatureMapsPanel.ui"
 
     def setup(self) -> None:
         """Connect the widgets."""
@@ -71,10 +71,10 @@ class InsidePanel(Panel):
         self.run(
             _("The colors could not be computed."),
             lambda: self.logic.start(
-                volume, lambda pyramid, _c: compute.colors(pyramid, basis), finish, "inside", _("Coloring the features")
+                volume, lambda pyramid, _c: compute.colors(pyramid, basis), finish, "feature-maps", _("Coloring the features")
             ),
-            lambda _result: self.when_here(partial(self._show, volume)),
-            any_encoder=True,
+            lambda _result: self.when_visible(partial(self._show, volume)),
+            allow_fallback=True,
         )
 
     def hide_colors(self) -> None:
@@ -134,11 +134,11 @@ class InsidePanel(Panel):
                 volume,
                 lambda pyramid, cancel: compute.clusters(pyramid, count, None, cancel),
                 finish,
-                "inside",
+                "feature-maps",
                 _("Finding clusters"),
             ),
-            lambda node: self.when_here(partial(show, node)),
-            any_encoder=True,
+            lambda node: self.when_visible(partial(show, node)),
+            allow_fallback=True,
         )
 
     def _show(self, volume: Any) -> None:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
 import slicer
+from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.work import library_scans, scan_library
 from CoralBaySlicerCore.work.thumbnails import Thumbnails
 
-from .library_section import LibraryBox
+from .base import Panel
+from .library_section import LibrarySection
 from .tables.hit_table import HitTable, gone, is_place
-
-if TYPE_CHECKING:
-    from .similar import SimilarPanel
 
 
 class LibrarySearch:
@@ -23,26 +24,27 @@ class LibrarySearch:
 
     Args:
         panel: of step 3.
+        query_points: gives the points of the query, (N, 3) RAS mm of the world; raises `QueryError`.
     """
 
-    def __init__(self, panel: SimilarPanel) -> None:
-        self._panel = panel
+    def __init__(self, panel: Panel, query_points: Callable[[], NDArray[np.float64]]) -> None:
+        self._panel, self._query_points = panel, query_points
         self._home = ""
         self._opening: Any = None
-        self.box = LibraryBox(panel)
+        self.section = LibrarySection(panel)
         self.table = HitTable(panel.ui.hitTable, self.open)
         self._thumbnails = Thumbnails(panel.logic.reader)
 
     def refresh(self) -> None:
         """Show what can be done now."""
-        self.box.refresh()
+        self.section.refresh()
 
     def forget(self) -> None:
         """The scene closes, and with it the scan that the query was from."""
         self.leave()
         self._home = ""
         self.table.fill([])
-        self.box.forget()
+        self.section.forget()
 
     def leave(self) -> None:
         """The user turns to something else."""
@@ -65,7 +67,7 @@ class LibrarySearch:
         panel, parameters, volume = self._panel, self._panel.parameters, self._panel.volume
 
         def start() -> Any:
-            query = None if parameters.queryKind == "whole" else panel.query_points()
+            query = None if parameters.queryKind == "whole" else self._query_points()
             return scan_library.searchTask(
                 panel.logic,
                 scan_library.folder(),
@@ -77,7 +79,7 @@ class LibrarySearch:
             )
 
         failure = _("The library could not be searched.")
-        panel.run(failure, start, partial(self._on_found, volume.GetID()), any_encoder=True)
+        panel.run(failure, start, partial(self._on_found, volume.GetID()), allow_fallback=True)
 
     def open(self, hit: Any) -> None:
         """Show a place, or a scan, of the library; it is loaded if need be."""
@@ -97,27 +99,27 @@ class LibrarySearch:
 
             def ended(*_args: Any) -> bool:
                 self._opening = None
-                panel.when_here(self.cut_pictures)
+                panel.when_visible(self.make_thumbnails)
                 return False
 
             def done(made: Any) -> None:
                 ended()
-                panel.when_here(lambda: self._show(hit, made) if slicer.mrmlScene.IsNodePresent(made) else None)
+                panel.when_visible(lambda: self._show(hit, made) if slicer.mrmlScene.IsNodePresent(made) else None)
 
-            panel.run(_("The scan could not be loaded."), start, done, way_out=ended)
+            panel.run(_("The scan could not be loaded."), start, done, on_error=ended)
 
     def _on_found(self, home: str, hits: list[Any]) -> None:
         self._home = home
         library_scans.unmark()
         self.table.fill(hits)
-        self._panel.when_here(self.cut_pictures)
+        self._panel.when_visible(self.make_thumbnails)
         self._panel.refresh()
         if not hits:
             slicer.util.infoDisplay(
                 _("The library holds nothing to compare with. Add other scans, or do not leave out the query's scan.")
             )
 
-    def cut_pictures(self) -> None:
+    def make_thumbnails(self) -> None:
         """Have the pictures cut that are not there yet."""
         sources: dict[str, Any] = {}
         home = self.home

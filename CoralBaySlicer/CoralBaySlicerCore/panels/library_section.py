@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 import slicer
@@ -14,20 +14,18 @@ from CoralBaySlicerCore.setup import packages
 from CoralBaySlicerCore.work import dicom_database, library_scans, scan_library
 from CoralBaySlicerCore.work.worker import Counted, Task, in_words
 
+from .base import Panel
 from .tables.report_table import ReportTable
 
-if TYPE_CHECKING:
-    from .similar import SimilarPanel
 
-
-class LibraryBox:
+class LibrarySection:
     """The library that is chosen.
 
     Args:
         panel: of step 3.
     """
 
-    def __init__(self, panel: SimilarPanel) -> None:
+    def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._told: tuple | None = None
         self._changes = 0
@@ -130,7 +128,7 @@ class LibraryBox:
 
     def _add_paths(self, paths: Callable, nothing: str) -> None:
         logic = self._panel.logic
-        wanted = scan_library.asked_first(logic, paths, nothing)
+        wanted = scan_library.confirm_then(logic, paths, nothing)
         self._add(lambda outcomes: scan_library.addTask(logic, scan_library.folder(), wanted, outcomes))
 
     def _add(self, start: Callable[[list[Any]], Any]) -> None:
@@ -157,8 +155,8 @@ class LibraryBox:
             _("The scans could not be added to the library."),
             begin,
             lambda _outcomes: (self._changed(), self._tell(outcomes, "")),
-            any_encoder=True,
-            way_out=ended,
+            allow_fallback=True,
+            on_error=ended,
         )
 
     def _tell(self, outcomes: Sequence[Any], end: str) -> None:

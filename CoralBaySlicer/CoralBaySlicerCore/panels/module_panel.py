@@ -15,12 +15,15 @@ from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 
 from .activity import Activity
-from .feature_maps import InsidePanel
+from .base import Panel
+from .feature_maps import FeatureMapsPanel
 from .scan import ScanPanel
 from .scans import ScansPanel
 from .segment import SegmentPanel
 from .similar import SimilarPanel
 
+PANELS: tuple[type[Panel], ...] = (ScanPanel, SegmentPanel, SimilarPanel, FeatureMapsPanel, ScansPanel)
+"""The steps, from top to bottom."""
 _UI_FILE = Path(__file__).resolve().parents[2] / "Resources" / "UI" / "CoralBaySlicer.ui"
 
 
@@ -30,6 +33,9 @@ class ModulePanel(VTKObservationMixin):
     Args:
         logic: the verbs.
         parent: Slicer's widget of the module.
+
+    Attributes:
+        panels: the steps; each is also an attribute by its `name`, such as `scan` and `segment`.
     """
 
     def __init__(self, logic: CoralBaySlicerLogic, parent: Any) -> None:
@@ -42,13 +48,9 @@ class ModulePanel(VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(self.root)
         self.root.setMRMLScene(slicer.mrmlScene)
         self.activity = Activity(self.ui, self.refresh)
-        self.scan = ScanPanel(logic, self.activity)
-        self.segment = SegmentPanel(logic, self.activity)
-        self.similar = SimilarPanel(logic, self.activity)
-        self.inside = InsidePanel(logic, self.activity)
-        self.scans = ScansPanel(logic, self.activity)
-        self.panels = (self.scan, self.segment, self.similar, self.inside, self.scans)
+        self.panels = tuple(panel_class(logic, self.activity) for panel_class in PANELS)
         for panel in self.panels:
+            setattr(self, panel.name, panel)
             self.ui.panels.layout().addWidget(panel.root)
         # Many changes come in bursts; one look at the end is enough.
         self._refresh_timer = qt.QTimer()
@@ -68,7 +70,8 @@ class ModulePanel(VTKObservationMixin):
     def enter(self) -> None:
         """Connect to the scene and take the keys."""
         self._connect()
-        for key, action in self.segment.shortcuts().items():
+        shortcuts = {key: action for panel in self.panels for key, action in panel.shortcuts().items()}
+        for key, action in shortcuts.items():
             shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow() or self._parent)
             shortcut.connect("activated()", action)
             self._shortcuts.append(shortcut)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
+from CoralBaySlicerCore.interactive.controller import FewShot
 from CoralBaySlicerCore.scene import overlays, place_mode, segments
 
-if TYPE_CHECKING:
-    from .segment import SegmentPanel
+from .base import Panel
 
 _EFFECTS = ("Paint", "Draw", "Erase")
 
@@ -20,10 +20,11 @@ class Painting:
 
     Args:
         panel: of step 2.
+        few_shot: the prompts of the scan.
     """
 
-    def __init__(self, panel: SegmentPanel) -> None:
-        self._panel = panel
+    def __init__(self, panel: Panel, few_shot: FewShot) -> None:
+        self._panel, self._few_shot = panel, few_shot
         self._editor: Any = None
         panel.ui.paintButton.connect("clicked(bool)", lambda *_: self.paint())
 
@@ -40,7 +41,7 @@ class Painting:
 
     def paint(self) -> None:
         """Start to paint; the structures of the table become segments to paint in."""
-        panel = self._panel
+        panel, few_shot = self._panel, self._few_shot
         place_mode.stop()
         if panel.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLORS):
             panel.logic.overlays.hide()
@@ -48,16 +49,16 @@ class Painting:
             name = _("{volume} painted prompts").format(volume=panel.volume.GetName())
             panel.parameters.painted = segments.new(panel.volume, name)
         painted = panel.parameters.painted
-        if not panel.few_shot.structures:
-            panel.few_shot.add_structure()
+        if not few_shot.structures:
+            few_shot.add_structure()
         inner = painted.GetSegmentation()
         present = {inner.GetSegment(each).GetName().casefold() for each in segments.ids(painted)}
-        for structure in panel.few_shot.structures:
+        for structure in few_shot.structures:
             if structure.name.casefold() not in present:
                 inner.AddEmptySegment("", structure.name, structure.color)
         self._open_editor()
         panel.refresh()
-        active = panel.few_shot.active_structure
+        active = few_shot.active_structure
         self._editor.setCurrentSegmentID(inner.GetSegmentIdBySegmentName(active.name) if active else "")
         self._editor.setActiveEffectByName("Paint")
 

@@ -12,13 +12,14 @@ from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.setup import packages, settings
 
 from .base import Panel
-from .encoder import EncoderChoice
-from .weights import WeightsBox
+from .encoder import EncoderSection
+from .weights import WeightsSection
 
 
 class ScanPanel(Panel):
     """Chooses volume, encoder, device and weights; computes the embeddings or takes them from the store."""
 
+    name = "scan"
     ui_file = "ScanPanel.ui"
 
     def setup(self) -> None:
@@ -26,8 +27,8 @@ class ScanPanel(Panel):
         ui = self.ui
         self._looked_for: tuple | None = None
         self._updating = False
-        self.encoder = EncoderChoice(self)
-        self.weights = WeightsBox(self)
+        self.encoder = EncoderSection(self)
+        self.weights = WeightsSection(self, self.encoder.offer)
         for title, name in ((_("Automatic"), "auto"), (_("CPU"), "cpu"), (_("NVIDIA graphics card (CUDA)"), "cuda")):
             ui.deviceSelector.addItem(title, name)
         ui.deviceSelector.connect("currentIndexChanged(int)", lambda *_: self._on_device())
@@ -69,7 +70,7 @@ class ScanPanel(Panel):
             _("The embeddings could not be computed."),
             lambda: self.logic.embedTask(volume),
             lambda _result: self.refresh(),
-            any_encoder=True,
+            allow_fallback=True,
         )
         self.refresh()
 

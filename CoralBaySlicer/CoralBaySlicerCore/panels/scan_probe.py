@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 import slicer
@@ -12,24 +13,31 @@ from slicer.i18n import tr as _
 from CoralBaySlicerCore.scene import overlays as overlay
 from CoralBaySlicerCore.work import scan_probes
 
-from .transfer import chosen_path
-
-if TYPE_CHECKING:
-    from .scans import ScansPanel
+from .base import Panel, chosen_path
 
 
-class ScanProbeBox:
+class ScanProbeSection:
     """The probe on whole scans that was learnt or loaded last.
 
     Args:
         panel: of step 5.
+        study: the table and what its columns mean, without a target; raises `ScansError` when something is not chosen.
+        show_predictions: puts predictions into a new table node beside the source table and returns it.
+        tell: shows a text below the buttons.
 
     Attributes:
         probe: the library's ScanProbe, or None.
     """
 
-    def __init__(self, panel: ScansPanel) -> None:
+    def __init__(
+        self,
+        panel: Panel,
+        study: Callable[[], scan_probes.Study],
+        show_predictions: Callable[[Any, scan_probes.Predictions, str], Any],
+        tell: Callable[[str], None],
+    ) -> None:
         self._panel = panel
+        self._study, self._show_predictions, self._tell = study, show_predictions, tell
         self.probe: Any = None
         self._map_of: Any = None
         ui = panel.ui
@@ -127,13 +135,13 @@ class ScanProbeBox:
 
         def done(predictions: Any) -> None:
             name = _("{target}: predicted").format(target=probe.target)
-            node = panel.attempt(failure, lambda: panel.show_predictions(source, predictions, name))
+            node = panel.attempt(failure, lambda: self._show_predictions(source, predictions, name))
             if node is not None:
                 count = len(predictions.values) - len(predictions.left_out)
-                panel.tell(_("Scans predicted: {count}. See the table '{name}'.").format(count=count, name=node.GetName()))
+                self._tell(_("Scans predicted: {count}. See the table '{name}'.").format(count=count, name=node.GetName()))
                 panel.refresh()
 
-        panel.run(failure, lambda: scan_probes.applyTask(panel.logic, probe, panel.study(to_learn=False)), done)
+        panel.run(failure, lambda: scan_probes.applyTask(panel.logic, probe, self._study()), done)
 
     def apply_to_scan(self) -> None:
         """Predict for the scan at work."""
@@ -179,7 +187,7 @@ class ScanProbeBox:
         panel.run(
             _("What speaks for it cannot be shown."),
             start,
-            lambda _result: panel.when_here(partial(self._show_if, volume)),
+            lambda _result: panel.when_visible(partial(self._show_if, volume)),
         )
         panel.refresh()
 

@@ -14,10 +14,9 @@ from CoralBaySlicerCore.setup.encoder_cards import title
 from CoralBaySlicerCore.work import scan_probes, scan_tables
 from CoralBaySlicerCore.work.scan_probes import Learnt, Predictions
 
-from .base import Panel
-from .scan_probe import ScanProbeBox
+from .base import Panel, chosen_path
+from .scan_probe import ScanProbeSection
 from .tables.report_table import ReportTable
-from .transfer import chosen_path
 
 _SCAN_NAMES = ("scan", "ct", "path", "file", "image", "volume")
 _PATIENT_NAMES = ("patient", "patient_id", "patientid", "subject", "subject_id", "case")
@@ -33,6 +32,7 @@ _COLUMNS = {
 class ScansPanel(Panel):
     """A table of scans is the question; a probe, how good it is, and predictions in new tables are the answer."""
 
+    name = "scans"
     ui_file = "ScansPanel.ui"
 
     def setup(self) -> None:
@@ -42,7 +42,7 @@ class ScansPanel(Panel):
         self._offered: tuple[str, ...] = ()
         self._shown: tuple[Any, Any] | None = None
         self._report = ReportTable(ui.scansReport)
-        self.probe = ScanProbeBox(self)
+        self.probe = ScanProbeSection(self, lambda: self.study(to_learn=False), self.show_predictions, self.tell)
         tasks = ((_("Classes"), "classify"), (_("A number"), "regress"), (_("Survival"), "survive"))
         for name, task in tasks:
             ui.taskSelector.addItem(name, task)
@@ -105,7 +105,7 @@ class ScansPanel(Panel):
             return scan_probes.fitTask(self.logic, self.study())
 
         self.run(
-            _("The scans could not be learnt from."), start, lambda learnt: self._on_learnt(source, learnt), any_encoder=True
+            _("The scans could not be learnt from."), start, lambda learnt: self._on_learnt(source, learnt), allow_fallback=True
         )
 
     def study(self, to_learn: bool = True) -> scan_probes.Study:

@@ -23,14 +23,15 @@ _NAME, _COUNT, _KEY, _DICE = range(4)
 class SegmentPanel(Panel):
     """Clicks and strokes become a preview at once, and segments on demand."""
 
+    name = "segment"
     ui_file = "SegmentPanel.ui"
 
     def setup(self) -> None:
         """Connect the widgets."""
         ui = self.ui
         self.few_shot = FewShot(self.logic, self.refresh)
-        self._painting = Painting(self)
-        self._transfer = Transfer(self)
+        self._painting = Painting(self, self.few_shot)
+        self._transfer = Transfer(self, self.few_shot)
         self._filling = False
         for title, kind in (
             (_("Probability of the selected structure"), overlays.PROBABILITY),

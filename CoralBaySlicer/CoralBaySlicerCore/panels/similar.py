@@ -23,6 +23,7 @@ from .tables.region_table import RegionTable
 class SimilarPanel(Panel, VTKObservationMixin):
     """A point, a segment or an ROI is the question; a map and a ranked table are the answer."""
 
+    name = "similar"
     ui_file = "SimilarPanel.ui"
 
     def __init__(self, logic: Any, activity: Any) -> None:
@@ -38,7 +39,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         for title, kind in ((_("A point"), "point"), (_("A segment"), "segment"), (_("A region of interest"), "roi")):
             ui.querySelector.addItem(title, kind)
         self._table = RegionTable(ui.regionTable, self.go_to)
-        self.library = LibrarySearch(self)
+        self.library = LibrarySearch(self, self.query_points)
         ui.scopeSelector.connect("currentIndexChanged(int)", lambda *_: self._on_scope())
         ui.querySelector.connect("currentIndexChanged(int)", lambda *_: self._on_kind())
         ui.querySegmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._on_segment())
@@ -98,7 +99,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
     def exit(self) -> None:
         """Remember to show the map again."""
         self.library.leave()
-        self._later.append(self.library.cut_pictures)
+        self._later.append(self.library.make_thumbnails)
         if self.logic.overlays.shown == overlay.SIMILARITY:
             self._later.append(self._show_found)
 
@@ -146,7 +147,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
                 parameters.similarityThreshold / 100,
             )
 
-        self.run(_("The search could not be done."), start, self._on_found, any_encoder=True)
+        self.run(_("The search could not be done."), start, self._on_found, allow_fallback=True)
 
     def query_points(self) -> np.ndarray:
         """The query, (N, 3) RAS mm of the world.
@@ -258,7 +259,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def _on_found(self, regions: list[FoundRegion]) -> None:
         self._table.fill(regions)
-        self.when_here(self._show_found)
+        self.when_visible(self._show_found)
 
     def _show_found(self) -> None:
         self.show_map()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CoralBaySlicerCore.interactive.controller import FewShot
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.work.batch import FolderResult, already_there, applyProbeToFolderTask
 
-if TYPE_CHECKING:
-    from .segment import SegmentPanel
+from .base import Panel, chosen_path
 
 
 class Transfer:
@@ -20,10 +20,11 @@ class Transfer:
 
     Args:
         panel: of step 2.
+        few_shot: the prompts of the scan.
     """
 
-    def __init__(self, panel: SegmentPanel) -> None:
-        self._panel = panel
+    def __init__(self, panel: Panel, few_shot: FewShot) -> None:
+        self._panel, self._few_shot = panel, few_shot
         self._shown: list[tuple[str, str]] = []
         ui = panel.ui
         ui.folderReport.visible = False
@@ -61,7 +62,7 @@ class Transfer:
         path = chosen_path(qt.QFileDialog.getOpenFileName(self._panel.root, _("Load probe"), "", "*.safetensors"))
         if not path:
             return
-        panel = self._panel
+        panel, few_shot = self._panel, self._few_shot
 
         def read(*_args: Any) -> Any:
             from CoralBayLib.fewshot.probe import Probe
@@ -70,13 +71,13 @@ class Transfer:
 
         def show() -> None:
             if panel.volume is not None:
-                panel.few_shot.add_missing(panel.logic.probe.names_)
-                panel.few_shot.show_probe(panel.logic.probe, panel.few_shot.points())
+                few_shot.add_missing(panel.logic.probe.names_)
+                few_shot.show_probe(panel.logic.probe, few_shot.points())
             panel.refresh()
 
         def done(probe: Any) -> None:
             panel.logic.probe = probe
-            panel.when_here(show)
+            panel.when_visible(show)
 
         panel.run(_("The probe could not be loaded."), lambda: panel.logic.workTask(read, _("Loading the probe")), done)
 
@@ -129,8 +130,3 @@ class Transfer:
             lambda: applyProbeToFolderTask(panel.logic, panel.logic.probe, folder, threshold, overwrite=True),
             done,
         )
-
-
-def chosen_path(answer: Any) -> str:
-    """The path a file dialog gave: PythonQt gives a string, other bindings a pair with the filter."""
-    return str(answer[0] if isinstance(answer, tuple) else answer or "")

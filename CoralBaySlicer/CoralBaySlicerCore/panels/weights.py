@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,25 +13,24 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.formatting import format_bytes
 from CoralBaySlicerCore.setup import packages, settings
 
-from .transfer import chosen_path
+from .base import Panel, chosen_path
 
 if TYPE_CHECKING:
     from CoralBayLib.encoders.cards import EncoderCard
     from CoralBayLib.encoders.weights.cache import Record
     from CoralBayLib.encoders.weights_manager import WeightsState
 
-    from .scan import ScanPanel
 
-
-class WeightsBox:
+class WeightsSection:
     """The part of the panel of step 1 that is about weights. All of it is looked up on the worker.
 
     Args:
         panel: of step 1.
+        offer: adds encoders to the menu.
     """
 
-    def __init__(self, panel: ScanPanel) -> None:
-        self._panel = panel
+    def __init__(self, panel: Panel, offer: Callable[[Sequence[EncoderCard]], None]) -> None:
+        self._panel, self._offer = panel, offer
         self._looked_for: str | None = None
         self._stale = False
         self._state: WeightsState | None = None
@@ -142,7 +142,7 @@ class WeightsBox:
 
         def done(found: tuple[WeightsState | None, list[EncoderCard]]) -> None:
             # Installed packages may bring encoders, which nobody knew of before the library was asked.
-            panel.encoder.offer(found[1])
+            self._offer(found[1])
             if self._looked_for == name:
                 self._state = found[0]
                 panel.activity.notify()

@@ -116,7 +116,7 @@ class _GivingWay:
             yield make(source, self._encoder, wanted, progress, cancel)
 
 
-def asked_first(logic: Tasks, paths: Callable[[Progress, CancelToken], list[str]], nothing: str) -> Wanted:
+def confirm_then(logic: Tasks, paths: Callable[[Progress, CancelToken], list[str]], nothing: str) -> Wanted:
     """What to add after the user has heard how many scans there are and has agreed.
 
     Args:

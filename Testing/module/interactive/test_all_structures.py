@@ -161,10 +161,10 @@ def test_the_users_own_labelmap_comes_back(two: Any, driver: Any, coralbay: Any)
     assert shown is not own
     assert view.GetUseLabelOutline()
     # Another map than the preview's wants the views for itself.
-    coralbay.panel.inside.show_colors()
+    coralbay.panel.feature_maps.show_colors()
     driver.settle()
     assert layer_of()[0] is own
-    coralbay.panel.inside.hide_colors()
+    coralbay.panel.feature_maps.hide_colors()
     driver.settle()
     assert layer_of()[0] is shown
     slicer.util.selectModule("SegmentEditor")

@@ -217,7 +217,7 @@ def test_what_is_missing_is_asked_for(ready: Any, driver: Any, archive: Any, mon
     monkeypatch.setattr(packages, "_met", set())
     monkeypatch.setattr(packages, "_install", installed.extend)
     assert packages.missing() == []
-    ready.panel.library.box.forget()
+    ready.panel.library.section.forget()
     ready.panel.refresh()
     driver.open(ready.panel)
     assert "LanceDB" in ready.ui.libraryLabel.text

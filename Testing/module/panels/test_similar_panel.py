@@ -16,7 +16,7 @@ def ready(coralbay: Any, driver: Any, scan: Any) -> Any:
     node, place = scan()
     driver.embed(node)
     driver.open(coralbay.panel.similar)
-    driver.open(coralbay.panel.inside)
+    driver.open(coralbay.panel.feature_maps)
     return node, place, coralbay.panel.similar
 
 
@@ -254,7 +254,7 @@ def test_feature_colors_with_a_basis_that_is_shared(ready: Any, driver: Any, cor
     import slicer
 
     _node, place, _similar = ready
-    panel = coralbay.panel.inside
+    panel = coralbay.panel.feature_maps
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     mouse.press(panel.ui.colorsButton)
     driver.settle()
@@ -290,7 +290,7 @@ def test_clusters_become_a_labelmap(ready: Any, driver: Any, coralbay: Any) -> N
     import slicer
 
     _node, _place, _similar = ready
-    panel = coralbay.panel.inside
+    panel = coralbay.panel.feature_maps
     panel.ui.clustersSpin.value = 4
     mouse.press(panel.ui.clustersButton)
     driver.settle()

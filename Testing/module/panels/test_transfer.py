@@ -223,7 +223,7 @@ def test_other_scans_are_the_same_everywhere_and_scans_alone(ready: Any, driver:
     for kind in ("LabelMap", "Vector"):
         slicer.mrmlScene.AddNewNodeByClass(f"vtkMRML{kind}VolumeNode", kind)
     coralbay.panel.parameters.everywhere = True
-    coralbay.panel.inside.show_colors()
+    coralbay.panel.feature_maps.show_colors()
     driver.settle()
     assert volumes.other_scans(node) == [other]
     assert [panel.ui.targetList.item(row).text() for row in range(panel.ui.targetList.count)] == ["other"]

@@ -298,7 +298,8 @@ def test_extension_files_agree(coralbay: Any) -> None:
     named = (MODULE.parent / "CMakeLists.txt").read_text()
     for path in (MODULE.parent / "Resources").rglob("*"):
         if path.is_file() and path.suffix != ".py":
-            assert path.name.replace("CoralBaySlicer", "${MODULE_NAME}") in named, path.name
+            pattern = f"/{path.relative_to(MODULE.parent).with_name('*').as_posix()}{path.suffix}\n"
+            assert path.name.replace("CoralBaySlicer", "${MODULE_NAME}") in named or pattern in named, path.name
 
 
 def test_the_module_words_every_remedy_of_the_library(coralbay: Any) -> None:
