@@ -1,4 +1,4 @@
-"""Pictures for the README: the panel, and the views with a few-shot overlay and with a similarity map.
+"""Pictures for the documentation: the panel, and the views with a few-shot overlay and with a similarity map.
 
     python Testing/module/screenshots.py VOLUME --output FOLDER --weights FILE [--labelmap FILE --structure N NAME ...]
 

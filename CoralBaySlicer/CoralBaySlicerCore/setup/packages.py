@@ -151,7 +151,7 @@ def _installing() -> Iterator[None]:
         raise CoralBayError(
             _(
                 "The installation failed ({reason}). Check the internet connection and the proxy settings, then try again. "
-                "For computers without internet, see 'Without a network' in the README."
+                "For computers without internet, see 'Offline use and weights' in CoralBay's documentation."
             ).format(reason=str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__)
         ) from error
     finally:

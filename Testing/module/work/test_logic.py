@@ -27,8 +27,8 @@ def test_the_example_of_the_documentation_runs_as_it_is_printed(logic: Any, caps
 
     example = textwrap.dedent(CoralBaySlicerLogic.__doc__.partition("::\n")[2]).strip()
     assert len(example.splitlines()) == 10
-    readme = (MODULE.parents[1] / "README.md").read_text(encoding="utf-8")
-    assert f"```python\n{example}\n```" in readme
+    page = (MODULE.parents[1] / "docs" / "scripting.md").read_text(encoding="utf-8")
+    assert f"```python\n{example}\n```" in page
     # Where the example points, as in the scan it is meant for: a bright organ, and soft tissue beside it.
     shape, ijk_to_ras = (50, 60, 80), np.diag([4.0, 4, 4, 1])
     ijk_to_ras[:3, 3] = [-180, -100, -340]
