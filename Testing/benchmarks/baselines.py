@@ -1,4 +1,4 @@
-"""What an encoder has to beat: features made without learning, as pyramids for the same probe and the same search."""
+"""Baselines for encoders: features made without learning, as pyramids for the same probe and the same search."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INPUT = InputSpec((SPACING_MM,) * 3, (-1000.0, 1000.0), (1, 1, 1))
 
 
 class _NoImageFeatures:
-    """In place of intensity and position, so that a probe sees the pyramid alone."""
+    """Replaces intensity and position, so that a probe sees only the levels of the pyramid."""
 
     def sample(self, ras: ArrayLike) -> torch.Tensor:
         return torch.zeros(len(np.asarray(ras)), 0)
@@ -32,7 +32,7 @@ class _NoImageFeatures:
 
 
 class PositionPyramid(FeaturePyramid):
-    """A pyramid whose probe knows nothing else."""
+    """A pyramid without intensity and position as further features."""
 
     @cached_property
     def image_features(self) -> _NoImageFeatures:  # type: ignore[override]
@@ -40,7 +40,7 @@ class PositionPyramid(FeaturePyramid):
 
 
 def position_only(volume: Volume) -> FeaturePyramid:
-    """Where a voxel lies between the ends of the body along R, A and S, from -1 to 1."""
+    """Position of a voxel between the ends of the body along R, A and S, from -1 to 1."""
     prepared = prepare(volume, _INPUT)
     axes = []
     for axis in (2, 1, 0):
@@ -62,12 +62,12 @@ def hand_made(volume: Volume) -> FeaturePyramid:
         sigma = scale / SPACING_MM
         made += [ndimage.gaussian_filter(image, sigma), ndimage.gaussian_gradient_magnitude(image, sigma)]
         made += list(_hessian_eigenvalues(image, sigma))
-    # A key of its own: nearness to the prompts joins these features as it does an encoder's.
+    # With a key, the geodesic distance to the prompts is used with these features as with an encoder's.
     return replace(_pyramid(volume, prepared, np.stack(made), "hand-made filters"), key=uuid4().hex)
 
 
 def _hessian_eigenvalues(image: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """(3, K, J, I), in rising order, a slice at a time to spare memory."""
+    """(3, K, J, I), in ascending order; slice by slice to save memory."""
     parts = {}
     for a in range(3):
         for b in range(a, 3):

@@ -1,11 +1,11 @@
-"""What encoders know, side by side: few-shot segmentation and retrieval within a scan and across patients.
+"""Encoders side by side: few-shot segmentation and retrieval within a scan and across patients.
 
 The sample chest CT has reference labels; a simulated annotator draws strokes and clicks from them. Dice within one
-scan says little about an encoder (an untrained network does well), so judge by retrieval, above all across patients,
-against the untrained network, position alone, and hand-made filters.
+scan says little about an encoder (an untrained network does well). Compare retrieval, above all across patients, with the
+untrained network, position alone, and hand-made filters.
 
-Further labelled scans for the columns across patients are folders with ct.nii.gz, labels.nii.gz and labels.json (names
-by label), which this project does not come with.
+The columns across patients need further labelled scans: folders with ct.nii.gz, labels.nii.gz and labels.json (names by
+label). They are not part of this project.
 
 Usage: python -m Testing.benchmarks.encoders [--scans FOLDER...] [--weights FILE] [--rows astra ...] [--details]
        [--timing [--faithful]] [--tables [FOLDER]]
@@ -66,7 +66,7 @@ EVALUATION_MM = 2.0
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """A scan and what is where in it."""
+    """A scan with reference labels and their names."""
 
     name: str
     volume: Volume
@@ -74,7 +74,7 @@ class Labelled:
     names: dict[int, str]
 
     def kinds(self, least_ml: float = LEAST_ML) -> dict[str, float]:
-        """Millilitres of each kind of tissue that is large enough."""
+        """Milliliters of each kind of tissue that is large enough."""
         counts = np.bincount(self.reference.array.ravel(), minlength=max(self.names) + 1)
         millilitres: dict[str, float] = {}
         for label, name in self.names.items():
@@ -89,7 +89,7 @@ class Labelled:
 
 
 def kind(name: str) -> str:
-    """What a structure is made of and made for, without side and number: places in any rib answer a query in one."""
+    """The kind of a structure: its name without side and number, so that any rib answers a query in a rib."""
     name = name.lower()
     for word in ("vertebra", "rib", "lung"):
         if re.search(rf"(^|[ _]){word}", name):
@@ -104,7 +104,7 @@ def read_scan(folder: Path) -> Labelled:
 
 
 def places(scan: Labelled, label: int) -> np.ndarray:
-    """(N, 3) RAS mm: the deepest place of a structure and some well inside it."""
+    """(N, 3) RAS mm: the deepest place of a structure, and random places deep inside it."""
     from scipy import ndimage
 
     annotator = Annotator(scan.reference, label)
@@ -116,8 +116,8 @@ def places(scan: Labelled, label: int) -> np.ndarray:
 
 
 def few_shot(pyramid: FeaturePyramid, scan: Labelled) -> dict[str, dict[str, float]]:
-    """Dice of each structure after strokes on one slice, on three, and then corrective clicks; all are drawn and judged
-    on one grid, whatever the encoder's own."""
+    """Dice of each structure after strokes on one slice, on three slices, and corrective clicks; drawn and scored on one
+    grid for all encoders."""
     labels = {name: label for label, name in scan.names.items()}
     wanted = {name: number for number, name in enumerate(ORGANS + BONES, 1)}
     reference = resample(scan.reference, scan.reference.canonical().grid.with_spacing(EVALUATION_MM), "nearest")
@@ -138,7 +138,7 @@ def few_shot(pyramid: FeaturePyramid, scan: Labelled) -> dict[str, dict[str, flo
         prompts = cb.Prompts(np.empty((0, 3)), [])
         for number in annotators:
             points, inside = Annotator(told, number).strokes(slices)
-            # A stroke around one structure may run through another, which a person would not call background.
+            # A stroke around one structure may pass through another, which is not background.
             prompts += cb.Prompts(points, np.where(inside, number, told.values_at(points)))
         found = judged(prompts, "1 slice" if slices == 1 else "3 slices")
     for click in range(CLICKS):
@@ -152,7 +152,7 @@ def few_shot(pyramid: FeaturePyramid, scan: Labelled) -> dict[str, dict[str, flo
 
 
 def precision(pyramid: FeaturePyramid, home: FeaturePyramid, asked: Labelled, searched: Labelled, label: int) -> float:
-    """Share of the top regions in one scan that are of the kind pointed at in another, or the same."""
+    """Share of the top regions of one scan that are of the kind of the query, which lies in the same scan or another."""
     target = in_basis_of(pyramid, home)
     hits = []
     for place in places(asked, label):
@@ -164,7 +164,7 @@ def precision(pyramid: FeaturePyramid, home: FeaturePyramid, asked: Labelled, se
 
 
 def other_side(pyramid: FeaturePyramid, scan: Labelled) -> list[str]:
-    """Rank of the first region in the other kidney when one is pointed at, left first."""
+    """Rank of the first region in the other kidney for a query in the left kidney, then in the right."""
     labels = {name: label for label, name in scan.names.items()}
     ranks = []
     for asked, wanted in (("kidney_left", "kidney_right"), ("kidney_right", "kidney_left")):
@@ -176,7 +176,7 @@ def other_side(pyramid: FeaturePyramid, scan: Labelled) -> list[str]:
 
 
 def measure(make: Callable[[Volume], FeaturePyramid], sample: Labelled, others: list[Labelled], timing: bool) -> Findings:
-    """Everything about one set of features."""
+    """All measurements of one set of features."""
     found = Findings()
     pyramid = make(sample.volume)
     if timing:
@@ -206,7 +206,7 @@ def seconds(action: Callable[[], object], repeats: int = 3) -> float:
 
 
 def untrained(feature_size: int, made: type[CoralBayEncoder], setting: str) -> CoralBayEncoder:
-    """The network as it is before training, the same each time."""
+    """The network with its random weights before training, seed 0."""
     torch.manual_seed(0)
     return made(CoralBayNetwork(feature_size), "untrained", "none", setting)
 
@@ -217,12 +217,12 @@ def main() -> None:
     parser.add_argument("--scans", type=Path, nargs="*", default=[])
     parser.add_argument("--weights", type=Path, default=WEIGHTS.path, help="of coralbay-mini")
     parser.add_argument("--rows", nargs="*")
-    parser.add_argument("--details", action="store_true", help="print every structure too")
+    parser.add_argument("--details", action="store_true", help="also print every structure")
     parser.add_argument(
         "--timing",
         action="store_true",
-        help="measure seconds, also of CoralBay-48 with random weights; only when nothing else runs. With all rows about "
-        "six minutes of processor time",
+        help="measure seconds, also of CoralBay-48 with random weights; with nothing else running. About six minutes of "
+        "processor time for all rows",
     )
     parser.add_argument("--faithful", action="store_true", help="time CoralBay-48 in 96-voxel windows as well: minutes more")
     add_tables_option(parser)
@@ -243,7 +243,7 @@ def main() -> None:
         "hand-made filters": lambda: hand_made,
     }
     if not args.weights.is_file():
-        print(f"coralbay-mini left out: there is no {args.weights.name}")
+        print(f"coralbay-mini is skipped, because this file is missing: {args.weights.name}")
         del rows["coralbay-mini"]
     scans = ", ".join(["sample", *(other.name for other in others)])
     threads = torch.get_num_threads()
@@ -262,11 +262,11 @@ def main() -> None:
         large = {}
         for setting in settings:
             make_48 = by(untrained(48, CoralBayEncoder, setting))
-            # Once: a median of three would take the most of the whole benchmark's time.
+            # Once: a median of three would take most of the time of the benchmark.
             large[setting] = seconds(lambda make_48=make_48: make_48(sample.volume), 1)
         parts.append(compared(found["coralbay-mini"].seconds if "coralbay-mini" in found else None, large))
         if others_ran(threads):
-            parts.append("Other programs ran at the same time, so that times are upper bounds.")
+            parts.append("Other programs ran at the same time, so times are upper bounds.")
         print("\n" + "\n\n".join(parts[3:]))
     if args.tables:
         put_part(args.tables / FILE, TITLE, scans, "\n\n".join(parts))

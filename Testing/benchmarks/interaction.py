@@ -1,7 +1,7 @@
-"""How long a person waits, on the sample chest CT with its features ready.
+"""Interaction times on the sample chest CT, whose features are ready.
 
-Three sets of features: CoralBay-mini's and Astra's, computed from the CT; and noise of the shape that CoralBay's features
-of the same scan have (48 channels, 1.5 mm), since how long a matrix product takes does not depend on what is in it.
+Three sets of features are used: those of CoralBay-mini and Astra, computed from the CT, and noise in the shape of CoralBay's
+features of the same scan (48 channels, 1.5 mm), since the time of a matrix product does not depend on its values.
 
 Usage: python -m Testing.benchmarks.interaction [--repeats 9] [--tables [FOLDER]]
 """
@@ -34,7 +34,7 @@ EIGHT = ("liver", "spleen", "kidney_left", "lung_lower_lobe_right", "aorta", "he
 
 
 def timed(action: Callable[[], object], repeats: int) -> tuple[float, float]:
-    """Median and worst of some runs in seconds, after one that is not counted."""
+    """Median and longest of some runs in seconds, after a first run that is not counted."""
     action()
     seconds = []
     for _ in range(repeats):
@@ -105,7 +105,7 @@ def measure(
     random = np.random.default_rng(0)
 
     def update() -> None:
-        # Another place each time, so that nothing kept of the last answer helps.
+        # A new place each time, so that no cached result is used.
         place = pyramid.grid.to_ras(body[random.choice(len(body), 1)][:, ::-1])
         cb.Probe().fit(pyramid, one + cb.Prompts(place, [0])).predict(pyramid)
 
@@ -114,7 +114,7 @@ def measure(
         "fit one structure after a stroke": lambda: cb.Probe().fit(pyramid, one),
         "its probability over the whole volume": lambda: fitted.predict(pyramid, [1]),
         "both: whole-volume update after a stroke": update,
-        "the same for eight structures (the one that was clicked comes first)": lambda: (
+        "the same for eight structures (the clicked one is computed first)": lambda: (
             cb.Probe().fit(pyramid, eight).predict(pyramid)
         ),
         "fit eight structures": lambda: cb.Probe().fit(pyramid, eight),
@@ -132,7 +132,7 @@ def measure(
 
 
 def main() -> None:
-    """Run, print, and write the part of the file of results."""
+    """Measure, print, and write the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9)
     add_tables_option(parser)
@@ -155,7 +155,7 @@ def main() -> None:
     size = "x".join(map(str, volume.grid.size))
     words = f"Sample chest CT, {size} voxels, its features ready; median and worst of {args.repeats} runs."
     if others_ran(threads):
-        words += " Other programs ran at the same time, so that these are upper bounds."
+        words += " Other programs ran at the same time, so these are upper bounds."
     print(f"{machine(threads)} {words}")
     if args.tables:
         put_section(args.tables / FILE, "Interaction", "\n\n".join([f"{machine(threads)} {words}", *parts]))

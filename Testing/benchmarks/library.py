@@ -1,9 +1,8 @@
-"""How a library of scans searches when it is large: what the approximate index finds of what an exact search finds, how
-long a query takes, bytes and build time.
+"""Search in a large library of scans: recall of the approximate index, time of a query, bytes and build time.
 
-The vectors are made for the purpose: 64 numbers each, of some 300 kinds of tissue that vary along eight directions of
-their own, with a shift of each scan and noise; queries are drawn in the same way. `--library DIR` measures a library that
-is there in place of a made one, with its own regions, slightly blurred, as queries; it is left as it is.
+The vectors are synthetic: 64 numbers each, of 300 kinds of tissue, each with eight directions of variation, a shift of each
+scan and noise; queries are drawn in the same way. `--library DIR` measures an existing library instead; its queries are its
+regions with added noise, and the library is not changed.
 
 Usage: python -m Testing.benchmarks.library [--vectors 1000000] [--indices rq pq sq] [--library DIR] [--tables [FOLDER]]
 """
@@ -49,7 +48,7 @@ HEAD += ["ten best, ms median / 95 % / worst", "`search_regions` k=10, ms median
 
 
 class Tissue:
-    """Draws vectors of the kinds of tissue."""
+    """Draws vectors of kinds of tissue."""
 
     def __init__(self, seed: int = 0) -> None:
         random = np.random.default_rng(seed)
@@ -70,7 +69,7 @@ class Tissue:
 
 
 def fill(folder: Folder, tissue: Tissue, count: int) -> float:
-    """Commit made-up scans until there are so many vectors; returns the seconds of committing."""
+    """Commit synthetic scans until there are so many vectors; returns the seconds of committing."""
     seconds = 0.0
     for number, start in enumerate(range(0, count, PER_SCAN)):
         size = min(PER_SCAN, count - start)
@@ -85,7 +84,7 @@ def fill(folder: Folder, tissue: Tissue, count: int) -> float:
 
 
 def timed(action: Callable[[NDArray], Any], queries: NDArray) -> tuple[list, list[float]]:
-    """Results and milliseconds of an action on each query; the first is run once more before."""
+    """Results and milliseconds of an action on each query, after a first run that is not counted."""
     action(queries[0])
     results, milliseconds = [], []
     for query in queries:
@@ -96,7 +95,7 @@ def timed(action: Callable[[NDArray], Any], queries: NDArray) -> tuple[list, lis
 
 
 def ten_best(tables: Tables, exact: bool) -> Callable[[NDArray], set]:
-    """The places of the ten regions most like a query."""
+    """The places of the ten regions most similar to a query."""
 
     def search(query: NDArray) -> set:
         return _places(index.nearest(tables.regions, query, BEST, exact).select(["scan", "ras", "_distance"]).to_arrow())
@@ -105,14 +104,14 @@ def ten_best(tables: Tables, exact: bool) -> Callable[[NDArray], set]:
 
 
 def true_best(tables: Tables, queries: NDArray) -> list[set]:
-    """The same of all queries at once by one matrix product over the whole table, which is exact too."""
+    """The same for all queries, by matrix products over the whole table, which is exact."""
     scores = np.full((len(queries), BEST), -np.inf, np.float32)
     rows = np.zeros((len(queries), BEST), np.int64)
     seen = 0
     table = tables.regions.search().select(["vector"]).limit(tables.regions.count_rows()).with_row_id(True)
     for batch in table.to_batches(100_000):
         vectors = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1).astype(np.float32)
-        # They are of unit length only as far as half precision goes.
+        # Half precision keeps unit length only approximately.
         found = unit(queries) @ unit(vectors).T
         best = np.argpartition(-found, BEST - 1, axis=1)[:, :BEST] if len(batch) > BEST else np.arange(len(batch))[None]
         best = np.broadcast_to(best, (len(queries), best.shape[1]))
@@ -131,7 +130,7 @@ def _places(rows: Any) -> set:
 
 
 def configurations(names: list[str], rows: int) -> dict[str, object]:
-    """LanceDB's settings of the kinds of index to compare; None is what a library takes by itself."""
+    """LanceDB's settings of the indices to compare; None is the one that a library uses."""
     from lancedb.index import HnswSq, IvfPq, IvfSq
 
     parts = {"distance_type": "cosine", "num_partitions": index.partitions(rows)}
@@ -167,7 +166,7 @@ def measure(tables: Tables, queries: NDArray, names: list[str], folder: Path) ->
         print(" | ".join(row), flush=True)
         return row
 
-    # Slow, and known to find all: a few tell how long it takes.
+    # Exact search is slow and finds all, so a few queries suffice to time it.
     result = [found_rows("exact", "-", tables.regions.stats()["total_bytes"] / rows, True, queries[:EXACT_QUERIES])]
     for name, config in configurations(names, rows).items():
         before, begin, busy = nbytes(folder), time.perf_counter(), time.process_time()
@@ -178,7 +177,7 @@ def measure(tables: Tables, queries: NDArray, names: list[str], folder: Path) ->
 
 
 def opened(path: Path, encoder: str | None, count: int) -> tuple[Tables, NDArray, str]:
-    """A library that is there, with its own regions, slightly blurred, as queries; and what it is."""
+    """An existing library, some of its regions with added noise as queries, and a description."""
     folder, random = Folder(path), np.random.default_rng(0)
     tables = Tables(folder, encoder or folder.names()[0])
     rows = tables.regions.count_rows()
@@ -189,29 +188,31 @@ def opened(path: Path, encoder: str | None, count: int) -> tuple[Tables, NDArray
 
 
 def made(path: Path, vectors: int, count: int) -> tuple[Tables, NDArray, str]:
-    """A made-up library, and queries drawn in the same way; and what it is."""
+    """A synthetic library, queries drawn in the same way, and a description."""
     folder, tissue = Folder(path), Tissue()
     with folder.locked():
         folder.create()
     seconds = fill(folder, tissue, vectors)
     tables = Tables(folder, ENCODER)
-    # Built here, where it is timed.
+    # No index is built before it is timed.
     index.FROM_ROWS = vectors + 1
     begin = time.perf_counter()
     tidy(tables)
-    words = f"Made-up vectors, {PER_SCAN} a scan; committed in {seconds:.0f} s, tidied in {time.perf_counter() - begin:.0f} s."
+    words = (
+        f"Synthetic vectors, {PER_SCAN} a scan; committed in {seconds:.0f} s, tidied in {time.perf_counter() - begin:.0f} s."
+    )
     return tables, tissue.draw(count, 0), words
 
 
 def main() -> None:
-    """Run, print, and write the section of results."""
+    """Measure, print, and write the part of the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--vectors", type=int, default=1_000_000)
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--indices", nargs="+", default=["rq"], choices=["rq", "pq", "sq", "hnsw"])
-    parser.add_argument("--library", help="measure this library's regions in place of made-up ones")
-    parser.add_argument("--encoder", help="of which encoder, where it has several")
-    parser.add_argument("--folder", help="where the made-up library goes for a while (default: the system's folder)")
+    parser.add_argument("--library", help="measure this library's regions instead of synthetic ones")
+    parser.add_argument("--encoder", help="the encoder, if the library has several")
+    parser.add_argument("--folder", help="folder for the temporary synthetic library (default: the system's)")
     add_tables_option(parser)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=args.folder) as temporary:
@@ -230,7 +231,7 @@ def main() -> None:
     text = f"{words} {threads} threads, {platform.machine()}; at most {memory:.1f} GB of memory.\n\n{table(HEAD, found)}"
     print(text)
     if args.tables:
-        kind = "regions of real scans" if args.library else "made-up vectors"
+        kind = "regions of real scans" if args.library else "synthetic vectors"
         put_part(args.tables / FILE, TITLE, f"Search among {rows:,} {kind}", text)
         summary.renew(args.tables)
 

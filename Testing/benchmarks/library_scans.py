@@ -1,10 +1,9 @@
-"""A library of real scans: what adding takes, what regions it finds across patients, and what its clusters are.
+"""A library of real scans: time to add scans, retrieval of regions across patients, and clusters.
 
-Precision@20: of the twenty regions of another patient's scan that the library ranks first, 10 mm apart, the share in the
-kind of structure that was pointed at, averaged over queries, kinds and ordered pairs of scans. Chance is the share of that
-kind among all regions of the scan. Clusters are compared with reference labels by adjusted mutual information, over the
-regions that have a label, and by how alike the clusters of one organ are in two patients: the overlap of its
-distributions over clusters, 1 when they are the same.
+Precision@20: of the 20 regions of another patient's scan that the library ranks first, 10 mm apart, the share that is of the
+query's kind of structure, averaged over queries, kinds and ordered pairs of scans. Chance is the share of that kind among all
+regions of the scan. Clusters are compared with reference labels by adjusted mutual information, over the regions that have a
+label, and between two patients by the overlap of an organ's distributions over clusters, 1 when they are the same.
 
 Usage: python -m Testing.benchmarks.library_scans [--scans FOLDER...] [--adding FOLDER] [--tables [FOLDER]]
 """
@@ -40,13 +39,13 @@ from .tables.sections import add_tables_option, put_part, table
 LEAST_ASKED_ML = 1.0
 COUNTS, SEEDS = (16, 32, 64), range(3)
 FEWEST = 20
-"""Regions of a kind in each of two scans from which on its clusters are compared."""
+"""Least number of regions of a kind in each of two scans for its clusters to be compared."""
 NO_KIND = ("none", "tissue")
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """A labelled scan and where the library knows it from."""
+    """A labelled scan and its path in the library."""
 
     scan: Labelled
     path: str
@@ -95,7 +94,7 @@ def precisions(
 
 
 def overlap(first: tuple[list, list], second: tuple[list, list], count: int) -> float:
-    """How alike the clusters of one kind are in two scans, averaged over the kinds that both have.
+    """Overlap of the clusters of one kind in two scans, averaged over the kinds that both have.
 
     Args:
         first: kinds and clusters' numbers of one scan's regions.
@@ -131,7 +130,7 @@ def clustered(library: Library, labels: list[Labels], encoder: str, count: int, 
 
 
 def across(labels: list[Labels], rows: dict[str, Callable[[], Encoder]], folder: Path) -> dict[str, str]:
-    """The parts about precision and clusters, by their headings."""
+    """The parts of the section about precision and clusters, by heading."""
     precision_rows, cluster_rows, pairs, chances = [], [], [], []
     store = cb.Store()
     for title, load in rows.items():
@@ -167,7 +166,7 @@ def across(labels: list[Labels], rows: dict[str, Callable[[], Encoder]], folder:
 
 
 def embedding_seconds(scan: Path, rows: dict[str, Callable[[], Encoder]]) -> dict[str, str]:
-    """Seconds of the clock, and of processors, that embedding one scan takes with each encoder."""
+    """Seconds by the clock, and of processors, to embed one scan with each encoder."""
     volume, found = cb.read_volume(scan), {}
     for title, load in rows.items():
         encoder = load()
@@ -178,7 +177,7 @@ def embedding_seconds(scan: Path, rows: dict[str, Callable[[], Encoder]]) -> dic
 
 
 def adding(scans: list[Path], folder: Path, rows_of: dict[str, Callable[[], Encoder]]) -> str:
-    """What adding takes with coralbay-mini, without a store of embeddings."""
+    """Time and bytes to add scans with coralbay-mini, without a store of embeddings."""
     library = Library(folder / "adding")
     encoder = cb.load_encoder("coralbay-mini", device="cpu")
     begin, busy = time.perf_counter(), time.process_time()
@@ -206,7 +205,7 @@ def _three(values: list, form: str) -> str:
 
 
 def main() -> None:
-    """Run, print, and write the parts of the section of results."""
+    """Measure, print, and write the parts of the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scans", type=Path, nargs="*", default=[], help="labelled scans beside the sample")
     parser.add_argument("--adding", type=Path, help="measure adding on the scans of this folder")

@@ -1,4 +1,4 @@
-"""What people use today to segment from strokes, as methods for the same sessions (see `protocol`)."""
+"""Peers: established methods that segment from strokes, for the same sessions (see `protocol`)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from CoralBayLib.imaging.grid import Grid, Volume
 from .protocol import Answer
 
 SPACING_MM = 2.0
-"""The peers' grid: finer ones cost minutes a click. Their borders are drawn on the finer grid by interpolation."""
+"""Spacing of the peers' grid; a finer one takes minutes a click. Their borders are interpolated to the finer grid."""
 TREES = 100
 SIGMA_MM = (1.0, 16.0)
 _WINDOW_HU = (-1000.0, 1000.0)
@@ -38,10 +38,9 @@ class _Working:
         self.body = body[box]
 
     def index(self, prompts: cb.Prompts) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-        """The flat voxel and the label of each prompt, voxels that were marked more than once taken once."""
+        """Flat index and label of each marked voxel; a voxel that was marked more than once has its last label."""
         ijk = np.clip(np.round(self.grid.to_ijk(prompts.points_ras)).astype(int), 0, np.array(self.grid.size) - 1)
         flat = np.ravel_multi_index(tuple(ijk[:, ::-1].T), self.grid.shape)
-        # The last word counts.
         voxels, last = np.unique(flat[::-1], return_index=True)
         return voxels, prompts.labels[::-1][last]
 
@@ -65,7 +64,7 @@ class GrowFromSeeds:
         self.working = _Working(volume)
 
     def __call__(self, prompts: cb.Prompts) -> Answer:
-        """Grow all seeds, the background's too, until they meet."""
+        """Grow all seeds, background included, until they meet."""
         import slicer
         import vtk
         from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
@@ -82,7 +81,7 @@ class GrowFromSeeds:
         seeds = np.zeros(self.working.grid.shape, np.int16)
         seeds.ravel()[voxels] = np.where(labels == 0, background, labels)
         grow = slicer.vtkImageGrowCutSegment()
-        # Held here: the filter may keep no reference of its own.
+        # Referenced here, since the filter may not keep a reference.
         intensity = image(self.working.hu.astype(np.int16), vtk.VTK_SHORT)
         seeded = image(seeds, vtk.VTK_SHORT)
         grow.SetIntensityVolume(intensity)

@@ -1,4 +1,4 @@
-"""One annotation session with a simulated annotator: strokes, corrective clicks, and what came of them."""
+"""One annotation session with a simulated annotator: strokes, corrective clicks, and scores."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CLICKING_MM = 2.0
 STROKED = ("1 slice", "3 slices")
 
 Answer = Callable[[Grid], NDArray]
-"""What a method makes of prompts: labels [k, j, i] on any grid."""
+"""The result of a method for some prompts: labels [k, j, i] on any grid."""
 
 
 class Method(Protocol):
-    """A way to segment, made ready for one scan."""
+    """A segmentation method, prepared for one scan."""
 
     def __call__(self, prompts: cb.Prompts) -> Answer:
         """Take all prompts so far."""
@@ -36,7 +36,7 @@ class Method(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Structures of one scan to be segmented together in one session, as a person would who wants them all.
+    """Structures of one scan that are segmented together in one session.
 
     Attributes:
         scan: the scan.
@@ -69,7 +69,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Score:
-    """How near a structure's segmentation is to the reference.
+    """Agreement of a structure's segmentation with the reference.
 
     Attributes:
         dice: overlap.
@@ -85,13 +85,13 @@ class Score:
 def run(
     task: Task, method: Method, seed: int, checkpoints: tuple[int, ...], click_radius_mm: float = CLICK_RADIUS_MM
 ) -> dict[str, dict[str, Score]]:
-    """Strokes on one slice; instead of them, strokes on three; then one corrective click a structure and round.
+    """Score strokes on one slice, then strokes on three slices, then these with one corrective click a structure and round.
 
     Args:
         task: what to segment.
-        method: made ready for the task's scan.
+        method: prepared for the task's scan.
         seed: of the annotator.
-        checkpoints: after which numbers of clicks to judge; the largest is where to stop.
+        checkpoints: numbers of clicks after which to score; the session ends at the largest.
         click_radius_mm: of the ball that a click paints.
 
     Returns:
@@ -117,8 +117,8 @@ def run(
 
 
 def strokes(task: Task, seed: int, slices: int) -> cb.Prompts:
-    """A stroke in and one around each structure on so many axial slices. What a stroke around one structure says is
-    the truth: it may run through another one, which a person would not call background."""
+    """A stroke in and one around each structure on so many axial slices. Points of a stroke around a structure get the
+    reference label: the stroke may pass through another structure."""
     points = [Annotator(task.truth, n, seed).strokes(slices)[0] for n in range(1, len(task.names) + 1)]
     together = np.concatenate(points)
     return cb.Prompts(together, task.truth.values_at(together), dict(enumerate(task.names, 1)))
@@ -133,8 +133,8 @@ def judge(task: Task, answer: Answer) -> dict[str, Score]:
 
 
 def score(truth: Volume, found: NDArray, number: int, box: tuple[slice, ...], other: tuple[slice, ...] | None) -> Score:
-    """Dice and distances of one structure in the box that holds both; an empty result is as far off as the structure is
-    long."""
+    """Dice and distances of one structure in the box that holds both; an empty result has the diagonal of the structure's
+    box as its distances."""
     spacing = truth.grid.spacing_mm[::-1]
     if other is None:
         long = float(np.linalg.norm([(s.stop - s.start) * mm for s, mm in zip(box, spacing, strict=True)]))
@@ -149,12 +149,12 @@ def score(truth: Volume, found: NDArray, number: int, box: tuple[slice, ...], ot
 
 
 def _surface(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """(N, 3) indices of voxels with a neighbour outside the mask, the image's edge being outside."""
+    """(N, 3) indices of voxels with a neighbor outside the mask; beyond the image is outside."""
     return np.argwhere(mask & ~ndimage.binary_erosion(mask))
 
 
 def timed(method: Method) -> tuple[Method, list[float]]:
-    """A method that notes how many seconds each answer on the clicking grid or the scan's own took, prompts included."""
+    """A method that records the seconds of each fit."""
     seconds: list[float] = []
 
     def wrapped(prompts: cb.Prompts) -> Answer:

@@ -1,7 +1,7 @@
-"""Which few-shot segmentation a person would pick: ours and its peers on the same scans, structures, strokes and clicks.
+"""Few-shot segmentation by CoralBay and its peers on the same scans, structures, strokes and clicks.
 
-Each run of a method over a scan with one seed is a line in a file of results, written when it is done, so that a stopped
-benchmark goes on where it was. Lines count while their version stands in `versions`. The tables come from the lines.
+Each run of a method over a scan with one seed is a line in a file of results, written when the run ends, so that a stopped
+benchmark continues. Lines count while they have the version that `versions` lists. The tables are made from the lines.
 
 Usage: python -m Testing.benchmarks.quality [--scans FOLDER...] [--methods NAME...] [--structures N or NAME...]
        [--seeds N] [--clicks N] [--alone] [--results FILE] [--tables [FOLDER]] [--verify N]
@@ -45,7 +45,7 @@ LARGE += ("vertebrae_T8", "esophagus")
 SMALL = ("atrial_appendage_left", "adrenal_gland_left", "rib_left_7", "thyroid_gland", "subclavian_artery_left")
 SMALL += ("brachiocephalic_vein_left", "clavicula_left", "superior_vena_cava", "vertebrae_C7", "iliopsoas_left")
 ALONE = 5
-"""So many, of sizes spread evenly, also each in a session of its own, as a first-time user would."""
+"""Number of structures, evenly spread in size, that are also segmented alone in a session each."""
 CHECKPOINTS = (1, 2, 4, 6, 8, 10, 12, 16, 20)
 LEAST_ML, MOST_ML = 0.5, 5000.0
 FILE = "few-shot.md"
@@ -53,7 +53,7 @@ PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "scikit-image", "slicer-c
 
 
 class Ours:
-    """The probe on the features of one encoder."""
+    """CoralBay's probe on the features of one encoder."""
 
     def __init__(self, volume: Volume, make: Callable[[], cb.encoders.base.Encoder]) -> None:
         self.pyramid = cb.embed(volume, make(), store=cb.Store())
@@ -81,7 +81,7 @@ PEERS = ("grow from seeds", "random forest on filters", "linear on filters", "ne
 
 
 def tasks(scan: Labelled, wanted: list[str], alone: bool) -> Iterator[Task]:
-    """The sessions on one scan: all structures together, then some alone."""
+    """The sessions on one scan: all structures together, then some of them alone."""
     counts = np.bincount(scan.reference.array.ravel(), minlength=max(scan.names) + 1)
     sizes = {name: counts[label] * scan.reference.grid.voxel_volume_mm3 / 1000 for label, name in scan.names.items()}
     fit = sorted((name for name, ml in sizes.items() if LEAST_ML <= ml <= MOST_ML), key=lambda name: sizes[name])
@@ -102,12 +102,12 @@ def tasks(scan: Labelled, wanted: list[str], alone: bool) -> Iterator[Task]:
 
 
 def _spread(names: list[str], most: int) -> list[str]:
-    """At most so many of a list, evenly from first to last."""
+    """At most so many names of a list, evenly spaced."""
     return [names[n] for n in np.unique(np.linspace(0, len(names) - 1, min(most, len(names))).round().astype(int))]
 
 
 def main() -> None:
-    """Run what has not been run, and write the tables."""
+    """Run the sessions that are missing, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scans", type=Path, nargs="*", default=[], help="folders with ct, labels and their names")
     parser.add_argument("--no-sample", action="store_true")
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--clicks", type=int, default=max(CHECKPOINTS))
     parser.add_argument("--click-radius-mm", type=float, default=CLICK_RADIUS_MM, help="0: a single point")
-    parser.add_argument("--alone", action="store_true", help="some structures in sessions of their own too")
+    parser.add_argument("--alone", action="store_true", help="also segment some structures alone, in a session each")
     parser.add_argument("--results", type=Path, default=MEASURED / "quality.jsonl", help="the file of results")
     add_options(parser)
     add_tables_option(parser)
@@ -176,7 +176,7 @@ def sample() -> Labelled:
 
 
 def describe(method: str, task: Task, seed: int, clicks: int, radius: float) -> dict:
-    """What makes one run differ from another."""
+    """The keys by which a run is found again."""
     return {
         "method": method,
         "results_version": QUALITY[method],
@@ -189,7 +189,7 @@ def describe(method: str, task: Task, seed: int, clicks: int, radius: float) -> 
 
 
 def measure(method: Method, task: Task, seed: int, clicks: int, radius: float) -> dict:
-    """The rest of a line: what was found, where, and how long it took."""
+    """The rest of a line: scores, volumes, times, machine and versions."""
     wrapped, seconds = timed(method)
     begin = time.perf_counter()
     found = run(task, wrapped, seed, tuple(n for n in CHECKPOINTS if n <= clicks), radius)
@@ -215,13 +215,13 @@ def one_line(line: dict) -> str:
 
 
 def read(file: Path) -> list[dict]:
-    """The lines of results; a last line that was cut off is left out."""
+    """The lines of results, without a last line that was cut off."""
     lines = []
     for text in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
         try:
             lines.append(json.loads(text))
         except json.JSONDecodeError:
-            print(f"Left out a damaged line of {file.name}")
+            print(f"Skipped a damaged line of {file.name}")
     return lines
 
 

@@ -1,9 +1,9 @@
-"""How long a person waits for an embedding, what it takes, and how that grows: tables and plots.
+"""Time and memory of embedding, and how they grow: tables and plots.
 
 Every case runs in a process of its own (see `speed_cases`), and its result is kept as a line of a file, so that a stopped
-benchmark goes on where it was; delete the file, or lines of it, to measure anew. Every part stands by itself in the file of
-results: one that is not asked for stays there as it is. MONAI's row of the sample alone takes an hour of processor time.
-Besides the clock, processor time is given: it says more where other programs run.
+benchmark continues; delete the file, or lines of it, to measure again. Parts that are not asked for stay as they are in the
+file of results. MONAI's row of the sample alone takes an hour of processor time. Processor time is given beside the clock,
+since it depends less on other programs.
 
 Usage: python -m Testing.benchmarks.speed [--parts window sample long store growth] [--output FOLDER] [--tables [FOLDER]]
 """
@@ -35,7 +35,7 @@ TITLES = {
 
 
 class Cases:
-    """Runs cases once, and remembers what they gave and on what they ran; `pictures` is where plots go."""
+    """Runs each case once, and keeps results and machines; `pictures` is the folder for plots."""
 
     def __init__(self, file: Path, pictures: Path) -> None:
         self.file, self.pictures = file, pictures
@@ -63,15 +63,15 @@ class Cases:
         return self.known[name]
 
     def circumstances(self) -> str:
-        """The machines and versions of the cases that were asked for, and whether they had the machine to themselves."""
+        """The machines and versions of the cases that were used, and whether other programs ran."""
         words = sorted({one["machine"] for one in self.used})
         if any(one["others_ran"] for one in self.used):
-            words.append("Other programs ran at the same time: processor time tells.")
+            words.append("Other programs ran at the same time, so compare processor times.")
         return " ".join(words)
 
 
 def short(value: float) -> str:
-    """A number with as many digits as can be trusted in it."""
+    """A number with its significant digits."""
     return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
 
 
@@ -91,7 +91,7 @@ def windows(cases: Cases) -> str:
 
 
 def whole_sample(cases: Cases) -> str:
-    """The sample end to end."""
+    """Embedding and few-shot segmentation of the sample."""
     found = {title: cases("whole_sample", encoder=name) for name, title in TITLES.items()}
     base = found[TITLES["monai"]]["cpu_seconds"]
     rows = [
@@ -109,7 +109,7 @@ def whole_sample(cases: Cases) -> str:
 
 
 def long_scan(cases: Cases) -> str:
-    """512 x 512 x 800 voxels."""
+    """A scan of 512 x 512 x 800 voxels."""
     rows = []
     for encoder, title in (("coralbay-mini", "CoralBay-mini"), ("faithful", "CoralBay-48, faithful, random weights")):
         one = cases("long_scan", encoder=encoder)
@@ -118,7 +118,7 @@ def long_scan(cases: Cases) -> str:
 
 
 def stored(cases: Cases) -> str:
-    """The store."""
+    """Size and speed of the store."""
     rows = []
     for encoder, title in (("coralbay-mini",) * 2, ("astra",) * 2, ("whole", "CoralBay-48, random weights")):
         one = cases("store", encoder=encoder)
@@ -138,7 +138,7 @@ def stored(cases: Cases) -> str:
 
 
 def growth(cases: Cases) -> str:
-    """How cost grows, as a table and one picture of four plots."""
+    """Growth of time and memory, as a table and a picture of four plots."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -182,7 +182,7 @@ PARTS: dict[str, tuple[str, Callable[[Cases], str]]] = {
 
 
 def main() -> None:
-    """Measure what has not been measured, and write the parts asked for."""
+    """Measure the cases that are missing, and write the parts that are asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--output", type=Path, default=Path("output/speed"))
@@ -195,7 +195,7 @@ def main() -> None:
         try:
             found = make(cases)
         except RuntimeError as error:
-            print(f"{title}: left as it was, since {error}", file=sys.stderr)
+            print(f"{title} is not changed: {error}", file=sys.stderr)
             continue
         text = f"{cases.circumstances()}\n\n{found}"
         put_part(args.tables / FILE, TITLE, title, text)

@@ -1,4 +1,4 @@
-"""What `speed` measures, a case at a time: each runs in a process of its own, so that its peak memory is its own.
+"""The cases that `speed` measures. Each runs in a process of its own, so that its peak memory can be told.
 
 Usage: python -m Testing.benchmarks.speed_cases CASE [JSON]    prints one JSON object
 """
@@ -37,14 +37,14 @@ SEED = 0
 
 
 class MonaiEncoder(CoralBayEncoder):
-    """The same weights in MONAI's own modules under its sliding windows, as eva runs them: 96^3, overlap 0.75."""
+    """The same weights in MONAI's modules with its sliding windows, as eva runs them: 96^3, overlap 0.75."""
 
     def __init__(self, network: CoralBayNetwork) -> None:
         super().__init__(network, "0" * 64, "random")
         self.tiling = Tiling("monai-96-0.75", None)
 
     def forward_features(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
-        """Every level, as MONAI's modules give them; those asked for are returned."""
+        """Computes every level with MONAI's modules; returns those that are asked for."""
         from monai.inferers import sliding_window_inference
 
         with torch.inference_mode():
@@ -66,13 +66,13 @@ def stock(network: CoralBayNetwork, x: torch.Tensor) -> tuple[torch.Tensor, ...]
 
 
 def network_48() -> CoralBayNetwork:
-    """CoralBay-48 with random weights, the same every time."""
+    """CoralBay-48 with random weights of a fixed seed."""
     torch.manual_seed(SEED)
     return CoralBayNetwork(48).eval()
 
 
 def encoder_of(name: str) -> Encoder:
-    """By the names of the tables."""
+    """The encoder by its name in the tables."""
     if name == "monai":
         return MonaiEncoder(network_48())
     if name in ("coralbay-mini", "astra"):
@@ -81,7 +81,7 @@ def encoder_of(name: str) -> Encoder:
 
 
 def clocks(action: Callable[[], object], repeats: int) -> dict:
-    """Median seconds on the clock and of processor time, after one run that is not counted when there are several."""
+    """Median seconds by the clock and of processor time; with several runs, after a first one that is not counted."""
     if repeats > 1:
         action()
     wall, cpu = [], []
@@ -94,7 +94,7 @@ def clocks(action: Callable[[], object], repeats: int) -> dict:
 
 
 def window(repeats: int = 3) -> dict:
-    """One 96^3 window: MONAI's modules, ours, and ours without the stride-1 level, which nothing here reads."""
+    """One 96^3 window: MONAI's modules, ours, and ours without the stride-1 level, which nothing reads."""
     network = network_48()
     x = torch.rand(1, 1, WINDOW, WINDOW, WINDOW, generator=torch.Generator().manual_seed(SEED))
     with torch.inference_mode():
@@ -116,7 +116,7 @@ def sample() -> tuple[Volume, Volume, dict[str, int]]:
 
 
 def whole_sample(encoder: str) -> dict:
-    """The sample CT end to end, and what the features are worth: Dice after strokes on three slices."""
+    """Embedding of the sample CT, and Dice with its features after strokes on three slices."""
     volume, reference, labels = sample()
     made = encoder_of(encoder)
     pyramids: list[FeaturePyramid] = []
@@ -149,7 +149,7 @@ def strokes(reference: Volume, labels: dict[str, int], seed: int) -> cb.Prompts:
 
 
 def tissue(shape: tuple[int, int, int], spacing_mm: float | tuple[float, float, float]) -> Volume:
-    """Noise of soft tissue that fills a (K, J, I) box; nothing in it is air that could be skipped."""
+    """Noise in the range of soft tissue that fills a (K, J, I) box, without air that could be skipped."""
     random = np.random.default_rng(SEED)
     array = np.empty(shape, np.int16)
     for piece in array:
@@ -210,7 +210,7 @@ def store(encoder: str) -> dict:
 
 
 def in_single_precision(pyramid: FeaturePyramid, volume: Volume, encoder: Encoder) -> FeaturePyramid:
-    """The same with the network's numbers as they come, which a pyramid in memory rounds to half precision."""
+    """The same with the network's features in single precision; a pyramid in memory has half precision."""
     maps, _ = run(prepare(volume, encoder.input), encoder, choose_levels(encoder, None))
     levels = []
     for level, found in zip(pyramid.levels, maps, strict=True):
@@ -220,7 +220,7 @@ def in_single_precision(pyramid: FeaturePyramid, volume: Volume, encoder: Encode
 
 
 def interaction_growth(points: int, structures: int) -> dict:
-    """Fitting to so many points a structure, and drawing all structures' probabilities, with CoralBay-mini's features."""
+    """Fitting with so many points a structure, and all structures' probabilities, with CoralBay-mini's features."""
     volume, reference, labels = sample()
     pyramid = cb.embed(volume, encoder_of("coralbay-mini"))
     random = np.random.default_rng(SEED)

@@ -1,9 +1,8 @@
-"""Where to click next: how many clicks it takes to a good segmentation where the annotator is told where to look, and
-whether probabilities and the Dice to expect are what they say.
+"""Suggested clicks: how many a good segmentation takes, and how well probabilities and the estimated Dice are calibrated.
 
-Sessions begin with strokes on one slice of each structure. Then, a round, one click is asked for each structure, at a
-place that one of several ways chooses; the annotator says what lies there. Dice is judged on the 2 mm grid. A session is a
-line in a file, so that a stopped benchmark goes on where it was; lines of code that has changed since are left out.
+Sessions begin with strokes on one slice of each structure. In each round one click is asked for each structure, at a
+location chosen by one of several ways; the annotator answers with the structure that lies there. Dice is measured on the
+2 mm grid. A session is a line in a file, so that a stopped benchmark continues; only lines of the version in `versions` count.
 
 Usage: python -m Testing.benchmarks.suggest [--scans FOLDER...] [--no-sample] [--ways NAME...] [--seeds N...] [--rounds N]
        [--output FOLDER] [--tables [FOLDER]]
@@ -41,20 +40,20 @@ from .tables.suggest import EDGES, write_tables
 from .versions import SUGGEST
 
 AROUND_MM = 20.0
-"""How far from the box of a structure's prompts random clicks go."""
+"""Margin in mm around the box of a structure's prompts in which random clicks lie."""
 FILE = "next-click.md"
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """What is known when a click is chosen.
+    """The state of a session when a click is chosen.
 
     Attributes:
         pyramid, task, prompts: the session's.
-        percents: of each structure, as a preview keeps them.
+        percents: probability of each structure in percent, as in a preview.
         found: labels on the task's coarse grid.
         random: of the session.
-        clickers: annotators who see the errors.
+        clickers: annotators that know the errors.
     """
 
     pyramid: FeaturePyramid
@@ -67,7 +66,7 @@ class State:
 
 
 def each(choose: Callable[[State, int], NDArray | None]) -> Callable[[State], Iterator[cb.Prompts]]:
-    """A way that chooses a place for each structure, or none."""
+    """A way that chooses a location for each structure, or none."""
 
     def way(state: State) -> Iterator[cb.Prompts]:
         for label in state.percents:
@@ -79,7 +78,7 @@ def each(choose: Callable[[State, int], NDArray | None]) -> Callable[[State], It
 
 
 def at_random(state: State, label: int) -> NDArray:
-    """Anywhere in the body near the structure's prompts."""
+    """A random voxel of the body near the structure's prompts."""
     own = state.prompts.points_ras[state.prompts.labels == label]
     grid, body = state.pyramid.grid, state.pyramid.body.array
     ijk = grid.to_ijk(own)
@@ -90,7 +89,7 @@ def at_random(state: State, label: int) -> NDArray:
 
 
 def smoothed_doubt(state: State, label: int) -> NDArray | None:
-    """Where the doubt, smoothed over 6 mm, is largest at least 10 mm from all prompts: what the module did before."""
+    """The largest uncertainty, smoothed over 6 mm, at least 10 mm from all prompts; an earlier rule of the module."""
     one, grid = state.percents[label] / np.float32(100), state.pyramid.grid
     doubt = ndimage.gaussian_filter(np.minimum(one, 1 - one), 6.0 / grid.spacing_mm[::-1], mode="constant", truncate=2.0)
     free = np.ones(grid.shape, bool)
@@ -110,7 +109,7 @@ def suggested(state: State, label: int) -> NDArray | None:
 
 
 def at_largest_error(state: State) -> Iterator[cb.Prompts]:
-    """In each structure's largest error, which only a person who looks at all slices would find."""
+    """A click in each structure's largest error; a person would have to search all slices for it."""
     for label, clicker in state.clickers.items():
         made = clicker.click(state.found == label)
         if made is not None:
@@ -126,7 +125,7 @@ WAYS: dict[str, Callable[[State], Iterator[cb.Prompts]]] = {
 
 
 class Known(cb.Probe):
-    """A probe whose log-odds on its scan have been computed."""
+    """A probe whose log-odds on its scan are given."""
 
     def __init__(self, probe: cb.Probe, values: torch.Tensor) -> None:
         vars(self).update(vars(probe))
@@ -138,7 +137,7 @@ class Known(cb.Probe):
 
 
 def play(task: Task, pyramid: FeaturePyramid, way: Callable[[State], Iterator[cb.Prompts]], seed: int, rounds: int) -> dict:
-    """One session: Dice and the Dice to expect by round and structure, and how often which log-odds were right."""
+    """One session: Dice and estimated Dice by round and structure, and histograms of log-odds outside and inside."""
     prompts, count = strokes(task, seed, 1), len(task.names)
     truth = resample(task.truth, pyramid.grid, "nearest").array
     outside = torch.from_numpy(pyramid.body.array == 0)
@@ -192,7 +191,7 @@ def time_suggestion(task: Task, pyramid: FeaturePyramid) -> list[float]:
 
 
 def main() -> None:
-    """Run what has not been run, and write the tables."""
+    """Run the sessions that are missing, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scans", type=Path, nargs="*", default=[], help="folders with ct, labels and their names")
     parser.add_argument("--no-sample", action="store_true")

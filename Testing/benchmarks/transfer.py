@@ -1,8 +1,8 @@
-"""A probe made on one patient and used on another: without prompts, and after corrective clicks.
+"""A probe fitted on one patient and applied to another: without prompts, and after corrective clicks.
 
-The sample chest CT is paired, both ways, with each labelled scan that is given (see `encoders`). Structures are those of
-the same name; where there are hardly any, ribs, lungs and the parts of the spine. Each run is a line in a file of results,
-so that a stopped benchmark goes on where it was.
+The sample chest CT is paired, in both directions, with each labelled scan that is given (see `encoders`). Structures are those
+of the same name; if there are fewer than six, ribs, lungs and the parts of the spine. Each run is a line in a file of results,
+so that a stopped benchmark continues.
 
 Usage: python -m Testing.benchmarks.transfer --scans FOLDER... [--encoders NAME...] [--methods NAME...] [--seeds N]
        [--structures N] [--sources NAME...] [--results FILE] [--tables [FOLDER]] [--verify N]
@@ -52,10 +52,10 @@ METHODS = ("adapted", "as it is", "from nothing", "forest")
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """Two scans, the one that is learnt from first.
+    """Two scans; the probe is fitted on the first.
 
     Attributes:
-        shared, absent: structures that both show, and that the first alone shows.
+        shared, absent: structures in both scans, and structures in the first alone.
     """
 
     first: Labelled
@@ -75,7 +75,7 @@ class Pair:
 
 
 def pairs(one: Labelled, other: Labelled, most: int) -> Iterator[Pair]:
-    """Both ways."""
+    """The pair in both directions."""
     exact = [name for name, ml in millilitres(one).items() if min(ml, millilitres(other).get(name, 0)) >= LEAST_ML]
     if len(exact) < FEWEST:
         one, other = grouped(one), grouped(other)
@@ -142,13 +142,13 @@ def corrections(task: Task, annotators: dict[int, Annotator], found: NDArray) ->
 
 
 class _Carried:
-    """A forest fitted on one scan and asked about another; the filters and the place mean the same in both."""
+    """A forest fitted on one scan and applied to another; filters and position mean the same in both."""
 
     def __init__(self, pair: Pair, prompts: cb.Prompts) -> None:
         here = Forest(pair.first.volume)
         voxels, labels = here.working.index(prompts)
         random = np.random.default_rng(0)
-        # As our probe does: places drawn from the body stand for what was not marked.
+        # As in our probe, voxels drawn from the body stand for the background.
         weak = random.choice(here.inside, 1000, replace=False)
         self._features = np.concatenate([here.features[voxels], here.features[weak]])
         self._labels = np.concatenate([labels, np.zeros(len(weak), labels.dtype)])
@@ -172,7 +172,7 @@ class _Carried:
 
 
 def method(name: str, pair: Pair, first: FeaturePyramid, second: FeaturePyramid, prompts: cb.Prompts) -> Callable:
-    """From prompts on the second scan to an answer."""
+    """The method as a function from prompts on the second scan to its answer."""
     if name == "forest":
         return _Carried(pair, prompts)
     given = cb.Probe().fit(first, prompts)
@@ -196,7 +196,7 @@ def method(name: str, pair: Pair, first: FeaturePyramid, second: FeaturePyramid,
 
 
 def measure(pair: Pair, answer: Callable, seed: int, rounds: tuple[int, ...]) -> dict:
-    """Dice by number of clicks and structure; millilitres of structures that are not there."""
+    """Dice by number of clicks and structure; milliliters labelled as structures that are absent."""
     task, told = pair.there, cb.Prompts(np.empty((0, 3)), [], dict(enumerate(pair.here.names, 1)))
     annotators = {n: Annotator(task.coarse, n, seed) for n in range(1, len(task.names) + 1)}
     scores: dict[str, dict[str, float]] = {}
@@ -214,13 +214,13 @@ def measure(pair: Pair, answer: Callable, seed: int, rounds: tuple[int, ...]) ->
 
 
 def main() -> None:
-    """Run what has not been run, and write the tables."""
+    """Run the sessions that are missing, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scans", type=Path, nargs="+", required=True)
     parser.add_argument("--encoders", nargs="*", choices=ENCODERS, default=list(ENCODERS))
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
-    parser.add_argument("--structures", type=int, default=12, help="most shared structures, evenly by size")
+    parser.add_argument("--structures", type=int, default=12, help="at most so many shared structures, evenly spread in size")
     parser.add_argument("--sources", nargs="*", choices=["strokes", "labels"], default=["strokes", "labels"])
     parser.add_argument("--results", type=Path, default=MEASURED / "transfer.jsonl", help="the file of results")
     add_options(parser)
@@ -243,7 +243,7 @@ def main() -> None:
                         about = {"first": pair.first.name, "second": pair.second.name, "source": source, "seed": seed}
                         about |= {"encoder": encoder, "method": name, "structures": args.structures}
                         about |= {"results_version": TRANSFER[name]}
-                        # A forest knows no encoder, and whoever begins anew knows nothing of the first scan.
+                        # A forest has no encoder, and a new probe uses nothing of the first scan.
                         about |= {"encoder": "-"} if name == "forest" else {}
                         about |= {"source": "-"} if name == "from nothing" else {}
                         if any(about.items() <= line.items() for line in done):

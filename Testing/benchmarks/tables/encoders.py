@@ -1,4 +1,4 @@
-"""What `encoders` finds, as a table."""
+"""Markdown tables of what `encoders` measures."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ BONES = ("vertebrae_T8", "rib_left_7", "clavicula_right", "sternum")
 CLICKS = 4
 TOP, APART_MM, QUERIES = 20, 10.0, 5
 LEAST_ML = 40.0
-"""Kinds smaller than this in a scan are not looked for there: twenty places 10 mm apart would not fit."""
+"""Least volume of a kind in a scan to be searched there; 20 places 10 mm apart do not fit in less."""
 SHOWN, SHOWN_APART_MM = 200, 20.0
-"""How many regions, how far apart, the other kidney is looked for in; 20 mm is what a user is shown."""
+"""Number and distance of the regions among which the other kidney is ranked; the module shows regions 20 mm apart."""
 HEAD = [
     "features",
     f"Dice of {len(ORGANS)} organs: 1 slice / 3 slices / +{CLICKS} clicks",
@@ -24,17 +24,17 @@ HEAD = [
     "seconds",
 ]
 HOW = (
-    f"Precision@{TOP}: of the {TOP} regions most like a place, {APART_MM:g} mm apart, those that are of its kind of tissue, "
-    f"side and number aside; {QUERIES} places a structure. Within: places in the sample, looked for in the sample. Across "
-    f"patients: kinds of at least {LEAST_ML:g} ml in both scans, from the sample to each other scan and back. Rank: of the "
-    f"first region in the other kidney, of regions {SHOWN_APART_MM:g} mm apart. Dice is of the sample, on strokes and clicks; "
-    "'untrained' has random weights of seed 0."
+    f"Precision@{TOP}: the share of the {TOP} regions most similar to a place, {APART_MM:g} mm apart, that are of its kind of "
+    f"tissue, regardless of side and number; {QUERIES} places a structure. Within: places of the sample, searched in the "
+    f"sample. Across patients: kinds of at least {LEAST_ML:g} ml in both scans, from the sample to each other scan and back. "
+    f"Rank: that of the first region in the other kidney, among regions {SHOWN_APART_MM:g} mm apart. Dice is of the sample, "
+    "with strokes and clicks; 'untrained' has random weights of seed 0."
 )
 
 
 @dataclass
 class Findings:
-    """One row of the table."""
+    """The measurements of one row of the table."""
 
     dice: dict[str, dict[str, float]] = field(default_factory=dict)
     within: dict[str, float] = field(default_factory=dict)
@@ -59,7 +59,7 @@ def row(title: str, found: Findings) -> list[str]:
 
 
 def details(found: dict[str, Findings]) -> str:
-    """Every structure of every row."""
+    """The values of every structure of every row."""
     lines = []
     for title, one in found.items():
         lines.append(f"\n{title}")
@@ -71,7 +71,7 @@ def details(found: dict[str, Findings]) -> str:
 
 
 def compared(small: float | None, large: dict[str, float]) -> str:
-    """How long embedding the sample takes with coralbay-mini, and by setting with CoralBay at its full width."""
+    """Seconds to embed the sample with coralbay-mini, and with CoralBay-48 by setting."""
     lines = ["Seconds to embed the sample:\n"] + ([f"- coralbay-mini: {small:.1f}"] if small else [])
     for setting, taken in large.items():
         times = f", {taken / small:.1f} times coralbay-mini's" if small else ""

@@ -15,11 +15,11 @@ SMALL_ML = 20.0
 TITLE = "Few-shot segmentation, side by side"
 HOW = (
     "A simulated annotator marks each structure with a stroke in it and one around it on one axial slice; or on three; "
-    "then adds one click a structure and round, each at the largest error. Some structures are also marked alone, as by who "
-    "wants nothing else. Every method gets the same strokes of the same "
+    "then adds one click a structure and round, each at the largest error. Some structures are also marked alone, in a "
+    "session each. Every method gets the same strokes of the same "
     "seeds, and clicks chosen in the same way from its own result. Scores are on the scan's own grid: mean Dice (spread "
-    "over seeds and structures), mean distance of the surfaces, and their 95 % Hausdorff distance. A structure that was "
-    "not found at all counts as far off as it is long."
+    "over seeds and structures), mean distance of the surfaces, and their 95 % Hausdorff distance. For a structure that "
+    "was not found, the distances are the diagonal of its bounding box."
 )
 
 
@@ -73,7 +73,7 @@ def _sessions(lines: list[dict], versions: dict[str, int]) -> tuple[dict, dict]:
 
 
 def _alone(groups: dict[tuple, dict[str, list[dict]]]) -> dict[tuple, dict[str, list[dict]]]:
-    """The sessions of one structure on scans that were also segmented whole, as if they were one session a seed."""
+    """Sessions of one structure on scans that were also segmented together, merged into one session a seed."""
     whole = {scan for scan, structures, _ in groups if len(structures) > 1}
     singles: dict[tuple, dict[tuple, list[dict]]] = defaultdict(lambda: defaultdict(list))
     for (scan, structures, radius), by in groups.items():
@@ -127,7 +127,7 @@ def _together(groups: dict[tuple, dict[str, list[dict]]], order: list[str], peer
     rows = [[method, *(f"{value:.3f}" for value in means)] for method, means in found.means.items()]
     return (
         f"\n## All scans together\n\nMean over {', '.join(found.scans)} of the mean Dice of each, of methods that were "
-        "tried on all of them; a scan counts once, whatever it shows.\n\n"
+        "tried on all of them; each scan counts once.\n\n"
         + table(["method", *_heads(found.stages)], rows)
         + "\n"
         + _ahead(found.means, found.stages, peers)
@@ -143,14 +143,14 @@ def _group(
     peers: Sequence[str],
     alone: bool = False,
 ) -> str:
-    """One session on one scan, or sessions of one structure each."""
+    """The tables of one session on one scan, or of sessions of one structure each."""
     methods = [method for method in order if method in by]
     some = by[methods[0]][0]
     sizes = some["millilitres"]
     small = [name for name in structures if sizes[name] < SMALL_ML]
     title = structures[0] + " alone" if len(structures) == 1 else f"{len(structures)} structures together"
     if alone:
-        title = f"{len(structures)} structures, each in a session of its own"
+        title = f"{len(structures)} structures, each in its own session"
     click = f"a click is a ball of up to {radius:g} mm" if radius else "a click is one point"
     parts = [f"\n## {scan}: {title}\n", f"{_where(by)}; {click}.\n"]
     parts.append(_curve("Mean Dice after strokes and clicks", by, methods, structures))
@@ -193,7 +193,7 @@ def _curve(title: str, by: dict[str, list[dict]], methods: list[str], names: tup
 
 
 def _lead(by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...], peers: Sequence[str]) -> str:
-    """How far each of ours is ahead of the best peer, or behind it."""
+    """Difference of each of our methods to the best peer."""
     stages = _stages(by)
     means = {m: [v.mean() if (v := _values(by[m], s, names, 0)).size else np.nan for s in stages] for m in methods}
     return _ahead(means, stages, peers)
@@ -206,7 +206,7 @@ def _ahead(means: dict[str, list[float]], stages: list[str], peers: Sequence[str
         return ""
     best = np.nanmax(others, axis=0)
     rows = [[m, *(f"{100 * v:+.1f}" for v in np.array(means[m]) - best)] for m in ours]
-    return "Points of mean Dice ahead of the best peer there:\n\n" + table(["method", *_heads(stages)], rows)
+    return "Difference of mean Dice to the best peer, in hundredths:\n\n" + table(["method", *_heads(stages)], rows)
 
 
 def _heads(stages: list[str]) -> list[str]:

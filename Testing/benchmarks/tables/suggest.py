@@ -1,4 +1,4 @@
-"""What the sessions with suggested clicks say, as tables."""
+"""Markdown tables from the lines of results that `suggest` writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .sections import put_section, table
 
 GOOD = 0.8
 EDGES = np.linspace(-8, 8, 65)
-"""Of the log-odds that are counted."""
+"""Edges of the bins of log-odds."""
 _BAND = 0.05
 _MIDDLES = (EDGES[1:] + EDGES[:-1]) / 2
 
@@ -27,7 +27,7 @@ def write_tables(lines: list[dict], ways: list[str], path: Path | None) -> str:
     parts += [_reliability(lines, scans), _expected(lines, scans)]
     text = "\n".join(parts)
     if path is not None:
-        put_section(path, "The next click, calibration and the Dice to expect", text)
+        put_section(path, "Suggested clicks, calibration and estimated Dice", text)
     return text
 
 
@@ -55,7 +55,7 @@ def _clicks(lines: list[dict], scan: str, ways: list[str]) -> str:
 
 
 def _reached(run: NDArray, goal: float) -> str:
-    """After how many rounds."""
+    """The number of rounds to reach a mean Dice."""
     return next((str(n) for n, mean in enumerate(run) if mean >= goal), f"over {len(run) - 1}")
 
 
@@ -73,17 +73,17 @@ def _reliability(lines: list[dict], scans: list[str]) -> str:
         theirs = f"{_error(counts, _best(np.sum(others, axis=0)), band):.3f}" if others else "-"
         errors = [f"{_error(counts, slope, band):.3f}" for slope in (TEMPERATURE, 1.0)]
         rows.append([scan, *errors, theirs, f"{TEMPERATURE / _best(counts):.2f}"])
-    head = ["scan", "undivided", f"divided by {TEMPERATURE:g} (kept)", "by the other scan's best", "best divisor here"]
+    head = ["scan", "undivided", f"divided by {TEMPERATURE:g} (kept)", "divided by the other scan's best", "best divisor here"]
     words = (
-        "## How honest probabilities are\n\nExpected calibration error (mean distance of probability and frequency, in bins of "
-        f"odds) of voxels whose probability, as delivered, lies between {_BAND:.2f} and {1 - _BAND:.2f}; all sessions and "
+        "## Calibration of probabilities\n\nExpected calibration error (mean difference of probability and frequency, in bins "
+        f"of log-odds) of voxels whose probability lies between {_BAND:.2f} and {1 - _BAND:.2f}; all sessions and "
         "rounds together.\n\n"
     )
     return words + table(head, rows)
 
 
 def _best(counts: NDArray) -> float:
-    """What log-odds are to be multiplied by to make likeliest what was found."""
+    """The factor of log-odds with the greatest likelihood."""
 
     def loss(slope: float) -> float:
         odds = slope * _MIDDLES
@@ -114,7 +114,7 @@ def _expected(lines: list[dict], scans: list[str]) -> str:
         row = [scan, str(len(dice)), f"{np.abs(estimate - dice).mean():.3f}", f"{np.corrcoef(estimate, dice)[0, 1]:.2f}"]
         rows.append([*row, f"{(estimate - dice).mean():+.3f}", corrected, middle])
     head = ["scan", "results", "mean absolute error", "correlation", "bias", "error, corrected on the other scan"]
-    head += ["error of always saying the other scan's median"]
+    head += ["error of the other scan's median as the estimate"]
     bins = [(0.0, 0.5), (0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 0.9), (0.9, 1.0)]
     finer = []
     for low, high in bins:
@@ -125,8 +125,8 @@ def _expected(lines: list[dict], scans: list[str]) -> str:
             cells.append(f"{off:.3f} ({here.sum()})" if here.any() else "-")
         finer.append(cells)
     return (
-        "## The Dice to expect\n\nEstimates after every round of every session, of every structure, against the true Dice. "
-        "Nothing in them was fitted but the divisor above.\n\n"
+        "## Estimated Dice\n\nEstimates of every structure after every round of every session, compared with the true Dice. "
+        "Only the divisor above was fitted.\n\n"
         + table(head, rows)
         + "\nRoot mean square error by estimate (results):\n\n"
         + table(["estimate", *found], finer)

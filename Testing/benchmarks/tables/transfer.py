@@ -9,13 +9,13 @@ import numpy as np
 
 from .sections import put_section, table
 
-TITLE = "A probe in another patient"
+TITLE = "Probe transfer to another patient"
 HOW = (
     "Structures are marked on one scan: strokes on three slices and eight corrective clicks each ('strokes'), or 300 places "
-    "of the reference labels each ('labels'). The result is used on the other scan, with so many corrective clicks a "
-    "structure there, in rounds, each at the largest error. Mean Dice on a 2 mm grid, or the scan's own where it is "
-    "coarser, ± over seeds; then, in millilitres, what is claimed to be structures that the other scan does not show "
-    "(without clicks). 'adapted' is the method of `CoralBayLib/fewshot/transfer.py`, 'as it is' the probe's weights on the "
+    "of the reference labels each ('labels'). The probe is applied to the other scan, with so many corrective clicks a "
+    "structure there, in rounds, each at the largest error. Mean Dice on a 2 mm grid, or on the scan's own if that is "
+    "coarser, ± over seeds. The last column gives the milliliters labelled, without clicks, as structures that the other scan "
+    "does not contain. 'adapted' is the method of `CoralBayLib/fewshot/transfer.py`, 'as it is' the probe's weights on the "
     "other scan's features, 'from nothing' a new probe on the clicks alone, 'forest' a random forest on hand-made filters."
 )
 ROUNDS = (0, 1, 3, 5)

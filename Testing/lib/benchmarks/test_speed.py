@@ -34,7 +34,7 @@ def test_only_parts_that_are_asked_for_are_written(tmp_path, monkeypatch):
     speed.main()
     kept, _, written = file.read_text().partition("## A long scan\n\n")
     assert kept == "# Speed and memory\n\n## The whole sample\n\nkept\n\n"
-    assert written.startswith("A machine. Other programs ran at the same time: processor time tells.\n\n| 512x512x800")
+    assert written.startswith("A machine. Other programs ran at the same time, so compare processor times.\n\n| 512x512x800")
     assert "| CoralBay-mini | 2 | 1 | 3.0 |" in written
 
 
@@ -45,7 +45,7 @@ def test_a_part_stays_when_one_of_its_cases_fails(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(speed.sys, "executable", "false")
     speed.main()
     assert "kept" in file.read_text()
-    assert "One window: left as it was" in capsys.readouterr().err
+    assert "One window is not changed" in capsys.readouterr().err
 
 
 def test_times_are_compared_by_the_processor(cases):

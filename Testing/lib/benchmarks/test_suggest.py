@@ -41,7 +41,7 @@ def test_clicks_are_counted_and_divisors_found(tmp_path):
     assert "| suggested | 0 | 2 | 1 | 0.400 | 0.600 | 0.800 |" in text
     assert "| at random | 0 | over 2 | 2 | 0.400 | 0.450 | 0.500 |" in text
     assert "| suggested | 1 | over 2 |  | 0.400 | 0.500 | 0.790 |" in text
-    divisors = dict(re.findall(r"\| (one|two) \| .* \| ([\d.]+) \|\n", text.split("How honest")[1].split("##")[0]))
+    divisors = dict(re.findall(r"\| (one|two) \| .* \| ([\d.]+) \|\n", text.split("Calibration of")[1].split("##")[0]))
     assert float(divisors["one"]) == TEMPERATURE
     assert float(divisors["two"]) == TEMPERATURE / 2
     assert "| one | 12 | 0.050 | 1.00 | +0.050 |" in text
