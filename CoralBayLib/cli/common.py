@@ -1,41 +1,207 @@
-"""The scan that a command is about: its place in it, and its features."""
+"""Options that several commands share, and what they stand for: the encoder, the cache, the embedded scan."""
 
 from __future__ import annotations
 
 import argparse
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .console import bar
-from .encoders import open_encoder
+from CoralBayLib.core.errors import EncoderError, Remedy, WeightsError
 
+from .console import Console
 
-def embedded(args: argparse.Namespace) -> tuple[Any, Any, float, bool]:
-    """The volume, its pyramid, how long that took, and whether it was in the store."""
-    from CoralBayLib.features.embedding import FOUND, embed
+if TYPE_CHECKING:
+    from CoralBayLib.encoders.base import Encoder
+    from CoralBayLib.features.pyramid import FeaturePyramid
     from CoralBayLib.features.store import Store
+    from CoralBayLib.imaging.grid import Volume
+    from CoralBayLib.library import Library
+
+
+class Common(NamedTuple):
+    """Parent parsers with the shared options.
+
+    Attributes:
+        output: how the result is printed; for every command.
+        embedding: which encoder is used and how; for every command that embeds scans.
+        scan: the scan of a command that takes one.
+    """
+
+    output: argparse.ArgumentParser
+    embedding: argparse.ArgumentParser
+    scan: argparse.ArgumentParser
+
+
+def common_options() -> Common:
+    """Make the parent parsers."""
+    output, embedding, scan = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    output.add_argument("--json", action="store_true", help="print one JSON object on stdout, for programs")
+    output.add_argument("--quiet", action="store_true", help="show no progress bar")
+
+    embedding.add_argument(
+        "--encoder",
+        default="auto",
+        metavar="NAME",
+        help="name of the encoder, as `coralbay encoders` lists them (default auto: coralbay, or coralbay-mini when the "
+        "weights of coralbay are not available)",
+    )
+    embedding.add_argument("--encoder-file", metavar="FILE", help="Python file that registers an encoder; the file is run")
+    embedding.add_argument("--weights", metavar="FILE", help="local weights file of the encoder")
+    embedding.add_argument(
+        "--setting", metavar="NAME", help="inference mode of the encoder, such as faithful or whole for coralbay"
+    )
+    embedding.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default auto)")
+    embedding.add_argument("--download", action="store_true", help="allow weights to be downloaded from their public source")
+    add_renamed_option(
+        embedding,
+        "--no-cache",
+        old="--no-store",
+        action="store_true",
+        help="neither read the embedding from the cache nor keep it",
+    )
+    embedding.add_argument(
+        "--assume-hu", action="store_true", help="skip the check that the values look like Hounsfield units (HU)"
+    )
+
+    scan.add_argument("ct", metavar="CT", help="the scan: a NRRD, NIfTI or MetaImage file, or a folder of DICOM slices")
+    add_series_option(scan)
+    return Common(output, embedding, scan)
+
+
+def add_series_option(parser: Any) -> None:
+    """Add the option that chooses among the DICOM series of a folder."""
+    parser.add_argument("--series", metavar="UID", help="SeriesInstanceUID to read, when the folder holds several series")
+
+
+def add_renamed_option(parser: Any, *names: str, old: str, **options: Any) -> None:
+    """Add an option whose old name still works, but is not shown in the help.
+
+    Args:
+        parser: or a group of its options.
+        names: the option's names; the first one names the attribute unless `dest` does.
+        old: the name it had before.
+        options: as for `add_argument`.
+    """
+    dest = options.pop("dest", names[0].lstrip("-").replace("-", "_"))
+    parser.add_argument(*names, dest=dest, **options)
+    hidden = {**options, "help": argparse.SUPPRESS, "default": argparse.SUPPRESS}
+    parser.add_argument(old, dest=dest, **hidden)
+
+
+def point(text: str) -> list[float]:
+    """The type of an option that takes a position, R,A,S in mm."""
+    try:
+        values = [float(value) for value in text.replace(";", ",").split(",")]
+    except ValueError:
+        values = []
+    if len(values) != 3:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a position; write three numbers in RAS mm, such as 10,20,30")
+    return values
+
+
+def open_cache(args: argparse.Namespace) -> Store | None:
+    """The cache of embeddings; None with --no-cache."""
+    from CoralBayLib.features.store import Store
+
+    return None if args.no_cache else Store()
+
+
+def open_encoder(args: argparse.Namespace, console: Console, name: str | None = None) -> Encoder:
+    """The encoder that the options choose.
+
+    With "auto" it is CoralBay, or CoralBay-mini when CoralBay's weights are not available.
+
+    Args:
+        args: with the options for embedding.
+        console: told which encoder is used instead, and why.
+        name: the encoder, when the command knows better than the options.
+    """
+    from CoralBayLib.encoders import load_encoder, load_encoder_file, shipped_card
+    from CoralBayLib.encoders.weights import FALLBACK
+
+    name = name or args.encoder
+    if args.encoder_file:
+        names = load_encoder_file(args.encoder_file)
+        if name == "auto" and len(names) > 1:
+            raise EncoderError(f"{args.encoder_file} registers {', '.join(names)}. Choose one with --encoder NAME.")
+        name = names[0] if name == "auto" else name
+    with console.bar("Weights") as progress:
+        options: dict[str, Any] = {
+            "device": args.device,
+            "consent": args.download,
+            "setting": args.setting,
+            "progress": progress,
+        }
+        if name != "auto":
+            return load_encoder(name, args.weights, **options)
+        try:
+            return load_encoder("coralbay", args.weights, **options)
+        except WeightsError as error:
+            # Another encoder is no substitute for a file that the user named, or for a broken one.
+            if args.weights or args.setting or error.remedy is not Remedy.GET_WEIGHTS:
+                raise
+            title = shipped_card(FALLBACK).title
+            console.say(f"{title} is used, which comes with CoralBay, because the weights of CoralBay are not available here.")
+            console.say(f"  Reason: {error.details['reason']}.")
+            console.say("  To use CoralBay: --download downloads the weights, --weights FILE names a local file, and")
+            console.say("  `coralbay weights import` reads a bundle made on another machine.")
+            console.say(f"  To choose {title} without this message: --encoder {FALLBACK}. `coralbay encoders` describes both.")
+            return load_encoder(FALLBACK, **{**options, "setting": None})
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedScan:
+    """A scan and its features.
+
+    Attributes:
+        volume: the scan.
+        pyramid: its features.
+        seconds: how long it took to get them, in seconds.
+        from_cache: whether they were in the cache.
+    """
+
+    volume: Volume
+    pyramid: FeaturePyramid
+    seconds: float
+    from_cache: bool
+
+
+def embed_scan(args: argparse.Namespace, console: Console, encoder_name: str | None = None) -> EmbeddedScan:
+    """Read the scan that the command is about, and embed it.
+
+    Args:
+        args: with the options for embedding, `ct` and `series`.
+        console: shows the progress.
+        encoder_name: the encoder, when the command knows better than the options.
+    """
+    from CoralBayLib.features.embedding import FOUND, embed
     from CoralBayLib.imaging.volume_io import read_volume
 
     volume = read_volume(args.ct, series=args.series)
-    encoder = open_encoder(args)
+    encoder = open_encoder(args, console, encoder_name)
     start = time.perf_counter()
     messages: list[str] = []
-    with bar(args, "Embedding") as progress:
+    with console.bar("Embedding") as progress:
 
         def show(fraction: float, message: str) -> None:
             messages.append(message)
             progress(fraction, message)
 
-        pyramid = embed(volume, encoder, show, store=None if args.no_store else Store(), assume_hu=args.assume_hu)
-    return volume, pyramid, time.perf_counter() - start, messages == [FOUND]
+        pyramid = embed(volume, encoder, show, store=open_cache(args), assume_hu=args.assume_hu)
+    return EmbeddedScan(volume, pyramid, time.perf_counter() - start, messages == [FOUND])
 
 
-def point(text: str) -> list[float]:
-    """Three numbers in RAS mm, as the parser of arguments takes them."""
-    try:
-        values = [float(part) for part in text.replace(";", ",").split(",")]
-    except ValueError:
-        values = []
-    if len(values) != 3:
-        raise argparse.ArgumentTypeError(f"'{text}' is no point; write three numbers in RAS mm, such as 10,20,30")
-    return values
+def open_library(args: argparse.Namespace) -> Library:
+    """The library of scans that --library names."""
+    from CoralBayLib.library import Library
+
+    return Library(args.library)
+
+
+def library_encoder_name(args: argparse.Namespace, library: Library) -> str:
+    """The encoder that the options choose; with "auto" the one that the library has, when it has only one."""
+    if args.encoder != "auto" or args.encoder_file or not library.folder.exists():
+        return args.encoder
+    names = [each.encoder for each in library.stats()]
+    return names[0] if len(names) == 1 else args.encoder

@@ -1,41 +1,88 @@
-"""What the commands of the command line print, and where: results on stdout, the rest on stderr."""
+"""What a command prints, and where: results on stdout, notes and progress on stderr, or one JSON object on stdout."""
 
 from __future__ import annotations
 
-import argparse
+import json
 import sys
+from collections.abc import Mapping
+from types import TracebackType
 from typing import Any
 
 from CoralBayLib.core.progress import Progress
 
-
-def say(args: argparse.Namespace, text: str, out: bool = False) -> None:
-    """Print a line for a person, on stdout when it is a result; nothing when the result is JSON."""
-    if not args.json:
-        print(text, file=sys.stdout if out else sys.stderr, flush=True)
+NOTICE = "For research use only; not a medical device."
 
 
-class bar:  # noqa: N801 - reads as a function: `with bar(args, "Embedding") as progress`
-    """A progress bar on stderr, or nothing when the user wants quiet or no terminal is there to draw it on."""
+class Console:
+    """Prints for a person, or for a program.
 
-    def __init__(self, args: argparse.Namespace, title: str) -> None:
-        self._silent = args.quiet or args.json or not sys.stderr.isatty()
+    Args:
+        quiet: show no progress.
+        for_program: print nothing but the result, as JSON.
+
+    Example::
+
+        with console.bar("Embedding") as progress:
+            pyramid = embed(volume, encoder, progress)
+        console.say("One note.")
+        console.result("liver: 1402.3 ml")
+    """
+
+    def __init__(self, quiet: bool = False, for_program: bool = False) -> None:
+        self.quiet = quiet or for_program
+        self._for_program = for_program
+
+    def say(self, text: str) -> None:
+        """Print a note on stderr."""
+        if not self._for_program:
+            print(text, file=sys.stderr, flush=True)
+
+    def result(self, text: str = "") -> None:
+        """Print a line of the result on stdout."""
+        if not self._for_program:
+            print(text, flush=True)
+
+    def bar(self, title: str) -> ProgressBar:
+        """A progress bar, as a context manager that yields a progress callback."""
+        return ProgressBar(title, visible=not self.quiet and sys.stderr.isatty())
+
+    def error(self, text: str) -> None:
+        """Print an error on stderr; programs get it too."""
+        print(text, file=sys.stderr, flush=True)
+
+    def json(self, result: Mapping[str, Any]) -> None:
+        """Print the result as one JSON object on stdout, when a program asked for it."""
+        if self._for_program:
+            print(json.dumps(result, ensure_ascii=False), flush=True)
+
+
+class ProgressBar:
+    """A progress bar on stderr that appears with the first report.
+
+    Args:
+        title: what is shown before the first message.
+        visible: whether it is drawn at all.
+    """
+
+    def __init__(self, title: str, visible: bool) -> None:
         self._title = title
+        self._visible = visible
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
         return self._show
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if self._bar is not None:
             self._bar.close()
 
     def _show(self, fraction: float, message: str) -> None:
+        if not self._visible:
+            return
         if self._bar is None:
             from tqdm import tqdm
 
-            # Drawn when there is something to tell: what is at hand already needs no bar.
             form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-            self._bar = tqdm(total=1.0, desc=self._title, disable=self._silent, bar_format=form, leave=False)
+            self._bar = tqdm(total=1.0, desc=self._title, bar_format=form, leave=False)
         self._bar.set_description_str(message, refresh=False)
         self._bar.update(max(0.0, fraction - self._bar.n))

@@ -1,4 +1,4 @@
-"""One picture of a result: CT, segmentation beside the reference, similarity map."""
+"""One picture of the demo's result: CT, segmentation, reference and similarity map in three planes."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ def draw(
     segments: Sequence[Segment],
     title: str,
 ) -> None:
-    """Write a PNG with a row for each of three planes and columns CT, segmentation, reference, similarity.
+    """Write a PNG with a row for each of three planes and the columns CT, segmentation, reference, similarity.
 
-    Patients are shown as radiologists see them: their right on the left side of axial and coronal pictures.
+    Pictures follow the radiological convention: the patient's right is on the left.
 
     Args:
         path: the PNG.
         volume: the CT in HU.
         labelmap: the segmentation.
-        reference: what it is compared with.
+        reference: the labelmap to compare with, on the same grid.
         simmap: similarity in [-1, 1], on any grid.
         query_ras: (3,) RAS mm, marked with a cross.
-        segments: labels with names and colours.
+        segments: labels with names and colors.
         title: a line above the pictures.
 
     Raises:
@@ -49,43 +49,43 @@ def draw(
     from matplotlib.patches import Patch
 
     ct = volume.canonical()
-    ours, theirs = labelmap.canonical(), reference.canonical()
+    found, expected = labelmap.canonical(), reference.canonical()
     similarity = resample(simmap, ct.grid.with_spacing(3.0))
     figure = Figure(figsize=(15, 10.5), facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(3, 4)
     heat = None
     for row, (view, axis) in enumerate(_VIEWS.items()):
-        index = _busiest(theirs.array, axis)
+        index = _busiest(expected.array, axis)
         centre = ct.grid.to_ras(_on_axis(ct, axis, index))[0]
         at_query = round(ct.grid.to_ijk(query_ras)[0][axis])
-        for column, (name, mask) in enumerate((("CT", None), ("segmentation", ours), ("reference", theirs))):
+        for column, (name, mask) in enumerate((("CT", None), ("segmentation", found), ("reference", expected))):
             panel = axes[row][column]
             _show(panel, ct, axis, index, cmap="gray", vmin=_WINDOW_HU[0], vmax=_WINDOW_HU[1])
             if mask is not None:
-                _show(panel, Volume(mask.array, ct.grid), axis, index, colours=segments)
+                _show(panel, Volume(mask.array, ct.grid), axis, index, colors=segments)
             _caption(panel, f"{view}, {name}" if name != "CT" else f"{view} {'RAS'[axis]} = {centre[axis]:.0f} mm")
         panel = axes[row][3]
         _show(panel, ct, axis, at_query, cmap="gray", vmin=_WINDOW_HU[0], vmax=_WINDOW_HU[1])
         cut = int(np.clip(round(similarity.grid.to_ijk(query_ras)[0][axis]), 0, similarity.grid.size[axis] - 1))
         heat = _show(panel, similarity, axis, cut, cmap="inferno", vmin=0.0, vmax=1.0, alpha=0.6)
         across, up = (a for a in range(3) if a != axis)
-        panel.plot(*_place(ct, query_ras, across, up), "+", color="cyan", markersize=14, markeredgewidth=2)
+        panel.plot(*_in_plane(ct, query_ras, across, up), "+", color="cyan", markersize=14, markeredgewidth=2)
         _caption(panel, f"{view}, similarity to +")
     handles = [Patch(color=segment.color_rgb, label=segment.name.replace("_", " ")) for segment in segments]
     figure.legend(handles=handles, loc="outside lower center", ncols=8, frameon=False, labelcolor="white", fontsize=9)
     if heat is not None:
-        colours = figure.colorbar(heat, ax=axes[:, 3], shrink=0.5)
-        colours.ax.tick_params(colors="white")
+        colors = figure.colorbar(heat, ax=axes[:, 3], shrink=0.5)
+        colors.ax.tick_params(colors="white")
     figure.suptitle(title, color="white", fontsize=12)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, format="png", dpi=100, facecolor="black")
 
 
 def _busiest(labels: NDArray, axis: int) -> int:
-    """The slice on which most structures can be seen, and of those the one with most of them."""
-    moved = np.moveaxis(labels, 2 - axis, 0)
-    scores = [len(np.unique(piece)) * moved[0].size + np.count_nonzero(piece) for piece in moved]
+    """The slice with the most structures; among equals the one with the most labeled voxels."""
+    slices = np.moveaxis(labels, 2 - axis, 0)
+    scores = [len(np.unique(plane)) * slices[0].size + np.count_nonzero(plane) for plane in slices]
     return int(np.argmax(scores))
 
 
@@ -95,14 +95,14 @@ def _on_axis(volume: Volume, axis: int, index: int) -> NDArray[np.float64]:
     return ijk
 
 
-def _show(panel: Any, volume: Volume, axis: int, index: int, colours: Sequence[Segment] = (), **how: Any) -> Any:
-    """Draw a slice of a canonical volume in mm, so that grids of different spacing lie on each other."""
+def _show(panel: Any, volume: Volume, axis: int, index: int, colors: Sequence[Segment] = (), **how: Any) -> Any:
+    """Draw a slice of a canonical volume in mm, so that grids of different spacing overlay correctly."""
     plane = np.take(volume.array, index, axis=2 - axis)
     across, up = (a for a in range(3) if a != axis)
     picture: NDArray = plane
-    if colours:
+    if colors:
         picture = np.zeros((*plane.shape, 4))
-        for segment in colours:
+        for segment in colors:
             picture[plane == segment.label] = (*segment.color_rgb, 0.55)
     spacing, size = volume.grid.spacing_mm, volume.grid.size
     origin = volume.grid.ijk_to_ras[:3, 3]
@@ -116,13 +116,13 @@ def _show(panel: Any, volume: Volume, axis: int, index: int, colours: Sequence[S
     )
     image = panel.imshow(picture, origin="lower", extent=extent, interpolation="nearest", **how)
     low, high = sorted(extent[:2])
-    # Patient's right on the left; in a sagittal picture the face looks to the left.
+    # The patient's right is on the left; in sagittal pictures the face looks to the left.
     panel.set_xlim(high, low)
     panel.set_ylim(extent[2], extent[3])
     return image
 
 
-def _place(volume: Volume, ras: NDArray[np.float64], across: int, up: int) -> tuple[float, float]:
+def _in_plane(volume: Volume, ras: NDArray[np.float64], across: int, up: int) -> tuple[float, float]:
     unit = volume.grid.ijk_to_ras[:3, :3] / volume.grid.spacing_mm
     along = ras @ unit
     return float(along[across]), float(along[up])

@@ -1,249 +1,38 @@
-"""The main job on a real chest CT, with a simulated annotator in place of a person: figures, pictures, a segmentation."""
+"""`coralbay demo`: segmentation and search on a public chest CT, with a simulated annotator."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import psutil
-import torch
-from numpy.typing import NDArray
-
-from CoralBayLib.core.devices import describe
-from CoralBayLib.core.paths import atomic_write
-from CoralBayLib.demo.annotator import Annotator, dice
-from CoralBayLib.demo.sample import Sample, fetch_sample
-from CoralBayLib.encoders.base import Encoder
-from CoralBayLib.features.embedding import embed
-from CoralBayLib.features.pyramid import FeaturePyramid
-from CoralBayLib.features.store import Store
-from CoralBayLib.fewshot.probe import Probe
-from CoralBayLib.fewshot.prompts import Prompts
-from CoralBayLib.fewshot.segmentation import labelmap_on
-from CoralBayLib.imaging.grid import Volume, resample
-from CoralBayLib.imaging.palette import label_color
-from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
-from CoralBayLib.imaging.volume_io import read_labelmap, read_volume
-from CoralBayLib.similarity.search import Query, Region, find_regions, similarity_map
-
-from .console import bar
-from .main import NOTICE
-
-STRUCTURES = (
-    "liver",
-    "spleen",
-    "kidney_left",
-    "lung_lower_lobe_right",
-    "aorta",
-    "atrial_appendage_left",
-    "vertebrae_T8",
-    "esophagus",
-)
-"""Large and small, easy and hard; the left atrium's appendage is the one part of an atrium the reference labels."""
-
-CHECKPOINTS = (0, 1, 2, 4, 8, 12)
-SLICES = 3
-QUERY = "liver"
-TOP = 20
+from .common import Common, open_cache, open_encoder
+from .console import NOTICE, Console
 
 
-@dataclass
-class Findings:
-    """What the demo measured.
-
-    Attributes:
-        dice: by structure, Dice after each number of `CHECKPOINTS` clicks, on the source grid.
-        regions: the top regions for the query, and the reference's structure at each.
-        seconds: by step.
-    """
-
-    dice: dict[str, list[float]] = field(default_factory=dict)
-    regions: list[tuple[Region, str]] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-
-class Demo:
-    """Runs the demo and writes its results.
-
-    Args:
-        output: folder to write to.
-        encoder: the encoder to use.
-        args: the command line's options (quiet, json, seed, no_store, download).
-    """
-
-    def __init__(self, output: Path, encoder: Encoder, args: argparse.Namespace) -> None:
-        self.output = output
-        self.encoder = encoder
-        self.args = args
-        self.findings = Findings()
-
-    def run(self) -> dict:
-        """All steps; returns what the JSON output holds."""
-        begin = time.perf_counter()
-        self.output.mkdir(parents=True, exist_ok=True)
-        self.say(f"Encoder: {self.encoder.title} ({self.encoder.name}), weights from {self.encoder.weights_source}")
-        self.say(f"Device:  {describe(self.encoder.device)}")
-        with self.step("sample CT"):
-            sample = fetch_sample()
-            volume, reference = read_volume(sample.ct), read_labelmap(sample.labelmap)
-        size, spacing = volume.grid.size, volume.grid.spacing_mm
-        self.say("Scan:    " + "x".join(map(str, size)) + " voxels of " + "x".join(f"{s:.2f}" for s in spacing) + " mm")
-        with self.step("embedding"), bar(self.args, "Embedding") as progress:
-            pyramid = embed(volume, self.encoder, progress, store=None if self.args.no_store else Store())
-        labels = {name: label for label, name in sample.names.items()}
-        with self.step("segmentation, strokes and 12 rounds of clicks"):
-            result = self.segment(pyramid, reference, labels)
-        with self.step("similar regions"):
-            simmap, query = self.find_similar(pyramid, reference, labels, sample)
-        with self.step("writing"):
-            paths = self.write(volume, pyramid, reference, result, simmap, query, labels, sample)
-        total = time.perf_counter() - begin
-        self.findings.seconds["total"] = total
-        self.say("")
-        for name, seconds in self.findings.seconds.items():
-            self.say(f"  {seconds:7.1f} s  {name}")
-        self.say(f"  {_peak_memory_gb():7.1f} GB peak memory")
-        self.say("")
-        for path in paths:
-            self.say(f"Written: {path}")
-        self.say(f"Open {paths[1].name} with the CT in 3D Slicer: {sample.ct}")
-        return {**self.summary(), "files": [str(path) for path in paths]}
-
-    def segment(self, pyramid: FeaturePyramid, reference: Volume, labels: dict[str, int]) -> Volume:
-        """Strokes, then rounds of one corrective click a structure; prints a row of Dice for each structure."""
-        working = resample(reference, pyramid.grid, "nearest")
-        numbers = {name: number for number, name in enumerate(STRUCTURES, 1)}
-        names = {number: name for name, number in numbers.items()}
-        truth = {number: reference.array == labels[name] for name, number in numbers.items()}
-        clickers = {number: Annotator(working, labels[name], self.args.seed) for name, number in numbers.items()}
-        prompts = Prompts(np.empty((0, 3)), np.empty(0, dtype=np.int64), names)
-        for name, number in numbers.items():
-            points, inside = Annotator(reference, labels[name], self.args.seed).strokes(SLICES)
-            told = self._true_labels(reference, points, labels, numbers)
-            prompts += Prompts(points, np.where(inside, number, told), names)
-        result = Volume(np.zeros(reference.array.shape, np.uint8), reference.grid)
-        clicks: dict[int, list[float]] = {number: [] for number in names}
-        with bar(self.args, "Clicks") as progress:
-            for click in range(CHECKPOINTS[-1] + 1):
-                progress(click / (CHECKPOINTS[-1] + 1), f"Click {click} of {CHECKPOINTS[-1]}")
-                probe = Probe().fit(pyramid, prompts)
-                if click in CHECKPOINTS:
-                    result = labelmap_on(reference.grid, pyramid, probe, prompts)
-                    for number in names:
-                        clicks[number].append(dice(result.array == number, truth[number]))
-                if click == CHECKPOINTS[-1]:
-                    break
-                predicted = labelmap_on(pyramid.grid, pyramid, probe, prompts).array
-                for number, clicker in clickers.items():
-                    corrected = clicker.click(predicted == number)
-                    if corrected is not None:
-                        points, positive = corrected
-                        told = self._true_labels(working, points, labels, numbers)
-                        prompts += Prompts(points, np.full(len(points), number) if positive else told, names)
-        self.say("")
-        self.say(f"Dice after strokes on {SLICES} slices and then so many clicks on each structure:")
-        self.say(f"  {'structure':<24}" + "".join(f"{n:>7}" for n in CHECKPOINTS))
-        for number, name in names.items():
-            self.findings.dice[name] = clicks[number]
-            self.say(f"  {name:<24}" + "".join(f"{d:7.3f}" for d in clicks[number]))
-        mean = np.mean(list(clicks.values()), axis=0)
-        self.say(f"  {'mean':<24}" + "".join(f"{d:7.3f}" for d in mean))
-        return result
-
-    def find_similar(
-        self, pyramid: FeaturePyramid, reference: Volume, labels: dict[str, int], sample: Sample
-    ) -> tuple[Volume, NDArray[np.float64]]:
-        """Point into one structure and see how many of the best regions lie in it."""
-        query = Annotator(reference, labels[QUERY]).deepest()
-        simmap = similarity_map(pyramid, Query.sphere(query, 6.0))
-        regions = find_regions(simmap, TOP, 20.0)
-        found = reference.values_at([region.ras for region in regions])
-        self.findings.regions = [
-            (region, sample.names.get(int(value), "none")) for region, value in zip(regions, found, strict=True)
-        ]
-        hits = sum(name == QUERY for _, name in self.findings.regions)
-        self.say("")
-        self.say(f"Similar regions: pointing into the {QUERY}, {hits} of the top {len(regions)} regions lie in the {QUERY}")
-        return simmap, query
-
-    def write(
-        self,
-        volume: Volume,
-        pyramid: FeaturePyramid,
-        reference: Volume,
-        result: Volume,
-        simmap: Volume,
-        query: NDArray[np.float64],
-        labels: dict[str, int],
-        sample: Sample,
-    ) -> list[Path]:
-        """The contact sheet, the segmentation and the report."""
-        from .contact_sheet import draw
-
-        segments = [Segment(n, name, label_color(n)) for n, name in enumerate(STRUCTURES, 1)]
-        truth = np.zeros(reference.array.shape, np.uint8)
-        for segment in segments:
-            truth[reference.array == labels[segment.name]] = segment.label
-        sheet, masks, report = (self.output / n for n in ("contact_sheet.png", "segmentation.seg.nrrd", "report.json"))
-        title = f"{self.encoder.title}, strokes on {SLICES} slices and {CHECKPOINTS[-1]} clicks. {NOTICE}"
-        draw(sheet, volume, result, Volume(truth, reference.grid), simmap, query, segments, title)
-        write_segmentation(result, segments, masks)
-        with atomic_write(report) as temporary:
-            temporary.write_text(json.dumps({**self.summary(), "citation": sample.citation}, indent=1), encoding="utf-8")
-        return [sheet, masks, report]
-
-    def summary(self) -> dict:
-        """Everything measured, with what it was measured on."""
-        return {
-            "notice": NOTICE,
-            "encoder": {"name": self.encoder.name, "weights_sha256": self.encoder.weights_sha256},
-            "machine": {"system": platform.platform(), "cores": os.cpu_count(), "device": str(self.encoder.device)},
-            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-            "seed": self.args.seed,
-            "clicks": CHECKPOINTS,
-            "dice": self.findings.dice,
-            "query": QUERY,
-            "regions": [{"ras": r.ras, "score": r.score, "structure": name} for r, name in self.findings.regions],
-            "seconds": self.findings.seconds,
-            "peak_memory_gb": _peak_memory_gb(),
-        }
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time a step of the work."""
-        start = time.perf_counter()
-        yield
-        self.findings.seconds[name] = time.perf_counter() - start
-
-    def say(self, text: str) -> None:
-        """Print a line unless the output is for a program."""
-        if not self.args.json:
-            print(text, flush=True)
-
-    @staticmethod
-    def _true_labels(
-        reference: Volume, points: NDArray[np.float64], labels: dict[str, int], numbers: dict[str, int]
-    ) -> NDArray[np.int64]:
-        """What an annotator who marks a place says of it: one of the structures asked for, or background."""
-        found = reference.values_at(points)
-        told = np.zeros(len(points), dtype=np.int64)
-        for name, number in numbers.items():
-            told[found == labels[name]] = number
-        return told
+def add_parser(commands: Any, common: Common) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "demo",
+        parents=[common.output, common.embedding],
+        help="segment and search a public chest CT (35 MB download) with a simulated annotator",
+    )
+    parser.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        default=Path("output/demo"),
+        metavar="FOLDER",
+        help="folder to write to (default output/demo)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed of the simulated annotator (default 0)")
+    parser.set_defaults(run=run)
 
 
-def _peak_memory_gb() -> float:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float(getattr(psutil.Process().memory_info(), "peak_wset", 0)) / 2**30
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**30 if platform.system() == "Darwin" else 2**20)
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """`coralbay demo`."""
+    from .demo_run import Demo
+
+    console.result(NOTICE)
+    encoder = open_encoder(args, console)
+    return Demo(args.output, encoder, console, open_cache(args), args.seed).run()

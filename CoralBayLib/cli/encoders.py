@@ -1,4 +1,4 @@
-"""`coralbay encoders`, which there are and what is on their cards; and the encoder that a command is to use."""
+"""`coralbay encoders`: list the encoders, or show everything on the card of one."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ import shutil
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-from CoralBayLib.core.errors import EncoderError, Remedy, WeightsError
 from CoralBayLib.core.formatting import format_bytes
 
-from .console import bar, say
+from .common import Common
+from .console import Console
 
 if TYPE_CHECKING:
     from CoralBayLib.encoders.cards import EncoderCard
 
 
-def add_encoders_command(commands: Any, parents: list[argparse.ArgumentParser]) -> None:
-    """Add the command to a parser's subcommands."""
-    encoders = commands.add_parser("encoders", parents=parents, help="list the encoders, or show the card of one")
-    encoders.add_argument("name", nargs="?", help="show all that is known about this one")
-    encoders.set_defaults(run=run_encoders)
+def add_parser(commands: Any, common: Common) -> None:
+    """Add the command."""
+    parser = commands.add_parser("encoders", parents=[common.output], help="list the encoders, or show everything about one")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="the encoder to describe (default: list all)")
+    parser.set_defaults(run=run)
 
 
-def run_encoders(args: argparse.Namespace) -> dict:
-    """List the encoders or show one's card."""
-    from CoralBayLib.encoders import encoder_card, encoder_cards
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """`coralbay encoders`."""
+    from CoralBayLib.encoders import encoder_cards, get_entry
 
     if args.name:
-        card = encoder_card(args.name)
+        card = get_entry(args.name).card
         for line in card_lines(card):
-            say(args, line, out=True)
+            console.result(line)
         return card.as_dict()
     cards = encoder_cards()
     for line in _table(cards):
-        say(args, line, out=True)
-    say(args, "`coralbay encoders NAME` shows the whole card, `coralbay weights list` where the weights are.")
+        console.result(line)
+    console.say("`coralbay encoders NAME` shows everything about an encoder, `coralbay weights list` where its weights are.")
     return {"encoders": [card.as_dict() for card in cards]}
 
 
@@ -46,15 +46,15 @@ def _table(cards: list[EncoderCard]) -> list[str]:
         rows.append((card.name, card.title, _millions(card.parameters), str(len(card.levels) or "?"), *licences))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    told = [lines[0]]
+    table = [lines[0]]
     for line, card in zip(lines[1:], cards, strict=True):
         indent = " " * (widths[0] + 2)
-        told += [line, textwrap.fill(card.summary, _width(), initial_indent=indent, subsequent_indent=indent)]
-    return told
+        table += [line, textwrap.fill(card.summary, _width(), initial_indent=indent, subsequent_indent=indent)]
+    return table
 
 
 def card_lines(card: EncoderCard) -> list[str]:
-    """A whole card, for a person to read."""
+    """Everything on a card, as lines of text."""
     size = format_bytes(card.weights_bytes) if card.weights_bytes else "size not published"
     facts = [
         ("", card.summary),
@@ -95,32 +95,3 @@ def _millions(count: int | None) -> str:
 
 def _width() -> int:
     return min(shutil.get_terminal_size((110, 24)).columns, 120)
-
-
-def open_encoder(args: argparse.Namespace) -> Any:
-    """The encoder the user asked for; with "auto" CoralBay, or the fallback where CoralBay's weights cannot be had."""
-    from CoralBayLib.encoders import load_encoder, load_encoder_file, shipped_card
-    from CoralBayLib.encoders.weights import FALLBACK
-
-    name = args.encoder
-    if args.encoder_file:
-        names = load_encoder_file(args.encoder_file)
-        if name == "auto" and len(names) > 1:
-            raise EncoderError(f"{args.encoder_file} registers {', '.join(names)}. Choose one: --encoder NAME.")
-        name = names[0] if name == "auto" else name
-    with bar(args, "Weights") as progress:
-        options = {"device": args.device, "consent": args.download, "setting": args.setting, "progress": progress}
-        if name != "auto":
-            return load_encoder(name, args.weights, **options)
-        try:
-            return load_encoder("coralbay", args.weights, **options)
-        except WeightsError as error:
-            # A file that the user named, and a download that goes on, are not to be replaced by another network.
-            if args.weights or args.setting or error.remedy is not Remedy.GET_WEIGHTS:
-                raise
-            title = shipped_card(FALLBACK).title
-            say(args, f"{title} is used, which comes with CoralBay, for CoralBay's own weights cannot be had here:")
-            say(args, f"  {error.details['reason']}.")
-            say(args, "  --download allows to fetch them, --weights FILE names a local file, `coralbay weights import` takes a")
-            say(args, f"  bundle; --encoder {FALLBACK} chooses {title} outright. `coralbay encoders` tells about both.")
-            return load_encoder(FALLBACK, **{**options, "setting": None})

@@ -1,4 +1,4 @@
-"""`coralbay scans`: probes on whole scans from a table of labels."""
+"""`coralbay scans`: fit, test and apply probes on whole scans."""
 
 from __future__ import annotations
 
@@ -7,74 +7,94 @@ import json
 from pathlib import Path
 from typing import Any
 
-from CoralBayLib.core.errors import ScansError, StoreError
+from CoralBayLib.core.errors import ProbeError, Remedy, ScansError, StoreError
 from CoralBayLib.core.paths import atomic_write, error_message
 
-from .console import bar, say
-from .encoders import open_encoder
+from .common import Common, add_renamed_option, open_cache, open_encoder
+from .console import Console
 
-NOTICE = "For research use only; a prediction here is no finding."
+NOTICE = "For research use only; a prediction is not a diagnosis."
 
 
-def add_scans_command(commands: Any, common: list[argparse.ArgumentParser], encoding: list[argparse.ArgumentParser]) -> None:
-    """Add the command and its verbs."""
-    scans = commands.add_parser("scans", help="learn something of whole scans from a table, and show what carries it")
-    verbs = scans.add_subparsers(title="verbs", required=True, metavar="VERB")
+def add_parser(commands: Any, common: Common) -> None:
+    """Add the command and its actions."""
+    scans = commands.add_parser("scans", help="fit, test and apply probes on whole scans")
+    actions = scans.add_subparsers(title="actions", required=True, metavar="ACTION")
+    parents = [common.output, common.embedding]
 
-    fit = verbs.add_parser("fit", parents=common + encoding, help="learn and evaluate, patients kept apart")
-    fit.add_argument("table", type=Path, help="CSV with a column of CT paths, one of patients, and the target")
-    fit.add_argument("--target", required=True, metavar="COLUMN", help="what to learn (survive: whether the event was seen)")
-    fit.add_argument("--task", required=True, choices=("classify", "regress", "survive"))
-    fit.add_argument("--scan-column", default="scan", metavar="COLUMN")
-    fit.add_argument("--patient-column", default="patient", metavar="COLUMN")
-    fit.add_argument("--every-scan-another-patient", action="store_true", help="there is no column of patients")
-    fit.add_argument("--time-column", default="time", metavar="COLUMN", help="survive: time to the event or the last look")
-    fit.add_argument("--shots", type=int, metavar="K", help="classify: also what K examples of each kind are worth")
-    fit.add_argument("--positive", metavar="CLASS", help="with --shots: the class looked for (default: the rarer one)")
-    fit.add_argument("--folds", type=int, default=5)
-    fit.add_argument("--seed", type=int, default=0)
-    fit.add_argument("--output", "-o", type=Path, default=Path("output/scans"), metavar="FOLDER")
+    fit = actions.add_parser(
+        "fit", parents=parents, help="fit a probe on a table of scans, and cross-validate it with patients kept apart"
+    )
+    fit.add_argument("table", type=Path, metavar="TABLE", help="CSV with a row for each scan: path, patient, target")
+    fit.add_argument(
+        "--target", required=True, metavar="COLUMN", help="column to predict (survive: whether the event was observed, 0 or 1)"
+    )
+    fit.add_argument("--task", required=True, choices=("classify", "regress", "survive"), help="kind of the target")
+    fit.add_argument("--scan-column", default="scan", metavar="COLUMN", help="column of the scans' paths (default scan)")
+    fit.add_argument("--patient-column", default="patient", metavar="COLUMN", help="column of the patients (default patient)")
+    add_renamed_option(
+        fit,
+        "--one-scan-per-patient",
+        old="--every-scan-another-patient",
+        action="store_true",
+        help="every scan is of another patient, and the table has no column of patients",
+    )
+    fit.add_argument(
+        "--time-column",
+        default="time",
+        metavar="COLUMN",
+        help="survive: column of the time to the event or to the last follow-up (default time)",
+    )
+    fit.add_argument("--shots", type=int, metavar="K", help="classify: also test probes fitted on K scans of each class")
+    fit.add_argument("--positive", metavar="CLASS", help="with --shots: the positive class (default: the rarer one)")
+    fit.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (default 5)")
+    fit.add_argument("--seed", type=int, default=0, metavar="N", help="random seed of the folds (default 0)")
+    fit.add_argument(
+        "--output",
+        "-o",
+        type=Path,
+        default=Path("output/scans"),
+        metavar="FOLDER",
+        help="folder for the probe and the report (default output/scans)",
+    )
     fit.set_defaults(run=run_fit)
 
-    predict = verbs.add_parser("predict", parents=common + encoding, help="apply a saved scan probe")
-    predict.add_argument("probe", type=Path)
-    predict.add_argument("ct", type=Path, nargs="+")
-    predict.add_argument("--map", type=Path, metavar="FILE", help="of a single CT: write what carries the prediction")
+    predict = actions.add_parser("predict", parents=parents, help="apply a saved probe to scans")
+    predict.add_argument("probe", type=Path, metavar="PROBE", help="probe.safetensors that `coralbay scans fit` wrote")
+    predict.add_argument("ct", type=Path, nargs="+", metavar="CT", help="scans: image files or folders of DICOM slices")
+    predict.add_argument("--map", type=Path, metavar="FILE", help="write the saliency map of one CT (NRRD, NIfTI, MetaImage)")
     predict.set_defaults(run=run_predict)
 
-    for verb in (fit, predict):
-        verb.add_argument("--assume-hu", action="store_true", help="skip the check that the values look like HU")
+    stability = actions.add_parser(
+        "stability", parents=parents, help="measure how much small changes of a scan change its embedding"
+    )
+    stability.add_argument("ct", type=Path, metavar="CT", help="the scan: an image file or a folder of DICOM slices")
+    stability.set_defaults(run=run_stability)
 
-    steady = verbs.add_parser("stability", parents=common + encoding, help="does the embedding survive small changes?")
-    steady.add_argument("ct", type=Path)
-    steady.set_defaults(run=run_stability)
 
-
-def run_fit(args: argparse.Namespace) -> dict:
+def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay scans fit`."""
-    from CoralBayLib.features.store import Store
     from CoralBayLib.scan_probes import ScanProbe, cross_validate, embed_scans, few_shot_patients, read_table
     from CoralBayLib.scan_probes.report import draw, write_predictions
 
-    patient = None if args.every_scan_another_patient else args.patient_column
+    patient = None if args.one_scan_per_patient else args.patient_column
     table = read_table(args.table, args.target, args.task, scan=args.scan_column, patient=patient, time=args.time_column)
-    # Whatever stands in the way is better said before an hour of embedding than after it.
+    # Check everything that can be checked before embedding, which may take hours.
     if args.shots is not None:
         few_shot_patients(table.labels, _positive(args, table.labels), args.shots)
     _make_folder(args.output)
-    encoder = open_encoder(args)
-    with bar(args, "Embedding") as progress:
-        store = None if args.no_store else Store()
-        found = embed_scans(table.scans, encoder, progress, store=store, assume_hu=args.assume_hu)
+    encoder = open_encoder(args, console)
+    with console.bar("Embedding") as progress:
+        found = embed_scans(table.scans, encoder, progress, store=open_cache(args), assume_hu=args.assume_hu)
     for each in (*table.left_out, *found.left_out):
-        say(args, f"Left out: {each}")
+        console.say(f"Left out: {each}")
     labels = table.labels.take(found.rows)
-    with bar(args, "Evaluating") as progress:
+    with console.bar("Evaluating") as progress:
         evaluation = cross_validate(found.vectors, labels, folds=args.folds, seed=args.seed, progress=progress)
     patients = len(set(labels.patients))
-    say(args, f"{len(labels)} scans of {patients} patients, {encoder.title}; tested on patients not learnt from:", out=True)
+    console.result(f"{len(labels)} scans of {patients} patients, {encoder.title}; cross-validated with patients kept apart:")
     for name, figure in evaluation.figures.items():
-        say(args, f"  {name:<18} {figure}", out=True)
+        console.result(f"  {name:<18} {figure}")
     report: dict[str, Any] = {
         "notice": NOTICE,
         "task": args.task,
@@ -87,29 +107,29 @@ def run_fit(args: argparse.Namespace) -> dict:
         "left_out": [*table.left_out, *found.left_out],
     }
     if args.shots is not None:
-        report["few_shot"] = _few(args, found.vectors, labels)
+        report["few_shot"] = _few_shot(args, console, found.vectors, labels)
     probe = ScanProbe().fit(found.vectors, labels, args.seed)
     probe.save(args.output / "probe.safetensors", found.signature, found.pooled, args.target)
     write_predictions(args.output / "predictions.csv", [table.scans[row] for row in found.rows], labels, evaluation)
     with atomic_write(args.output / "report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=1), encoding="utf-8")
     drawn = draw(args.output / "evaluation.png", labels, evaluation, f"{args.target}. {NOTICE}")
-    say(args, f"Written to {args.output}: probe.safetensors, predictions.csv, report.json" + (", evaluation.png" * drawn), True)
-    say(args, NOTICE, out=True)
+    console.result(f"Written to {args.output}: probe.safetensors, predictions.csv, report.json" + (", evaluation.png" * drawn))
+    console.result(NOTICE)
     return {**report, "output": str(args.output)}
 
 
-def _few(args: argparse.Namespace, vectors: Any, labels: Any) -> dict:
+def _few_shot(args: argparse.Namespace, console: Console, vectors: Any, labels: Any) -> dict[str, Any]:
     from CoralBayLib.scan_probes import few_shot
 
     positive = _positive(args, labels)
     mean, spread = few_shot(vectors, labels, positive, args.shots, seed=args.seed)
-    say(args, f"  AUROC from {args.shots} examples of '{positive}' and {args.shots} others: {mean:.3f} ± {spread:.3f}", True)
+    console.result(f"  AUROC from {args.shots} examples of '{positive}' and {args.shots} others: {mean:.3f} ± {spread:.3f}")
     return {"positive": str(positive), "shots": args.shots, "auroc_mean": mean, "auroc_sd": spread}
 
 
 def _positive(args: argparse.Namespace, labels: Any) -> str:
-    """The class looked for: the rarer one where none was named."""
+    """The positive class: as named, or else the rarer one."""
     return args.positive or min(sorted(set(labels.values)), key=labels.values.tolist().count)
 
 
@@ -118,53 +138,54 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(
-            f"The folder {folder} cannot be made: {error_message(error)}. Choose another with --output."
+            f"The folder {folder} cannot be made: {error_message(error)}. Choose another folder with --output."
         ) from error
 
 
-def run_predict(args: argparse.Namespace) -> dict:
+def run_predict(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay scans predict`."""
-    from CoralBayLib.core.errors import ProbeError
     from CoralBayLib.features.embedding import embed
-    from CoralBayLib.features.store import Store
     from CoralBayLib.imaging.volume_io import read_volume, write_volume
     from CoralBayLib.scan_probes import ScanProbe, embed_scans, saliency_map
 
     probe = ScanProbe.load(args.probe)
     if args.map and len(args.ct) > 1:
-        raise ScansError("--map draws one scan: give one CT.")
-    encoder = open_encoder(args)
-    store = None if args.no_store else Store()
-    with bar(args, "Embedding") as progress:
+        raise ScansError("--map is for a single scan. Give one CT, or leave --map out.")
+    encoder = open_encoder(args, console)
+    store = open_cache(args)
+    with console.bar("Embedding") as progress:
         found = embed_scans(args.ct, encoder, progress, store=store, assume_hu=args.assume_hu)
     if found.signature != probe.signature:
-        raise ProbeError("This scan probe was learnt with another encoder, weights or setting; choose those with --encoder.")
+        raise ProbeError(
+            "This probe was fitted with another encoder, other weights or another setting.", remedy=Remedy.CHOOSE_ENCODER
+        )
     rows = []
-    for row, made in zip(found.rows, probe.predict(found.vectors), strict=True):
-        told = dict(zip(probe.classes_, map(float, made), strict=True)) if probe.classes_ else {probe.target: float(made)}
-        rows.append({"scan": str(args.ct[row]), **told})
-        say(args, f"{args.ct[row]}: " + ", ".join(f"{name} {value:.3f}" for name, value in told.items()), out=True)
+    for row, predicted in zip(found.rows, probe.predict(found.vectors), strict=True):
+        values = predicted.tolist() if probe.classes_ else [float(predicted)]
+        named = dict(zip(probe.classes_ or [probe.target], values, strict=True))
+        rows.append({"scan": str(args.ct[row]), **named})
+        console.result(f"{args.ct[row]}: " + ", ".join(f"{name} {value:.3f}" for name, value in named.items()))
     for each in found.left_out:
-        say(args, f"Left out: {each}")
+        console.say(f"Left out: {each}")
     if args.map:
         pyramid = embed(read_volume(args.ct[0]), encoder, store=store, assume_hu=args.assume_hu)
         write_volume(saliency_map(pyramid, probe), args.map)
-        say(args, f"Written: {args.map} (what raises and lowers it, place by place)", out=True)
-    say(args, NOTICE, out=True)
+        console.result(f"Written: {args.map} (contribution of each location to the prediction)")
+    console.result(NOTICE)
     return {"notice": NOTICE, "target": probe.target, "predictions": rows, "left_out": list(found.left_out)}
 
 
-def run_stability(args: argparse.Namespace) -> dict:
+def run_stability(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay scans stability`."""
     from CoralBayLib.imaging.volume_io import read_volume
     from CoralBayLib.scan_probes import stability
 
     volume = read_volume(args.ct)
-    encoder = open_encoder(args)
-    with bar(args, "Embedding") as progress:
+    encoder = open_encoder(args, console)
+    with console.bar("Embedding") as progress:
         cosines = stability(volume, encoder, progress)
-    say(args, "Cosine of the scan embedding with that of the same scan changed a little:", out=True)
+    console.result("Cosine similarity between the embedding of the scan and of the same scan after a small change:")
     for name, cosine in cosines.items():
-        say(args, f"  {name:<18} {cosine:.4f}", out=True)
-    say(args, "Scans of other patients are alike too: compare with the cosine between two scans of a study.", out=True)
+        console.result(f"  {name:<18} {cosine:.4f}")
+    console.result("For comparison, compute the cosine similarity between scans of different patients: it is high, too.")
     return {"cosine": cosines, "encoder": encoder.name}

@@ -29,18 +29,18 @@ def no_hub(monkeypatch):
 
 @pytest.mark.parametrize("download", [[], ["--download"]])
 def test_without_a_network_it_is_coralbay_mini_and_said_once(ct, no_hub, capsys, download):
-    assert main(["embed", str(ct), "--no-store", "--device", "cpu", *download]) == 0
+    assert main(["embed", str(ct), "--no-cache", "--device", "cpu", *download]) == 0
     out, err = capsys.readouterr()
     assert "coralbay-mini: " in out
     assert err.count("CoralBay-mini is used") == 1
     assert ("no usable answer" if download else "no consent to a download was given") in err
-    assert main(["embed", str(ct), "--no-store", "--device", "cpu", "--json", *download]) == 0
+    assert main(["embed", str(ct), "--no-cache", "--device", "cpu", "--json", *download]) == 0
     assert json.loads(capsys.readouterr().out)["encoder"] == "coralbay-mini"
 
 
 def test_a_file_that_a_variable_names_is_not_replaced_by_another_network(ct, no_hub, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("CORALBAY_WEIGHTS", str(tmp_path / "none.safetensors"))
-    assert main(["embed", str(ct), "--no-store"]) == 1
+    assert main(["embed", str(ct), "--no-cache"]) == 1
     err = capsys.readouterr().err
     assert "CORALBAY_WEIGHTS names" in err and "CoralBay-mini" not in err
 

@@ -48,7 +48,7 @@ def test_add_search_and_remove(run, scans):
     assert "broken.nrrd" in err
     point = "--point=" + ",".join(map(str, spot("a")))
     # The library has one encoder, which therefore need not be named.
-    status, out, _ = run("search", "--ct", scans / "a.nrrd", point, "-k", 2, "--others", "--json")
+    status, out, _ = run("search", "--ct", scans / "a.nrrd", point, "-k", 2, "--exclude-query-scan", "--json")
     found = json.loads(out)
     assert status == 0
     assert {hit["path"] for hit in found["regions"]} == {str(scans / "b.nrrd"), str(scans / "c.nrrd")}
@@ -57,7 +57,7 @@ def test_add_search_and_remove(run, scans):
     assert status == 0
     assert "the query's own scan" in out
     (scans / "b.nrrd").unlink()
-    assert "not there any more" in run("search", "--ct", scans / "a.nrrd", "--scan", "--not-in", scans / "c.nrrd")[1]
+    assert "file not found" in run("search", "--ct", scans / "a.nrrd", "--scan", "--exclude", scans / "c.nrrd")[1]
     assert run("remove", scans / "b.nrrd")[1].startswith("Removed")
     status, out, _ = run("stats", "--json")
     assert json.loads(out)["encoders"][0]["scans"] == 2
@@ -68,12 +68,12 @@ def test_search_by_a_segment(run, scans, tmp_path):
     volume = make_scan("a")
     labels = (volume.array > 200).astype("uint8") * 4
     cb.write_volume(cb.Volume(labels, volume.grid), tmp_path / "spots.nrrd")
-    arguments = ("search", "--ct", scans / "a.nrrd", "--in", scans / "a.nrrd", "-k", 1, "--json")
+    arguments = ("search", "--ct", scans / "a.nrrd", "--include", scans / "a.nrrd", "-k", 1, "--json")
     status, out, _ = run(*arguments, "--segment", f"{tmp_path / 'spots.nrrd'}:4")
     hit = json.loads(out)["regions"][0]
     assert status == 0
     assert sum((a - b) ** 2 for a, b in zip(hit["ras"], spot("a"), strict=True)) < 12**2
-    both = json.loads(run(*arguments, "--in", scans / "b.nrrd", "-k", 9, "--segment", f"{tmp_path / 'spots.nrrd'}:4")[1])
+    both = json.loads(run(*arguments, "--include", scans / "b.nrrd", "-k", 9, "--segment", f"{tmp_path / 'spots.nrrd'}:4")[1])
     assert {hit["path"] for hit in both["regions"]} == {str(scans / "a.nrrd"), str(scans / "b.nrrd")}
     status, _, err = run(*arguments, "--segment", tmp_path / "spots.nrrd")
     assert status == 1
@@ -96,7 +96,7 @@ def test_nothing_that_could_be_added(run, tmp_path):
 
 def test_verify_tells_by_its_status(run, scans, tmp_path):
     run("add", scans, "--encoder", "pooling")
-    assert run("verify")[:2] == (0, "All is well.\n")
+    assert run("verify")[:2] == (0, "No damage found.\n")
     (tmp_path / "library" / "pooling.basis.safetensors").unlink()
     status, out, _ = run("verify")
     assert status == 1
@@ -109,7 +109,7 @@ def test_verify_tells_by_its_status(run, scans, tmp_path):
 def test_cluster(run, scans, tmp_path):
     run("add", scans, "--encoder", "pooling")
     drawn = ("--ct", scans / "a.nrrd", "--map", tmp_path / "map.nrrd")
-    status, out, _ = run("cluster", "--count", 4, "--to", tmp_path / "x.csv", *drawn)
+    status, out, _ = run("cluster", "--count", 4, "--output", tmp_path / "x.csv", *drawn)
     assert status == 0
     assert len(out.splitlines()) == 5
     assert (tmp_path / "x.csv").read_text().startswith("scan,R,A,S,cluster\n")

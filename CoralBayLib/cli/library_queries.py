@@ -1,0 +1,138 @@
+"""`coralbay library search` and `coralbay library cluster`: find similar regions and scans, and group all regions."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from CoralBayLib.core.errors import LibraryError
+
+from .common import add_renamed_option, add_series_option, embed_scan, library_encoder_name, open_library, point
+from .console import Console
+
+
+def add_search(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
+    """Add the action `search`."""
+    parser = actions.add_parser("search", parents=parents, help="find regions, or whole scans, that look like a query")
+    parser.add_argument("--ct", required=True, metavar="CT", help="scan that the query is from; it need not be in the library")
+    add_series_option(parser)
+    query = parser.add_mutually_exclusive_group(required=True)
+    query.add_argument("--point", type=point, metavar="R,A,S", help="query: a position in that scan, RAS mm")
+    query.add_argument(
+        "--segment", metavar="FILE[:LABEL]", help="query: a segment of a labelmap or .seg.nrrd, by its value (default 1)"
+    )
+    query.add_argument("--scan", action="store_true", help="query: the whole scan; finds scans instead of regions")
+    parser.add_argument("-k", type=int, default=10, metavar="N", help="number of results at most (default 10)")
+    parser.add_argument(
+        "--radius-mm",
+        type=float,
+        default=6.0,
+        metavar="MM",
+        help="radius around --point to average over, mm (default 6)",
+    )
+    parser.add_argument(
+        "--min-distance-mm",
+        type=float,
+        default=20.0,
+        metavar="MM",
+        help="smallest distance between regions of one scan, mm (default 20)",
+    )
+    several: dict[str, Any] = {"action": "extend", "nargs": "+", "metavar": "SCAN"}
+    add_renamed_option(
+        parser, "--include", old="--in", help="search these scans only: paths, or the first digits of names", **several
+    )
+    add_renamed_option(parser, "--exclude", old="--not-in", default=[], help="leave these scans out", **several)
+    add_renamed_option(
+        parser,
+        "--exclude-query-scan",
+        old="--others",
+        action="store_true",
+        help="leave the scan out that the query is from",
+    )
+    parser.add_argument("--exact", action="store_true", help="compare with every region instead of using the approximate index")
+    parser.set_defaults(run=run_search)
+
+
+def add_cluster(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
+    """Add the action `cluster`."""
+    parser = actions.add_parser("cluster", parents=parents, help="group all regions into clusters of similar anatomy")
+    parser.add_argument("--count", type=int, default=32, metavar="N", help="number of clusters, 2 to 255 (default 32)")
+    add_renamed_option(
+        parser, "--output", "-o", old="--to", metavar="FILE", help="write the cluster of each region, as .csv or .json"
+    )
+    parser.add_argument("--ct", metavar="CT", help="scan to draw the clusters in, from the library or not; needs --map")
+    add_series_option(parser)
+    parser.add_argument("--map", metavar="FILE", help="write the clusters in that scan as a labelmap; needs --ct")
+    parser.set_defaults(run=run_cluster)
+
+
+def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """`coralbay library search`."""
+    from CoralBayLib.imaging.volume_io import read_labelmap
+    from CoralBayLib.similarity.search import Query
+
+    library = open_library(args)
+    library.folder.require()
+    query = None
+    if args.segment:
+        file, label = _file_and_label(args.segment)
+        query = Query.segment(read_labelmap(file), label)
+    elif args.point:
+        query = Query.sphere(args.point, args.radius_mm) if args.radius_mm > 0 else Query.point(args.point)
+    pyramid = embed_scan(args, console, library_encoder_name(args, library)).pyramid
+    limits = {"within": args.include, "without": args.exclude, "others": args.exclude_query_scan}
+    begin = time.perf_counter()
+    hits: list[Any] = []
+    if query is None:
+        hits += library.search_scans(pyramid, args.k, **limits)
+    else:
+        distance = {"min_distance_mm": args.min_distance_mm, "exact": args.exact}
+        hits += library.search_regions(pyramid, query, args.k, **limits, **distance)
+    seconds = time.perf_counter() - begin
+    console.result("rank  score  " + ("" if query is None else "position (RAS mm)                 ") + "scan")
+    for hit in hits:
+        where = "" if query is None else "R {:7.1f}  A {:7.1f}  S {:7.1f}  ".format(*hit.ras)
+        marks = (" (the query's own scan)" if hit.own else "") + ("" if hit.there else " (file not found)")
+        console.result(f"{hit.rank:4d}  {hit.score:5.3f}  {where}{hit.path or hit.scan[:12]}{marks}")
+    kind = "scans" if query is None else "regions"
+    return {kind: [asdict(hit) for hit in hits], "seconds": seconds, "encoder": pyramid.identity["encoder"]}
+
+
+def run_cluster(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """`coralbay library cluster`."""
+    from CoralBayLib.imaging.volume_io import write_volume
+
+    if bool(args.ct) != bool(args.map):
+        raise LibraryError(
+            "--ct (the scan to draw the clusters in) and --map (the file to write) need each other. Give both or neither."
+        )
+    library = open_library(args)
+    library.folder.require()
+    name = library_encoder_name(args, library)
+    pyramid = embed_scan(args, console, name).pyramid if args.ct else None
+    if pyramid is not None:
+        name = pyramid.identity["encoder"]
+    with console.bar("Clustering") as progress:
+        found = library.cluster(args.count, name, progress=progress)
+    if args.output:
+        library.export_clusters(found, args.output)
+    if pyramid is not None:
+        write_volume(library.cluster_map(found, pyramid), args.map)
+    console.result("cluster  regions  scans  position (R, A, S, 0 to 1)   most typical region")
+    for each in found.clusters:
+        where = "  ".join(f"{value:.2f}" for value in each.position)
+        best = each.examples[0] if each.examples else None
+        typical = f"R {best.ras[0]:.0f} A {best.ras[1]:.0f} S {best.ras[2]:.0f} in {best.path}" if best else ""
+        console.result(f"{each.number:7d}  {each.count:7d}  {each.scans:5d}  {where:26s}  {typical}")
+    return {"encoder": found.encoder, "clusters": [asdict(each) for each in found.clusters], "to": args.output, "map": args.map}
+
+
+def _file_and_label(text: str) -> tuple[str, int]:
+    """`file.nrrd:5` as the file and the label, which is 1 when there is none."""
+    file, _, label = text.rpartition(":")
+    if file and label.isdigit() and not Path(text).exists():
+        return file, int(label)
+    return text, 1

@@ -1,0 +1,60 @@
+"""`coralbay similar`: find the regions of a scan that look like a query."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .common import Common, embed_scan, point
+from .console import Console
+
+
+def add_parser(commands: Any, common: Common) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "similar", parents=[common.output, common.embedding, common.scan], help="find regions of a scan that look like a query"
+    )
+    query = parser.add_mutually_exclusive_group(required=True)
+    query.add_argument("--point", type=point, metavar="R,A,S", help="query: a position, RAS mm")
+    query.add_argument("--prompts", nargs="+", metavar="FILE", help="query: the points of a stroke (JSON or .mrk.json)")
+    query.add_argument("--segment", metavar="FILE", help="query: a segment of a labelmap or .seg.nrrd; see --label")
+    parser.add_argument("--label", type=int, default=1, metavar="N", help="the segment's value in the labelmap (default 1)")
+    parser.add_argument(
+        "--radius-mm",
+        type=float,
+        default=6.0,
+        metavar="MM",
+        help="radius around --point to average over, mm (default 6)",
+    )
+    parser.add_argument("-k", type=int, default=10, metavar="N", help="number of regions to find at most (default 10)")
+    parser.add_argument(
+        "--min-distance-mm", type=float, default=20.0, metavar="MM", help="smallest distance between regions, mm (default 20)"
+    )
+    parser.add_argument("--map", metavar="FILE", help="write the similarity map, -1 to 1 (NRRD, NIfTI or MetaImage)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """`coralbay similar`."""
+    from CoralBayLib.fewshot.prompts import Prompts
+    from CoralBayLib.imaging.volume_io import read_labelmap, write_volume
+    from CoralBayLib.similarity.search import Query, find_regions, similarity_map
+
+    if args.segment:
+        query = Query.segment(read_labelmap(args.segment), args.label)
+    elif args.prompts:
+        query = Query.stroke(Prompts.load(*args.prompts).points_ras)
+    else:
+        query = Query.sphere(args.point, args.radius_mm) if args.radius_mm > 0 else Query.point(args.point)
+    pyramid = embed_scan(args, console).pyramid
+    simmap = similarity_map(pyramid, query)
+    if args.map:
+        write_volume(simmap, args.map)
+        console.result(f"Written: {args.map}")
+    regions = find_regions(simmap, args.k, args.min_distance_mm)
+    console.result("rank  score  position (RAS mm)")
+    for rank, region in enumerate(regions, 1):
+        r, a, s = region.ras
+        console.result(f"{rank:3d}  {region.score:6.3f}  R {r:7.1f}  A {a:7.1f}  S {s:7.1f}")
+    listed = [{"rank": rank, "score": region.score, "ras": region.ras} for rank, region in enumerate(regions, 1)]
+    return {"regions": listed, "key": pyramid.key}
