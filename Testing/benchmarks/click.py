@@ -12,7 +12,7 @@ The module runs on the test host with a phantom. Two processes measure the same 
 The file needs nothing but the test host. Copied into an older state of the project, and run with PYTHONPATH naming that
 folder, it measures that state.
 
-Usage: python -m Testing.benchmarks.click [--encoder coralbay-mini] [--structures 1] [--clicks 10]
+Usage: python -m Testing.benchmarks.click [--encoder coralbay-mini] [--structures 1] [--clicks 10] [--pairs]
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="coralbay-mini")
     parser.add_argument("--structures", type=int, default=1)
     parser.add_argument("--clicks", type=int, default=10)
+    parser.add_argument("--pairs", action="store_true", help="also print the calls from file to file")
     parser.add_argument("--only", choices=("trace", "time"), help="run this alone, in this process, and print JSON")
     args = parser.parse_args()
     if args.only:
@@ -102,7 +103,7 @@ def measure(args: argparse.Namespace) -> dict:
             result = {"clicks": [session.click(session.place()) for _ in range(args.clicks)]}
         if host.unhandled or host.dialogs.texts("error"):
             raise SystemExit("\n".join([*host.unhandled, *host.dialogs.texts("error")]))
-    return result | {"load": os.getloadavg()[0], "structures": args.structures, "encoder": args.encoder}
+    return result | {"load": os.getloadavg()[0], "structures": args.structures, "encoder": args.encoder, "pairs": args.pairs}
 
 
 class Session:
@@ -383,6 +384,8 @@ def report_trace(found: dict) -> None:
         )
         for name, count in entries.most_common():
             print(f"  {count:5d}  {name}")
+        for caller, to, count in sorted(found[thread], key=lambda move: -move[2]) if found["pairs"] else ():
+            print(f"  {count:5d}  {caller} -> {to}")
 
 
 def report_time(found: dict) -> None:
