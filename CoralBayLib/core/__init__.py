@@ -1,1 +1,1 @@
-"""What every room stands on: errors, progress, paths, devices, small tensor files. Imports no torch."""
+"""Used by every other package: errors, progress, paths, devices, small tensor files. Importing it imports no torch."""

@@ -1,22 +1,28 @@
-"""Which device to compute on, and how much memory it has."""
+"""The device to compute on, and its free memory. torch is imported at the first use."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import psutil
-import torch
 
 from .errors import EncoderError, Remedy
 
+if TYPE_CHECKING:
+    import torch
+
 
 def pick_device(wanted: str | torch.device = "auto") -> torch.device:
-    """The device to compute on.
+    """Choose the device to compute on.
 
     Args:
-        wanted: "auto" for a CUDA device that passes a small test, otherwise the CPU; or a torch device name.
+        wanted: "auto" for a CUDA device that passes a small test, otherwise the CPU; or a torch device or its name.
 
     Raises:
-        EncoderError: the wanted device is not there or fails its test; the message says why.
+        EncoderError: the device does not exist or fails its test; the message says why.
     """
+    import torch
+
     if str(wanted) == "auto":
         if torch.cuda.is_available() and _fault(torch.device("cuda")) is None:
             return torch.device("cuda")
@@ -32,7 +38,9 @@ def pick_device(wanted: str | torch.device = "auto") -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """A device's name and free memory for a person to read."""
+    """A device's name and free memory as text."""
+    import torch
+
     free = available_bytes(device) / 2**30
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} ({free:.1f} GB free)"
@@ -40,14 +48,18 @@ def describe(device: torch.device) -> str:
 
 
 def available_bytes(device: torch.device) -> int:
-    """Memory that can be used on the device now, in bytes."""
+    """Free memory of the device, in bytes."""
     if device.type == "cuda":
+        import torch
+
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
 
 
 def _fault(device: torch.device) -> str | None:
-    """None when a real 3D convolution runs on the device, else the reason: a driver can be present and still fail."""
+    """Why the device cannot run a 3D convolution; None when it can. A driver can be installed and still fail."""
+    import torch
+
     if device.type == "cpu":
         return None
     try:

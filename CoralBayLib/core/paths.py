@@ -1,4 +1,4 @@
-"""Where files go: the user's cache folder, and writing that leaves a whole file or none."""
+"""The user's cache folder, and writing files completely or not at all."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 from uuid import uuid4
 
 from .errors import CoralBayError, StoreError
+from .formatting import format_bytes
 
 
 def cache_dir() -> Path:
-    """The folder for downloads and other things that can be made again; it need not exist yet.
+    """The folder for downloads and computed files that can be made again; it need not exist yet.
 
-    `CORALBAY_CACHE` when it is set; otherwise `coralbay` in the platform's place for caches (on Linux that follows the
-    XDG base directory specification).
+    The environment variable `CORALBAY_CACHE` names it; without it, it is `coralbay` in the platform's cache folder (on
+    Linux according to the XDG base directory specification).
     """
     chosen = os.environ.get("CORALBAY_CACHE")
     if chosen:
@@ -34,10 +35,11 @@ def cache_dir() -> Path:
 
 @contextmanager
 def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
-    """Write a file whole or not at all: yields a temporary path in the same folder, renamed to `path` at the end.
+    """Write a file completely or not at all.
 
-    The temporary path keeps the suffix, since writers choose the format by it. When the block raises, it is removed
-    and whatever stood at `path` stays as it was.
+    Yields a temporary path in the same folder, which is renamed to `path` when the block ends. It has the same suffix,
+    because many writers choose the format by the suffix. When the block raises, the temporary file is removed, and an
+    existing file at `path` is unchanged.
 
     Example::
 
@@ -45,11 +47,12 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
             SimpleITK.WriteImage(image, str(temporary))
 
     Raises:
-        StoreError: the folder is missing, or writing failed (disk full, no permission); says how much space is free.
+        StoreError: the folder is missing, or writing failed (disk full, no permission); the message says how much
+            space is free.
     """
     path = Path(path)
     if not path.parent.is_dir():
-        raise StoreError(f"Cannot write {path.name}: the folder {path.parent} does not exist. Make it, or choose another.")
+        raise StoreError(f"Cannot write {path.name}: the folder {path.parent} does not exist. Create it, or choose another.")
     temporary = path.with_name(f".{uuid4().hex}{''.join(path.suffixes[-2:])}")
     try:
         yield temporary
@@ -58,16 +61,16 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         raise
     except (OSError, RuntimeError) as error:  # SimpleITK reports every failure as a RuntimeError
         raise StoreError(
-            f"Could not write {path}: {error_message(error)}. Nothing was changed there. The disk has "
-            f"{shutil.disk_usage(path.parent).free / 1e6:,.0f} MB free: check that this is enough and that you may "
-            "write in this folder, or choose another."
+            f"Could not write {path}: {error_message(error)}. Nothing was changed. The disk has "
+            f"{format_bytes(shutil.disk_usage(path.parent).free)} free. Check that this is enough and that you have "
+            "permission to write in this folder, or choose another."
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def error_message(error: BaseException) -> str:
-    """One line of an exception: the operating system's words, or the last telling line of ITK's long report."""
+    """One line from an exception: the operating system's message, or the last line of ITK's long report."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -1,4 +1,4 @@
-"""Progress and cancelling for long work, free of any GUI."""
+"""Progress and cancellation of long work, without any GUI."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Callable
 from .errors import Cancelled
 
 Progress = Callable[[float, str], None]
-"""Called with the fraction done (0 to 1) and a short message; may come from a worker thread."""
+"""Called with the fraction done (0 to 1) and a short message, possibly from a worker thread."""
 
 
 class CancelToken:
-    """A flag that one thread sets and another checks between steps of its work.
+    """A flag that one thread sets, and another thread checks between the steps of its work.
 
     Example::
 
         cancel = CancelToken()
-        button.clicked = cancel.cancel            # the thread of the GUI
-        embed(volume, encoder, cancel=cancel)     # a worker: raises Cancelled soon after
+        button.clicked = cancel.cancel            # in the GUI thread
+        embed(volume, encoder, cancel=cancel)     # in a worker thread: raises Cancelled soon after
     """
 
     def __init__(self) -> None:
         self._event = threading.Event()
 
     def cancel(self) -> None:
-        """Ask the work to stop at its next check."""
+        """Ask the work to stop; it does so at its next check."""
         self._event.set()
 
     @property
@@ -34,19 +34,19 @@ class CancelToken:
         return self._event.is_set()
 
     def raise_if_cancelled(self) -> None:
-        """Raise `Cancelled` once `cancel` has been called."""
+        """Raise `Cancelled` if `cancel` has been called."""
         if self._event.is_set():
             raise Cancelled("Cancelled; nothing was changed.")
 
 
 def raise_if_cancelled(cancel: CancelToken | None) -> None:
-    """Raise `Cancelled` when there is a token and it has been cancelled."""
+    """Raise `Cancelled` if there is a token and it has been cancelled."""
     if cancel is not None:
         cancel.raise_if_cancelled()
 
 
 def report(progress: Progress | None, fraction: float, message: str) -> None:
-    """Call the callback when there is one, with the fraction held within 0 to 1."""
+    """Call the callback, if there is one, with the fraction clipped to 0..1."""
     if progress is not None:
         progress(min(1.0, max(0.0, fraction)), message)
 
@@ -63,7 +63,7 @@ def seconds_left(elapsed_s: float, done: float, total: float = 1.0) -> float | N
 
 
 def subprogress(progress: Progress | None, start: float, stop: float) -> Progress | None:
-    """A callback whose 0 to 1 is the stretch `start` to `stop` of another's."""
+    """A callback for one step of the work: its 0..1 is `start` to `stop` of the given callback."""
     if progress is None:
         return None
     return lambda fraction, message: progress(start + (stop - start) * fraction, message)

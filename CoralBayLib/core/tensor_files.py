@@ -1,4 +1,4 @@
-"""Small results on disk: safetensors with a JSON header, never pickle."""
+"""Small results on disk: safetensors with a JSON header, never pickle. torch is imported at the first use."""
 
 from __future__ import annotations
 
@@ -6,48 +6,51 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from typing import TYPE_CHECKING, Any
 
 from .errors import ProbeError
 from .paths import atomic_write
 
+if TYPE_CHECKING:
+    import torch
+
 
 def write_tensors(path: str | os.PathLike, kind: str, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write tensors and what they mean to one file, whole or not at all.
+    """Write tensors and a header to one file.
 
     Args:
-        path: where to; replaced.
-        kind: what the file holds, in one word; only a reader that asks for it gets it.
-        header: anything JSON can say.
+        path: the file; an existing one is replaced.
+        kind: what the file holds, in one word; `read_tensors` checks it.
+        header: values that JSON can represent.
         tensors: by name.
 
     Raises:
-        StoreError: the file could not be written; whatever stood there before is untouched.
+        StoreError: the file could not be written; an existing one is unchanged.
     """
+    from safetensors.torch import save
+
     metadata = {f"coralbay.{kind}": json.dumps(dict(header))}
     data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata)
-    # Written by safetensors itself, a file could be read by its owner only, and a full disk would be an error of its own.
+    # safetensors' own function for files makes them readable by their owner only, and has other errors for a full disk.
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
 
 
 def read_tensors(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    """The header and the tensors that `write_tensors` wrote.
+    """Read the header and the tensors of a file that `write_tensors` wrote.
 
     Raises:
-        ProbeError: the file is missing, damaged, or holds something else.
+        ProbeError: the file is missing, damaged, or of another kind.
     """
+    from safetensors import SafetensorError, safe_open
+
     path = Path(path)
     if not path.is_file():
         raise ProbeError(f"There is no {kind} at {path}.")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})[f"coralbay.{kind}"])
-            # Copies: the file may be written again while they are in use.
+            # Copies, because the file may be replaced while they are in use.
             return header, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ProbeError(f"{path.name} is no {kind}, or a damaged one ({error}). Make it again.") from error

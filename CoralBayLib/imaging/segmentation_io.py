@@ -1,7 +1,7 @@
-"""Segmentations to and from `.seg.nrrd`, the file that Slicer opens as named, coloured segments.
+"""Segmentations to and from `.seg.nrrd` files, which Slicer opens as named segments with colors.
 
 The format is a NRRD labelmap with key/value pairs `SegmentN_...` (N from 0) and `Segmentation_...`, as written and read
-by Slicer's vtkMRMLSegmentationStorageNode (Libs/MRML/Core). All segments share one layer here, so they do not overlap.
+by Slicer's vtkMRMLSegmentationStorageNode (Libs/MRML/Core). Files written here have one layer, so segments do not overlap.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ from CoralBayLib.core.paths import atomic_write
 from .grid import Grid, Volume
 from .hounsfield import slabs
 from .palette import Color, label_color
-from .volume_io import as_labels, quiet_itk, read_image, require_file, to_itk
+from .volume_io import SEGMENTATION_SUFFIX, as_labels, quiet_itk, read_image, require_file, to_itk
+
+_TERMINOLOGY = (
+    "Segmentation category and type - 3D Slicer General Anatomy list~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~"
+    "Anatomic codes - DICOM master list~^^~^^"
+)
+"""Slicer's terminology entry of a new segment."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +35,12 @@ class Segment:
     """One structure of a labelmap.
 
     Attributes:
-        label: its voxels' value, 1 or more.
-        name: what people call it; any characters.
+        label: value of its voxels, 1 or more.
+        name: any characters.
         color_rgb: red, green and blue from 0 to 1.
 
     Raises:
-        VolumeError: label below 1, an empty name, or a colour out of range.
+        VolumeError: label below 1, an empty name, or a color out of range.
     """
 
     label: int
@@ -47,31 +53,31 @@ class Segment:
         if not self.name.strip():
             raise VolumeError(f"The segment with label {self.label} has no name. Give it one.")
         if len(self.color_rgb) != 3 or not all(0 <= c <= 1 for c in self.color_rgb):
-            raise VolumeError(f"Segment '{self.name}' has colour {self.color_rgb}. Expected three numbers from 0 to 1.")
+            raise VolumeError(f"Segment '{self.name}' has color {self.color_rgb}. Expected three numbers from 0 to 1.")
 
 
 def write_segmentation(labelmap: Volume, segments: list[Segment], path: str | os.PathLike) -> None:
-    """Write a labelmap and its segments as one `.seg.nrrd`.
+    """Write a labelmap and its segments as a `.seg.nrrd` file.
 
     Args:
-        labelmap: whole numbers indexed [k, j, i], 0 for background; any grid, sheared too.
-        segments: one for every label that occurs; those that do not occur become empty segments.
+        labelmap: whole numbers indexed [k, j, i], 0 for background; on any grid, also a sheared one.
+        segments: one for every label in the labelmap; others become empty segments.
         path: ends in `.seg.nrrd`.
 
     Raises:
         VolumeError: another suffix, a label given twice, or a label in the volume that no segment names.
-        StoreError: the file could not be written; whatever stood there before is untouched.
+        StoreError: the file could not be written; an existing one is unchanged.
     """
     path = Path(path)
-    if not path.name.lower().endswith(".seg.nrrd"):
-        raise VolumeError(f"{path.name} would not open as a segmentation in Slicer. Use a name that ends in .seg.nrrd.")
+    if not path.name.lower().endswith(SEGMENTATION_SUFFIX):
+        raise VolumeError(f"Slicer does not take {path.name} for a segmentation. Use a name ending in {SEGMENTATION_SUFFIX}.")
     labels = [segment.label for segment in segments]
     if len(set(labels)) < len(labels):
-        raise VolumeError(f"Two segments share a label: {sorted(labels)}. Give every segment its own.")
+        raise VolumeError(f"Two segments share a label: {sorted(labels)}. Give each segment its own.")
     array = as_labels(labelmap.array, "The volume")
     unnamed = sorted(set(_labels_in(array)) - set(labels))
     if unnamed:
-        raise VolumeError(f"The labelmap has voxels with labels {unnamed[:10]} that no segment names. Add segments for them.")
+        raise VolumeError(f"The labelmap has voxels with labels {unnamed[:10]}, but no segments for them. Add them.")
     image = to_itk(Volume(array, labelmap.grid))
     for key, value in _header(segments, labelmap.grid).items():
         image.SetMetaData(key, value)
@@ -83,12 +89,12 @@ def read_segmentation(path: str | os.PathLike) -> tuple[Volume, list[Segment]]:
     """Read a segmentation saved by Slicer or by `write_segmentation`, or any labelmap.
 
     Returns:
-        labelmap: uint8, int16 or int32. Segments from several layers are brought into one, with new label values
-            where two layers use the same.
-        segments: in the file's order; a plain labelmap gets "Segment_<label>" and default colours.
+        labelmap: uint8, int16 or int32, indexed [k, j, i]. Several layers are merged into one; a label value that two
+            layers use becomes a new one in the second.
+        segments: in the file's order; a plain labelmap gets names "Segment_<label>" and default colors.
 
     Raises:
-        VolumeError: as `read_labelmap`; or segments overlap, which one labelmap cannot hold.
+        VolumeError: as `read_labelmap`; or segments overlap.
     """
     path = require_file(path)
     with quiet_itk():
@@ -96,7 +102,7 @@ def read_segmentation(path: str | os.PathLike) -> tuple[Volume, list[Segment]]:
     array = as_labels(array, path.name)
     segments, layers = _parse(header, path.name)
     if array.ndim == 4 and not segments:
-        raise VolumeError(f"{path.name} has several values a voxel and no segments. Expected a labelmap or a segmentation.")
+        raise VolumeError(f"{path.name} has several values per voxel and no segments. Expected a labelmap or a segmentation.")
     if array.ndim == 4:
         array, segments = _merge_layers(array, segments, layers, path.name)
     elif not segments and "Segmentation_MasterRepresentation" not in header:
@@ -105,19 +111,19 @@ def read_segmentation(path: str | os.PathLike) -> tuple[Volume, list[Segment]]:
 
 
 def _labels_in(array: NDArray) -> list[int]:
-    """The positive labels that occur, sorted."""
+    """The positive labels in an array, sorted."""
     found: set[int] = set()
-    for part in slabs(array):
+    for slab in slabs(array):
         if array.dtype == np.uint8:
-            found.update(np.flatnonzero(np.bincount(part.ravel(), minlength=256)).tolist())
+            found.update(np.flatnonzero(np.bincount(slab.ravel(), minlength=256)).tolist())
         else:
-            found.update(np.unique(part).tolist())
+            found.update(np.unique(slab).tolist())
     return sorted(found - {0})
 
 
 def _header(segments: list[Segment], grid: Grid) -> dict[str, str]:
     extent = " ".join(f"0 {n - 1}" for n in grid.size)
-    # Slicer's editor paints on the reference geometry: without it, it would crop to the segments.
+    # Slicer's Segment Editor paints within the reference geometry. Without one, it would use the segments' bounding box.
     numbers = [*(repr(float(v)) for v in grid.ijk_to_ras.ravel()), *extent.split()]
     fields = {
         "Segmentation_MasterRepresentation": "Binary labelmap",
@@ -135,23 +141,23 @@ def _header(segments: list[Segment], grid: Grid) -> dict[str, str]:
             "LabelValue": str(segment.label),
             "Layer": "0",
             "Extent": extent,
-            "Tags": "Segmentation.Status:inprogress|",
+            "Tags": f"Segmentation.Status:inprogress|TerminologyEntry:{_TERMINOLOGY}|",
         }
         fields.update({f"Segment{n}_{key}": value for key, value in values.items()})
     return fields
 
 
 def _parse(header: dict[str, str], name: str) -> tuple[list[Segment], list[int]]:
-    """The segments of a header and the layer that each lies in."""
+    """The segments in a header, and the layer of each."""
     numbers = sorted(int(match[1]) for key in header if (match := re.fullmatch(r"Segment(\d+)_ID", key)))
     segments, layers = [], []
-    for place, n in enumerate(numbers):
+    for index, n in enumerate(numbers):
         try:
-            # Before Slicer 4.11 every segment had a layer of its own, and neither field existed.
-            layers.append(int(header.get(f"Segment{n}_Layer", str(place))))
+            # Before Slicer 4.11 neither field existed, and every segment had its own layer.
+            layers.append(int(header.get(f"Segment{n}_Layer", str(index))))
             label = int(header.get(f"Segment{n}_LabelValue", "1"))
             written = header.get(f"Segment{n}_Color")
-            color = tuple(float(c) for c in written.split()) if written else label_color(place + 1)
+            color = tuple(float(c) for c in written.split()) if written else label_color(index + 1)
         except ValueError as error:
             raise VolumeError(f"{name}: the fields of segment {n} are damaged ({error}). Save it again in Slicer.") from error
         segment_name = header.get(f"Segment{n}_Name") or header[f"Segment{n}_ID"]
@@ -160,19 +166,19 @@ def _parse(header: dict[str, str], name: str) -> tuple[list[Segment], list[int]]
 
 
 def _merge_layers(array: NDArray, segments: list[Segment], layers: list[int], name: str) -> tuple[NDArray, list[Segment]]:
-    """One layer from several: `array` is [k, j, i, layer]."""
+    """Merge several layers into one; `array` is [k, j, i, layer]."""
     merged = np.zeros(array.shape[:3], dtype=np.int32)
     used: set[int] = set()
     renumbered = []
     for segment, layer in zip(segments, layers, strict=True):
         if layer >= array.shape[3]:
-            raise VolumeError(f"{name}: segment '{segment.name}' names layer {layer}, which the file lacks. Save it again.")
+            raise VolumeError(f"{name}: segment '{segment.name}' is in layer {layer}, which the file lacks. Save it again.")
         mask = array[..., layer] == segment.label
-        taken = int(np.count_nonzero(merged[mask]))
-        if taken:
+        shared = int(np.count_nonzero(merged[mask]))
+        if shared:
             raise VolumeError(
-                f"{name}: segment '{segment.name}' shares {taken:,} voxels with others. Expected segments that do not "
-                "overlap: in Slicer, export the segmentation to a labelmap, or separate them with Logical operators."
+                f"{name}: segment '{segment.name}' shares {shared:,} voxels with others. Expected segments that do not "
+                "overlap. In Slicer, export the segmentation to a labelmap, or separate the segments with Logical operators."
             )
         label = segment.label if segment.label not in used else max(used | {s.label for s in segments}) + 1
         used.add(label)

@@ -1,7 +1,7 @@
 """Volumes to and from files.
 
-Formats go through SimpleITK: NRRD, NIfTI-1, MetaImage and DICOM. ITK's world is LPS millimetres (+x to the patient's
-left, +y to the back); ours is RAS, so the first two rows of every matrix change sign here and nowhere else.
+SimpleITK reads and writes NRRD, NIfTI-1, MetaImage and DICOM. ITK's space is LPS millimeters (+x to the patient's left,
++y to the back), CoralBay's is RAS. The first two rows of every matrix change their sign in this module and nowhere else.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ __all__ = ["check_ct", "read_labelmap", "read_volume", "write_volume"]
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 READABLE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
-"""Image files that `read_volume` takes besides DICOM; `.nhdr` and `.mhd` are headers with the voxels in another file."""
+"""Image files other than DICOM that `read_volume` reads. `.nhdr` and `.mhd` are headers of voxels in another file."""
 WRITABLE_SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha")
-"""What `write_volume` writes."""
+"""Image files that `write_volume` writes."""
 DICOM_SUFFIXES = (".dcm", ".ima")
 """Suffixes of DICOM files; many have none."""
 SEGMENTATION_SUFFIX = ".seg.nrrd"
-"""Slicer's segmentations, which are no scans."""
+"""Suffix of Slicer's segmentations."""
 
 _INT16 = np.iinfo(np.int16)
 
@@ -52,7 +52,8 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
         otherwise float32.
 
     Raises:
-        VolumeError: missing, empty, damaged, not a 3D single-channel image, or of a geometry that cannot be used.
+        VolumeError: the file is missing, empty or damaged, is not a 3D single-channel image, or its geometry cannot be
+            used.
     """
     path = require_file(path)
     with quiet_itk():
@@ -67,7 +68,7 @@ def read_labelmap(path: str | os.PathLike) -> Volume:
     """Read a 3D labelmap; returns uint8, int16 or int32, the smallest that holds its labels.
 
     Raises:
-        VolumeError: as `read_volume`; or the values are not whole numbers from 0 upwards.
+        VolumeError: as `read_volume`; or the values are not whole numbers of 0 or more.
     """
     path = require_file(path)
     with quiet_itk():
@@ -79,13 +80,13 @@ def write_volume(volume: Volume, path: str | os.PathLike) -> None:
     """Write a volume, compressed, as NRRD, NIfTI-1 or MetaImage by the suffix (`.nrrd`, `.nii`, `.nii.gz`, `.mha`).
 
     Raises:
-        VolumeError: an unknown suffix, or NIfTI for a sheared grid, which ITK would silently straighten.
-        StoreError: the file could not be written; whatever stood there before is untouched.
+        VolumeError: an unknown suffix, or NIfTI for a sheared grid, whose shear ITK would silently discard.
+        StoreError: the file could not be written; an existing one is unchanged.
     """
     path = Path(path)
     name = path.name.lower()
     if not name.endswith(WRITABLE_SUFFIXES):
-        raise VolumeError(f"Cannot tell the format of {path.name}: use one of {', '.join(WRITABLE_SUFFIXES)}.")
+        raise VolumeError(f"Cannot tell the format from the name {path.name}. Use one of {', '.join(WRITABLE_SUFFIXES)}.")
     image = to_itk(volume)
     nifti = name.endswith((".nii", ".nii.gz"))
     if nifti:
@@ -97,13 +98,13 @@ def write_volume(volume: Volume, path: str | os.PathLike) -> None:
             expected = 352 + volume.array.size * image.GetSizeOfPixelComponent()
             if _payload_bytes(temporary, expected) < expected:
                 raise StoreError(
-                    f"Could not write {path}: the disk is full or a size limit was met. Nothing was changed there. "
+                    f"Could not write {path}: the disk is full or a size limit was reached. Nothing was changed. "
                     "Free some space, or choose another folder."
                 )
 
 
 def to_itk(volume: Volume) -> sitk.Image:
-    """The volume as an ITK image in LPS; shear goes into the direction matrix, whose columns have unit length."""
+    """The volume as an ITK image in LPS. Shear goes into the direction matrix, whose columns have unit length."""
     array = volume.array
     if array.dtype == bool:
         array = array.astype(np.uint8)
@@ -119,16 +120,16 @@ def to_itk(volume: Volume) -> sitk.Image:
 
 
 def read_image(path: Path, layers: bool = False) -> tuple[NDArray, Grid, dict[str, str]]:
-    """Read a file with one 3D image as it is stored.
+    """Read a file with one 3D image, without changing its values.
 
     Args:
         path: an existing file.
-        layers: whether several values a voxel are allowed, as the layers of a Slicer segmentation are.
+        layers: whether several values per voxel are allowed, such as the layers of a Slicer segmentation.
 
     Returns:
         array: [k, j, i], or [k, j, i, layer] for several layers.
-        grid: where it lies.
-        metadata: the header's own fields, as text.
+        grid: its geometry.
+        metadata: the fields of the header, as text.
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -146,8 +147,8 @@ def read_image(path: Path, layers: bool = False) -> tuple[NDArray, Grid, dict[st
         image = reader.Execute()
     except (RuntimeError, MemoryError) as error:
         raise VolumeError(
-            f"{path.name} could not be read to its end ({error_message(error)}). It is probably truncated or damaged: copy or "
-            "download it again, or export it again from the program that made it."
+            f"{path.name} could not be read completely ({error_message(error)}). It is probably truncated or damaged. Copy "
+            "or download it again, or export it again from the program that made it."
         ) from error
     spacing, direction = np.array(image.GetSpacing()), np.array(image.GetDirection()).reshape(3, 3)
     lps = np.eye(4)
@@ -157,7 +158,7 @@ def read_image(path: Path, layers: bool = False) -> tuple[NDArray, Grid, dict[st
 
 @contextmanager
 def quiet_itk() -> Iterator[None]:
-    """Keep ITK's warnings off the console; what matters is raised as an error."""
+    """Keep ITK's warnings off the console; faults that matter are raised as errors."""
     before = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
@@ -167,22 +168,30 @@ def quiet_itk() -> Iterator[None]:
 
 
 def require_file(path: str | os.PathLike) -> Path:
-    """The path, or a VolumeError when nothing or only an empty file is there."""
+    """The path, with `~` expanded.
+
+    Raises:
+        VolumeError: there is no file or folder, or the file is empty.
+    """
     path = Path(path).expanduser()
     if not path.exists():
         raise VolumeError(f"There is no file or folder {path}. Check the path.")
     if path.is_file() and path.stat().st_size == 0:
-        raise VolumeError(f"{path.name} is empty (0 bytes): copy or download it again.")
+        raise VolumeError(f"{path.name} is empty (0 bytes). Copy or download it again.")
     return path
 
 
 def as_labels(array: NDArray, name: str) -> NDArray:
-    """Labels as the smallest of uint8, int16, int32 that holds them; VolumeError unless whole and not negative."""
+    """Labels in the smallest of uint8, int16 and int32 that holds them.
+
+    Raises:
+        VolumeError: the values are not whole numbers of 0 or more.
+    """
     low, high = value_range(array)
-    whole = array.dtype.kind in "iub" or all(np.array_equal(part, np.rint(part)) for part in slabs(array))
+    whole = array.dtype.kind in "iub" or all(np.array_equal(slab, np.rint(slab)) for slab in slabs(array))
     if low < 0 or high > np.iinfo(np.int32).max or not whole:
         raise VolumeError(
-            f"{name} is not a labelmap: expected whole numbers from 0 upwards, got values from {low:g} to {high:g}"
+            f"{name} is not a labelmap. Expected whole numbers of 0 or more, got values from {low:g} to {high:g}"
             f"{'' if whole else ' with fractions'}. Export the segmentation as a labelmap, or choose another file."
         )
     smallest = next(kind for kind in (np.uint8, np.int16, np.int32) if high <= np.iinfo(kind).max)
@@ -197,17 +206,17 @@ def _unreadable(path: Path, error: RuntimeError) -> VolumeError:
     text = str(error)
     if "orthonormal" in text:
         return VolumeError(
-            f"{path.name} has sheared or non-orthogonal axes, which its NIfTI reader does not support. Open it in "
+            f"{path.name} has sheared or non-orthogonal axes, which ITK's NIfTI reader does not support. Open it in "
             "Slicer, resample it (Resample Scalar/Vector/DWI Volume, or harden its transform) and save it as NRRD."
         )
     if "Unable to determine ImageIO" in text:
         return VolumeError(
-            f"{path.name} is not an image that can be read here. Expected NRRD, NIfTI, MetaImage (.mha, .mhd) or "
-            "DICOM; if it should be one of these, it is damaged: copy or download it again."
+            f"{path.name} is not an image in a supported format. Expected NRRD, NIfTI, MetaImage (.mha, .mhd) or "
+            "DICOM. If it is one of these, it is damaged: copy or download it again."
         )
     return VolumeError(
-        f"The header of {path.name} could not be read ({error_message(error)}). Copy or download the file again; a .nhdr or "
-        ".mhd header needs its data file beside it."
+        f"The header of {path.name} could not be read ({error_message(error)}). Copy or download the file again. A .nhdr or "
+        ".mhd header needs its data file in the same folder."
     )
 
 
@@ -222,7 +231,7 @@ def _require_3d(reader: sitk.ImageFileReader, name: str, layers: bool) -> None:
         )
     if channels > 1 and not layers:
         raise VolumeError(
-            f"{name} has {channels} values a voxel (colour, vectors or several layers). Expected one: a CT in HU, or a "
+            f"{name} has {channels} values per voxel (color, vectors or several layers). Expected one: a CT in HU, or a "
             "labelmap exported as a single layer."
         )
     if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
@@ -230,7 +239,7 @@ def _require_3d(reader: sitk.ImageFileReader, name: str, layers: bool) -> None:
 
 
 def _require_complete_nifti(path: Path, metadata: dict[str, str]) -> None:
-    """ITK reads a truncated NIfTI without a word and leaves the rest of the voxels undefined."""
+    """Refuse a truncated NIfTI file: ITK reads it without an error and leaves the missing voxels undefined."""
     if "vox_offset" not in metadata or path.suffix.lower() not in (".nii", ".gz", ".hdr", ".img"):
         return
     data, offset = path, float(metadata["vox_offset"])
@@ -241,16 +250,16 @@ def _require_complete_nifti(path: Path, metadata: dict[str, str]) -> None:
     present = _payload_bytes(data, expected)
     if present < expected:
         raise VolumeError(
-            f"{path.name} is truncated or damaged: expected {expected:,} bytes of image, got {present:,}. Copy or "
+            f"{path.name} is truncated or damaged: expected {expected:,} bytes of voxels, got {present:,}. Copy or "
             "download it again."
         )
 
 
 def _payload_bytes(path: Path, expected: int) -> int:
-    """Bytes of a file once decompressed.
+    """Size of a file after decompression, in bytes.
 
-    A gzip member ends in its uncompressed length modulo 2^32 (RFC 1952), so a whole file is known by its last four
-    bytes; only when these surprise is it worth decompressing.
+    A gzip member ends with its uncompressed length modulo 2^32 (RFC 1952). The file is decompressed only when its last
+    four bytes are not the expected length.
     """
     if path.suffix.lower() != ".gz":
         return path.stat().st_size
@@ -271,17 +280,17 @@ def _payload_bytes(path: Path, expected: int) -> int:
 def _require_orthogonal(grid: Grid, name: str) -> None:
     axes = grid.ijk_to_ras[:3, :3] / grid.spacing_mm
     if np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4:
-        raise VolumeError(f"{name}: the volume's axes are sheared, which NIfTI cannot keep here. Write .nrrd or .mha instead.")
+        raise VolumeError(f"{name}: the volume's axes are sheared, which NIfTI cannot store. Write .nrrd or .mha instead.")
 
 
 def _as_int16_or_float32(array: NDArray) -> NDArray:
     if array.dtype == np.int16:
         return array
     fits = all(
-        _INT16.min <= part.min()
-        and part.max() <= _INT16.max
-        and (array.dtype.kind in "iu" or np.array_equal(part, np.rint(part)))
-        for part in slabs(array)
+        _INT16.min <= slab.min()
+        and slab.max() <= _INT16.max
+        and (array.dtype.kind in "iu" or np.array_equal(slab, np.rint(slab)))
+        for slab in slabs(array)
     )
     return array.astype(np.int16 if fits else np.float32, copy=False)
 

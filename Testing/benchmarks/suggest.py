@@ -24,7 +24,7 @@ from scipy import ndimage
 
 import CoralBayLib as cb
 from CoralBayLib.core.errors import PromptError
-from CoralBayLib.demo.annotator import Annotator, answer
+from CoralBayLib.demo.annotator import Annotator, simulate_answer
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.fewshot.expected import agreement
 from CoralBayLib.fewshot.segmentation import claim, labelmap_on, no_labels
@@ -72,7 +72,7 @@ def each(choose: Callable[[State, int], NDArray | None]) -> Callable[[State], It
         for label in state.percents:
             place = choose(state, label)
             if place is not None:
-                yield cb.Prompts(*answer(state.task.coarse, place))
+                yield cb.Prompts(*simulate_answer(state.task.coarse, place))
 
     return way
 

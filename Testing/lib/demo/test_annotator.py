@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CoralBayLib.demo.annotator import answer
+from CoralBayLib.demo.annotator import simulate_answer
 from CoralBayLib.imaging.grid import Grid, Volume
 
 
@@ -21,7 +21,7 @@ def reference() -> Volume:
 
 def test_an_answer_is_a_ball_of_what_lies_there(reference):
     grid = reference.grid
-    points, labels = answer(reference, grid.to_ras([[15, 10, 6]])[0])
+    points, labels = simulate_answer(reference, grid.to_ras([[15, 10, 6]])[0])
     assert (labels == 3).all()
     distance = np.linalg.norm(points - grid.to_ras([[15, 10, 6]])[0], axis=1)
     assert distance.max() < 4.0
@@ -31,13 +31,13 @@ def test_an_answer_is_a_ball_of_what_lies_there(reference):
 
 def test_an_answer_stops_short_of_anything_else(reference):
     grid = reference.grid
-    points, labels = answer(reference, grid.to_ras([[9, 10, 6]])[0])
+    points, labels = simulate_answer(reference, grid.to_ras([[9, 10, 6]])[0])
     assert (labels == 0).all()
     assert len(points) == 1
     assert points[0] == pytest.approx(grid.to_ras([[9, 10, 6]])[0])
 
 
 def test_a_place_outside_is_answered_at_the_border(reference):
-    points, labels = answer(reference, reference.grid.to_ras([[-5, 10, 6]])[0])
+    points, labels = simulate_answer(reference, reference.grid.to_ras([[-5, 10, 6]])[0])
     assert (labels == 0).all()
     assert reference.grid.contains(points).all()

@@ -190,5 +190,5 @@ def test_truncated_slice(tmp_path, array):
         whole = (folder / name).read_bytes()
         for size in (0, len(whole) - 5000):
             (folder / name).write_bytes(whole[:size])
-            refused(folder, f"truncated, the first is {name}")
+            refused(folder, f"truncated; the first is {name}")
         (folder / name).write_bytes(whole)

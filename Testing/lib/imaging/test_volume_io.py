@@ -129,7 +129,7 @@ def test_detached_headers(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(ct().array), str(tmp_path / "scan.nhdr"))
     np.testing.assert_array_equal(read_volume(tmp_path / "scan.nhdr").array, ct().array)
     (tmp_path / "scan.raw").unlink()
-    with pytest.raises(VolumeError, match="beside it"):
+    with pytest.raises(VolumeError, match="in the same folder"):
         read_volume(tmp_path / "scan.nhdr")
 
 
@@ -171,7 +171,7 @@ def test_2d_colour_and_time(tmp_path):
     with pytest.raises(VolumeError, match="2D"):
         read_volume(tmp_path / "flat.png")
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((4, 5, 6, 3), np.uint8), isVector=True), str(tmp_path / "rgb.nrrd"))
-    with pytest.raises(VolumeError, match="3 values a voxel"):
+    with pytest.raises(VolumeError, match="3 values per voxel"):
         read_volume(tmp_path / "rgb.nrrd")
     for suffix in (".nrrd", ".nii.gz"):
         frames = sitk.GetImageFromArray(np.zeros((2, 4, 5, 6), np.int16), isVector=False)
@@ -283,7 +283,7 @@ def test_shape_and_size_are_checked_even_when_hu_is_assumed():
     [
         (lambda hu: (hu + 1000) / 1700, "0..1"),
         (lambda hu: hu > 0, "mask"),
-        (lambda hu: (hu - hu.mean()) / hu.std(), "normalised"),
+        (lambda hu: (hu - hu.mean()) / hu.std(), "normalized"),
         (lambda hu: ((hu + 1000) / 1700 * 255).astype(np.uint8), "8-bit"),
         (lambda hu: hu + 1024, "intercept"),
         (lambda hu: np.where(hu == -1000, np.where(np.arange(40) < 3, -2000, 24), hu + 1024), "intercept"),
