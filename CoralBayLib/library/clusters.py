@@ -19,7 +19,7 @@ from CoralBayLib.core.errors import QueryError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Volume
-from CoralBayLib.similarity.feature_maps import LookBasis, cluster_map
+from CoralBayLib.similarity.feature_maps import FeatureProjection, cluster_map
 
 from .basis import LibraryBasis, unit
 from .storage.lance import readable
@@ -96,7 +96,7 @@ class Clustering:
             Cancelled: `cancel` was called.
         """
         view, rows = basis.view(pyramid), torch.from_numpy(self.centres * _weights(self.centres.shape[1]))
-        look = LookBasis(rows @ basis.projection, rows @ basis.offset, view.signature)
+        look = FeatureProjection(rows @ basis.projection, rows @ basis.offset, view.signature)
         return cluster_map(view, look, cancel)
 
 

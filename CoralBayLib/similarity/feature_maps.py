@@ -1,7 +1,7 @@
-"""A look inside the features: their main directions as colours, and clusters of like places as labels.
+"""Feature maps: the main directions of the features as colors, and clusters of similar features as labels.
 
-Both are linear in the features up to the last step, so they are computed at native stride like everything else, and
-both rest on a small basis that can be kept and used on another scan, where equal colours then mean equal features.
+Both are linear in the features up to the last step, so they are computed at native stride. Both use a small projection
+that can be saved and applied to another scan, where equal colors then mean equal features.
 """
 
 from __future__ import annotations
@@ -14,19 +14,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from CoralBayLib.core.errors import EncoderError, ProbeError
+from CoralBayLib.core.deprecation import deprecated_names
+from CoralBayLib.core.errors import EncoderError, ProbeError, Remedy
 from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Volume
 
-_SPREAD = 2.5
-"""Standard deviations from the mean that still get a colour of their own."""
+_COLOR_RANGE = 2.5
+"""Range of the colors, in standard deviations on either side of the mean."""
+
+__getattr__ = deprecated_names(
+    __name__, {"LookBasis": "FeatureProjection", "colour_basis": "color_basis", "colour_map": "color_map"}
+)
 
 
 @dataclass(frozen=True, eq=False)
-class LookBasis:
-    """Linear functions of the features to look at, and the features they are for.
+class FeatureProjection:
+    """Linear functions of the features of one encoder.
 
     Attributes:
         weights: (M, channels) float32.
@@ -42,78 +47,78 @@ class LookBasis:
         """Refuse a scan with other features.
 
         Raises:
-            EncoderError: encoder, weights, setting or levels differ.
+            EncoderError: the encoder, its weights, setting or levels differ.
         """
         if pyramid.signature != self.signature:
             raise EncoderError(
-                "This basis was made on features of another encoder, weights or setting. Embed the scan with the same "
-                "encoder, or make a new basis on it."
+                "This basis was computed from features of another encoder, weights or setting.",
+                remedy=Remedy.CHOOSE_ENCODER,
             )
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the basis as safetensors.
+        """Write the projection as safetensors.
 
         Raises:
-            StoreError: the file could not be written; whatever stood there before is untouched.
+            StoreError: the file could not be written; a file that existed before is unchanged.
         """
         write_tensors(path, "basis", {"signature": self.signature}, {"weights": self.weights, "bias": self.bias})
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> LookBasis:
-        """Read a basis that `save` wrote.
+    def load(cls, path: str | os.PathLike) -> FeatureProjection:
+        """Read a file that `save` wrote.
 
         Raises:
-            ProbeError: the file is missing, damaged, or no basis.
+            ProbeError: the file is missing, damaged, or not a basis.
         """
         header, tensors = read_tensors(path, "basis")
         try:
             return cls(tensors["weights"], tensors["bias"], str(header["signature"]))
         except KeyError as error:
-            raise ProbeError(f"The basis {Path(path).name} lacks {error}. Make it again.") from error
+            raise ProbeError(f"The basis {Path(path).name} lacks {error}. Compute it again.") from error
 
 
-def colour_basis(pyramid: FeaturePyramid) -> LookBasis:
-    """The three directions in which the body's features vary most, each of unit variance.
+def color_basis(pyramid: FeaturePyramid) -> FeatureProjection:
+    """The first three principal components of the body's features, each with unit variance.
 
-    Their signs are fixed, so that the same scan always gets the same colours.
+    Their signs are fixed, so that a scan always has the same colors.
     """
     weights, bias = pyramid.basis.projection[:3].clone(), pyramid.basis.offset[:3].clone()
     largest = weights.abs().argmax(dim=1, keepdim=True)
     sign = weights.gather(1, largest).sign()[:, 0]
-    return LookBasis(weights * sign[:, None], bias * sign, pyramid.signature)
+    return FeatureProjection(weights * sign[:, None], bias * sign, pyramid.signature)
 
 
-def colour_map(pyramid: FeaturePyramid, basis: LookBasis) -> NDArray[np.uint8]:
-    """The features as colours.
+def color_map(pyramid: FeaturePyramid, basis: FeatureProjection) -> NDArray[np.uint8]:
+    """The features as colors.
 
     Args:
-        pyramid: of the scan the basis was made on, or of another embedded in the same way.
-        basis: from `colour_basis`.
+        pyramid: of the scan that the basis was computed from, or of another with the same signature.
+        basis: from `color_basis`.
 
     Returns:
-        (K, J, I, 3) uint8 RGB on the working grid, black outside the body; a direction that a scan does not have (few
-        features) stays at middle brightness.
+        (K, J, I, 3) uint8 RGB on the working grid, black outside the body. A color that the basis lacks, because the scan
+        has few features, is 128.
 
     Raises:
         EncoderError: the basis is for other features.
     """
     basis.require_fit(pyramid)
-    colours = np.full((*pyramid.grid.shape, 3), 128, dtype=np.uint8)
+    colors = np.full((*pyramid.grid.shape, 3), 128, dtype=np.uint8)
     for number, (row, bias) in enumerate(zip(basis.weights, basis.bias, strict=True)):
-        values = pyramid.linear_map(row[None], bias)[0]
-        colours[..., number] = values.clamp_(-_SPREAD, _SPREAD).add_(_SPREAD).mul_(255 / (2 * _SPREAD)).byte().numpy()
-    colours[pyramid.body.array == 0] = 0
-    return colours
+        values = pyramid.linear_map(row[None], bias)[0].clamp_(-_COLOR_RANGE, _COLOR_RANGE)
+        colors[..., number] = values.add_(_COLOR_RANGE).mul_(255 / (2 * _COLOR_RANGE)).byte().numpy()
+    colors[pyramid.body.array == 0] = 0
+    return colors
 
 
-def cluster_basis(pyramid: FeaturePyramid, clusters: int = 8, seed: int = 0) -> LookBasis:
-    """Clusters of like places, found by k-means on whitened features of the body.
+def cluster_basis(pyramid: FeaturePyramid, clusters: int = 8, seed: int = 0) -> FeatureProjection:
+    """Clusters of similar locations, from k-means on the whitened features of the body.
 
-    The nearest centroid is the one with the largest `c.z - |c|^2 / 2`, which is linear in the features z.
+    The nearest centroid c is the one with the largest `c.z - |c|^2 / 2`, which is linear in the whitened features z.
 
     Args:
-        pyramid: a scan's features.
-        clusters: how many, from 2 to 64.
+        pyramid: of a scan.
+        clusters: number of clusters, from 2 to 64.
         seed: of k-means.
 
     Raises:
@@ -124,24 +129,24 @@ def cluster_basis(pyramid: FeaturePyramid, clusters: int = 8, seed: int = 0) -> 
     vectors = pyramid.basis.vectors.numpy()
     if not 2 <= clusters <= min(64, len(vectors)):
         raise EncoderError(f"Expected 2 to {min(64, len(vectors))} clusters, got {clusters}.")
-    centres = KMeans(clusters, n_init=3, random_state=seed).fit(vectors).cluster_centers_
-    # Numbered along the main direction, so that neighbours in feature space get neighbouring numbers.
-    centres = torch.from_numpy(centres[np.argsort(centres[:, 0])]).float()
+    centers = KMeans(clusters, n_init=3, random_state=seed).fit(vectors).cluster_centers_
+    # Sorted along the first component, so that similar clusters have neighboring numbers.
+    centers = torch.from_numpy(centers[np.argsort(centers[:, 0])]).float()
     basis = pyramid.basis
-    bias = centres @ basis.offset - centres.square().sum(dim=1) / 2
-    return LookBasis(centres @ basis.projection, bias, pyramid.signature)
+    bias = centers @ basis.offset - centers.square().sum(dim=1) / 2
+    return FeatureProjection(centers @ basis.projection, bias, pyramid.signature)
 
 
-def cluster_map(pyramid: FeaturePyramid, basis: LookBasis, cancel: CancelToken | None = None) -> Volume:
-    """The cluster of every place in the body.
+def cluster_map(pyramid: FeaturePyramid, basis: FeatureProjection, cancel: CancelToken | None = None) -> Volume:
+    """The cluster of every voxel in the body.
 
     Args:
-        pyramid: of the scan the basis was made on, or of another embedded in the same way.
+        pyramid: of the scan that the basis was computed from, or of another with the same signature.
         basis: from `cluster_basis`.
         cancel: checked between clusters.
 
     Returns:
-        uint8 labelmap on the working grid: 1 to the number of clusters, 0 outside the body.
+        uint8 labelmap [k, j, i] on the working grid: 1 to the number of clusters, 0 outside the body.
 
     Raises:
         EncoderError: the basis is for other features.

@@ -1,4 +1,4 @@
-"""What lies around the peaks of a similarity map: their extent, and the same query in another scan."""
+"""Extents of similar regions, and queries in another scan."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from .search import Region
 
 @dataclass(frozen=True, eq=False)
 class Extents:
-    """The pieces of a similarity map that belong to some regions.
+    """The connected components of a similarity map that contain the regions' peaks.
 
     Attributes:
-        labelmap: uint16 on the map's grid; the region's rank from 1, 0 elsewhere. A piece with several peaks belongs to
-            the highest of them.
-        volumes_ml: millilitres of the piece around each region, in their order; peaks in one piece share its volume,
-            and a peak below the threshold has 0.
+        labelmap: uint16 [k, j, i] on the map's grid: the region's rank from 1, 0 elsewhere. A component with several peaks
+            has the rank of the highest.
+        volumes_ml: volume of the component around each region, in the regions' order; peaks in one component have the same
+            volume, and a peak below the threshold has 0.
     """
 
     labelmap: Volume
@@ -31,31 +31,35 @@ class Extents:
 
 
 def extents(simmap: Volume, regions: Sequence[Region], threshold: float) -> Extents:
-    """Connected pieces of `simmap >= threshold` that hold a region's peak.
+    """Connected components of `simmap >= threshold` that contain a region's peak.
 
     Args:
         simmap: from `similarity_map`.
-        regions: from `find_regions`, by falling score.
-        threshold: similarity from which a voxel belongs to a piece.
+        regions: from `find_regions`, in the order of falling score.
+        threshold: similarity from which a voxel belongs to a component.
     """
-    pieces, count = ndimage.label(simmap.array >= threshold)
-    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    components, count = ndimage.label(simmap.array >= threshold)
+    sizes = np.bincount(components.ravel(), minlength=count + 1)
     rank = np.zeros(count + 1, dtype=np.uint16)
     volumes = []
-    labels = Volume(pieces, simmap.grid)
+    labels = Volume(components, simmap.grid)
     for number, region in enumerate(regions, start=1):
-        piece = int(labels.values_at(np.reshape(region.ras, (1, 3)))[0])
-        volumes.append(float(sizes[piece]) * simmap.grid.voxel_volume_mm3 / 1000 if piece else 0.0)
-        if piece and not rank[piece]:
-            rank[piece] = number
-    return Extents(Volume(rank[pieces], simmap.grid), tuple(volumes))
+        component = int(labels.values_at(np.reshape(region.ras, (1, 3)))[0])
+        volumes.append(float(sizes[component]) * simmap.grid.voxel_volume_mm3 / 1000 if component else 0.0)
+        if component and not rank[component]:
+            rank[component] = number
+    return Extents(Volume(rank[components], simmap.grid), tuple(volumes))
 
 
 def in_basis_of(pyramid: FeaturePyramid, other: FeaturePyramid) -> FeaturePyramid:
-    """The scan with the similarity basis of another, so that the other's query vector can be looked for in it.
+    """A scan with the similarity basis of another scan, so that the other's query vector can be searched for in it.
+
+    Args:
+        pyramid: of the scan to search.
+        other: of the scan with the query.
 
     Raises:
-        EncoderError: the two scans have other features.
+        EncoderError: the features of the two scans have different signatures.
     """
     if pyramid.signature != other.signature:
         raise EncoderError(

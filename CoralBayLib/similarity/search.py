@@ -1,4 +1,4 @@
-"""Where else in a scan it looks like this: a cosine map for a query, and the best places on it."""
+"""Search for regions of a scan that are similar to a query: a map of cosine similarity and its peaks."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from CoralBayLib.core.errors import QueryError
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Grid, Volume
 
-_MOST_POINTS = 2000
+_MAX_POINTS = 2000
+"""Voxels of a segment that are averaged; a larger segment is sampled."""
 
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """Where the user points; several points count as their average.
+    """A location to search for; the features at several points are averaged.
 
     Attributes:
         points_ras: (N, 3) RAS mm.
-        around: (3,) RAS mm, the place the user gave when the points were laid around it; points that lie beyond the
-            scan are then passed over.
+        around: (3,) RAS mm, the center that the user gave when the points lie around it; points outside the scan are
+            ignored then.
 
     Raises:
-        QueryError: no points, or not finite.
+        QueryError: there are no points, or their coordinates are not finite.
 
     Example::
 
@@ -47,36 +48,53 @@ class Query:
 
     @classmethod
     def point(cls, ras: ArrayLike) -> Query:
-        """One place, (3,) RAS mm."""
+        """A query at a point, (3,) RAS mm."""
         return cls(np.reshape(np.asarray(ras, dtype=np.float64), (1, -1)))
 
     @classmethod
     def stroke(cls, points_ras: ArrayLike) -> Query:
-        """All (N, 3) points of a stroke."""
+        """A query by the points of a stroke, (N, 3) RAS mm."""
         return cls(np.asarray(points_ras, dtype=np.float64))
 
     @classmethod
     def sphere(cls, ras: ArrayLike, radius_mm: float, step_mm: float = 2.0) -> Query:
-        """Points every `step_mm` of the ball around (3,) RAS mm."""
+        """A query by a ball.
+
+        Args:
+            ras: (3,) center, RAS mm.
+            radius_mm: of the ball.
+            step_mm: distance between the points in it.
+
+        Raises:
+            QueryError: the radius is not positive.
+        """
         if not radius_mm > 0:
             raise QueryError(f"The radius must be positive, got {radius_mm} mm.")
         reach = int(radius_mm / step_mm)
         steps = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1) * step_mm] * 3, indexing="ij"), -1).reshape(-1, 3)
-        centre = cls.point(ras).points_ras
-        return cls(centre + steps[np.linalg.norm(steps, axis=1) <= radius_mm], centre[0])
+        center = cls.point(ras).points_ras
+        return cls(center + steps[np.linalg.norm(steps, axis=1) <= radius_mm], center[0])
 
     @classmethod
     def segment(cls, labelmap: Volume, label: int = 1) -> Query:
-        """Voxels of a label, thinned out at random (always in the same way) when there are many."""
+        """A query by the voxels of a label; a large segment is sampled at random with a fixed seed.
+
+        Args:
+            labelmap: of integers [k, j, i].
+            label: value of the segment's voxels.
+
+        Raises:
+            QueryError: no voxel has that value.
+        """
         kji = np.argwhere(labelmap.array == label)
         if not len(kji):
             raise QueryError(f"The segment is empty: no voxel of the labelmap has the value {label}.")
-        if len(kji) > _MOST_POINTS:
-            kji = kji[np.random.default_rng(0).choice(len(kji), _MOST_POINTS, replace=False)]
+        if len(kji) > _MAX_POINTS:
+            kji = kji[np.random.default_rng(0).choice(len(kji), _MAX_POINTS, replace=False)]
         return cls(labelmap.grid.to_ras(kji[:, ::-1]))
 
     def inside(self, pyramid: FeaturePyramid) -> NDArray[np.float64]:
-        """The query's (N, 3) points that lie in the scan, RAS mm.
+        """The query's points inside the scan, (N, 3) RAS mm.
 
         Raises:
             QueryError: a point that the user gave lies outside the scan.
@@ -86,7 +104,7 @@ class Query:
         if outside.any():
             raise QueryError(
                 f"{int(outside.sum())} of {len(outside)} query points lie outside the volume, the first at RAS "
-                f"{np.round(given[outside][0], 1).tolist()}. Point at a place inside the scan, whose middle is at RAS "
+                f"{np.round(given[outside][0], 1).tolist()}. Choose a point inside the scan; its center is at RAS "
                 f"{np.round(pyramid.source_grid.centre_ras, 1).tolist()}."
             )
         return self.points_ras[pyramid.source_grid.contains(self.points_ras)]
@@ -102,11 +120,11 @@ class Query:
 
 @dataclass(frozen=True)
 class Region:
-    """A place on a similarity map.
+    """A peak of a similarity map.
 
     Attributes:
-        ras: (R, A, S) mm.
-        score: similarity there, at most 1.
+        ras: its position, RAS mm.
+        score: its cosine similarity, at most 1.
     """
 
     ras: tuple[float, float, float]
@@ -114,14 +132,14 @@ class Region:
 
 
 def similarity_map(pyramid: FeaturePyramid, query: Query | torch.Tensor) -> Volume:
-    """Cosine similarity of every place in the patient with a query.
+    """Cosine similarity of every voxel in the body with a query.
 
     Args:
         pyramid: the scan's features.
-        query: a place in this scan, or a (D,) vector as `Query.vector` gives it.
+        query: a location in this scan, or a (D,) vector from `Query.vector`.
 
     Returns:
-        float32 on the working grid, in [-1, 1]; -1 outside the body.
+        float32 [k, j, i] on the working grid, in [-1, 1]; -1 outside the body.
 
     Raises:
         QueryError: the query lies outside the scan.
@@ -133,15 +151,18 @@ def similarity_map(pyramid: FeaturePyramid, query: Query | torch.Tensor) -> Volu
 
 
 def find_regions(simmap: Volume, k: int = 10, min_distance_mm: float = 20.0) -> list[Region]:
-    """The most similar places that keep a distance from each other: the best one, then the best of the rest, and so on.
+    """The highest peaks of a similarity map that keep a distance from each other, chosen greedily.
 
     Args:
         simmap: from `similarity_map`.
-        k: the most regions to return.
+        k: the largest number of regions.
         min_distance_mm: between any two of them.
 
     Returns:
-        Regions by falling score; fewer than k when the body has no room for more.
+        Regions in the order of falling score; fewer than k when no other voxel of the body is far enough from them.
+
+    Raises:
+        QueryError: `k` is below 1, or the distance is negative.
     """
     if k < 1 or min_distance_mm < 0:
         raise QueryError(f"Expected k of at least 1 and a distance of at least 0 mm, got {k} and {min_distance_mm}.")
@@ -149,22 +170,22 @@ def find_regions(simmap: Volume, k: int = 10, min_distance_mm: float = 20.0) -> 
     ball = _ball(simmap.grid, min_distance_mm)
     regions: list[Region] = []
     while len(regions) < k:
-        place = np.unravel_index(int(values.argmax()), values.shape)
-        score = float(values[place])
+        peak = np.unravel_index(int(values.argmax()), values.shape)
+        score = float(values[peak])
         if score <= -1:
             break
-        regions.append(Region(tuple(simmap.grid.to_ras(place[::-1])[0].tolist()), score))
-        around = ball + place
-        around = around[((around >= 0) & (around < values.shape)).all(axis=1)]
-        values[tuple(around.T)] = -1
+        regions.append(Region(tuple(simmap.grid.to_ras(peak[::-1])[0].tolist()), score))
+        near = ball + peak
+        near = near[((near >= 0) & (near < values.shape)).all(axis=1)]
+        values[tuple(near.T)] = -1
     return regions
 
 
 def _ball(grid: Grid, radius_mm: float) -> NDArray[np.int64]:
-    """(N, 3) steps [k, j, i] to the voxels nearer than a radius, the middle among them."""
+    """(N, 3) steps [k, j, i] to the voxels within a radius, zero among them."""
     directions = grid.ijk_to_ras[:3, :3]
-    # How far a ball reaches along an axis of a lattice that may be sheared: the rows of the inverse are what counts.
+    # Along the axes of a sheared grid, the rows of the inverse tell the extent of a ball.
     reach = np.floor(radius_mm * np.linalg.norm(np.linalg.inv(directions), axis=1)).astype(int)
     steps = np.stack(np.meshgrid(*[np.arange(-r, r + 1) for r in reach], indexing="ij"), -1).reshape(-1, 3)
-    near = np.linalg.norm(steps @ directions.T, axis=1) < max(radius_mm, 1e-9)
-    return steps[near][:, ::-1]
+    inside = np.linalg.norm(steps @ directions.T, axis=1) < max(radius_mm, 1e-9)
+    return steps[inside][:, ::-1]

@@ -101,9 +101,9 @@ class FeatureMapsPanel(Panel):
             return
 
         def read(*_args: Any) -> Any:
-            from CoralBayLib.similarity.feature_maps import LookBasis
+            from CoralBayLib.similarity.feature_maps import FeatureProjection
 
-            return LookBasis.load(path)
+            return FeatureProjection.load(path)
 
         def done(basis: Any) -> None:
             self.basis = basis

@@ -278,10 +278,10 @@ def next_place(preview: Preview, label: int, points: Points, seen: Sequence[NDAr
 
 def colors(pyramid: Any, basis: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.float64], Any]:
     """The features as RGB [k, j, i, 3], their geometry, and the basis (made when none is given)."""
-    from CoralBayLib.similarity.feature_maps import colour_basis, colour_map
+    from CoralBayLib.similarity.feature_maps import color_basis, color_map
 
-    basis = basis or colour_basis(pyramid)
-    return colour_map(pyramid, basis), np.array(pyramid.grid.ijk_to_ras), basis
+    basis = basis or color_basis(pyramid)
+    return color_map(pyramid, basis), np.array(pyramid.grid.ijk_to_ras), basis
 
 
 def clusters(pyramid: Any, count: int, basis: Any, cancel: CancelToken) -> tuple[NDArray, NDArray[np.float64], Any]:

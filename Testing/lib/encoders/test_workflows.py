@@ -12,7 +12,7 @@ import torch
 import CoralBayLib as cb
 from CoralBayLib.core.errors import EncoderError
 from CoralBayLib.features.preprocessing import prepare, to_tensor
-from CoralBayLib.similarity.feature_maps import cluster_basis, cluster_map, colour_basis, colour_map
+from CoralBayLib.similarity.feature_maps import cluster_basis, cluster_map, color_basis, color_map
 
 pytest.importorskip("monai")
 
@@ -55,7 +55,7 @@ def test_every_verb_runs(family, volume, make_encoder, tmp_path):
     assert len(regions) == 3
     assert np.linalg.norm(np.array(regions[0].ras) - points[0]) < 15
 
-    assert colour_map(pyramid, colour_basis(pyramid))[pyramid.body.array > 0].std() > 10
+    assert color_map(pyramid, color_basis(pyramid))[pyramid.body.array > 0].std() > 10
     assert set(np.unique(cluster_map(pyramid, cluster_basis(pyramid, 3)).array)) == {0, 1, 2, 3}
 
     again = cb.embed(volume, encoder, store=store)

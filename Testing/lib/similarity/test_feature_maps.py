@@ -1,4 +1,4 @@
-"""Colours and clusters of the features."""
+"""Colors and clusters of the features."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,8 @@ import torch
 from CoralBayLib.core.errors import Cancelled, EncoderError, ProbeError
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.features.embedding import embed
-from CoralBayLib.similarity.feature_maps import LookBasis, cluster_basis, cluster_map, colour_basis, colour_map
+from CoralBayLib.similarity import feature_maps
+from CoralBayLib.similarity.feature_maps import FeatureProjection, cluster_basis, cluster_map, color_basis, color_map
 
 
 @pytest.fixture
@@ -17,22 +18,22 @@ def pyramid(pooling, make_phantom, make_grid):
     return embed(volume, pooling())
 
 
-def test_colours_are_the_dense_projection_and_black_outside(pyramid) -> None:
-    basis = colour_basis(pyramid)
-    colours = colour_map(pyramid, basis)
-    assert colours.shape == (*pyramid.grid.shape, 3)
-    assert not colours[pyramid.body.array == 0].any()
+def test_colors_are_the_dense_projection_and_black_outside(pyramid) -> None:
+    basis = color_basis(pyramid)
+    colors = color_map(pyramid, basis)
+    assert colors.shape == (*pyramid.grid.shape, 3)
+    assert not colors[pyramid.body.array == 0].any()
     kji = np.argwhere(pyramid.body.array)[::97]
     points = pyramid.grid.to_ras(kji[:, ::-1])
     expected = pyramid.sample(points) @ basis.weights.T + basis.bias
     expected = ((expected.clamp(-2.5, 2.5) + 2.5) * 255 / 5).numpy()
-    assert colours[tuple(kji.T)] == pytest.approx(expected, abs=1.01)
-    assert colours[tuple(kji.T)].std() > 10
+    assert colors[tuple(kji.T)] == pytest.approx(expected, abs=1.01)
+    assert colors[tuple(kji.T)].std() > 10
 
 
-def test_colours_do_not_depend_on_the_basis_sign(pyramid) -> None:
-    assert torch.equal(colour_basis(pyramid).weights, colour_basis(pyramid).weights)
-    weights = colour_basis(pyramid).weights
+def test_colors_do_not_depend_on_the_basis_sign(pyramid) -> None:
+    assert torch.equal(color_basis(pyramid).weights, color_basis(pyramid).weights)
+    weights = color_basis(pyramid).weights
     assert (weights.gather(1, weights.abs().argmax(dim=1, keepdim=True)) > 0).all()
 
 
@@ -46,24 +47,32 @@ def test_clusters_are_the_nearest_centroids(pyramid) -> None:
     assert np.mean(labels.values_at(points) == nearest.numpy()) > 0.99
 
 
-def test_a_basis_carries_over_by_file(pyramid, tmp_path) -> None:
-    basis = colour_basis(pyramid)
+def test_a_basis_can_be_saved_and_loaded(pyramid, tmp_path) -> None:
+    basis = color_basis(pyramid)
     basis.save(tmp_path / "basis.safetensors")
-    again = LookBasis.load(tmp_path / "basis.safetensors")
-    assert np.array_equal(colour_map(pyramid, again), colour_map(pyramid, basis))
+    again = FeatureProjection.load(tmp_path / "basis.safetensors")
+    assert np.array_equal(color_map(pyramid, again), color_map(pyramid, basis))
     with pytest.raises(ProbeError, match="no basis"):
-        LookBasis.load(tmp_path / "none.safetensors")
+        FeatureProjection.load(tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"x" * 40)
     with pytest.raises(ProbeError, match="damaged"):
-        LookBasis.load(tmp_path / "bad.safetensors")
+        FeatureProjection.load(tmp_path / "bad.safetensors")
 
 
 def test_other_features_bad_numbers_and_cancelling_are_refused(pyramid) -> None:
     with pytest.raises(EncoderError, match="another encoder"):
-        colour_map(pyramid.only(["pool2"]), colour_basis(pyramid))
+        color_map(pyramid.only(["pool2"]), color_basis(pyramid))
     with pytest.raises(EncoderError, match="2 to 64"):
         cluster_basis(pyramid, 1)
     cancel = CancelToken()
     cancel.cancel()
     with pytest.raises(Cancelled):
         cluster_map(pyramid, cluster_basis(pyramid, 3), cancel)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("LookBasis", FeatureProjection), ("colour_basis", color_basis), ("colour_map", color_map)]
+)
+def test_old_names_are_deprecated(old, new) -> None:
+    with pytest.warns(DeprecationWarning, match=new.__name__):
+        assert getattr(feature_maps, old) is new

@@ -1,4 +1,4 @@
-"""A query finds itself first, then its like; peaks keep their distance."""
+"""Similarity maps and their peaks: a query finds itself and similar regions, and the peaks keep their distance."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_query_finds_itself_and_its_twin(twins):
     assert regions[0].score >= regions[1].score
 
 
-def test_map_lies_within_its_bounds_and_is_least_outside_the_body(twins):
+def test_map_is_within_its_bounds_and_minus_one_outside_the_body(twins):
     _, pyramid, places = twins
     simmap = cb.similarity_map(pyramid, cb.Query.point(places[2]))
     assert simmap.array.min() >= -1
@@ -57,7 +57,7 @@ def test_sphere_lies_within_its_radius():
     assert np.allclose(points.mean(axis=0), [10, 20, 30])
 
 
-def test_regions_are_peaks_in_mm_by_falling_score():
+def test_regions_are_peaks_in_mm_in_the_order_of_falling_score():
     grid = Grid((12, 14, 40), np.array([[0, 0, 2.0, 5], [3, 0.4, 0, -7], [0, 1.0, 0, 9], [0, 0, 0, 1]]))
     values = np.full(grid.shape, -0.5, np.float32)
     peaks = {(2, 3, 4): 0.9, (2, 3, 7): 0.8, (9, 10, 30): 0.7, (6, 6, 18): 0.6}
@@ -86,7 +86,7 @@ def test_outside_the_body_there_are_no_regions():
         lambda: cb.Query.segment(Volume(np.zeros((2, 2, 2)), Grid((2, 2, 2), np.eye(4))), 1),
     ],
 )
-def test_useless_queries_are_refused(make):
+def test_invalid_queries_are_refused(make):
     with pytest.raises(QueryError):
         make()
 
@@ -97,7 +97,7 @@ def test_query_outside_the_scan_is_refused(twins):
         cb.similarity_map(pyramid, cb.Query.point([900, 0, 0]))
 
 
-def test_nonsense_limits_are_refused(twins):
+def test_invalid_limits_are_refused(twins):
     _, pyramid, places = twins
     simmap = cb.similarity_map(pyramid, cb.Query.point(places[0]))
     with pytest.raises(QueryError):
