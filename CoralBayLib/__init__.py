@@ -19,8 +19,9 @@ Names are loaded at first use, so that importing the package costs nothing and d
 from __future__ import annotations
 
 import os
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .core.moved import lazy_names, register
 
 __version__ = "0.1.0"
 
@@ -77,11 +78,8 @@ _HOME = {
 
 __all__ = sorted(_HOME)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'CoralBayLib' has no attribute '{name}'")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+__getattr__ = lazy_names(__name__, _HOME)
+register()
 
 
 def __dir__() -> list[str]:

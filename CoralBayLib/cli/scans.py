@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from CoralBayLib.core.errors import ProbeError, Remedy, ScansError, StoreError
+from CoralBayLib.core.errors import ScansError, StoreError
 from CoralBayLib.core.paths import atomic_write, error_message
 
 from .common import Common, add_renamed_option, open_cache, open_encoder
 from .console import Console
+from .remedies import remedy_text
 
 NOTICE = "For research use only; a prediction is not a diagnosis."
+_OLD_TASKS = {"classify": "classification", "regress": "regression", "survive": "survival"}
+"""Tasks by their names in version 0.1.0, which still work."""
 
 
 def add_parser(commands: Any, common: Common) -> None:
@@ -27,9 +31,9 @@ def add_parser(commands: Any, common: Common) -> None:
     )
     fit.add_argument("table", type=Path, metavar="TABLE", help="CSV with a row for each scan: path, patient, target")
     fit.add_argument(
-        "--target", required=True, metavar="COLUMN", help="column to predict (survive: whether the event was observed, 0 or 1)"
+        "--target", required=True, metavar="COLUMN", help="column to predict (survival: whether the event was observed, 0 or 1)"
     )
-    fit.add_argument("--task", required=True, choices=("classify", "regress", "survive"), help="kind of the target")
+    fit.add_argument("--task", required=True, type=_task, choices=tuple(_OLD_TASKS.values()), help="kind of the target")
     fit.add_argument("--scan-column", default="scan", metavar="COLUMN", help="column of the scans' paths (default scan)")
     fit.add_argument("--patient-column", default="patient", metavar="COLUMN", help="column of the patients (default patient)")
     add_renamed_option(
@@ -43,9 +47,9 @@ def add_parser(commands: Any, common: Common) -> None:
         "--time-column",
         default="time",
         metavar="COLUMN",
-        help="survive: column of the time to the event or to the last follow-up (default time)",
+        help="survival: column of the time to the event or to the last follow-up (default time)",
     )
-    fit.add_argument("--shots", type=int, metavar="K", help="classify: also test probes fitted on K scans of each class")
+    fit.add_argument("--shots", type=int, metavar="K", help="classification: also test probes fitted on K scans of each class")
     fit.add_argument("--positive", metavar="CLASS", help="with --shots: the positive class (default: the rarer one)")
     fit.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (default 5)")
     fit.add_argument("--seed", type=int, default=0, metavar="N", help="random seed of the folds (default 0)")
@@ -72,10 +76,15 @@ def add_parser(commands: Any, common: Common) -> None:
     stability.set_defaults(run=run_stability)
 
 
+def _task(name: str) -> str:
+    return _OLD_TASKS.get(name, name)
+
+
 def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay scans fit`."""
     from CoralBayLib.scan_probes import ScanProbe, cross_validate, embed_scans, few_shot_patients, read_table
     from CoralBayLib.scan_probes.report import draw, write_predictions
+    from CoralBayLib.scan_probes.table import SAVED_TASKS
 
     patient = None if args.one_scan_per_patient else args.patient_column
     table = read_table(args.table, args.target, args.task, scan=args.scan_column, patient=patient, time=args.time_column)
@@ -85,38 +94,42 @@ def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     _make_folder(args.output)
     encoder = open_encoder(args, console)
     with console.bar("Embedding") as progress:
-        found = embed_scans(table.scans, encoder, progress, store=open_cache(args), assume_hu=args.assume_hu)
-    for each in (*table.left_out, *found.left_out):
-        console.say(f"Left out: {each}")
-    labels = table.labels.take(found.rows)
+        embedded = embed_scans(table.scans, encoder, progress, store=open_cache(args), assume_hu=args.assume_hu)
+    _say_left_out(args, console, (*table.left_out, *embedded.left_out))
+    labels = table.labels.take(embedded.rows)
     with console.bar("Evaluating") as progress:
-        evaluation = cross_validate(found.vectors, labels, folds=args.folds, seed=args.seed, progress=progress)
+        evaluation = cross_validate(embedded.vectors, labels, folds=args.folds, seed=args.seed, progress=progress)
     patients = len(set(labels.patients))
     console.result(f"{len(labels)} scans of {patients} patients, {encoder.title}; cross-validated with patients kept apart:")
-    for name, figure in evaluation.figures.items():
-        console.result(f"  {name:<18} {figure}")
+    for name, estimate in evaluation.metrics.items():
+        console.result(f"  {name:<18} {estimate}")
     report: dict[str, Any] = {
         "notice": NOTICE,
-        "task": args.task,
+        "task": SAVED_TASKS[args.task],
         "target": args.target,
         "scans": len(labels),
         "patients": patients,
-        "encoder": found.signature,
-        "figures": {name: vars(figure) for name, figure in evaluation.figures.items()},
+        "encoder": embedded.signature,
+        "figures": {name: vars(estimate) for name, estimate in evaluation.metrics.items()},
         "calibration": evaluation.calibration.tolist(),
-        "left_out": [*table.left_out, *found.left_out],
+        "left_out": [*map(str, table.left_out), *map(str, embedded.left_out)],
     }
     if args.shots is not None:
-        report["few_shot"] = _few_shot(args, console, found.vectors, labels)
-    probe = ScanProbe().fit(found.vectors, labels, args.seed)
-    probe.save(args.output / "probe.safetensors", found.signature, found.pooled, args.target)
-    write_predictions(args.output / "predictions.csv", [table.scans[row] for row in found.rows], labels, evaluation)
+        report["few_shot"] = _few_shot(args, console, embedded.vectors, labels)
+    probe = ScanProbe().fit(embedded.vectors, labels, args.seed)
+    probe.save(args.output / "probe.safetensors", embedded.signature, embedded.pooled, args.target)
+    write_predictions(args.output / "predictions.csv", [table.scans[row] for row in embedded.rows], labels, evaluation)
     with atomic_write(args.output / "report.json") as temporary:
         temporary.write_text(json.dumps(report, indent=1), encoding="utf-8")
     drawn = draw(args.output / "evaluation.png", labels, evaluation, f"{args.target}. {NOTICE}")
     console.result(f"Written to {args.output}: probe.safetensors, predictions.csv, report.json" + (", evaluation.png" * drawn))
     console.result(NOTICE)
     return {**report, "output": str(args.output)}
+
+
+def _say_left_out(args: argparse.Namespace, console: Console, left_out: Iterable[Any]) -> None:
+    for skipped in left_out:
+        console.say(f"Left out: {skipped} {remedy_text(skipped.error, vars(args))}".rstrip())
 
 
 def _few_shot(args: argparse.Namespace, console: Console, vectors: Any, labels: Any) -> dict[str, Any]:
@@ -154,25 +167,21 @@ def run_predict(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     encoder = open_encoder(args, console)
     store = open_cache(args)
     with console.bar("Embedding") as progress:
-        found = embed_scans(args.ct, encoder, progress, store=store, assume_hu=args.assume_hu)
-    if found.signature != probe.signature:
-        raise ProbeError(
-            "This probe was fitted with another encoder, other weights or another setting.", remedy=Remedy.CHOOSE_ENCODER
-        )
+        embedded = embed_scans(args.ct, encoder, progress, store=store, assume_hu=args.assume_hu)
+    probe.require_fit(embedded.signature)
     rows = []
-    for row, predicted in zip(found.rows, probe.predict(found.vectors), strict=True):
+    for row, predicted in zip(embedded.rows, probe.predict(embedded.vectors), strict=True):
         values = predicted.tolist() if probe.classes_ else [float(predicted)]
         named = dict(zip(probe.classes_ or [probe.target], values, strict=True))
         rows.append({"scan": str(args.ct[row]), **named})
         console.result(f"{args.ct[row]}: " + ", ".join(f"{name} {value:.3f}" for name, value in named.items()))
-    for each in found.left_out:
-        console.say(f"Left out: {each}")
+    _say_left_out(args, console, embedded.left_out)
     if args.map:
         pyramid = embed(read_volume(args.ct[0]), encoder, store=store, assume_hu=args.assume_hu)
         write_volume(saliency_map(pyramid, probe), args.map)
         console.result(f"Written: {args.map} (contribution of each location to the prediction)")
     console.result(NOTICE)
-    return {"notice": NOTICE, "target": probe.target, "predictions": rows, "left_out": list(found.left_out)}
+    return {"notice": NOTICE, "target": probe.target, "predictions": rows, "left_out": [*map(str, embedded.left_out)]}
 
 
 def run_stability(args: argparse.Namespace, console: Console) -> dict[str, Any]:

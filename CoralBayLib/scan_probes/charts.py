@@ -1,4 +1,4 @@
-"""What an evaluation found, as curves that anything can draw."""
+"""Charts of an evaluation as plain arrays, which matplotlib or Slicer's plots can draw."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .table import Labels
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """One line, or cloud of points, of a chart.
+    """A line or a set of points in a chart.
 
     Attributes:
         name: for the legend.
         x, y: (N,) each.
-        kind: "curve", "points", "linked" (points on a line) or "reference" (what is to be compared with).
+        kind: "curve", "points", "linked" (points joined by a line) or "reference" (a line to compare the others with).
     """
 
     name: str
@@ -29,7 +29,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Some series with common axes."""
+    """Series that share their axes."""
 
     title: str
     x_label: str
@@ -38,56 +38,61 @@ class Chart:
 
 
 def charts(labels: Labels, evaluation: Evaluation) -> list[Chart]:
-    """ROC and calibration; predicted against true, and the difference; or survival by predicted risk.
+    """The charts for a task.
 
     Args:
-        labels: of all scans.
-        evaluation: of them; those that were tested in no fold are left out.
+        labels: (N,) of all scans.
+        evaluation: of the same scans; a scan that was in no test fold is left out.
+
+    Returns:
+        Classification: ROC curves, and a calibration curve for two classes. Regression: predicted over true values, and
+        their difference. Survival: Kaplan-Meier curves of the scans with higher and with lower predicted risk.
     """
     tested = evaluation.fold >= 0
-    made, known = evaluation.predicted[tested], labels.take(tested)
-    if labels.task == "classify":
-        found = [_roc(known.values, made, evaluation.classes)]
-        return [*found, _calibration(evaluation)] if len(evaluation.calibration) else found
-    if labels.task == "regress":
+    predicted, known = evaluation.predicted[tested], labels.take(tested)
+    if labels.task == "classification":
+        roc = _roc(known.values, predicted, evaluation.classes)
+        return [roc, _calibration(evaluation)] if len(evaluation.calibration) else [roc]
+    if labels.task == "regression":
         truth = np.asarray(known.values, float)
         ends = np.array([truth.min(), truth.max()])
-        same = Series("predicted as it is", ends, ends, "reference")
-        none = Series("no difference", ends, np.zeros(2), "reference")
+        identity = Series("predicted = true", ends, ends, "reference")
+        zero = Series("no difference", ends, np.zeros(2), "reference")
         return [
-            Chart("Predicted and true", "true", "predicted", (Series("scans", truth, made, "points"), same)),
-            Chart("Difference", "true", "predicted - true", (Series("scans", truth, made - truth, "points"), none)),
+            Chart("Predicted and true", "true", "predicted", (Series("scans", truth, predicted, "points"), identity)),
+            Chart("Difference", "true", "predicted - true", (Series("scans", truth, predicted - truth, "points"), zero)),
         ]
-    return [_survival(known, made)]
+    return [_survival(known, predicted)]
 
 
-def _roc(truth: NDArray, made: NDArray[np.float64], classes: list[str]) -> Chart:
+def _roc(truth: NDArray, predicted: NDArray[np.float64], classes: list[str]) -> Chart:
     from sklearn.metrics import roc_curve
 
     lines = []
     for n, name in list(enumerate(classes))[1 if len(classes) == 2 else 0 :]:
-        wrong, right, _ = roc_curve(truth == name, made[:, n])
-        lines.append(Series(name, wrong, right))
+        false_positive, true_positive, _ = roc_curve(truth == name, predicted[:, n])
+        lines.append(Series(name, false_positive, true_positive))
     chance = Series("chance", np.array([0.0, 1.0]), np.array([0.0, 1.0]), "reference")
     return Chart("ROC", "1 - specificity", "sensitivity", (*lines, chance))
 
 
 def _calibration(evaluation: Evaluation) -> Chart:
-    ends, (mean, share) = np.array([0.0, 1.0]), evaluation.calibration.T
+    ends, (mean, fraction) = np.array([0.0, 1.0]), evaluation.calibration.T
     name = evaluation.classes[1]
     ideal = Series("ideal", ends, ends, "reference")
-    return Chart("Calibration", "predicted probability", "share that is so", (Series(name, mean, share, "linked"), ideal))
+    curve = Series(name, mean, fraction, "linked")
+    return Chart("Calibration", "predicted probability", "observed fraction", (curve, ideal))
 
 
 def _survival(labels: Labels, risk: NDArray[np.float64]) -> Chart:
-    """Kaplan-Meier curves (lifelines) of the half with the higher risk and the other."""
+    """Kaplan-Meier curves (lifelines) of the scans above the median risk and of the others."""
     from lifelines import KaplanMeierFitter
 
     high, lines = risk > np.median(risk), []
     for chosen, name in ((high, "higher risk"), (~high, "lower risk")):
         if chosen.any():
             curve = KaplanMeierFitter().fit(labels.times[chosen], labels.values[chosen]).survival_function_
-            # It falls at the event, not on the way there.
+            # Each point twice, so that the line between events is level and drops at the event.
             x, y = np.repeat(curve.index.to_numpy(float), 2)[1:], np.repeat(curve.iloc[:, 0].to_numpy(float), 2)[:-1]
             lines.append(Series(name, x, y))
-    return Chart("Survival", "time", "share without the event", tuple(lines))
+    return Chart("Survival", "time", "fraction without the event", tuple(lines))

@@ -1,4 +1,4 @@
-"""Scan embeddings of a table's scans, and whose they are."""
+"""Scan embeddings: one vector for each scan of a table."""
 
 from __future__ import annotations
 
@@ -9,31 +9,34 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.core.errors import Cancelled, CoralBayError, ScansError
+from CoralBayLib.core.errors import Cancelled, CoralBayError, Remedy, ScansError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, subprogress
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.embedding import embed
 from CoralBayLib.features.store import Store
 from CoralBayLib.imaging.volume_io import read_volume
 
+from .table import Skipped
+
 
 @dataclass(frozen=True, eq=False)
 class ScanEmbeddings:
-    """One vector a scan.
+    """One vector for each scan.
 
     Attributes:
         vectors: (N, D) float32.
-        rows: (N,) which rows of the table they are of.
-        signature: of the features; probes carry over between scans of one signature.
-        pooled: the levels whose averages the vector holds, with their channels; empty when it is a network's own token.
-        left_out: scans that could not be embedded, with the reason.
+        rows: (N,) index of each vector's scan in the given sequence.
+        signature: of the features; a probe applies to all scans with the signature it was fitted on.
+        pooled: names and channels of the levels whose averages make up the vector; empty when the encoder has a token for
+            the whole scan.
+        left_out: scans that could not be embedded.
     """
 
     vectors: NDArray[np.float32]
     rows: NDArray[np.int64]
     signature: str
     pooled: tuple[tuple[str, int], ...]
-    left_out: tuple[str, ...] = ()
+    left_out: tuple[Skipped, ...] = ()
 
 
 def embed_scans(
@@ -45,37 +48,45 @@ def embed_scans(
     store: Store | None = None,
     assume_hu: bool = False,
 ) -> ScanEmbeddings:
-    """Embed scans one after another, from the store where they are there; those that cannot be are left out and named.
+    """Embed scans one after another. A scan that cannot be embedded is left out.
 
     Args:
-        scans: CT files or folders.
+        scans: CT files or DICOM folders.
         encoder: from `load_encoder`.
         progress: called with the fraction done and a message.
         cancel: checked between scans and between the network's layers.
-        store: where pyramids are kept.
+        store: which embedded scans are read from and written to.
         assume_hu: skip the check that the values look like HU.
 
     Raises:
         ScansError: no scan could be embedded.
-        Cancelled: `cancel` was called; what the store has is kept there.
+        Cancelled: `cancel` was called; scans that were embedded before stay in the store.
     """
     vectors, rows, left_out, signature = [], [], [], ""
     for row, path in enumerate(scans):
         raise_if_cancelled(cancel)
         try:
-            one = subprogress(progress, row / len(scans), (row + 1) / len(scans))
-            pyramid = embed(read_volume(path), encoder, one, cancel, store=store, assume_hu=assume_hu)
+            scan_progress = subprogress(progress, row / len(scans), (row + 1) / len(scans))
+            pyramid = embed(read_volume(path), encoder, scan_progress, cancel, store=store, assume_hu=assume_hu)
             if pyramid.scan_embedding is None:
-                raise ScansError(f"{encoder.title} has no scan embedding.")
+                raise ScansError(f"{encoder.title} has no scan embedding.", remedy=Remedy.CHOOSE_ENCODER)
         except Cancelled:
             raise
         except CoralBayError as error:
-            left_out.append(f"{path}: {error}")
+            left_out.append(Skipped(error, scan=path))
             continue
         signature = pyramid.signature
         vectors.append(pyramid.scan_embedding.float().numpy())
         rows.append(row)
     if not vectors:
-        raise ScansError("None of the scans could be embedded. " + "; ".join(left_out[:3]))
+        raise ScansError("None of the scans could be embedded. " + "; ".join(map(str, left_out[:3])), **_common(left_out))
     pooled = tuple((spec.name, spec.channels) for spec in encoder.levels if spec.pooled and not encoder.scan_token)
     return ScanEmbeddings(np.stack(vectors), np.array(rows), signature, pooled, tuple(left_out))
+
+
+def _common(left_out: Sequence[Skipped]) -> dict:
+    """Remedy and details of the errors where all have the same remedy."""
+    errors = [skipped.error for skipped in left_out]
+    if len({error.remedy for error in errors}) != 1:
+        return {}
+    return {"remedy": errors[0].remedy, **errors[0].details}

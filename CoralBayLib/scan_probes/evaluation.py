@@ -1,4 +1,4 @@
-"""What a scan probe is worth on patients it has not seen: nested cross-validation, and learning from a few examples."""
+"""Evaluation of scan probes on unseen patients: nested cross-validation, and few-shot learning."""
 
 from __future__ import annotations
 
@@ -7,35 +7,41 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import ScansError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report, subprogress
 
-from .metrics import Figure, figures
+from .metrics import Estimate, estimate_metrics
 from .model import ScanProbe, classes_of
 from .splits import grouped_folds, no_patient_twice, no_scan_twice
 from .table import Labels
 
 CALIBRATION_BINS = 5
-FEW_STRENGTH = 0.01
+"""Bins of equal size in the calibration curve."""
+FEW_SHOT_STRENGTH = 0.01
+"""Inverse penalty of a few-shot probe, which has too few patients to choose one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Predictions for every scan by a probe that has not seen its patient.
+    """For every scan the prediction of a probe that was not fitted on the scan's patient.
 
     Attributes:
-        figures: by name, with 95 % intervals.
-        predicted: (N, classes) or (N,), see `ScanProbe.predict`.
-        fold: (N,) which outer fold a scan was tested in.
-        classes: classify: their names.
-        calibration: classify with two classes: (bins, 2) mean probability and share of the second class; else empty.
+        metrics: by name, with 95 % confidence intervals.
+        predicted: (N, classes) or (N,), see `ScanProbe.predict`; NaN for scans in no test fold.
+        fold: (N,) the outer fold that a scan was tested in; -1 for none.
+        classes: classification: their names.
+        calibration: classification with two classes: (bins, 2) mean predicted probability and observed fraction of the
+            second class; otherwise empty.
     """
 
-    figures: dict[str, Figure]
+    metrics: dict[str, Estimate]
     predicted: NDArray[np.float64]
     fold: NDArray[np.int64]
     classes: list[str]
     calibration: NDArray[np.float64]
+
+    figures = deprecated_attribute("figures", "metrics")
 
 
 def cross_validate(
@@ -47,18 +53,18 @@ def cross_validate(
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Evaluation:
-    """Nested cross-validation, both loops grouped by patient: the penalty is chosen inside each training part.
+    """Nested cross-validation with both loops grouped by patient; the inner one chooses the penalty.
 
     Args:
         vectors: (N, D) embeddings.
-        labels: what is known of them.
+        labels: (N,) the truth.
         folds: of the outer loop; fewer when a class has fewer patients.
         seed: of the splits.
         progress: called with the fraction done and a message.
-        cancel: checked between folds, and between the draws of the bootstrap.
+        cancel: checked between folds, and between the samples of the bootstrap.
 
     Raises:
-        ScansError: fewer than two folds, too few patients of some class, or one scan stands under two patients.
+        ScansError: there are fewer than two folds, a class has too few patients, or one scan is listed for two patients.
         Cancelled: `cancel` was called.
     """
     if folds < 2:
@@ -66,7 +72,7 @@ def cross_validate(
     no_scan_twice(vectors, labels.patients)
     outer = grouped_folds(labels, folds, seed)
     if len(outer) < 2:
-        raise ScansError("Too few patients: at least two of each class (or two in all, for a number) are needed.")
+        raise ScansError("Too few patients: at least two of each class are needed, or two in all for regression.")
     classes = classes_of(labels)
     predicted = np.full((len(labels), len(classes)) if classes else len(labels), np.nan)
     fold = np.full(len(labels), -1)
@@ -75,62 +81,78 @@ def cross_validate(
         report(progress, 0.5 * number / len(outer), f"Fold {number + 1} of {len(outer)}")
         no_patient_twice(labels.patients[train], labels.patients[test])
         probe = ScanProbe().fit(vectors[train], labels.take(train), seed)
-        made = probe.predict(vectors[test])
+        prediction = probe.predict(vectors[test])
         if classes:
             # A class with a single patient is missing from one of the training parts.
-            full = np.zeros((len(test), len(classes)))
-            full[:, [classes.index(name) for name in probe.classes_]] = made
-            made = full
-        predicted[test], fold[test] = made, number
+            columns = [classes.index(name) for name in probe.classes_]
+            all_classes = np.zeros((len(test), len(classes)))
+            all_classes[:, columns] = prediction
+            prediction = all_classes
+        predicted[test], fold[test] = prediction, number
     tested = np.flatnonzero(fold >= 0)
     known = labels.take(tested)
     calibration = _calibration(predicted[tested], known, classes)
-    found = figures(predicted[tested], known, classes, subprogress(progress, 0.5, 1), cancel)
+    metrics = estimate_metrics(predicted[tested], known, classes, subprogress(progress, 0.5, 1), cancel)
     report(progress, 1.0, "Evaluated")
-    return Evaluation(found, predicted, fold, classes, calibration)
+    return Evaluation(metrics, predicted, fold, classes, calibration)
 
 
 def few_shot(
     vectors: NDArray, labels: Labels, positive: str, shots: int, repeats: int = 20, seed: int = 0
 ) -> tuple[float, float]:
-    """Mean and standard deviation of the AUROC when so many positive patients, and as many others, are learnt from and
-    all other patients tested on, over repeated draws.
+    """AUROC of a probe that is fitted on a few patients of a class and as many others, and tested on all other patients.
+
+    Args:
+        vectors: (N, D) embeddings.
+        labels: (N,) the truth, of a classification.
+        positive: the class.
+        shots: patients of the class to fit on, and patients without it.
+        repeats: random draws of these patients.
+        seed: of the draws.
+
+    Returns:
+        Mean and standard deviation over the draws.
 
     Raises:
-        ScansError: there are not more patients of each kind than that.
+        ScansError: it is not a classification, or no patients would be left to test on.
     """
     from sklearn.metrics import roc_auc_score
 
     no_scan_twice(vectors, labels.patients)
-    told, whose = labels.values == positive, labels.patients
-    kinds = few_shot_patients(labels, positive, shots)
+    is_positive, patients = labels.values == positive, labels.patients
+    groups = few_shot_patients(labels, positive, shots)
     random = np.random.default_rng(seed)
-    either = Labels.of("classify", told.tolist(), whose.tolist())
+    binary = Labels.of("classification", is_positive.tolist(), patients.tolist())
     areas = []
     for _ in range(repeats):
-        train = np.isin(whose, np.concatenate([random.choice(kind, shots, replace=False) for kind in kinds]))
-        no_patient_twice(whose[train], whose[~train])
-        probe = ScanProbe(FEW_STRENGTH).fit(vectors[train], either.take(train))
-        areas.append(roc_auc_score(told[~train], probe.decide(vectors[~train])[:, 0]))
+        train = np.isin(patients, np.concatenate([random.choice(group, shots, replace=False) for group in groups]))
+        no_patient_twice(patients[train], patients[~train])
+        probe = ScanProbe(FEW_SHOT_STRENGTH).fit(vectors[train], binary.take(train))
+        areas.append(roc_auc_score(is_positive[~train], probe.decision_function(vectors[~train])[:, 0]))
     return float(np.mean(areas)), float(np.std(areas))
 
 
 def few_shot_patients(labels: Labels, positive: str, shots: int) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
     """The patients with a class, and those without.
 
+    Args:
+        labels: (N,) the truth, of a classification.
+        positive: the class.
+        shots: patients of each group to fit on.
+
     Raises:
-        ScansError: it is not classes that are learnt, or there are too few of either to test on any.
+        ScansError: it is not a classification, or no patients would be left to test on.
     """
-    if labels.task != "classify":
-        raise ScansError("Learning from a few examples is for classes: it needs --task classify.")
+    if labels.task != "classification":
+        raise ScansError(f"Few-shot evaluation needs a classification task, not {labels.task}.")
     has = np.unique(labels.patients[labels.values == positive])
-    kinds = has, np.setdiff1d(labels.patients, has)
-    if shots < 1 or min(map(len, kinds)) <= shots:
+    groups = has, np.setdiff1d(labels.patients, has)
+    if shots < 1 or min(map(len, groups)) <= shots:
         raise ScansError(
             f"{shots} examples of each kind need more than {shots} patients with '{positive}' and without; "
-            f"there are {len(kinds[0])} and {len(kinds[1])}."
+            f"there are {len(groups[0])} and {len(groups[1])}."
         )
-    return kinds
+    return groups
 
 
 def _calibration(predicted: NDArray, labels: Labels, classes: list[str]) -> NDArray[np.float64]:
@@ -139,5 +161,5 @@ def _calibration(predicted: NDArray, labels: Labels, classes: list[str]) -> NDAr
     from sklearn.calibration import calibration_curve
 
     truth = labels.values == classes[1]
-    share, mean = calibration_curve(truth, predicted[:, 1], n_bins=CALIBRATION_BINS, strategy="quantile")
-    return np.stack([mean, share], axis=1)
+    fraction, mean = calibration_curve(truth, predicted[:, 1], n_bins=CALIBRATION_BINS, strategy="quantile")
+    return np.stack([mean, fraction], axis=1)

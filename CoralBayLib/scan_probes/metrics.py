@@ -1,4 +1,4 @@
-"""How good predictions are, with intervals that know of patients with several scans."""
+"""Metrics of predictions, with confidence intervals that account for several scans of one patient."""
 
 from __future__ import annotations
 
@@ -8,17 +8,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from CoralBayLib.core.deprecation import deprecated_names
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
-from .model import ScanProbe
 from .table import Labels
 
 RESAMPLES = 1000
+"""Bootstrap samples for an interval."""
+
+__getattr__ = deprecated_names(__name__, {"Figure": "Estimate", "figures": "estimate_metrics"})
 
 
 @dataclass(frozen=True)
-class Figure:
-    """A figure with its 95 % interval: percentiles of a bootstrap over patients (Efron 1979; whole patients are drawn)."""
+class Estimate:
+    """A metric with its 95 % confidence interval.
+
+    The interval is between percentiles of a bootstrap (Efron 1979) that draws whole patients.
+    """
 
     value: float
     low: float
@@ -28,99 +34,119 @@ class Figure:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
-def figures(
+def estimate_metrics(
     predicted: NDArray,
     labels: Labels,
     classes: list[str],
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
-) -> dict[str, Figure]:
-    """Every score of a task on predictions for scans that were not learnt from.
+) -> dict[str, Estimate]:
+    """All metrics of a task for predictions on scans that the probe was not fitted on.
 
     Args:
-        predicted: as `ScanProbe.predict` gives them.
-        labels: what is true; the bootstrap draws patients, not scans.
-        classes: classify: their names in the order of the columns.
+        predicted: (N, classes) or (N,), as `ScanProbe.predict` returns them.
+        labels: (N,) the truth; the bootstrap draws patients, not scans.
+        classes: classification: their names in the order of the columns.
         progress: called with the fraction done and a message.
-        cancel: checked between draws.
+        cancel: checked between bootstrap samples.
+
+    Returns:
+        By name; without the metrics that are undefined for these scans.
 
     Raises:
         Cancelled: `cancel` was called.
     """
-    measures = _measures(predicted, labels, classes)
-    members = [np.flatnonzero(labels.patients == patient) for patient in np.unique(labels.patients)]
-    random = np.random.default_rng(0)
-    draws = [np.concatenate([members[n] for n in random.integers(len(members), size=len(members))]) for _ in range(RESAMPLES)]
-    everything = np.arange(len(labels))
-    found = {}
-    for number, (name, measure) in enumerate(measures.items()):
-        report(progress, number / len(measures), name)
+    metrics = _metrics(predicted, labels, classes)
+    rows_of_patient = [np.flatnonzero(labels.patients == patient) for patient in np.unique(labels.patients)]
+    random, count = np.random.default_rng(0), len(rows_of_patient)
+    samples = [np.concatenate([rows_of_patient[n] for n in random.integers(count, size=count)]) for _ in range(RESAMPLES)]
+    all_rows = np.arange(len(labels))
+    estimates = {}
+    for number, (name, metric) in enumerate(metrics.items()):
+        report(progress, number / len(metrics), name)
         values = []
-        for rows in draws:
+        for rows in samples:
             raise_if_cancelled(cancel)
-            values.append(measure(rows))
-        drawn = np.array([value for value in values if value is not None])
-        value = measure(everything)
+            values.append(metric(rows))
+        defined = np.array([value for value in values if value is not None])
+        value = metric(all_rows)
         if value is not None:
-            low, high = np.percentile(drawn, [2.5, 97.5]) if len(drawn) else (value, value)
-            found[name] = Figure(float(value), float(low), float(high))
-    return found
+            low, high = np.percentile(defined, [2.5, 97.5]) if len(defined) else (value, value)
+            estimates[name] = Estimate(float(value), float(low), float(high))
+    return estimates
 
 
-def leading_score(probe: ScanProbe, vectors: NDArray, labels: Labels) -> float:
-    """What strengths are chosen by, more is better: log likelihood of classes, minus squared error, or concordance."""
-    predicted = probe.predict(vectors)
-    if labels.task == "regress":
+def leading_score(predicted: NDArray, classes: list[str], labels: Labels) -> float:
+    """The score by which a penalty is chosen; higher is better.
+
+    Args:
+        predicted: (N, classes) or (N,), as `ScanProbe.predict` returns them.
+        classes: classification: their names in the order of the columns.
+        labels: (N,) the truth.
+
+    Returns:
+        Mean log likelihood of the true class, minus the mean squared error, or concordance.
+    """
+    if labels.task == "regression":
         return -float(np.mean((predicted - labels.values) ** 2))
-    if labels.task == "survive":
+    if labels.task == "survival":
         return concordance(predicted, labels.values, labels.times) or 0.5
-    column = {name: n for n, name in enumerate(probe.classes_)}
-    likely = [row[column[value]] if value in column else 1e-9 for row, value in zip(predicted, labels.values, strict=True)]
-    return float(np.mean(np.log(np.clip(likely, 1e-9, 1))))
+    column = {name: n for n, name in enumerate(classes)}
+    likelihood = [row[column[value]] if value in column else 1e-9 for row, value in zip(predicted, labels.values, strict=True)]
+    return float(np.mean(np.log(np.clip(likelihood, 1e-9, 1))))
 
 
-def concordance(risk: ArrayLike, seen: ArrayLike, times: ArrayLike) -> float | None:
-    """Share of comparable pairs in which the one with the higher risk has the event first (Harrell 1982); None without
-    any such pair."""
-    risk, happened, when = np.asarray(risk), np.asarray(seen, bool), np.asarray(times, float)
-    comparable = happened[:, None] & ((when[:, None] < when) | ((when[:, None] == when) & ~happened))
+def concordance(risk: ArrayLike, event: ArrayLike, times: ArrayLike) -> float | None:
+    """Concordance index (Harrell 1982): the fraction of comparable pairs in which the higher risk has the earlier event.
+
+    Args:
+        risk: (N,) predicted.
+        event: (N,) whether it was observed; otherwise the time is censored.
+        times: (N,) to the event or to censoring.
+
+    Returns:
+        From 0 to 1; None without any comparable pair.
+    """
+    risk, observed, times = np.asarray(risk), np.asarray(event, bool), np.asarray(times, float)
+    comparable = observed[:, None] & ((times[:, None] < times) | ((times[:, None] == times) & ~observed))
     if not comparable.any():
         return None
     higher = (risk[:, None] > risk) + 0.5 * (risk[:, None] == risk)
     return float(higher[comparable].mean())
 
 
-def _measures(predicted: NDArray, labels: Labels, classes: list[str]) -> dict[str, Callable[[NDArray[np.int64]], float | None]]:
+def _metrics(predicted: NDArray, labels: Labels, classes: list[str]) -> dict[str, Callable[[NDArray[np.int64]], float | None]]:
+    """Functions of rows, by the metric's name; None where the metric is undefined."""
     from sklearn import metrics
 
     truth = labels.values
-    if labels.task == "survive":
+    if labels.task == "survival":
         return {"concordance": lambda rows: concordance(predicted[rows], truth[rows], labels.times[rows])}
-    if labels.task == "regress":
+    if labels.task == "regression":
 
-        def explained(rows: NDArray[np.int64]) -> float | None:
+        def r2(rows: NDArray[np.int64]) -> float | None:
             return metrics.r2_score(truth[rows], predicted[rows]) if np.ptp(truth[rows]) > 0 else None
 
-        return {"MAE": lambda rows: metrics.mean_absolute_error(truth[rows], predicted[rows]), "R2": explained}
+        return {"MAE": lambda rows: metrics.mean_absolute_error(truth[rows], predicted[rows]), "R2": r2}
     index = np.array([classes.index(value) for value in truth])
 
-    def each(score: Callable[[NDArray, NDArray], float]) -> Callable[[NDArray[np.int64]], float | None]:
-        """Of the second of two classes, or the mean over classes, each against the rest."""
-        which = [1] if len(classes) == 2 else range(len(classes))
+    def one_against_rest(score: Callable[[NDArray, NDArray], float]) -> Callable[[NDArray[np.int64]], float | None]:
+        """The score of the second of two classes, or the mean over all of more classes."""
+        scored_classes = [1] if len(classes) == 2 else range(len(classes))
 
-        def measure(rows: NDArray[np.int64]) -> float | None:
-            present = [n for n in which if 0 < (index[rows] == n).sum() < len(rows)]
+        def metric(rows: NDArray[np.int64]) -> float | None:
+            present = [n for n in scored_classes if 0 < (index[rows] == n).sum() < len(rows)]
             return float(np.mean([score(index[rows] == n, predicted[rows, n]) for n in present])) if present else None
 
-        return measure
+        return metric
 
-    chosen = predicted.argmax(axis=1)
+    most_likely = predicted.argmax(axis=1)
     return {
-        "AUROC": each(metrics.roc_auc_score),
-        "average precision": each(metrics.average_precision_score),
+        "AUROC": one_against_rest(metrics.roc_auc_score),
+        "average precision": one_against_rest(metrics.average_precision_score),
         "F1": lambda rows: metrics.f1_score(
-            index[rows], chosen[rows], average="binary" if len(classes) == 2 else "macro", zero_division=0
+            index[rows], most_likely[rows], average="binary" if len(classes) == 2 else "macro", zero_division=0
         ),
-        "accuracy": lambda rows: float((index[rows] == chosen[rows]).mean()),
-        "Brier score": each(metrics.brier_score_loss),
+        "accuracy": lambda rows: float((index[rows] == most_likely[rows]).mean()),
+        "Brier score": one_against_rest(metrics.brier_score_loss),
     }

@@ -1,4 +1,4 @@
-"""A linear model on scan embeddings: classes, a number, or a risk; kept as plain arrays."""
+"""A linear model on scan embeddings that predicts a class, a number or a risk; saved as plain arrays."""
 
 from __future__ import annotations
 
@@ -10,81 +10,132 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, softmax
 
-from CoralBayLib.core.errors import ProbeError, ScansError
+from CoralBayLib.core.deprecation import deprecated_attribute
+from CoralBayLib.core.errors import ProbeError, Remedy, ScansError
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 
+from .metrics import leading_score
 from .splits import grouped_folds
-from .table import Labels
+from .table import SAVED_TASKS, Labels, current_task
 
 FORMAT_VERSION = 1
+"""Of the file that `ScanProbe.save` writes."""
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-"""Inverse penalties that are tried; embeddings have hundreds of numbers and studies dozens of patients."""
+"""Inverse penalties to choose from; they suit some hundred features and some dozen patients."""
 SURVIVAL_COMPONENTS = 10
-"""Cox regression sees so many principal components at most: with fewer events than that it has no unique answer."""
+"""The most principal components in a Cox regression; with fewer events than components it has no unique solution."""
 
 
 class ScanProbe:
-    """L2 logistic, ridge or Cox regression on standardised embeddings, folded into one linear map.
+    """L2 logistic, ridge or Cox regression on standardized embeddings, folded into one linear map.
 
     Args:
-        strength: inverse of the penalty; None chooses among `STRENGTHS` by cross-validation grouped by patient.
+        strength: inverse of the penalty; None chooses from `STRENGTHS` by cross-validation grouped by patient.
 
     Attributes:
-        task_: "classify", "regress" or "survive".
-        classes_: classify: names, in the order of the outputs.
-        weights_: (outputs, D) on the raw embedding; one output for two classes (the second's logit), a number or a risk.
+        task_: "classification", "regression" or "survival".
+        classes_: classification: names, in the order of the outputs.
+        weights_: (outputs, D) for the raw embedding; one output for two classes (the second's logit), a number or a risk.
         bias_: (outputs,).
-        strength_: the one used.
+        mean_: (D,) average embedding of the scans it was fitted on.
+        strength_: the inverse penalty in use.
+        signature, pooled: of the features, see `ScanEmbeddings`; set by `load`.
+        target: name of the predicted variable; set by `load`.
 
     Example::
 
-        probe = ScanProbe().fit(vectors, Labels.of("classify", values, patients))
+        probe = ScanProbe().fit(vectors, Labels.of("classification", values, patients))
         probability = probe.predict(vectors)          # (N, classes)
         probe.save("emphysema.safetensors")
     """
+
+    signature = ""
+    target = ""
+    pooled: tuple[tuple[str, int], ...] = ()
 
     def __init__(self, strength: float | None = None) -> None:
         self.strength = strength
 
     def fit(self, vectors: ArrayLike, labels: Labels, seed: int = 0) -> ScanProbe:
-        """Learn from some scans.
+        """Fit to the embeddings of some scans.
 
         Args:
             vectors: (N, D) embeddings.
-            labels: what is known of them.
+            labels: (N,) the truth.
             seed: of the inner splits.
 
         Raises:
-            ScansError: one class only, or too few scans.
+            ScansError: there is one class only, or there are too few scans or events.
         """
         x = np.asarray(vectors, np.float64)
         self.task_, self.classes_ = labels.task, classes_of(labels)
-        self.strength_ = self.strength or chosen_strength(x, labels, seed)
+        self.strength_ = self.strength or choose_strength(x, labels, seed)
         mean, scale = x.mean(axis=0), x.std(axis=0)
-        # A number that hardly varies among these scans says nothing; dividing by its noise would make it shout.
+        # A feature that is constant up to rounding gets no weight; division by its deviation would amplify the rounding.
         scale = np.where(scale > 1e-6 * max(scale.max(), 1e-12), scale, np.inf)
-        weights, bias = self._fit_standardised((x - mean) / scale, labels)
+        weights, bias = self._fit_standardized((x - mean) / scale, labels)
         self.weights_ = weights / scale
         self.bias_ = bias - self.weights_ @ mean
         self.mean_ = mean
         return self
 
-    def decide(self, vectors: ArrayLike) -> NDArray[np.float64]:
-        """(N, outputs) logits, numbers or log risks."""
+    def decision_function(self, vectors: ArrayLike) -> NDArray[np.float64]:
+        """The linear outputs.
+
+        Args:
+            vectors: (N, D) embeddings.
+
+        Returns:
+            (N, outputs) logits, numbers in the target's unit, or log risks.
+
+        Raises:
+            ProbeError: the embeddings have another length.
+        """
         x = np.asarray(vectors, np.float64)
         if x.shape[-1] != self.weights_.shape[1]:
-            raise ProbeError(f"This probe is for embeddings of {self.weights_.shape[1]} numbers, these have {x.shape[-1]}.")
+            raise ProbeError(
+                f"This probe expects embeddings of {self.weights_.shape[1]} numbers, but these have {x.shape[-1]}.",
+                remedy=Remedy.CHOOSE_ENCODER,
+            )
         return x @ self.weights_.T + self.bias_
 
+    decide = deprecated_attribute("decide", "decision_function")
+
     def predict(self, vectors: ArrayLike) -> NDArray[np.float64]:
-        """classify: (N, classes) probabilities; regress: (N,) numbers; survive: (N,) log risks relative to the average."""
-        decided = self.decide(vectors)
-        if self.task_ != "classify":
-            return decided[:, 0]
+        """Predict for some scans.
+
+        Args:
+            vectors: (N, D) embeddings.
+
+        Returns:
+            Classification: (N, classes) probabilities. Regression: (N,) numbers. Survival: (N,) log risks relative to the
+            average scan.
+
+        Raises:
+            ProbeError: the embeddings have another length.
+        """
+        outputs = self.decision_function(vectors)
+        if self.task_ != "classification":
+            return outputs[:, 0]
         if len(self.classes_) == 2:
-            second = expit(decided[:, 0])
+            second = expit(outputs[:, 0])
             return np.stack([1 - second, second], axis=1)
-        return softmax(decided, axis=1)
+        return softmax(outputs, axis=1)
+
+    def require_fit(self, signature: str) -> None:
+        """Refuse features that differ from those the probe was fitted on.
+
+        Args:
+            signature: of the features.
+
+        Raises:
+            ProbeError: the encoder, its weights or its setting differ.
+        """
+        if signature != self.signature:
+            raise ProbeError(
+                "This scan probe was fitted on features of another encoder, weights or setting.",
+                remedy=Remedy.CHOOSE_ENCODER,
+            )
 
     def save(
         self, path: str | os.PathLike, signature: str = "", pooled: Sequence[tuple[str, int]] = (), target: str = ""
@@ -92,17 +143,17 @@ class ScanProbe:
         """Write arrays and a JSON header to a safetensors file; no pickle.
 
         Args:
-            path: where to.
-            signature: of the features it was learnt on.
+            path: of the file.
+            signature: of the features that the probe was fitted on.
             pooled: see `ScanEmbeddings.pooled`.
-            target: what it says.
+            target: name of the predicted variable.
 
         Raises:
-            StoreError: the file could not be written; whatever stood there before is untouched.
+            StoreError: the file could not be written; a file that existed before is unchanged.
         """
         header = {
             "format": FORMAT_VERSION,
-            "task": self.task_,
+            "task": SAVED_TASKS[self.task_],
             "target": target,
             "classes": self.classes_,
             "strength": self.strength_,
@@ -114,17 +165,17 @@ class ScanProbe:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> ScanProbe:
-        """Read what `save` wrote; `signature`, `pooled` and `target` become attributes.
+        """Read a file that `save` wrote; `signature`, `pooled` and `target` become attributes.
 
         Raises:
-            ProbeError: the file is missing, damaged or something else.
+            ProbeError: the file is missing, damaged or not a scan probe.
         """
         header, tensors = read_tensors(path, "scan probe")
         if header.get("format") != FORMAT_VERSION:
             raise ProbeError(f"This scan probe has format {header.get('format')}; this version reads {FORMAT_VERSION}.")
         try:
             probe = cls(float(header["strength"]))
-            probe.task_, probe.classes_ = str(header["task"]), [str(name) for name in header["classes"]]
+            probe.task_, probe.classes_ = current_task(str(header["task"])), [str(name) for name in header["classes"]]
             probe.strength_ = float(header["strength"])
             probe.weights_, probe.bias_, probe.mean_ = (tensors[name].numpy() for name in ("weights", "bias", "mean"))
             probe.signature, probe.target = str(header["signature"]), str(header["target"])
@@ -133,54 +184,55 @@ class ScanProbe:
             raise ProbeError(f"The scan probe is incomplete ({error}). Fit it again.") from error
         return probe
 
-    signature = ""
-    target = ""
-    pooled: tuple[tuple[str, int], ...] = ()
-
-    def _fit_standardised(self, x: NDArray[np.float64], labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        if self.task_ == "survive":
+    def _fit_standardized(self, x: NDArray[np.float64], labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.task_ == "survival":
             return _cox(x, labels, self.strength_), np.zeros(1)
         from sklearn.linear_model import LogisticRegression, Ridge
 
-        if self.task_ == "regress":
+        if self.task_ == "regression":
             ridge = Ridge(alpha=1 / self.strength_).fit(x, labels.values)
             return ridge.coef_[None], np.array([ridge.intercept_])
         if len(self.classes_) < 2:
-            raise ScansError(f"All scans are '{self.classes_[0]}': there is nothing to tell apart. Add scans of another class.")
+            raise ScansError(f"All scans have the class '{self.classes_[0]}'. Add scans of another class.")
         logistic = LogisticRegression(C=self.strength_, max_iter=2000).fit(x, labels.values)
         return logistic.coef_, logistic.intercept_
 
 
 def classes_of(labels: Labels) -> list[str]:
-    """Names of the classes, sorted; none where it is not classes that are learnt."""
-    return sorted({str(value) for value in labels.values}) if labels.task == "classify" else []
+    """Sorted names of the classes; empty for regression and survival."""
+    return sorted({str(value) for value in labels.values}) if labels.task == "classification" else []
 
 
-def chosen_strength(x: NDArray[np.float64], labels: Labels, seed: int) -> float:
-    """The strength with the best score on patients left out, averaged over folds; of equals the strongest penalty."""
-    from .metrics import leading_score
+def choose_strength(x: NDArray[np.float64], labels: Labels, seed: int) -> float:
+    """The inverse penalty with the best mean score on held-out patients; of equal scores the strongest penalty.
 
+    Args:
+        x: (N, D) standardized embeddings.
+        labels: (N,) the truth.
+        seed: of the splits.
+    """
     folds = grouped_folds(labels, most=4, seed=seed)
     scores = np.zeros(len(STRENGTHS))
     for train, test in folds:
         for n, strength in enumerate(STRENGTHS):
-            scores[n] += leading_score(ScanProbe(strength).fit(x[train], labels.take(train)), x[test], labels.take(test))
+            probe = ScanProbe(strength).fit(x[train], labels.take(train))
+            scores[n] += leading_score(probe.predict(x[test]), probe.classes_, labels.take(test))
     return STRENGTHS[int(np.flatnonzero(scores >= scores.max() - 1e-9)[0])] if folds else STRENGTHS[1]
 
 
 def _cox(x: NDArray[np.float64], labels: Labels, strength: float) -> NDArray[np.float64]:
-    """Ridge Cox regression (lifelines) on the leading principal components, as (1, D) weights of the standardised embedding."""
+    """Ridge Cox regression (lifelines) on the leading principal components; (1, D) weights of the standardized embedding."""
     try:
         import pandas
         from lifelines import CoxPHFitter
     except ImportError as error:
-        raise ScansError("Survival needs the package lifelines: pip install lifelines") from error
+        raise ScansError("Survival needs the package lifelines.", remedy=Remedy.INSTALL_PACKAGE, package="lifelines") from error
     events = int(labels.values.sum())
     if events < 2:
-        raise ScansError("Fewer than two of these scans saw the event: there is no risk to learn.")
+        raise ScansError(f"Survival needs at least two scans with an observed event; these have {events}.")
     _, singular, vectors = np.linalg.svd(x, full_matrices=False)
     rank = max(1, min(SURVIVAL_COMPONENTS, events - 1, int((singular > 1e-6 * singular[0]).sum())))
-    turn = vectors[:rank].T / (singular[:rank] / np.sqrt(len(x)))
-    frame = pandas.DataFrame(x @ turn).assign(time=labels.times, seen=labels.values)
+    projection = vectors[:rank].T / (singular[:rank] / np.sqrt(len(x)))
+    frame = pandas.DataFrame(x @ projection).assign(time=labels.times, seen=labels.values)
     fitter = CoxPHFitter(penalizer=0.1 / strength / len(x), l1_ratio=0.0).fit(frame, "time", "seen")
-    return (turn @ fitter.params_.to_numpy())[None]
+    return (projection @ fitter.params_.to_numpy())[None]

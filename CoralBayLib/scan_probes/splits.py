@@ -1,4 +1,4 @@
-"""Splits in which a patient is on one side only."""
+"""Splits of scans that keep each patient in one part only."""
 
 from __future__ import annotations
 
@@ -12,49 +12,57 @@ from CoralBayLib.core.errors import ScansError
 from .table import Labels
 
 Fold: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Rows to fit on, and rows to test on."""
 
 
 def grouped_folds(labels: Labels, most: int = 5, seed: int = 0) -> list[Fold]:
-    """Pairs of (train, test) rows with no patient in both, each class or event in every part where that is possible.
+    """Folds without a patient in both parts, with every class or event in every part where that is possible.
 
     Args:
         labels: of all rows.
-        most: folds; fewer when a class has fewer patients.
+        most: number of folds; fewer when a class has fewer patients.
         seed: of the draw.
 
     Returns:
-        No fold at all when there are too few patients for two.
+        Pairs of (train, test) rows; empty when there are too few patients for two folds.
     """
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
     groups, blank = labels.patients, np.zeros(len(labels))
-    if labels.task == "regress":
+    if labels.task == "regression":
         count = min(most, len(np.unique(groups)))
-        folds = GroupKFold(count, shuffle=True, random_state=seed).split(blank, groups=groups) if count > 1 else ()
-        made = list(folds)
+        splits = GroupKFold(count, shuffle=True, random_state=seed).split(blank, groups=groups) if count > 1 else ()
+        folds = list(splits)
     else:
         count = min(most, *(len(np.unique(groups[labels.values == value])) for value in np.unique(labels.values)))
         splitter = StratifiedGroupKFold(max(count, 2), shuffle=True, random_state=seed)
-        folds = splitter.split(blank, labels.values, groups) if count > 1 else ()
-        made = [(train, test) for train, test in folds if len(np.unique(labels.values[train])) > 1]
-    for train, test in made:
+        splits = splitter.split(blank, labels.values, groups) if count > 1 else ()
+        folds = [(train, test) for train, test in splits if len(np.unique(labels.values[train])) > 1]
+    for train, test in folds:
         no_patient_twice(groups[train], groups[test])
-    return made
+    return folds
 
 
 def no_patient_twice(train: ArrayLike, test: ArrayLike) -> None:
-    """Refuse a split that has a patient on both sides.
+    """Refuse a split with a patient in both parts.
+
+    Args:
+        train, test: names of the patients in each part.
 
     Raises:
-        ScansError: naming how many patients are.
+        ScansError: with the number of such patients.
     """
     both = set(np.asarray(train)) & set(np.asarray(test))
     if both:
-        raise ScansError(f"{len(both)} patients are learnt from and tested on at once: the figures would flatter.")
+        raise ScansError(f"{len(both)} patients are in the training and in the test part: the metrics would be too good.")
 
 
 def no_scan_twice(vectors: NDArray, patients: NDArray[np.str_]) -> None:
-    """Refuse one scan under two patients' names: a copy would be learnt from and tested on.
+    """Refuse one scan under two patients' names, which could be in the training and in the test part.
+
+    Args:
+        vectors: (N, D) embeddings; equal ones are of the same scan.
+        patients: (N,) names.
 
     Raises:
         ScansError: with the patients' names.
@@ -63,6 +71,6 @@ def no_scan_twice(vectors: NDArray, patients: NDArray[np.str_]) -> None:
     for row, twin in enumerate(first[inverse.ravel()]):
         if patients[row] != patients[int(twin)]:
             raise ScansError(
-                f"The same image stands under the patients '{patients[int(twin)]}' and '{patients[row]}'. "
-                "Give both rows one patient, or leave one out."
+                f"The same image is listed for the patients '{patients[int(twin)]}' and '{patients[row]}'. "
+                "Give both rows the same patient, or remove one of them."
             )

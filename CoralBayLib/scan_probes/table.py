@@ -1,4 +1,4 @@
-"""Which scans, whose they are, and what is to be learnt of them: a CSV read with care."""
+"""Tables of scans with their patients and a variable to predict, read from CSV."""
 
 from __future__ import annotations
 
@@ -11,22 +11,48 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.core.errors import ScansError
+from CoralBayLib.core.deprecation import warn_renamed
+from CoralBayLib.core.errors import CoralBayError, Remedy, ScansError
 from CoralBayLib.core.paths import error_message
 
-TASKS = ("classify", "regress", "survive")
+SAVED_TASKS = {"classification": "classify", "regression": "regress", "survival": "survive"}
+"""For each task its name in files and saved scenes, which is also its deprecated name in the API."""
+TASKS = tuple(SAVED_TASKS)
 _TRUE, _FALSE = {"1", "1.0", "true", "yes", "y"}, {"0", "0.0", "false", "no", "n"}
+
+
+def current_task(name: str) -> str:
+    """A task by its name in files or in the API.
+
+    Raises:
+        ScansError: the task is unknown.
+    """
+    for task, saved in SAVED_TASKS.items():
+        if name in (task, saved):
+            return task
+    raise ScansError(f"There is no task '{name}'. Choose one of {', '.join(TASKS)}.")
+
+
+def _require_task(name: str) -> str:
+    """A task by its name in the API; warns of a deprecated name."""
+    task = current_task(name)
+    if task != name:
+        warn_renamed(f"The task '{name}'", f"'{task}'", stacklevel=3)
+    return task
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """What is known of some scans.
+    """The truth for some scans.
 
     Attributes:
         task: one of `TASKS`.
-        values: (N,) classify: the classes' names; regress: numbers; survive: whether the event was seen.
-        patients: (N,) who each scan is of; scans of one patient never stand on both sides of a split.
-        times: (N,) survive: time to the event, or to the last look when it was not seen; zeros otherwise.
+        values: (N,) classification: the class names; regression: numbers; survival: whether the event was observed.
+        patients: (N,) names; a split keeps all scans of a patient in one part.
+        times: (N,) survival: time to the event, or to censoring when it was not observed; otherwise zeros.
+
+    Raises:
+        ScansError: the task is unknown.
     """
 
     task: str
@@ -34,43 +60,67 @@ class Labels:
     patients: NDArray[np.str_]
     times: NDArray[np.float64]
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "task", _require_task(self.task))
+
     @classmethod
     def of(cls, task: str, values: Sequence[Any], patients: Sequence[Any], times: Sequence[float] = ()) -> Labels:
-        """From any sequences.
+        """Labels from sequences of any kind.
+
+        Args:
+            task: one of `TASKS`.
+            values, patients, times: (N,) each, see the attributes.
 
         Raises:
             ScansError: the task is unknown.
         """
-        if task not in TASKS:
-            raise ScansError(f"There is no task '{task}'; choose {', '.join(TASKS)}.")
-        kind = {"classify": str, "regress": float, "survive": bool}[task]
-        when = np.asarray(times, float) if len(times) else np.zeros(len(values))
-        return cls(task, np.array([kind(value) for value in values]), np.array([str(who) for who in patients]), when)
+        task = _require_task(task)
+        kind = {"classification": str, "regression": float, "survival": bool}[task]
+        times = np.asarray(times, float) if len(times) else np.zeros(len(values))
+        return cls(task, np.array([kind(value) for value in values]), np.array([str(name) for name in patients]), times)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def take(self, rows: NDArray) -> Labels:
-        """Those of some rows."""
+        """The labels of some rows, given by number or by a mask."""
         return Labels(self.task, self.values[rows], self.patients[rows], self.times[rows])
 
 
 @dataclass(frozen=True, eq=False)
-class ScanTable:
-    """Scans with what is known of them.
+class Skipped:
+    """A row or a scan that cannot be used.
 
     Attributes:
-        target: the column that is learnt.
-        scans: paths.
-        labels: what is known.
-        left_out: rows that cannot be used, with the reason.
-        rows: (N,) which rows of the table they are from, counted from 0.
+        error: why, with its remedy.
+        row: number of the row as the user counts it; None when it is not known.
+        scan: path of the scan; None when the row names none, or the row is at fault.
+    """
+
+    error: CoralBayError
+    row: int | None = None
+    scan: Path | None = None
+
+    def __str__(self) -> str:
+        return f"{f'line {self.row}' if self.scan is None else self.scan}: {self.error}"
+
+
+@dataclass(frozen=True, eq=False)
+class ScanTable:
+    """Scans with their labels.
+
+    Attributes:
+        target: name of the variable to predict, which is its column.
+        scans: (N,) paths.
+        labels: (N,) the truth.
+        left_out: rows that cannot be used.
+        rows: (N,) number of each scan's row in the table, from 0.
     """
 
     target: str
     scans: tuple[Path, ...]
     labels: Labels
-    left_out: tuple[str, ...]
+    left_out: tuple[Skipped, ...]
     rows: NDArray[np.int64]
 
 
@@ -86,17 +136,17 @@ def read_table(
     """Read a CSV with a header.
 
     Args:
-        path: the file; scans in it may be relative to its folder.
-        target: the column to learn.
+        path: of the file; paths of scans in it may be relative to its folder.
+        target: column of the variable to predict.
         task: one of `TASKS`.
-        scan: the column with the CT's path.
-        patient: the column that tells whose scan it is; None when every scan is known to be of another patient.
-        time: survive: the column with the time.
+        scan: column of the CT's path.
+        patient: column of the patient's name; None when every scan is known to be of another patient.
+        time: survival: column of the time.
 
     Raises:
-        ScansError: the file or a column is missing, or no row can be used.
+        ScansError: the task is unknown, the file or a column is missing, or no row can be used.
     """
-    path = Path(path)
+    path, task = Path(path), _require_task(task)
     if not path.is_file():
         raise ScansError(f"There is no file {path}. Check the path of the table.")
     try:
@@ -124,61 +174,63 @@ def table_of(
     """A table from its cells.
 
     Args:
-        rows: the text of each cell, by its column.
+        rows: text of each cell by its column.
         columns: their names.
         target, task, scan, patient, time: as in `read_table`.
-        folder: that paths are relative to.
-        name: what errors call the table.
-        first: the number by which the user knows the first row.
+        folder: which the paths of scans are relative to.
+        name: of the table in error messages.
+        first: number of the first row as the user counts it.
 
     Raises:
         ScansError: as `read_table`.
     """
-    if task not in TASKS:
-        raise ScansError(f"There is no task '{task}'; choose {', '.join(TASKS)}.")
-    wanted = [scan, target, *([patient] if patient else []), *([time] if task == "survive" else [])]
-    missing = [each for each in wanted if each not in columns]
+    task = _require_task(task)
+    required = [scan, target, *([patient] if patient else []), *([time] if task == "survival" else [])]
+    missing = [column for column in required if column not in columns]
     if missing:
-        hint = " Without such a column one patient's scans could be learnt from and tested on." if patient in missing else ""
-        raise ScansError(f"{name} has no column {', '.join(missing)}; it has {', '.join(columns) or 'none'}.{hint}")
-    kept, left_out = [], []
+        message = f"{name} has no column {', '.join(missing)}; it has {', '.join(columns) or 'none'}."
+        if patient in missing:
+            message += " Without the patients' names, scans of one patient could be in the training and in the test part."
+            raise ScansError(message, remedy=Remedy.NAME_PATIENTS)
+        raise ScansError(message)
+    used, left_out = [], []
     for number, row in enumerate(rows, start=first):
         try:
-            ct = _present(row, scan)
-            whose = _present(row, patient) if patient else f"row {number}"
+            path = _present(row, scan)
+            who = _present(row, patient) if patient else f"row {number}"
             value = _value(_present(row, target), task)
-            kept.append((Path(folder) / ct, whose, value, _time(row, time, task), number - first))
-        except ValueError as error:
-            left_out.append(f"line {number}: {error}")
-    if not kept:
-        raise ScansError(f"No row of {name} can be used. " + "; ".join(left_out[:3]))
-    scans, patients, values, times, used = zip(*kept, strict=True)
-    return ScanTable(target, scans, Labels.of(task, values, patients, times), tuple(left_out), np.array(used))
+            used.append((Path(folder) / path, who, value, _time(row, time, task), number - first))
+        except ScansError as error:
+            left_out.append(Skipped(error, number))
+    if not used:
+        raise ScansError(f"No row of {name} can be used. " + "; ".join(map(str, left_out[:3])))
+    scans, patients, values, times, numbers = zip(*used, strict=True)
+    return ScanTable(target, scans, Labels.of(task, values, patients, times), tuple(left_out), np.array(numbers))
 
 
 def _present(row: Mapping[str, str | None], column: str) -> str:
     text = (row.get(column) or "").strip()
     if not text:
-        raise ValueError(f"{column} is empty")
+        raise ScansError(f"{column} is empty")
     return text
 
 
 def _value(text: str, task: str) -> str | float | bool:
-    if task == "classify":
+    if task == "classification":
         return text
-    if task == "regress":
+    if task == "regression":
         return _number(text)
     if text.lower() not in _TRUE | _FALSE:
-        raise ValueError(f"'{text}' does not say whether the event was seen; write 1 or 0")
+        raise ScansError(f"'{text}' does not tell whether the event was observed; write 1 or 0")
     return text.lower() in _TRUE
 
 
 def _time(row: Mapping[str, str | None], column: str, task: str) -> float:
-    if task != "survive":
+    if task != "survival":
         return 0.0
     value = _number(_present(row, column))
     if value <= 0:
-        raise ValueError(f"a time of {value:g} is not after the start")
+        raise ScansError(f"the time must be above 0, but is {value:g}")
     return value
 
 
@@ -188,5 +240,5 @@ def _number(text: str) -> float:
     except ValueError:
         value = float("nan")
     if not abs(value) < float("inf"):
-        raise ValueError(f"'{text}' is no number to learn from")
+        raise ScansError(f"'{text}' is not a finite number")
     return value

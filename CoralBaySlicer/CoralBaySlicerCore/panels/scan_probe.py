@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.scene import overlays as overlay
+from CoralBaySlicerCore.scene.scan_tables import Predictions, Study
 from CoralBaySlicerCore.work import scan_probes
 
 from .base import Panel, chosen_path
@@ -32,8 +33,8 @@ class ScanProbeSection:
     def __init__(
         self,
         panel: Panel,
-        study: Callable[[], scan_probes.Study],
-        show_predictions: Callable[[Any, scan_probes.Predictions, str], Any],
+        study: Callable[[], Study],
+        show_predictions: Callable[[Any, Predictions, str], Any],
         tell: Callable[[str], None],
     ) -> None:
         self._panel = panel
@@ -153,7 +154,11 @@ class ScanProbeSection:
 
         def start() -> Any:
             return panel.logic.start(
-                volume, lambda pyramid, _cancel: scan_probes.say(pyramid, probe), finish, "said", _("Applying the probe")
+                volume,
+                lambda pyramid, _cancel: scan_probes.predict_scan(pyramid, probe),
+                finish,
+                "said",
+                _("Applying the probe"),
             )
 
         panel.run(_("The probe could not be applied. Nothing was changed."), start)
@@ -178,7 +183,7 @@ class ScanProbeSection:
         def start() -> Any:
             return panel.logic.start(
                 volume,
-                lambda pyramid, _cancel: scan_probes.speaks_for(pyramid, probe, said),
+                lambda pyramid, _cancel: scan_probes.saliency(pyramid, probe, said),
                 finish,
                 overlay.SPEAKS_FOR,
                 _("Looking for what speaks for it"),
@@ -197,9 +202,9 @@ class ScanProbeSection:
         probe = self.probe
         if probe is None:
             return _("There is no probe yet. Learn one from a table, or load one.")
-        if probe.task_ == "survive":
+        if probe.task_ == "survival":
             return _("Tells the log risk of '{target}', compared with the average scan.").format(target=probe.target)
-        if probe.task_ == "regress":
+        if probe.task_ == "regression":
             return _("Tells '{target}'.").format(target=probe.target)
         return _("Tells '{target}': {classes}.").format(target=probe.target, classes=", ".join(probe.classes_))
 

@@ -10,9 +10,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import ScansError
+from CoralBayLib.scan_probes.table import current_task
+from CoralBaySlicerCore.scene import scan_tables
 from CoralBaySlicerCore.setup.encoder_cards import title
-from CoralBaySlicerCore.work import scan_probes, scan_tables
-from CoralBaySlicerCore.work.scan_probes import Learnt, Predictions
+from CoralBaySlicerCore.work import scan_probes
+from CoralBaySlicerCore.work.scan_probes import FitResult
 
 from .base import Panel, chosen_path
 from .scan_probe import ScanProbeSection
@@ -61,7 +63,7 @@ class ScansPanel(Panel):
         ui, parameters = self.ui, self.parameters
         self._updating = True
         ui.taskSelector.currentIndex = max(ui.taskSelector.findData(parameters.scansTask), 0)
-        self._offer_columns(scan_probes.columns_of(parameters.scansTable))
+        self._offer_columns(scan_tables.columns_of(parameters.scansTable))
         self._updating = False
         survive = parameters.scansTask == "survive"
         ui.timeColumnSelector.visible = ui.timeColumnSelectorLabel.visible = survive
@@ -105,10 +107,10 @@ class ScansPanel(Panel):
             return scan_probes.fitTask(self.logic, self.study())
 
         self.run(
-            _("The scans could not be learnt from."), start, lambda learnt: self._on_learnt(source, learnt), allow_fallback=True
+            _("The scans could not be learnt from."), start, lambda result: self._on_fitted(source, result), allow_fallback=True
         )
 
-    def study(self, to_learn: bool = True) -> scan_probes.Study:
+    def study(self, to_learn: bool = True) -> scan_tables.Study:
         """The table, and what its columns mean.
 
         Args:
@@ -131,13 +133,13 @@ class ScansPanel(Panel):
             for column, words in wanted:
                 if not column:
                     raise ScansError(words)
-        return scan_probes.study_of(
+        return scan_tables.study_of(
             parameters.scansTable,
             scan=parameters.scanColumn,
             patient=None if another else parameters.patientColumn,
             target=parameters.targetColumn,
             time=parameters.timeColumn,
-            task=parameters.scansTask,
+            task=current_task(parameters.scansTask),
         )
 
     def show(self) -> None:
@@ -145,7 +147,7 @@ class ScansPanel(Panel):
         if self._shown is not None:
             scan_tables.show(*(node if slicer.mrmlScene.IsNodePresent(node) else None for node in self._shown))
 
-    def show_predictions(self, source: Any, predictions: Predictions, name: str) -> Any:
+    def show_predictions(self, source: Any, predictions: scan_tables.Predictions, name: str) -> Any:
         """Put predictions into a new table node beside the user's; returns it."""
         if source is None or not slicer.mrmlScene.IsNodePresent(source):
             raise ScansError(_("The table was removed meanwhile. Choose another and try again."))
@@ -156,26 +158,26 @@ class ScansPanel(Panel):
 
     # -- inner workings
 
-    def _on_learnt(self, source: Any, learnt: Learnt) -> None:
-        target = learnt.probe.target
-        self.probe.take(learnt.probe)
-        made = self.attempt(
+    def _on_fitted(self, source: Any, result: FitResult) -> None:
+        target = result.probe.target
+        self.probe.take(result.probe)
+        predictions = self.attempt(
             _("The predictions could not be written."),
-            lambda: self.show_predictions(source, learnt.predictions, _("{target}: predictions").format(target=target)),
+            lambda: self.show_predictions(source, result.predictions, _("{target}: predictions").format(target=target)),
         )
-        if made is None:
+        if predictions is None:
             return
-        figures = scan_tables.add_figures(learnt, _("{target}: figures").format(target=target))
-        plots = scan_tables.add_charts(learnt.charts, target)
-        self._shown = (plots[0], figures)
+        metrics = scan_tables.add_metrics(result.evaluation.metrics, _("{target}: metrics").format(target=target))
+        plots = scan_tables.add_charts(result.charts, target)
+        self._shown = (plots[0], metrics)
         lines = [
             _("{target}: {scans} scans of {patients} patients, tested on patients that were not learnt from.").format(
-                target=target, scans=learnt.scans, patients=learnt.patients
+                target=target, scans=result.scans, patients=result.patients
             )
         ]
-        lines += [f"{name}: {figure}" for name, figure in learnt.evaluation.figures.items()]
-        lines.append(_("Tables: {tables}").format(tables=", ".join([made.GetName(), figures.GetName()])))
-        self._tell("\n".join(lines), learnt.predictions.left_out)
+        lines += [f"{name}: {estimate}" for name, estimate in result.evaluation.metrics.items()]
+        lines.append(_("Tables: {tables}").format(tables=", ".join([predictions.GetName(), metrics.GetName()])))
+        self._tell("\n".join(lines), result.predictions.left_out)
         self.refresh()
 
     def tell(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""`coralbay scans` from end to end on small scans."""
+"""`coralbay scans` on small scans."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(capsys, *words):
 def test_fit_then_predict_and_map(capsys, study):
     out = study / "out"
     status, printed, err = run(
-        capsys, "scans", "fit", study / "study.csv", "--target", "finding", "--task", "classify", "--shots", 2, "-o", out
+        capsys, "scans", "fit", study / "study.csv", "--target", "finding", "--task", "classification", "--shots", 2, "-o", out
     )
     assert status == 0, err
     assert "12 scans of 10 patients" in printed and "AUROC" in printed and "research use only" in printed
@@ -44,11 +44,12 @@ def test_fit_then_predict_and_map(capsys, study):
     assert report["figures"]["AUROC"]["value"] > 0.8 and len(report["left_out"]) == 1
     with (out / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
+    assert report["task"] == "classify"
     assert len(rows) == 12 and float(rows[1]["probability of ball"]) > 0.5
     folds = {}
     for row in rows:
         folds.setdefault(row["patient"], set()).add(row["fold"])
-    assert all(len(found) == 1 for found in folds.values())
+    assert all(len(folds_of_patient) == 1 for folds_of_patient in folds.values())
     assert (out / "evaluation.png").stat().st_size > 5000
 
     status, printed, err = run(
@@ -59,11 +60,11 @@ def test_fit_then_predict_and_map(capsys, study):
     assert np.ptp(cb.read_volume(study / "map.nrrd").array) > 0
 
 
-def test_scans_that_do_not_look_like_hu_are_taken_when_asked_to(capsys, study):
+def test_scans_that_do_not_look_like_hu_are_used_on_request(capsys, study):
     for n in range(12):
         volume = cb.read_volume(study / f"{n}.nrrd")
         cb.write_volume(cb.Volume(volume.array + 1024, volume.grid), study / f"{n}.nrrd")
-    words = ("scans", "fit", study / "study.csv", "--target", "finding", "--task", "classify", "-o", study / "out")
+    words = ("scans", "fit", study / "study.csv", "--target", "finding", "--task", "classification", "-o", study / "out")
     status, _, err = run(capsys, *words)
     assert status == 1 and "None of the scans" in err
     status, printed, err = run(capsys, *words, "--assume-hu")
@@ -73,13 +74,14 @@ def test_scans_that_do_not_look_like_hu_are_taken_when_asked_to(capsys, study):
     assert run(capsys, *words, "--assume-hu")[0] == 0
 
 
-def test_a_number_and_survival(capsys, study):
+def test_regression_and_survival(capsys, study):
+    # The name of the task in version 0.1.0 works as well.
     status, printed, err = run(
         capsys, "scans", "fit", study / "study.csv", "--target", "size", "--task", "regress", "-o", study / "number"
     )
     assert status == 0 and "MAE" in printed, err
     pytest.importorskip("lifelines")
-    words = ("--target", "event", "--task", "survive", "--folds", 3, "-o", study / "risk")
+    words = ("--target", "event", "--task", "survival", "--folds", 3, "-o", study / "risk")
     status, printed, err = run(capsys, "scans", "fit", study / "study.csv", *words)
     assert status == 0 and "concordance" in printed, err
     assert (study / "risk" / "evaluation.png").exists()
@@ -90,30 +92,33 @@ def test_stability_prints_cosines(capsys, study):
     assert status == 0 and "noise of 20 HU" in printed and "shift of 5 mm" in printed, err
 
 
-def test_what_cannot_be_done_is_said(capsys, study):
-    status, _, err = run(capsys, "scans", "fit", study / "study.csv", "--target", "nothing", "--task", "classify")
+def test_errors(capsys, study):
+    status, _, err = run(capsys, "scans", "fit", study / "study.csv", "--target", "nothing", "--task", "classification")
     assert status == 1 and "no column nothing" in err
     status, _, err = run(capsys, "scans", "predict", study / "study.csv", study / "1.nrrd")
     assert status == 1 and "no scan probe" in err
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
-        (("--target", "finding", "--task", "classify", "--shots", 30), "30 examples of each kind need more than 30 patients"),
-        (("--target", "finding", "--task", "classify", "--shots", 2, "--positive", "cube"), "there are 0 and"),
-        (("--target", "size", "--task", "regress", "--shots", 2), "needs --task classify"),
-        (("--target", "finding", "--task", "classify", "-o", "study.csv"), "study.csv cannot be made: File exists"),
+        (
+            ("--target", "finding", "--task", "classification", "--shots", 30),
+            "30 examples of each kind need more than 30 patients",
+        ),
+        (("--target", "finding", "--task", "classification", "--shots", 2, "--positive", "cube"), "there are 0 and"),
+        (("--target", "size", "--task", "regression", "--shots", 2), "needs a classification task, not regression"),
+        (("--target", "finding", "--task", "classification", "-o", "study.csv"), "study.csv cannot be made: File exists"),
     ],
 )
-def test_what_stands_in_the_way_is_said_before_anything_is_embedded(capsys, study, monkeypatch, words, told):
+def test_invalid_requests_are_refused_before_anything_is_embedded(capsys, study, monkeypatch, words, message):
     monkeypatch.chdir(study)
     monkeypatch.setattr("CoralBayLib.scan_probes.embed_scans", lambda *_, **__: pytest.fail("embedded"))
     status, _, err = run(capsys, "scans", "fit", "study.csv", *words)
-    assert status == 1 and told in err
+    assert status == 1 and message in err
 
 
-def test_one_fold_is_no_test(capsys, study):
-    words = ("--target", "finding", "--task", "classify", "--folds", 1, "-o", study / "out")
+def test_one_fold_is_refused(capsys, study):
+    words = ("--target", "finding", "--task", "classification", "--folds", 1, "-o", study / "out")
     status, _, err = run(capsys, "scans", "fit", study / "study.csv", *words)
     assert status == 1 and "at least 2 folds" in err

@@ -1,4 +1,4 @@
-"""Scan probes: what is learnt, what is said of it, and that no patient is on both sides of a split."""
+"""Scan probes: fit, prediction and evaluation; no patient is in both parts of a split."""
 
 from __future__ import annotations
 
@@ -8,105 +8,106 @@ import pytest
 import CoralBayLib as cb
 from CoralBayLib import scan_probes
 from CoralBayLib.core.errors import ProbeError, ScansError
+from CoralBayLib.core.tensor_files import read_tensors
 from CoralBayLib.scan_probes import metrics
 from CoralBayLib.scan_probes.splits import grouped_folds, no_patient_twice
 
 
 def study(patients=40, each=2, dimensions=20, signal=1.5, seed=0):
-    """Vectors whose first number tells the class, each patient with a look of their own."""
+    """Vectors patient_of_scan first number depends on the class; the others are random for each patient."""
     random = np.random.default_rng(seed)
     sick = np.arange(patients) % 2 == 0
-    own = random.normal(size=(patients, dimensions))
-    own[:, 0] += signal * np.where(sick, 1, -1)
-    vectors = np.repeat(own, each, axis=0) + 0.1 * random.normal(size=(patients * each, dimensions))
+    vector_of_patient = random.normal(size=(patients, dimensions))
+    vector_of_patient[:, 0] += signal * np.where(sick, 1, -1)
+    vectors = np.repeat(vector_of_patient, each, axis=0) + 0.1 * random.normal(size=(patients * each, dimensions))
     names = [f"p{n}" for n in np.repeat(np.arange(patients), each)]
     return vectors.astype(np.float32), np.repeat(sick, each), names
 
 
 def classes(sick, patients):
-    return scan_probes.Labels.of("classify", np.where(sick, "sick", "well"), patients)
+    return scan_probes.Labels.of("classification", np.where(sick, "sick", "well"), patients)
 
 
-@pytest.mark.parametrize("task", ["classify", "regress", "survive"])
-def test_no_patient_is_on_both_sides(task):
+@pytest.mark.parametrize("task", ["classification", "regression", "survival"])
+def test_no_patient_is_in_both_parts(task):
     _, sick, patients = study(each=3)
     folds = grouped_folds(scan_probes.Labels.of(task, sick.tolist(), patients))
     assert len(folds) == 5
-    whose = np.array(patients)
+    patient_of_scan = np.array(patients)
     for train, test in folds:
-        assert not set(whose[train]) & set(whose[test])
+        assert not set(patient_of_scan[train]) & set(patient_of_scan[test])
         assert len(set(sick[test])) == 2
-    assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(whose)))
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(patient_of_scan)))
 
 
-def test_a_split_with_one_patient_on_both_sides_is_refused():
-    with pytest.raises(ScansError, match="1 patients are learnt from and tested on"):
+def test_a_split_with_a_patient_in_both_parts_is_refused():
+    with pytest.raises(ScansError, match="1 patients are in the training and in the test part"):
         no_patient_twice(["a", "b"], ["b", "c"])
 
 
-def test_evaluation_refuses_what_leaks(monkeypatch):
+def test_evaluation_refuses_a_leaking_split(monkeypatch):
     vectors, sick, patients = study()
     leaking = [(np.arange(0, 70), np.arange(60, 80)), (np.arange(10, 80), np.arange(0, 20))]
     monkeypatch.setattr("CoralBayLib.scan_probes.evaluation.grouped_folds", lambda *_, **__: leaking)
-    with pytest.raises(ScansError, match="learnt from and tested on"):
+    with pytest.raises(ScansError, match="in the training and in the test part"):
         scan_probes.cross_validate(vectors, classes(sick, patients))
 
 
 def test_one_image_under_two_patients_is_refused():
     vectors, sick, patients = study(each=1)
     vectors[7] = vectors[2]
-    with pytest.raises(ScansError, match=f"same image stands under the patients '{patients[2]}' and '{patients[7]}'"):
+    with pytest.raises(ScansError, match=f"same image is listed for the patients '{patients[2]}' and '{patients[7]}'"):
         scan_probes.cross_validate(vectors, classes(sick, patients))
 
 
-def test_memorised_patients_do_not_flatter():
-    """Labels are by patient and unrelated to the vectors: a split by scans would reach an AUROC near 1."""
+def test_memorized_patients_do_not_improve_the_metrics():
+    """Labels depend on the patient and are unrelated to the vectors: a split by scans would reach an AUROC near 1."""
     vectors, sick, patients = study(signal=0.0, each=4)
-    found = scan_probes.cross_validate(vectors, classes(sick, patients))
-    assert 0.2 < found.figures["AUROC"].value < 0.8
-    assert found.figures["AUROC"].low < 0.5 < found.figures["AUROC"].high + 0.15
+    evaluation = scan_probes.cross_validate(vectors, classes(sick, patients))
+    assert 0.2 < evaluation.metrics["AUROC"].value < 0.8
+    assert evaluation.metrics["AUROC"].low < 0.5 < evaluation.metrics["AUROC"].high + 0.15
 
 
-def test_classes_are_learnt_with_intervals_and_calibration():
+def test_classification_with_intervals_and_calibration():
     vectors, sick, patients = study()
-    found = scan_probes.cross_validate(vectors, classes(sick, patients))
-    area = found.figures["AUROC"]
+    evaluation = scan_probes.cross_validate(vectors, classes(sick, patients))
+    area = evaluation.metrics["AUROC"]
     assert area.value > 0.85
     assert area.low < area.value < area.high
-    assert found.classes == ["sick", "well"]
-    assert np.allclose(found.predicted.sum(axis=1), 1)
-    assert set(found.figures) == {"AUROC", "average precision", "F1", "accuracy", "Brier score"}
-    assert len(found.calibration) == 5 and found.calibration[0, 1] < found.calibration[-1, 1]
+    assert evaluation.classes == ["sick", "well"]
+    assert np.allclose(evaluation.predicted.sum(axis=1), 1)
+    assert set(evaluation.metrics) == {"AUROC", "average precision", "F1", "accuracy", "Brier score"}
+    assert len(evaluation.calibration) == 5 and evaluation.calibration[0, 1] < evaluation.calibration[-1, 1]
 
 
 def test_three_classes():
     random = np.random.default_rng(1)
     kinds = np.repeat(["a", "b", "c"], 20)
     vectors = random.normal(size=(60, 8)) + 4 * np.eye(8)[[{"a": 0, "b": 1, "c": 2}[k] for k in kinds]]
-    found = scan_probes.cross_validate(vectors, scan_probes.Labels.of("classify", kinds, range(60)))
-    assert found.predicted.shape == (60, 3)
-    assert found.figures["AUROC"].value > 0.95
-    assert found.calibration.shape == (0, 2)
+    evaluation = scan_probes.cross_validate(vectors, scan_probes.Labels.of("classification", kinds, range(60)))
+    assert evaluation.predicted.shape == (60, 3)
+    assert evaluation.metrics["AUROC"].value > 0.95
+    assert evaluation.calibration.shape == (0, 2)
 
 
-def test_a_number_is_learnt():
+def test_regression():
     vectors, _, patients = study()
-    found = scan_probes.cross_validate(vectors, scan_probes.Labels.of("regress", 50 + 10 * vectors[:, 0], patients))
-    assert found.figures["R2"].value > 0.5
-    assert found.figures["MAE"].value < 8
+    evaluation = scan_probes.cross_validate(vectors, scan_probes.Labels.of("regression", 50 + 10 * vectors[:, 0], patients))
+    assert evaluation.metrics["R2"].value > 0.5
+    assert evaluation.metrics["MAE"].value < 8
 
 
-def test_survival_is_learnt():
+def test_survival():
     pytest.importorskip("lifelines")
     random = np.random.default_rng(2)
     vectors = random.normal(size=(80, 12))
     times = random.exponential(np.exp(-1.5 * vectors[:, 0])) + 0.01
     seen = random.random(80) < 0.7
-    found = scan_probes.cross_validate(vectors, scan_probes.Labels.of("survive", seen, range(80), times))
-    assert found.figures["concordance"].value > 0.7
+    evaluation = scan_probes.cross_validate(vectors, scan_probes.Labels.of("survival", seen, range(80), times))
+    assert evaluation.metrics["concordance"].value > 0.7
 
 
-def test_concordance_is_lifelines_with_the_sign_turned():
+def test_concordance_equals_that_of_lifelines():
     utils = pytest.importorskip("lifelines.utils")
     random = np.random.default_rng(3)
     risk, times, seen = random.normal(size=50).round(1), random.integers(1, 20, 50), random.random(50) < 0.6
@@ -114,7 +115,7 @@ def test_concordance_is_lifelines_with_the_sign_turned():
     assert metrics.concordance(risk, np.zeros(50, bool), times) is None
 
 
-def test_few_examples():
+def test_few_shot():
     vectors, sick, patients = study(patients=60, signal=3.0)
     labels = classes(sick, patients)
     few, _ = scan_probes.few_shot(vectors, labels, "sick", 1)
@@ -124,29 +125,29 @@ def test_few_examples():
         scan_probes.few_shot(vectors, labels, "sick", 30)
 
 
-@pytest.mark.parametrize("task", ["classify", "regress"])
-def test_saved_and_loaded_a_probe_says_the_same(task, tmp_path):
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_a_loaded_probe_predicts_the_same(task, tmp_path):
     vectors, sick, patients = study()
-    values = np.where(sick, "sick", "well") if task == "classify" else vectors[:, 0]
+    values = np.where(sick, "sick", "well") if task == "classification" else vectors[:, 0]
     probe = scan_probes.ScanProbe().fit(vectors, scan_probes.Labels.of(task, values, patients))
     probe.save(tmp_path / "probe.safetensors", "sig", (("enc1", 20),), "emphysema")
     again = scan_probes.ScanProbe.load(tmp_path / "probe.safetensors")
     assert np.array_equal(again.predict(vectors), probe.predict(vectors))
     assert (again.signature, again.pooled, again.target) == ("sig", (("enc1", 20),), "emphysema")
-    with pytest.raises(ProbeError, match="of 20 numbers, these have 19"):
+    with pytest.raises(ProbeError, match="of 20 numbers, but these have 19"):
         again.predict(vectors[:, :19])
 
 
-def test_other_files_are_no_scan_probe(tmp_path):
+def test_other_files_are_refused(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(ProbeError, match="no scan probe"):
         scan_probes.ScanProbe.load(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize(("patients", "values"), [(["a", "b", "c"], ["x", "x", "x"]), (["a", "b"], ["x", "y"])])
-def test_too_little_to_learn_from_is_said(patients, values):
+def test_too_few_patients_are_refused(patients, values):
     with pytest.raises(ScansError, match="at least two"):
-        scan_probes.cross_validate(np.eye(len(values)), scan_probes.Labels.of("classify", values, patients))
+        scan_probes.cross_validate(np.eye(len(values)), scan_probes.Labels.of("classification", values, patients))
 
 
 def test_cancel(tmp_path):
@@ -155,3 +156,23 @@ def test_cancel(tmp_path):
     cancel.cancel()
     with pytest.raises(cb.CoralBayError, match="Cancelled"):
         scan_probes.cross_validate(vectors, classes(sick, patients), cancel=cancel)
+
+
+def test_files_of_version_0_1_0_are_read(tmp_path):
+    vectors, sick, patients = study()
+    probe = scan_probes.ScanProbe(0.1).fit(vectors, classes(sick, patients))
+    probe.save(tmp_path / "probe.safetensors")
+    header, _ = read_tensors(tmp_path / "probe.safetensors", "scan probe")
+    assert header["task"] == "classify"
+    assert scan_probes.ScanProbe.load(tmp_path / "probe.safetensors").task_ == "classification"
+
+
+def test_old_names_are_deprecated():
+    vectors, sick, patients = study()
+    probe = scan_probes.ScanProbe(0.1).fit(vectors, classes(sick, patients))
+    with pytest.warns(DeprecationWarning, match="decision_function"):
+        assert np.array_equal(probe.decide(vectors), probe.decision_function(vectors))
+    with pytest.warns(DeprecationWarning, match="Estimate"):
+        assert scan_probes.Figure is scan_probes.Estimate
+    with pytest.warns(DeprecationWarning, match="metrics"):
+        assert scan_probes.Evaluation({}, vectors, vectors, [], vectors).figures == {}

@@ -1,11 +1,11 @@
-"""Tables of scans: what can be used of them, and what is said of the rest."""
+"""Tables of scans: rows that can be used, and the reasons for the others."""
 
 from __future__ import annotations
 
 import pytest
 
-from CoralBayLib.core.errors import ScansError
-from CoralBayLib.scan_probes import read_table
+from CoralBayLib.core.errors import Remedy, ScansError
+from CoralBayLib.scan_probes import Labels, read_table
 from CoralBayLib.scan_probes.table import table_of
 
 
@@ -15,57 +15,69 @@ def write(tmp_path, text):
     return path
 
 
-def test_classes_and_scans_beside_the_table(tmp_path):
-    table = read_table(write(tmp_path, "scan,patient,finding\na.nrrd,P1,yes\nsub/b.nrrd,P2,no\n"), "finding", "classify")
+def test_classes_and_relative_paths(tmp_path):
+    table = read_table(write(tmp_path, "scan,patient,finding\na.nrrd,P1,yes\nsub/b.nrrd,P2,no\n"), "finding", "classification")
     assert table.scans == (tmp_path / "a.nrrd", tmp_path / "sub" / "b.nrrd")
     assert (table.labels.patients.tolist(), table.labels.values.tolist(), table.left_out) == (["P1", "P2"], ["yes", "no"], ())
 
 
-def test_rows_that_cannot_be_used_are_left_out_with_the_reason(tmp_path):
+def test_unusable_rows_are_left_out_with_the_reason(tmp_path):
     text = "scan,patient,age\na.nrrd,P1,63\nb.nrrd,P2,old\nc.nrrd,,50\n,P4,50\ne.nrrd,P5,nan\n"
-    table = read_table(write(tmp_path, text), "age", "regress")
+    table = read_table(write(tmp_path, text), "age", "regression")
     assert table.labels.values.tolist() == [63.0]
-    assert [line.split(":")[0] for line in table.left_out] == ["line 3", "line 4", "line 5", "line 6"]
-    assert "patient is empty" in table.left_out[1] and "scan is empty" in table.left_out[2]
+    assert [str(skipped).split(":")[0] for skipped in table.left_out] == ["line 3", "line 4", "line 5", "line 6"]
+    assert [skipped.row for skipped in table.left_out] == [3, 4, 5, 6]
+    assert "patient is empty" in str(table.left_out[1]) and "scan is empty" in str(table.left_out[2])
 
 
 def test_survival(tmp_path):
     text = "ct,who,event,days\na,1,1,100\nb,2,no,20\nc,3,maybe,20\nd,4,1,0\n"
-    table = read_table(write(tmp_path, text), "event", "survive", scan="ct", patient="who", time="days")
+    table = read_table(write(tmp_path, text), "event", "survival", scan="ct", patient="who", time="days")
     assert (table.labels.values.tolist(), table.labels.times.tolist()) == ([True, False], [100.0, 20.0])
-    assert "'maybe'" in table.left_out[0] and "not after the start" in table.left_out[1]
+    assert "'maybe'" in str(table.left_out[0]) and "must be above 0" in str(table.left_out[1])
 
 
-def test_a_missing_column_is_named_and_patients_are_asked_for(tmp_path):
+def test_a_missing_column_is_named(tmp_path):
     path = write(tmp_path, "scan,finding\na.nrrd,yes\n")
-    with pytest.raises(ScansError, match=r"no column patient; it has scan, finding\. Without such a column"):
-        read_table(path, "finding", "classify")
-    assert read_table(path, "finding", "classify", patient=None).labels.patients.tolist() == ["row 2"]
+    with pytest.raises(ScansError, match=r"no column patient; it has scan, finding\. Without the patients' names") as error:
+        read_table(path, "finding", "classification")
+    assert error.value.remedy is Remedy.NAME_PATIENTS
+    assert read_table(path, "finding", "classification", patient=None).labels.patients.tolist() == ["row 2"]
 
 
-def test_what_is_no_table_is_refused(tmp_path):
+def test_files_that_are_no_table_are_refused(tmp_path):
     with pytest.raises(ScansError, match="There is no file .*missing.csv"):
-        read_table(tmp_path / "missing.csv", "x", "classify")
+        read_table(tmp_path / "missing.csv", "x", "classification")
     (tmp_path / "latin.csv").write_bytes(b"scan,patient,x\na.nrrd,M\xfcller,1\n")
     with pytest.raises(ScansError, match="cannot be read as a table"):
-        read_table(tmp_path / "latin.csv", "x", "classify")
-    with pytest.raises(ScansError, match="line 2: 'large' is no number to learn from"):
-        read_table(write(tmp_path, "scan,patient,x\na.nrrd,P1,large\n"), "x", "regress")
+        read_table(tmp_path / "latin.csv", "x", "classification")
+    with pytest.raises(ScansError, match="line 2: 'large' is not a finite number"):
+        read_table(write(tmp_path, "scan,patient,x\na.nrrd,P1,large\n"), "x", "regression")
     with pytest.raises(ScansError, match="No row"):
-        read_table(write(tmp_path, "scan,patient,x\n,,\n"), "x", "classify")
+        read_table(write(tmp_path, "scan,patient,x\n,,\n"), "x", "classification")
     with pytest.raises(ScansError, match="no task 'guess'"):
         read_table(write(tmp_path, "scan,patient,x\n"), "x", "guess")
 
 
-def test_cells_from_elsewhere_are_a_table_too():
+def test_a_table_from_cells():
     rows = [
         {"ct": "a.nrrd", "who": "P1", "n": "2"},
         {"ct": "", "who": "P2", "n": "3"},
         {"ct": "/x/c.nrrd", "who": "P3", "n": "4"},
     ]
-    table = table_of(rows, ["ct", "who", "n"], "n", "regress", scan="ct", patient="who", folder="/data", first=1)
+    table = table_of(rows, ["ct", "who", "n"], "n", "regression", scan="ct", patient="who", folder="/data", first=1)
     assert [str(path) for path in table.scans] == ["/data/a.nrrd", "/x/c.nrrd"]
     assert table.rows.tolist() == [0, 2]
-    assert table.left_out == ("line 2: ct is empty",)
+    assert [*map(str, table.left_out)] == ["line 2: ct is empty"]
     with pytest.raises(ScansError, match="The table has no column patient; it has ct, who, n"):
-        table_of(rows, ["ct", "who", "n"], "n", "regress", scan="ct")
+        table_of(rows, ["ct", "who", "n"], "n", "regression", scan="ct")
+
+
+def test_task_names_of_version_0_1_0_are_deprecated(tmp_path):
+    path = write(tmp_path, "scan,patient,age\na.nrrd,P1,63\n")
+    with pytest.warns(DeprecationWarning, match="'regress' is called 'regression' now") as warned:
+        assert read_table(path, "age", "regress").labels.task == "regression"
+    assert len(warned) == 1 and warned[0].filename == __file__
+    with pytest.warns(DeprecationWarning, match="'classify' is called 'classification' now") as warned:
+        assert Labels.of("classify", ["a"], ["P1"]).task == "classification"
+    assert len(warned) == 1 and warned[0].filename == __file__

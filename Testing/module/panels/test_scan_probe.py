@@ -1,4 +1,4 @@
-"""Step 5's probe: kept in a file, applied to tables and to a scan, and the map of what speaks for what it says."""
+"""Step 5's probe: saved, applied to tables and to a scan, and explained by a saliency map."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def load_scan(coralbay: Any, driver: Any, path: Path) -> Any:
     return node
 
 
-def test_a_probe_is_kept_and_applied_to_new_scans(ready: Any, driver: Any, coralbay: Any) -> None:
+def test_a_probe_is_saved_and_applied_to_new_scans(ready: Any, driver: Any, coralbay: Any) -> None:
     import slicer
 
     learn(ready, driver)
@@ -42,8 +42,8 @@ def test_a_probe_is_kept_and_applied_to_new_scans(ready: Any, driver: Any, coral
     mouse.press(ready.ui.applyTableButton)
     driver.settle()
     assert host.dialogs.texts("error") == []
-    made = table("finding: predicted")
-    probability = [float(text or "nan") for text in made["probability of ball"]]
+    predictions = table("finding: predicted")
+    probability = [float(text or "nan") for text in predictions["probability of ball"]]
     assert probability[0] > 0.5 > probability[1]
     assert np.isnan(probability[-1])
     assert "Scans predicted: 2." in ready.ui.figuresLabel.text
@@ -67,7 +67,7 @@ def write(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize("number", [1, 3], ids=["straight", "oblique"])
-def test_the_map_shows_what_speaks_for_it(ready: Any, driver: Any, coralbay: Any, number: int) -> None:
+def test_the_saliency_map_is_that_of_the_library(ready: Any, driver: Any, coralbay: Any, number: int) -> None:
     import slicer
 
     from CoralBayLib.imaging.grid import Grid
@@ -87,23 +87,23 @@ def test_the_map_shows_what_speaks_for_it(ready: Any, driver: Any, coralbay: Any
     percents = slicer.util.arrayFromVolume(shown)
     assert percents.max() == 100
     grid = Grid(percents.shape, slicer.util.arrayFromVTKMatrix(matrix_of(shown)))
-    # The map says what the library says, where it says it.
+    # The map has the values of the library's, at the same positions.
     probe, pyramid = ready.panel.probe.probe, coralbay.logic.features.at_hand(node)
-    wanted = saliency_map(pyramid, probe)
+    expected = saliency_map(pyramid, probe)
     sign = 1 if probe.classes_[1] == "ball" else -1
     inside = pyramid.body.array > 0
-    raw = sign * wanted.array
+    raw = sign * expected.array
     assert np.abs(percents[inside] - np.clip(100 * raw / raw[inside].max(), 0, 100)[inside]).max() < 1
     assert not percents[~inside].any()
-    assert grid.same_as(wanted.grid)
-    # And the balls do speak for it, more than what lies between them.
+    assert grid.same_as(expected.grid)
+    # The balls contribute more than the region between them.
     middle, (k, j, i) = grid.centre_ras, np.indices(grid.shape)
     away = grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3)).reshape(*grid.shape, 3) - middle
     balls = np.minimum(*(np.linalg.norm(away - [side, 0, 0], axis=-1) for side in (16, -16)))
     assert raw[balls < 6].mean() > raw[(balls > 14) & (np.linalg.norm(away, axis=-1) < 25)].mean()
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     assert composite.GetForegroundVolumeID() == shown.GetID()
-    # What speaks against it is another map.
+    # The other class has another map.
     ready.ui.speaksSelector.currentIndex = ready.ui.speaksSelector.findText("none")
     driver.settle()
     against = slicer.util.arrayFromVolume(overlays.node("speaks-for"))

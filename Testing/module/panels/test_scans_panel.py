@@ -1,4 +1,4 @@
-"""Step 5: probes on whole scans, from a table to figures and predictions."""
+"""Step 5: scan probes, from a table to metrics and predictions."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ def study(app: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     import slicer
     from CoralBaySlicerCore.selftest import make_phantom
 
-    # Intervals take a while, and are not looked at here.
+    # Few bootstrap samples, because no test reads the intervals.
     monkeypatch.setattr(metrics, "RESAMPLES", 20)
     rows = ["path,Patient,finding,size,event,days"]
     for number in range(12):
@@ -91,7 +91,7 @@ def cells(node: Any) -> dict[str, list[str]]:
     }
 
 
-def test_a_table_becomes_figures_predictions_and_plots(ready: Any, driver: Any) -> None:
+def test_a_table_becomes_metrics_predictions_and_plots(ready: Any, driver: Any) -> None:
     import slicer
 
     parameters, ui = ready.parameters, ready.ui
@@ -103,17 +103,17 @@ def test_a_table_becomes_figures_predictions_and_plots(ready: Any, driver: Any) 
     assert "AUROC: 1.000" in ui.figuresLabel.text
     # The table of the user is as it was; the predictions stand in a new one, beside its columns.
     assert cells(parameters.scansTable) == before
-    made = table("finding: predictions")
-    assert list(made)[:6] == list(before) and made["path"] == before["path"]
-    probability = np.array([float(text or "nan") for text in made["probability of ball"]])
+    predictions = table("finding: predictions")
+    assert list(predictions)[:6] == list(before) and predictions["path"] == before["path"]
+    probability = np.array([float(text or "nan") for text in predictions["probability of ball"]])
     assert (probability[1:12:2] > probability[0:12:2].max()).all()
     assert np.isnan(probability[12])
     folds: dict[str, set] = {}
-    for patient, fold in zip(made["Patient"], made["tested in fold"], strict=True):
+    for patient, fold in zip(predictions["Patient"], predictions["tested in fold"], strict=True):
         folds.setdefault(patient, set()).add(fold)
-    assert all(len(each) == 1 for each in folds.values()) and folds["P99"] == {"0"}
-    figures = table("finding: figures")
-    assert figures["figure"][0] == "AUROC" and float(figures["value"][0]) == 1
+    assert all(len(folds_of_patient) == 1 for folds_of_patient in folds.values()) and folds["P99"] == {"0"}
+    metrics_table = table("finding: metrics")
+    assert metrics_table["metric"][0] == "AUROC" and float(metrics_table["value"][0]) == 1
     # The missing file is named.
     assert ui.scansReport.visible
     assert ui.scansReport.item(0, 0).text() == "missing.nrrd"
@@ -128,7 +128,7 @@ def test_a_table_becomes_figures_predictions_and_plots(ready: Any, driver: Any) 
     assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotTableView
     selection = slicer.app.applicationLogic().GetSelectionNode()
     assert selection.GetActivePlotChartID() == charts[0].GetID()
-    assert slicer.mrmlScene.GetNodeByID(selection.GetActiveTableID()).GetName() == "finding: figures"
+    assert slicer.mrmlScene.GetNodeByID(selection.GetActiveTableID()).GetName() == "finding: metrics"
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     # Again: further tables, but the plots of before make room.
     learn(ready, driver)

@@ -1,4 +1,4 @@
-"""Does the embedding stay the same when the patient does? Test and retest by small changes of one scan."""
+"""Test-retest stability of the scan embedding under small changes of the scan."""
 
 from __future__ import annotations
 
@@ -12,35 +12,55 @@ from CoralBayLib.features.embedding import embed
 from CoralBayLib.imaging.grid import Grid, Volume, resample
 
 NOISE_HU = 20.0
-SPACING = 1.25
+"""Standard deviation of the added noise."""
+SPACING_FACTOR = 1.25
+"""Factor of the voxel size."""
 SHIFT_MM = 5.0
+"""Thickness of the slab that is cut off at the start of each axis."""
 
 
 def perturbations(seed: int = 0) -> dict[str, Callable[[Volume], Volume]]:
-    """Noise of 20 HU, voxels a quarter larger, and a grid that begins 5 mm further along each axis."""
+    """Small changes of a scan, by name: added noise, larger voxels, and a grid that starts later along each axis.
 
-    def noisy(volume: Volume) -> Volume:
+    Args:
+        seed: of the noise.
+    """
+
+    def add_noise(volume: Volume) -> Volume:
         noise = np.random.default_rng(seed).normal(0, NOISE_HU, volume.array.shape)
         return Volume((volume.array + noise).astype(np.float32), volume.grid)
 
-    def coarser(volume: Volume) -> Volume:
-        return resample(volume, volume.grid.with_spacing(volume.grid.spacing_mm * SPACING))
+    def coarsen(volume: Volume) -> Volume:
+        return resample(volume, volume.grid.with_spacing(volume.grid.spacing_mm * SPACING_FACTOR))
 
-    def shifted(volume: Volume) -> Volume:
+    def shift(volume: Volume) -> Volume:
         voxels = np.round(SHIFT_MM / volume.grid.spacing_mm).astype(int)
         i, j, k = np.minimum(voxels, np.array(volume.grid.size) - 1)
         grid: Grid = volume.grid.sub((i, j, k), 1, tuple(n - s for n, s in zip(volume.grid.shape, (k, j, i), strict=True)))
         return Volume(np.ascontiguousarray(volume.array[k:, j:, i:]), grid)
 
-    return {f"noise of {NOISE_HU:g} HU": noisy, f"spacing x {SPACING:g}": coarser, f"shift of {SHIFT_MM:g} mm": shifted}
+    return {
+        f"noise of {NOISE_HU:g} HU": add_noise,
+        f"spacing x {SPACING_FACTOR:g}": coarsen,
+        f"shift of {SHIFT_MM:g} mm": shift,
+    }
 
 
 def stability(
     volume: Volume, encoder: Encoder, progress: Progress | None = None, cancel: CancelToken | None = None
 ) -> dict[str, float]:
-    """Cosine of the scan embedding with that of the same scan changed a little, by change.
+    """Cosine similarity between the embeddings of a scan and of the same scan after each of `perturbations`.
 
-    Embeddings of different patients are alike too: compare with the cosine between two scans of a study.
+    Embeddings of different patients are similar too: compare with the cosine similarity between two scans of a study.
+
+    Args:
+        volume: the scan.
+        encoder: from `load_encoder`.
+        progress: called with the fraction done and a message.
+        cancel: checked between embeddings and between the network's layers.
+
+    Returns:
+        Cosine similarity by the perturbation's name.
 
     Raises:
         Cancelled: `cancel` was called.
@@ -49,9 +69,9 @@ def stability(
     first, cosines = None, {}
     for number, (name, change) in enumerate({"": lambda same: same, **changes}.items()):
         raise_if_cancelled(cancel)
-        share = 1 / (len(changes) + 1)
+        step = 1 / (len(changes) + 1)
         pyramid = embed(
-            change(volume), encoder, subprogress(progress, number * share, (number + 1) * share), cancel, assume_hu=True
+            change(volume), encoder, subprogress(progress, number * step, (number + 1) * step), cancel, assume_hu=True
         )
         assert pyramid.scan_embedding is not None
         vector = pyramid.scan_embedding.double().numpy()
