@@ -65,7 +65,7 @@ def of_look(colours: Any, clusters: Any, pyramid: cb.FeaturePyramid) -> Arrays:
     """Colours and clusters of the body's places."""
     body = pyramid.body.array > 0
     return {
-        "colours": homes.colour_map(pyramid, colours)[body][::_EVERY],
+        "colours": homes.color_map(pyramid, colours)[body][::_EVERY],
         "clusters": homes.cluster_map(pyramid, clusters).array[body],
     }
 
@@ -73,7 +73,7 @@ def of_look(colours: Any, clusters: Any, pyramid: cb.FeaturePyramid) -> Arrays:
 def of_scan_probe(probe: Any, vectors: NDArray, pyramid: cb.FeaturePyramid) -> Arrays:
     """What a probe on whole scans says of some vectors, and what speaks for it in a scan."""
     speaks = homes.saliency_map(pyramid, probe).array[pyramid.body.array > 0][::_EVERY]
-    return {"predicted": probe.predict(vectors), "decided": probe.decide(vectors), "speaks": speaks}
+    return {"predicted": probe.predict(vectors), "decided": probe.decision_function(vectors), "speaks": speaks}
 
 
 def of_features(pyramid: cb.FeaturePyramid) -> Arrays:
@@ -100,7 +100,7 @@ def about_probe(probe: cb.Probe) -> dict[str, Any]:
 def about_scan_probe(probe: Any) -> dict[str, Any]:
     """What a probe on whole scans tells of itself."""
     return {
-        "task": probe.task_,
+        "task": homes.SAVED_TASKS[probe.task_],
         "target": probe.target,
         "classes": probe.classes_,
         "strength": probe.strength_,

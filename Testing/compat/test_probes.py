@@ -67,7 +67,7 @@ def test_a_scan_probe_says_what_it_said(
 
 
 def test_colours_and_clusters_are_what_they_were(old: Path, stored: Any, arrays: Any) -> None:
-    bases = [homes.LookBasis.load(old / f"{name}.safetensors") for name in ("colours", "clusters")]
+    bases = [homes.FeatureProjection.load(old / f"{name}.safetensors") for name in ("colours", "clusters")]
     assert [basis.signature for basis in bases] == [stored.signature] * 2
     found = results.of_look(*bases, stored)
     assert found["colours"] == pytest.approx(arrays["look/colours"], abs=1)
