@@ -107,7 +107,7 @@ def test_colors_and_clusters_are_shown_on_return(coralbay: Any, driver: Any, mar
     away(panel.show_colors)
     assert panel.basis is not None
     come_back(driver)
-    assert coralbay.logic.overlays.shown == "colors"
+    assert coralbay.logic.overlays.shown == "features"
     assert panel.ui.hideColorsButton.enabled
     away(panel.make_clusters)
     come_back(driver)

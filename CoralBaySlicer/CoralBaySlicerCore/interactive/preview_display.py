@@ -1,4 +1,4 @@
-"""How a preview looks in the views: a map of one structure, and all structures in the label layer."""
+"""Display of a preview in the slice views: a map of one structure, and all structures in the label layer."""
 
 from __future__ import annotations
 
@@ -10,63 +10,66 @@ from CoralBaySlicerCore.scene.overlays import Overlays
 from CoralBaySlicerCore.scene.structures import Structure
 from CoralBaySlicerCore.work.compute import Preview
 
-_LEAST_DOUBT = 5
-"""Percent of uncertainty from which it is shown."""
+_MIN_UNCERTAINTY = 5
+"""Uncertainty, percent, below which it is not shown."""
 
 
 @dataclass(frozen=True)
-class Look:
-    """What the user wants to see.
+class DisplayOptions:
+    """How the preview is displayed.
 
     Attributes:
         kind: of the map: "probability", "uncertainty" or "off".
         threshold: percent below which the probability is not shown.
-        opacity: of what covers the scan, from 0 to 1.
-        together: whether all structures are shown.
-        outlines: as outlines rather than filled.
-        connected: only the pieces of a structure that a prompt touches.
+        opacity: of the map and of filled structures, from 0 to 1.
+        show_all: whether all structures are shown in the label layer.
+        outlines: whether they are drawn as outlines rather than filled.
+        connected: whether only those components of a structure are kept that contain a prompt.
     """
 
     kind: str
     threshold: float
     opacity: float
-    together: bool = True
+    show_all: bool = True
     outlines: bool = True
     connected: bool = True
 
 
-def show(overlays: Overlays, preview: Preview | None, volume: Any, structures: list[Structure], label: int, look: Look) -> None:
-    """Show a preview in the slice views, or nothing when there is none.
+def show(
+    overlays: Overlays, preview: Preview | None, volume: Any, structures: list[Structure], label: int, options: DisplayOptions
+) -> None:
+    """Draw a preview in the slice views, or restore the views when there is none.
+
+    Only the owner of the views may do so: see `Overlays.request`.
 
     Args:
         overlays: the module's.
         preview: of the volume.
         volume: the scan.
-        structures: the preview's, for their names and colors.
+        structures: of the preview, for their names and colors.
         label: the structure whose probability is shown.
-        look: what the user wants to see.
+        options: as the user has chosen.
     """
     if preview is None or volume is None:
-        if overlays.shown in (*overlay.OF_PREVIEW, None):
-            overlays.hide()
+        overlays.hide()
         return
     colors = {each.label: (each.name, each.color) for each in structures if each.label}
-    if look.together:
+    if options.show_all:
         overlays.structures.update(preview.labels, preview.geometry, volume, colors)
-        # A line hides nothing, so it may be seen in full.
-        overlays.structures.show(1.0 if look.outlines else look.opacity, look.outlines)
+        # Outlines hide nothing of the scan, so they are drawn opaque.
+        overlays.structures.show(1.0 if options.outlines else options.opacity, options.outlines)
     else:
         overlays.structures.hide()
-    if look.kind == overlay.UNCERTAINTY:
-        overlays.update(look.kind, preview.doubt, preview.geometry, volume)
-        overlays.set_threshold(look.kind, _LEAST_DOUBT)
-        overlays.show(look.kind, look.opacity)
-    elif look.kind == overlay.PROBABILITY:
+    if options.kind == overlay.UNCERTAINTY:
+        overlays.update(options.kind, preview.doubt, preview.geometry, volume)
+        overlays.set_threshold(options.kind, _MIN_UNCERTAINTY)
+        overlays.show_map(options.kind, options.opacity)
+    elif options.kind == overlay.PROBABILITY:
         label = label if label in preview.percents else min(preview.percents)
-        overlays.update(look.kind, preview.percents[label], preview.geometry, volume)
+        overlays.update(options.kind, preview.percents[label], preview.geometry, volume)
         if label in colors:
-            overlays.set_color(look.kind, colors[label][1])
-        overlays.set_threshold(look.kind, look.threshold)
-        overlays.show(look.kind, look.opacity)
-    elif overlays.shown in overlay.OF_PREVIEW:
+            overlays.set_color(options.kind, colors[label][1])
+        overlays.set_threshold(options.kind, options.threshold)
+        overlays.show_map(options.kind, options.opacity)
+    else:
         overlays.hide_map()

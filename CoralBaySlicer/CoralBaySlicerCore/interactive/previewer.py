@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import Cancelled, CoralBayError
 from CoralBayLib.core.progress import CancelToken
 from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.scene.structures import Structure
 from CoralBaySlicerCore.work import compute
 from CoralBaySlicerCore.work.compute import Points, Preview
@@ -60,7 +61,7 @@ class Previewer:
         features, known = self.logic.features.at_hand(self.volume), points.same_as(self._fitted_on)
         if known and features is self._fitted_with:
             return
-        marked = bool((points.labels > 0).any())
+        changed, marked = self._fitted_on is not None and not known, bool((points.labels > 0).any())
         corrected = features is not None and self.given is not None and self.given.adapts_to(features)
         if marked and not known and not corrected:
             self.given = None
@@ -73,6 +74,9 @@ class Previewer:
             self._start(points, self.given)
         else:
             self._stop(_("Click on a structure that you want."))
+        if changed:
+            # A new prompt asks for the preview, whichever map is shown.
+            self.logic.overlays.request(Owner.PREVIEW)
 
     def show_probe(self, probe: Any, points: Points) -> None:
         """Show what a probe says that was made elsewhere; see `given`."""
@@ -106,7 +110,7 @@ class Previewer:
         task.on_failed = lambda error: None if isinstance(error, Cancelled) else self._say(in_words(error))
         self.logic.worker.start(task)
 
-    def show(self, structures: list[Structure], label: int, wanted: preview_display.Look) -> None:
+    def show(self, structures: list[Structure], label: int, wanted: preview_display.DisplayOptions) -> None:
         """Show the preview in the slice views, of the map that of the structure of that label."""
         self._threshold, self._connected = wanted.threshold, wanted.connected
         self._follow_threshold()

@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.scene import overlays, volumes
+from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.work import compute
 
 from .base import Panel, chosen_path
@@ -25,7 +26,7 @@ class FeatureMapsPanel(Panel):
         """Connect the widgets."""
         ui = self.ui
         self.basis: Any = None
-        self._updating = False
+        self.logic.overlays.offer(Owner.FEATURES, self._draw)
         ui.colorsButton.connect("clicked(bool)", lambda *_: self.show_colors())
         ui.hideColorsButton.connect("clicked(bool)", lambda *_: self.hide_colors())
         ui.newBasisButton.connect("clicked(bool)", lambda *_: self.new_basis())
@@ -38,22 +39,14 @@ class FeatureMapsPanel(Panel):
         if self.parameters is None:
             return
         ui, there = self.ui, self.volume is not None
-        shown = self.logic.overlays.shown == overlays.COLORS
         ui.colorsButton.enabled = ui.clustersButton.enabled = there
-        ui.hideColorsButton.enabled = shown
+        ui.hideColorsButton.enabled = self.logic.overlays.owner is Owner.FEATURES
         ui.saveBasisButton.enabled = ui.newBasisButton.enabled = self.basis is not None
         ui.basisLabel.text = (
             _("The colors of the next scan are made from this scan's basis, so equal colors mean equal features.")
             if self.basis is not None
             else _("The first scan that is colored gives the basis for the others.")
         )
-        if shown:
-            self.logic.overlays.show(overlays.COLORS, self.parameters.colourOpacity / 100)
-
-    def exit(self) -> None:
-        """Remember to show the colors again."""
-        if self.logic.overlays.shown == overlays.COLORS:
-            self._later.append(partial(self._show, self.volume))
 
     def forget(self) -> None:
         """Let go of the basis."""
@@ -66,7 +59,7 @@ class FeatureMapsPanel(Panel):
 
         def finish(result: Any) -> None:
             rgb, geometry, self.basis = result
-            self.logic.overlays.update(overlays.COLORS, rgb, geometry, volume)
+            self.logic.overlays.update(overlays.FEATURES, rgb, geometry, volume)
 
         self.run(
             _("The colors could not be computed."),
@@ -79,9 +72,7 @@ class FeatureMapsPanel(Panel):
 
     def hide_colors(self) -> None:
         """Show what the views showed before."""
-        if self.logic.overlays.shown == overlays.COLORS:
-            self.logic.overlays.hide()
-        self.activity.notify()
+        self.logic.overlays.release(Owner.FEATURES)
 
     def new_basis(self) -> None:
         """Let the next scan that is colored give the basis."""
@@ -144,5 +135,11 @@ class FeatureMapsPanel(Panel):
     def _show(self, volume: Any) -> None:
         # The user may have turned to another scan meanwhile.
         if volume is self.volume:
-            self.logic.overlays.show(overlays.COLORS, self.parameters.colourOpacity / 100)
+            self.logic.overlays.request(Owner.FEATURES)
         self.refresh()
+
+    def _draw(self) -> bool:
+        if self.parameters is None or not self.logic.overlays.has_map(overlays.FEATURES, self.volume):
+            return False
+        self.logic.overlays.show_map(overlays.FEATURES, self.parameters.colourOpacity / 100)
+        return True

@@ -57,6 +57,7 @@ class ModulePanel(VTKObservationMixin):
         self._refresh_timer.setSingleShot(True)
         self._refresh_timer.setInterval(0)
         self._refresh_timer.connect("timeout()", self.refresh)
+        self.logic.overlays.changed = self._schedule
         layout = slicer.app.layoutManager()
         if layout is not None:
             layout.connect("layoutChanged(int)", self._schedule)
@@ -76,6 +77,7 @@ class ModulePanel(VTKObservationMixin):
             shortcut.connect("activated()", action)
             self._shortcuts.append(shortcut)
         self.refresh()
+        self.logic.overlays.resume()
         for panel in self.panels:
             panel.enter()
 
@@ -88,7 +90,7 @@ class ModulePanel(VTKObservationMixin):
         self._shortcuts = []
         for panel in self.panels:
             panel.exit()
-        self.logic.overlays.hide()
+        self.logic.overlays.suspend()
         self._set_parameters(None)
 
     def close(self) -> None:
@@ -107,6 +109,7 @@ class ModulePanel(VTKObservationMixin):
             return
         for panel in self.panels:
             panel.refresh()
+        self.logic.overlays.refresh()
 
     def _connect(self) -> None:
         parameters = self.logic.getParameterNode()

@@ -8,7 +8,8 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.interactive.controller import FewShot
-from CoralBaySlicerCore.scene import overlays, place_mode, segments
+from CoralBaySlicerCore.scene import place_mode, segments
+from CoralBaySlicerCore.scene.overlays import Owner
 
 from .base import Panel
 
@@ -43,8 +44,7 @@ class Painting:
         """Start to paint; the structures of the table become segments to paint in."""
         panel, few_shot = self._panel, self._few_shot
         place_mode.stop()
-        if panel.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLORS):
-            panel.logic.overlays.hide()
+        panel.logic.overlays.request(Owner.PREVIEW)
         if panel.parameters.painted is None:
             name = _("{volume} painted prompts").format(volume=panel.volume.GetName())
             panel.parameters.painted = segments.new(panel.volume, name)

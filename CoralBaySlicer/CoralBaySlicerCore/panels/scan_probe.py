@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.scene import overlays as overlay
+from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.scene.scan_tables import Predictions, Study
 from CoralBaySlicerCore.work import scan_probes
 
@@ -40,7 +40,7 @@ class ScanProbeSection:
         self._panel = panel
         self._study, self._show_predictions, self._tell = study, show_predictions, tell
         self.probe: Any = None
-        self._map_of: Any = None
+        panel.logic.overlays.offer(Owner.SALIENCY, self._draw)
         ui = panel.ui
         ui.saveScanProbeButton.connect("clicked(bool)", lambda *_: self.save())
         ui.loadScanProbeButton.connect("clicked(bool)", lambda *_: self.load())
@@ -58,36 +58,26 @@ class ScanProbeSection:
         ui.saveScanProbeButton.enabled = there
         ui.applyTableButton.enabled = there and panel.parameters.scansTable is not None
         ui.applyScanButton.enabled = ui.speaksButton.enabled = there and scan
-        if self.shown and scan and self._map_of is not panel.volume:
-            panel.logic.overlays.hide()
         shown = self.shown
         ui.speaksButton.checked = shown
         ui.speaksLookForm.visible = shown
         ui.speaksForm.visible = there
         ui.speaksSelector.visible = ui.speaksSelectorLabel.visible = ui.speaksSelector.count > 1
-        if shown:
-            self._show_map()
 
     @property
     def shown(self) -> bool:
         """Whether the map is over the scan."""
-        return self._panel.logic.overlays.shown == overlay.SPEAKS_FOR
-
-    def show_again(self) -> None:
-        """Show the map that was there before the user left."""
-        self._show_if(self._map_of)
+        return self._panel.logic.overlays.owner is Owner.SALIENCY
 
     def forget(self) -> None:
         """The scene closes."""
-        self._map_of = None
         self._say("")
 
     def take(self, probe: Any) -> None:
         """Use another probe from now on."""
         self.probe = probe
         self._say("")
-        if self.shown:
-            self._panel.logic.overlays.hide()
+        self._panel.logic.overlays.release(Owner.SALIENCY)
         selector = self._panel.ui.speaksSelector
         selector.blockSignals(True)
         selector.clear()
@@ -166,8 +156,7 @@ class ScanProbeSection:
     def toggle_map(self) -> None:
         """Show what speaks for it, or what was there before."""
         if self.shown:
-            self._panel.logic.overlays.hide()
-            self._panel.activity.notify()
+            self._panel.logic.overlays.release(Owner.SALIENCY)
         else:
             self.show_map()
 
@@ -177,15 +166,14 @@ class ScanProbeSection:
         said = max(panel.ui.speaksSelector.currentIndex, 0)
 
         def finish(result: Any) -> None:
-            panel.logic.overlays.update(overlay.SPEAKS_FOR, *result, volume)
-            self._map_of = volume
+            panel.logic.overlays.update(overlay.SALIENCY, *result, volume)
 
         def start() -> Any:
             return panel.logic.start(
                 volume,
                 lambda pyramid, _cancel: scan_probes.saliency(pyramid, probe, said),
                 finish,
-                overlay.SPEAKS_FOR,
+                overlay.SALIENCY,
                 _("Looking for what speaks for it"),
             )
 
@@ -218,11 +206,14 @@ class ScanProbeSection:
 
     def _show_if(self, volume: Any) -> None:
         # The user may have turned to another scan meanwhile.
-        if volume is self._panel.volume and volume is not None and slicer.mrmlScene.IsNodePresent(volume):
-            self._show_map()
+        if volume is self._panel.volume:
+            self._panel.logic.overlays.request(Owner.SALIENCY)
         self._panel.refresh()
 
-    def _show_map(self) -> None:
+    def _draw(self) -> bool:
         overlays, parameters = self._panel.logic.overlays, self._panel.parameters
-        overlays.set_threshold(overlay.SPEAKS_FOR, parameters.speaksThreshold)
-        overlays.show(overlay.SPEAKS_FOR, parameters.speaksOpacity / 100)
+        if parameters is None or not overlays.has_map(overlay.SALIENCY, self._panel.volume):
+            return False
+        overlays.set_threshold(overlay.SALIENCY, parameters.speaksThreshold)
+        overlays.show_map(overlay.SALIENCY, parameters.speaksOpacity / 100)
+        return True

@@ -76,11 +76,6 @@ class ScansPanel(Panel):
         ui.showScansButton.visible = self._shown is not None
         self.probe.refresh()
 
-    def exit(self) -> None:
-        """Remember to show the map again."""
-        if self.probe.shown:
-            self._later.append(self.probe.show_again)
-
     def forget(self) -> None:
         """The tables and plots go with the scene; the probe has nothing to do with it."""
         super().forget()

@@ -10,8 +10,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.interactive.controller import FewShot
-from CoralBaySlicerCore.interactive.preview_display import Look
+from CoralBaySlicerCore.interactive.preview_display import DisplayOptions
 from CoralBaySlicerCore.scene import overlays, place_mode, segments, structures, surfaces, volumes
+from CoralBaySlicerCore.scene.overlays import Owner
 
 from .base import Panel
 from .painting import Painting
@@ -33,6 +34,8 @@ class SegmentPanel(Panel):
         self._painting = Painting(self, self.few_shot)
         self._transfer = Transfer(self, self.few_shot)
         self._filling = False
+        self._options: DisplayOptions | None = None
+        self.logic.overlays.offer(Owner.PREVIEW, self._draw)
         for title, kind in (
             (_("Probability of the selected structure"), overlays.PROBABILITY),
             (_("Uncertainty"), overlays.UNCERTAINTY),
@@ -54,7 +57,7 @@ class SegmentPanel(Panel):
             ui.undoButton: self.few_shot.undo,
             ui.redoButton: self.few_shot.redo,
             ui.clearButton: self.few_shot.clear,
-            ui.updateButton: self.few_shot.update,
+            ui.updateButton: self.update_preview,
             ui.suggestButton: self.jump_to_suggested,
             ui.applyButton: self.apply,
             ui.undoApplyButton: self.undo_apply,
@@ -106,18 +109,9 @@ class SegmentPanel(Panel):
         ui.previewLabel.text = few_shot.message
         ui.previewLabel.visible = bool(few_shot.message)
         ui.overlaySelector.currentIndex = max(ui.overlaySelector.findData(self.parameters.overlay), 0)
-        if self.logic.overlays.shown not in (overlays.SIMILARITY, overlays.COLORS):
-            self.show_preview()
         self._painting.refresh()
         self._transfer.refresh()
-
-    def show_preview(self) -> None:
-        """Show the preview as the parameters say."""
-        parameters = self.parameters
-        few_shot, opacity = self.few_shot, parameters.overlayOpacity / 100
-        together, outlines, connected = parameters.together, parameters.outlines, parameters.connected
-        wanted = Look(parameters.overlay, parameters.threshold, opacity, together, outlines, connected)
-        few_shot.show(few_shot.structures, few_shot.shown, wanted)
+        self._show_preview()
 
     def exit(self) -> None:
         """Give the mouse back."""
@@ -127,6 +121,7 @@ class SegmentPanel(Panel):
     def forget(self) -> None:
         """Let go of the scan and its prompts."""
         super().forget()
+        self._options = None
         self.few_shot.set_painted(None)
         self.few_shot.set_volume(None)
 
@@ -142,6 +137,7 @@ class SegmentPanel(Panel):
         structure = self.attempt(_("No structure could be added."), self.few_shot.add_structure)
         if structure is not None:
             place_mode.start(structure.node)
+            self.logic.overlays.request(Owner.PREVIEW)
             self.refresh()
 
     def remove_structure(self) -> None:
@@ -160,8 +156,13 @@ class SegmentPanel(Panel):
             self.few_shot.add_structure()
         self.few_shot.activate(label)
         place_mode.start(self.few_shot.active_structure.node)
-        self._take_views()
+        self.logic.overlays.request(Owner.PREVIEW)
         self.refresh()
+
+    def update_preview(self) -> None:
+        """Compute the preview from the prompts as they are, and show it."""
+        self.few_shot.update()
+        self.logic.overlays.request(Owner.PREVIEW)
 
     def jump_to_suggested(self) -> None:
         """Go to the place where a prompt is expected to mend most of the selected structure; again, to the next."""
@@ -172,6 +173,7 @@ class SegmentPanel(Panel):
                 volumes.jump_to(world)
 
         few_shot = self.few_shot
+        self.logic.overlays.request(Owner.PREVIEW)
         self.attempt(_("There is no place to go to."), lambda: few_shot.next_place(few_shot.shown, few_shot.points(), found))
 
     def apply(self) -> None:
@@ -218,6 +220,30 @@ class SegmentPanel(Panel):
 
     # -- inner workings
 
+    def _show_preview(self) -> None:
+        """Draw the preview, if it is shown; it is also when the user has changed how it is displayed."""
+        parameters = self.parameters
+        options = DisplayOptions(
+            parameters.overlay,
+            parameters.threshold,
+            parameters.overlayOpacity / 100,
+            parameters.together,
+            parameters.outlines,
+            parameters.connected,
+        )
+        before, self._options = self._options, options
+        if before in (None, options):
+            self.logic.overlays.refresh()
+        else:
+            self.logic.overlays.request(Owner.PREVIEW)
+
+    def _draw(self) -> bool:
+        few_shot = self.few_shot
+        if self.parameters is None or self._options is None:
+            return False
+        few_shot.show(few_shot.structures, few_shot.shown, self._options)
+        return few_shot.preview is not None
+
     def _show_surfaces(self, segmentation: Any, centre: bool) -> None:
         def done(_segmentation: Any) -> None:
             # Not each time: whoever has turned the view wants to keep it.
@@ -262,6 +288,7 @@ class SegmentPanel(Panel):
             self.few_shot.activate(structure.label)
             if was_placing:
                 place_mode.start(structure.node)
+            self.logic.overlays.request(Owner.PREVIEW)
             self.refresh()
 
     def _on_renamed(self, item: Any) -> None:
@@ -278,7 +305,7 @@ class SegmentPanel(Panel):
         structure = self.few_shot.active_structure
         if structure is not None and not place_mode.is_placing(structure.node):
             place_mode.start(structure.node)
-            self._take_views()
+            self.logic.overlays.request(Owner.PREVIEW)
         else:
             place_mode.stop()
         self.refresh()
@@ -289,16 +316,7 @@ class SegmentPanel(Panel):
 
     def _on_overlay(self) -> None:
         if self.parameters is not None and self.ui.overlaySelector.currentIndex >= 0:
-            kind = str(self.ui.overlaySelector.currentData)
-            if kind != self.parameters.overlay or self.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLORS):
-                self.parameters.overlay = kind
-                self._take_views()
-
-    def _take_views(self) -> None:
-        """Whoever works on this panel wants to see the preview rather than another panel's map."""
-        if self.logic.overlays.shown in (overlays.SIMILARITY, overlays.COLORS):
-            self.logic.overlays.hide()
-            self.refresh()
+            self.parameters.overlay = str(self.ui.overlaySelector.currentData)
 
 
 def _ignoring(action: Callable[[], Any]) -> Callable[..., None]:

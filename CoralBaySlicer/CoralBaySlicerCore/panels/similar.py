@@ -13,6 +13,7 @@ from slicer.util import VTKObservationMixin
 from CoralBayLib.core.errors import QueryError
 from CoralBaySlicerCore.scene import overlays as overlay
 from CoralBaySlicerCore.scene import place_mode, query_markups, segments, structures, volumes
+from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.work.logic import FoundRegion
 
 from .base import Panel
@@ -34,6 +35,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         """Connect the widgets."""
         ui = self.ui
         self._updating = False
+        self.logic.overlays.offer(Owner.SIMILARITY, self._draw)
         for title, scope in ((_("This scan"), "scan"), (_("Library"), "library")):
             ui.scopeSelector.addItem(title, scope)
         for title, kind in ((_("A point"), "point"), (_("A segment"), "segment"), (_("A region of interest"), "roi")):
@@ -88,20 +90,16 @@ class SimilarPanel(Panel, VTKObservationMixin):
         there = self.volume is not None and self.volume.GetID() in self.logic.similarities
         ui.searchButton.enabled = self.volume is not None
         ui.showMapCheck.enabled = there
-        ui.showMapCheck.checked = self.logic.overlays.shown == overlay.SIMILARITY
+        ui.showMapCheck.checked = self.logic.overlays.owner is Owner.SIMILARITY
         ui.markupsButton.enabled = bool(self.regions)
         ui.segmentButton.enabled = there and any(each.node_id == self.volume.GetID() for each in self.regions)
         self._updating = False
         self._watch(node)
-        if self.logic.overlays.shown == overlay.SIMILARITY:
-            self.show_map()
 
     def exit(self) -> None:
-        """Remember to show the map again."""
+        """Stop making thumbnails until the user comes back."""
         self.library.leave()
         self._later.append(self.library.make_thumbnails)
-        if self.logic.overlays.shown == overlay.SIMILARITY:
-            self._later.append(self._show_found)
 
     def close(self) -> None:
         """Stop watching the scene."""
@@ -172,17 +170,6 @@ class SimilarPanel(Panel, VTKObservationMixin):
         if parameters.queryRoi is None:
             raise QueryError(_("Choose a region of interest, or draw one with Slicer's Markups module."))
         return query_markups.inside(parameters.queryRoi, volume)
-
-    def show_map(self) -> None:
-        """Show the similarity over the scan."""
-        found = self.logic.similarities.get(self.volume.GetID()) if self.volume is not None else None
-        if found is None:
-            return
-        parameters, overlays = self.parameters, self.logic.overlays
-        overlays.update(overlay.SIMILARITY, found.percents, found.geometry, self.volume)
-        overlays.set_threshold(overlay.SIMILARITY, parameters.similarityThreshold)
-        overlays.show(overlay.SIMILARITY, parameters.similarityOpacity / 100)
-        overlays.render_in_3d(overlay.SIMILARITY, parameters.showIn3D, parameters.similarityThreshold)
 
     def show_query(self) -> None:
         """Centre the views on what is looked for."""
@@ -262,8 +249,19 @@ class SimilarPanel(Panel, VTKObservationMixin):
         self.when_visible(self._show_found)
 
     def _show_found(self) -> None:
-        self.show_map()
+        self.logic.overlays.request(Owner.SIMILARITY)
         self.refresh()
+
+    def _draw(self) -> bool:
+        found = self.logic.similarities.get(self.volume.GetID()) if self.volume is not None else None
+        if found is None:
+            return False
+        parameters, overlays = self.parameters, self.logic.overlays
+        overlays.update(overlay.SIMILARITY, found.percents, found.geometry, self.volume)
+        overlays.set_threshold(overlay.SIMILARITY, parameters.similarityThreshold)
+        overlays.show_map(overlay.SIMILARITY, parameters.similarityOpacity / 100)
+        overlays.render_in_3d(overlay.SIMILARITY, parameters.showIn3D, parameters.similarityThreshold)
+        return True
 
     def _watch(self, node: Any) -> None:
         self.removeObservers(self._on_point)
@@ -280,9 +278,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
     def _on_scope(self) -> None:
         if not self._updating and self.parameters is not None and self.ui.scopeSelector.currentIndex >= 0:
             self.parameters.scope = str(self.ui.scopeSelector.currentData)
-            if self.in_library and self.logic.overlays.shown == overlay.SIMILARITY:
-                self.logic.overlays.hide()
-            elif not self.in_library:
+            if self.in_library:
+                self.logic.overlays.release(Owner.SIMILARITY)
+            else:
                 self.library.leave()
                 if self.parameters.queryKind == "whole":
                     self.parameters.queryKind = "point"
@@ -301,6 +299,6 @@ class SimilarPanel(Panel, VTKObservationMixin):
         if self._updating:
             return
         if self.ui.showMapCheck.checked:
-            self.show_map()
-        elif self.logic.overlays.shown == overlay.SIMILARITY:
-            self.logic.overlays.hide()
+            self.logic.overlays.request(Owner.SIMILARITY)
+        else:
+            self.logic.overlays.release(Owner.SIMILARITY)

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.interactive.controller import FewShot
 from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.work.batch import FolderResult, already_there, applyProbeToFolderTask
 
 from .base import Panel, chosen_path
@@ -73,6 +74,7 @@ class Transfer:
             if panel.volume is not None:
                 few_shot.add_missing(panel.logic.probe.names_)
                 few_shot.show_probe(panel.logic.probe, few_shot.points())
+                panel.logic.overlays.request(Owner.PREVIEW)
             panel.refresh()
 
         def done(probe: Any) -> None:

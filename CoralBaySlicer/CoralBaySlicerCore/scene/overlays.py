@@ -1,30 +1,38 @@
-"""Maps shown over the scan: each in a volume node of its own, with its own colors and legend.
+"""Maps over the scan in the slice views: who may show one, and how each looks.
 
-What the slice views showed before is remembered, and brought back when the overlays are hidden.
+Each map has a volume node of its own, with its own colors and legend. At most one is shown at a time. What the slice
+views showed before is remembered, and restored when the map is hidden.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
 import slicer
-import vtk
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from . import colors
-from .colors import Ramp
-from .hidden_nodes import KIND, add_hidden, composites, first_view
+from . import color_nodes, colors
+from .hidden_nodes import KIND, add_hidden, composites
 from .label_layer import LabelLayer
 from .volumes import put_array
 
-PROBABILITY, UNCERTAINTY, SIMILARITY, COLORS = "probability", "uncertainty", "similarity", "colors"
-SPEAKS_FOR = "speaks-for"
-OF_PREVIEW = (PROBABILITY, UNCERTAINTY)
+PROBABILITY, UNCERTAINTY, SIMILARITY, FEATURES, SALIENCY = "probability", "uncertainty", "similarity", "features", "saliency"
+"""The kinds of maps."""
 
-_RAMPS = {UNCERTAINTY: colors.UNCERTAINTY, SPEAKS_FOR: colors.SALIENCY, SIMILARITY: colors.SIMILARITY}
+_RAMPS = {UNCERTAINTY: colors.UNCERTAINTY, SALIENCY: colors.SALIENCY, SIMILARITY: colors.SIMILARITY}
+
+
+class Owner(Enum):
+    """Who can show a map."""
+
+    PREVIEW = "preview"
+    SIMILARITY = "similarity"
+    FEATURES = "features"
+    SALIENCY = "saliency"
 
 
 def titles() -> dict[str, str]:
@@ -33,72 +41,161 @@ def titles() -> dict[str, str]:
         PROBABILITY: _("Probability (%)"),
         UNCERTAINTY: _("Uncertainty (%)"),
         SIMILARITY: _("Similarity (%)"),
-        COLORS: _("Feature colors"),
-        SPEAKS_FOR: _("Speaks for it (% of most)"),
+        FEATURES: _("Feature map"),
+        SALIENCY: _("Saliency (% of maximum)"),
     }
 
 
 class Overlays:
-    """The overlays of the module, one node a kind, at most one shown at a time.
+    """The maps of the module, and the decision which of them is shown.
+
+    The preview is shown unless another owner has requested the views. The last request counts; when it is released, the
+    views go back to the request before it, and in the end to the preview. A request for the preview ends all others.
+
+    Each owner offers a function that draws its map with `update` and `show_map`. Nobody else calls those two.
+
+    Example::
+
+        overlays.offer(Owner.SALIENCY, draw)  # draw() returns False when there is no map of the current scan
+        overlays.request(Owner.SALIENCY)      # draws it, in place of what was shown
+        overlays.refresh()                    # draws it again, e.g. with another opacity
+        overlays.release(Owner.SALIENCY)      # draws what was shown before
 
     Attributes:
-        shown: the kind that is shown, or None.
-        structures: all structures of a preview, which go with its maps and with no others.
+        shown: the kind of the map that is shown, or None.
+        structures: all structures of the preview in the label layer, shown with the preview only.
+        changed: called when the owner of the views has changed.
     """
 
     def __init__(self) -> None:
         self.structures = LabelLayer()
+        self.shown: str | None = None
+        self.changed: Callable[[], Any] = lambda: None
+        self._draws: dict[Owner, Callable[[], bool]] = {}
+        self._requests: list[Owner] = []
+        self._drawn = Owner.PREVIEW
+        self._suspended = False
         self._before: dict[str, tuple[str | None, float]] = {}
         self._held: dict[str, tuple] = {}
-        self.shown: str | None = None
+
+    # -- who is shown
+
+    @property
+    def owner(self) -> Owner:
+        """Who may show a map now."""
+        return self._requests[-1] if self._requests else Owner.PREVIEW
+
+    def offer(self, owner: Owner, draw: Callable[[], bool]) -> None:
+        """Set the function that draws an owner's map; it returns whether there is a map to draw."""
+        self._draws[owner] = draw
+
+    def request(self, owner: Owner) -> None:
+        """Show an owner's map, if there is one, until it is released or another is requested."""
+        others = [each for each in self._requests if each is not owner]
+        self._requests = [] if owner is Owner.PREVIEW else [*others, owner]
+        self.refresh()
+
+    def release(self, owner: Owner) -> None:
+        """End an owner's request; what was shown before is shown again."""
+        if owner in self._requests:
+            self._requests.remove(owner)
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Draw the current owner's map as it is now. Requests without a map to draw are dropped."""
+        if self._suspended:
+            return
+        while not self._draw(self.owner) and self._requests:
+            self._requests.pop()
+        if self.owner is not Owner.PREVIEW:
+            self.structures.hide()
+        if self.owner is not self._drawn:
+            self._drawn = self.owner
+            self.changed()
+
+    def suspend(self) -> None:
+        """Restore the views while another module uses them; the requests are kept."""
+        self._suspended = True
+        self.hide()
+
+    def resume(self) -> None:
+        """Show what was shown before `suspend`."""
+        self._suspended = False
+        self.refresh()
+
+    def forget(self) -> None:
+        """Drop all requests and maps, since the scene was closed; there is nothing to restore."""
+        self.structures.forget()
+        self.shown = None
+        self._drawn = Owner.PREVIEW
+        self._requests = []
+        self._before = {}
+        self._held = {}
+
+    def _draw(self, owner: Owner) -> bool:
+        draw = self._draws.get(owner)
+        drawn = draw is not None and draw()
+        if not drawn and owner is Owner.PREVIEW:
+            self.hide()
+        return drawn
+
+    # -- how a map is shown
 
     def node(self, kind: str) -> Any:
-        """The overlay's volume node, or None."""
+        """The volume node of a map, or None."""
         found = slicer.util.getNodesByClass("vtkMRMLVolumeNode")
         return next((node for node in found if node.GetAttribute(KIND) == kind), None)
 
-    def update(self, kind: str, array: NDArray[np.uint8], geometry: NDArray[np.float64], volume: Any) -> Any:
-        """Put a map into the overlay's node, which is made at first; percents [k, j, i], or RGB [k, j, i, 3].
+    def has_map(self, kind: str, volume: Any) -> bool:
+        """Whether there is a map of this kind, and it is of this volume."""
+        return volume is not None and self._held.get(kind, (None, None))[1] is volume and self.node(kind) is not None
 
-        The same array again costs nothing: setting voxels renders every view.
+    def update(self, kind: str, array: NDArray[np.uint8], geometry: NDArray[np.float64], volume: Any) -> None:
+        """Set the voxels of a map, without showing it. The same array again is skipped: setting voxels renders every view.
+
+        Args:
+            kind: of the map.
+            array: percent [k, j, i], or RGB [k, j, i, 3] for `FEATURES`.
+            geometry: (4, 4), IJK to the volume's own RAS mm.
+            volume: the scan it is of.
         """
+        if self.has_map(kind, volume) and self._held[kind][0] is array:
+            return
         node = self.node(kind)
-        if node is not None and self._held.get(kind, (None, None))[0] is array and self._held[kind][1] is volume:
-            return node
         if node is None:
-            node = self._make(kind)
+            node_class = "vtkMRMLVectorVolumeNode" if kind == FEATURES else "vtkMRMLScalarVolumeNode"
+            node = add_hidden(node_class, f"CoralBay: {titles()[kind]}", kind)
         put_array(node, array, geometry, volume)
         self._held[kind] = (array, volume)
         if node.GetDisplayNode() is None:
             node.CreateDefaultDisplayNodes()
-            if kind != COLORS:
-                self._dress(node, kind)
-        return node
+            if kind != FEATURES:
+                self._set_up_display(node, kind)
 
     def set_color(self, kind: str, color: Sequence[float]) -> None:
-        """Let a map run from black to a color, such as that of the structure it is of."""
+        """Color a map from a dark shade to a color, such as that of the structure it is of."""
         node = self.node(kind)
         if node is not None and node.GetDisplayNode() is not None:
             table, brightest = node.GetDisplayNode().GetColorNode(), [0.0] * 4
             table.GetColor(255, brightest)
             if not np.allclose(brightest[:3], color, atol=0.01):
-                _fill(table, colors.shades(color))
+                color_nodes.fill(table, colors.shades(color))
 
     def set_threshold(self, kind: str, percent: float) -> None:
-        """Hide what lies below."""
+        """Hide values below a threshold."""
         node = self.node(kind)
-        if node is not None and node.GetDisplayNode() is not None and kind != COLORS:
+        if node is not None and node.GetDisplayNode() is not None and kind != FEATURES:
             display = node.GetDisplayNode()
             with slicer.util.NodeModify(display):
                 display.SetLowerThreshold(max(percent, 1))
                 display.SetUpperThreshold(100)
                 display.SetApplyThreshold(True)
 
-    def show(self, kind: str, opacity: float) -> None:
+    def show_map(self, kind: str, opacity: float) -> None:
         """Show one map in all slice views.
 
         Args:
-            kind: which; nothing happens when there is no such map.
+            kind: of the map; nothing happens when it has no node.
             opacity: from 0 to 1.
         """
         node = self.node(kind)
@@ -107,15 +204,14 @@ class Overlays:
         if self.shown is None:
             self._before = {view.GetID(): (view.GetForegroundVolumeID(), view.GetForegroundOpacity()) for view in composites()}
         if self.shown not in (None, kind):
-            self._set_legend(self.shown, False)
-        if kind not in OF_PREVIEW:
-            self.structures.hide()
+            self._show_legend(False)
+            self.render_in_3d(self.shown, False)
         self.shown = kind
         for view in composites():
             with slicer.util.NodeModify(view):
                 view.SetForegroundVolumeID(node.GetID())
                 view.SetForegroundOpacity(opacity)
-        self._set_legend(kind, True)
+        self._show_legend(True)
 
     def hide(self) -> None:
         """Show what the views showed before."""
@@ -123,24 +219,24 @@ class Overlays:
         self.hide_map()
 
     def hide_map(self) -> None:
-        """Show what the views showed before, but leave the structures where they are."""
+        """Show what the views showed before, but leave the structures in the label layer."""
         if self.shown is None:
             return
-        ours = {node.GetID() for kind in titles() if (node := self.node(kind)) is not None}
+        own = {node.GetID() for kind in titles() if (node := self.node(kind)) is not None}
         for view in composites():
             before, opacity = self._before.get(view.GetID(), (None, 0.0))
-            # A user who has put something else there meanwhile keeps it.
-            if view.GetForegroundVolumeID() in ours:
+            # The user may have chosen another volume there meanwhile.
+            if view.GetForegroundVolumeID() in own:
                 with slicer.util.NodeModify(view):
                     view.SetForegroundVolumeID(before)
                     view.SetForegroundOpacity(opacity)
-        self._set_legend(self.shown, False)
+        self._show_legend(False)
         self.render_in_3d(self.shown, False)
         self.shown = None
         self._before = {}
 
     def render_in_3d(self, kind: str, visible: bool, threshold: float = 50) -> None:
-        """Show or hide a map in the 3D views, solid above a threshold in percent."""
+        """Show or hide a map in the 3D views by volume rendering, from a threshold in percent."""
         node, logic = self.node(kind), slicer.modules.volumerendering.logic()
         if node is None:
             return
@@ -156,24 +252,15 @@ class Overlays:
             display.SetAndObserveVolumePropertyNodeID(shading.GetID())
             node.AddAndObserveDisplayNodeID(display.GetID())
         if visible:
-            _shade(display.GetVolumePropertyNode().GetVolumeProperty(), _RAMPS.get(kind, _RAMPS[SIMILARITY]), threshold)
+            color_nodes.shade(
+                display.GetVolumePropertyNode().GetVolumeProperty(), _RAMPS.get(kind, _RAMPS[SIMILARITY]), threshold
+            )
         display.SetVisibility(visible)
 
-    def forget(self) -> None:
-        """The scene was closed: there is nothing to bring back."""
-        self.structures.forget()
-        self.shown = None
-        self._before = {}
-        self._held = {}
-
-    def _make(self, kind: str) -> Any:
-        node_class = "vtkMRMLVectorVolumeNode" if kind == COLORS else "vtkMRMLScalarVolumeNode"
-        return add_hidden(node_class, f"CoralBay: {titles()[kind]}", kind)
-
-    def _dress(self, node: Any, kind: str) -> None:
+    def _set_up_display(self, node: Any, kind: str) -> None:
         display = node.GetDisplayNode()
         table = add_hidden("vtkMRMLColorTableNode", node.GetName(), kind)
-        _fill(table, _RAMPS.get(kind, colors.shades(colors.label_color(1))))
+        color_nodes.fill(table, _RAMPS.get(kind, colors.shades(colors.label_color(1))))
         with slicer.util.NodeModify(display):
             display.SetAndObserveColorNodeID(table.GetID())
             display.SetAutoWindowLevel(False)
@@ -181,49 +268,7 @@ class Overlays:
         display.SetSaveWithScene(False)
         self.set_threshold(kind, 1)
 
-    def _set_legend(self, kind: str, visible: bool) -> None:
-        node = self.node(kind)
-        if node is None or node.GetDisplayNode() is None or kind == COLORS:
-            return
-        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
-        if legend is None:
-            if not visible:
-                return
-            legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
-            legend.SetTitleText(titles()[kind])
-            legend.SetLabelFormat("%.0f")
-            legend.SetNumberOfLabels(3)
-            # In the corner, where a scan has air. The text is fitted to the size: Slicer's own covers a third of a view.
-            legend.SetSize(0.04, 0.22)
-            legend.SetPosition(0.99, 0.02)
-            legend.SetSaveWithScene(False)
-        view = first_view()
-        if visible and view is not None and legend.GetViewNodeIDs() != (view.GetID(),):
-            # One will do for all views: the same map is over each.
-            legend.SetViewNodeIDs([view.GetID()])
-        legend.SetVisibility(visible)
-
-
-def _fill(table: Any, ramp: Ramp) -> None:
-    """Make a color node a ramp through some colors."""
-    steps = np.linspace(0, len(ramp) - 1, 256)
-    rgb = np.stack([np.interp(steps, range(len(ramp)), [stop[part] for stop in ramp]) for part in range(3)], axis=1)
-    with slicer.util.NodeModify(table):
-        if table.GetNumberOfColors() != 256:
-            table.SetTypeToUser()
-            table.SetNumberOfColors(256)
-            table.GetLookupTable().SetRange(0, 255)
-        for number, color in enumerate(rgb):
-            table.SetColor(number, f"{round(number / 2.55)}", *color, 1.0)
-
-
-def _shade(shading: Any, ramp: Ramp, threshold: float) -> None:
-    """Let a volume in percent be seen from a threshold on, the more solid the higher."""
-    opacity, color = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
-    for value, alpha in ((0, 0), (max(threshold - 5, 1), 0), (max(threshold, 2), 0.15), (100, 0.6)):
-        opacity.AddPoint(value, alpha)
-    for number, rgb in enumerate(ramp):
-        color.AddRGBPoint(100 * number / (len(ramp) - 1), *rgb)
-    shading.SetScalarOpacity(opacity)
-    shading.SetColor(color)
-    shading.SetInterpolationTypeToLinear()
+    def _show_legend(self, visible: bool) -> None:
+        node = self.node(self.shown) if self.shown not in (None, FEATURES) else None
+        if node is not None:
+            color_nodes.show_legend(node, titles()[self.shown], visible)

@@ -82,8 +82,8 @@ def test_the_saliency_map_is_that_of_the_library(ready: Any, driver: Any, coralb
     driver.settle()
     assert host.dialogs.texts("error") == []
     overlays = coralbay.logic.overlays
-    assert overlays.shown == "speaks-for" and ready.ui.speaksButton.checked and ready.ui.speaksLookForm.visible
-    shown = overlays.node("speaks-for")
+    assert overlays.shown == "saliency" and ready.ui.speaksButton.checked and ready.ui.speaksLookForm.visible
+    shown = overlays.node("saliency")
     percents = slicer.util.arrayFromVolume(shown)
     assert percents.max() == 100
     grid = Grid(percents.shape, slicer.util.arrayFromVTKMatrix(matrix_of(shown)))
@@ -106,7 +106,7 @@ def test_the_saliency_map_is_that_of_the_library(ready: Any, driver: Any, coralb
     # The other class has another map.
     ready.ui.speaksSelector.currentIndex = ready.ui.speaksSelector.findText("none")
     driver.settle()
-    against = slicer.util.arrayFromVolume(overlays.node("speaks-for"))
+    against = slicer.util.arrayFromVolume(overlays.node("saliency"))
     assert against[percents > 50].max(initial=0) == 0
     coralbay.panel.parameters.volume = load_scan(coralbay, driver, ready.folder / "2.nrrd")
     driver.settle()

@@ -278,7 +278,7 @@ def test_feature_colors_with_a_basis_that_is_shared(ready: Any, driver: Any, cor
     driver.embed(other)
     mouse.press(panel.ui.colorsButton)
     driver.settle()
-    second = slicer.util.arrayFromVolume(coralbay.logic.overlays.node("colors"))
+    second = slicer.util.arrayFromVolume(coralbay.logic.overlays.node("features"))
     # Nearly the same phantom, and the same basis: nearly the same colors.
     assert np.abs(second.astype(int) - first).mean() < 12
     mouse.press(panel.ui.hideColorsButton)
