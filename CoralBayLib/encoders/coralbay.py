@@ -36,15 +36,15 @@ WEIGHTS = WeightsSource(
 )
 
 SETTINGS = {
-    # What the network saw in training: its last stage reads the position bias in a way peculiar to 96-voxel windows.
+    # As in training: the last stage uses the position bias in a way that is specific to windows of 96 voxels.
     "faithful": (Tiling("windows-96", (96, 96, 96), (64, 64, 64)), (96, 96, 96)),
-    # One pass and no seams, at the cost of window sizes and statistics the network was not trained with.
+    # One pass without seams, but with window sizes and normalization statistics that differ from training.
     "whole": (Tiling("whole", None), (64, 64, 64)),
 }
-
+"""Tiling and smallest input size by inference mode."""
 
 # Peak memory in floats per voxel and channel of the first level. Measured at C = 48 on 96^3 and 160 x 160 x 128 voxels:
-# 62 MB and 2.9 with the stride-1 level, 157 MB and 1.5 without.
+# 62 MB and 2.9 with the stride-1 level, 157 MB and 1.5 without it.
 _FLOATS_WITH_ENC0 = 3.2
 _FLOATS_WITHOUT_ENC0 = 1.7
 _FIXED_BYTES = 150 * 2**20
@@ -53,12 +53,12 @@ _FIXED_BYTES = 150 * 2**20
 class CoralBayNetwork(nn.Module):
     """The encoder half of a Swin UNETR, with the state-dict keys of kaiko-eva's `SwinUNETREncoder`.
 
-    Built of MONAI's modules; the attention is ours (see `swin_attention`). MONAI is imported when one is built.
+    It consists of MONAI's modules, except the attention (see `swin_attention`). MONAI is imported when it is built.
 
     Args:
         feature_size: C, channels of the first level; a multiple of 12 (24 heads share 8C channels).
-        in_channels: image channels.
-        use_v2: whether a residual convolution block comes before each Swin stage.
+        in_channels: channels of the image.
+        use_v2: whether a residual convolution block precedes each Swin stage.
     """
 
     def __init__(self, feature_size: int = 48, in_channels: int = 1, use_v2: bool = True) -> None:
@@ -98,18 +98,18 @@ class CoralBayNetwork(nn.Module):
         self._bias = PositionBias()
 
     def forward_features(self, x: torch.Tensor, names: tuple[str, ...] = LEVEL_NAMES) -> list[torch.Tensor]:
-        """The feature maps asked for; the trunk stops at the deepest of them.
+        """Compute the requested feature maps; stages beyond the deepest one are not run.
 
         Args:
-            x: (B, channels, R, A, S), each side a multiple of 32 and at least 64.
-            names: which of `LEVEL_NAMES`.
+            x: (B, channels, R, A, S), each side a multiple of 32 and at least 64 voxels.
+            names: names from `LEVEL_NAMES`.
 
         Returns:
-            One (B, channels, r, a, s) tensor a name, in their order: C at stride 1 and 2, 2C at 4, 4C at 8, 8C at 16,
-            16C at 32.
+            One (B, channels, r, a, s) tensor for each name, in the same order: C channels at strides 1 and 2, 2C at 4, 4C
+            at 8, 8C at 16, 16C at 32.
 
         Raises:
-            EncoderError: a side is unusable.
+            EncoderError: the size of x cannot be used.
         """
         if any(side % 32 or side < 64 for side in x.shape[2:]):
             raise EncoderError(
@@ -119,8 +119,8 @@ class CoralBayNetwork(nn.Module):
         return self.maps(x, names)
 
     def maps(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
-        """`forward_features` without its checks, for training: a side that a stride does not divide gets one more block,
-        filled up with zeros."""
+        """As `forward_features`, without checks, for training. Sides that are not a multiple of a stride are padded with
+        zeros."""
         maps = {}
         if "enc0" in names:
             maps["enc0"] = self.encoder1(x)
@@ -132,7 +132,7 @@ class CoralBayNetwork(nn.Module):
             if depth > 0:
                 tokens = self._stage(depth, tokens)
             if name in names:
-                hidden = _normalised(tokens)
+                hidden = _normalized(tokens)
                 maps[name] = getattr(self, _BLOCKS[name])(hidden) if name in _BLOCKS else hidden
         return [maps[name] for name in names]
 
@@ -147,13 +147,13 @@ class CoralBayNetwork(nn.Module):
         return run_stage(getattr(trunk, f"layers{depth}")[0], tokens, self._bias).contiguous()
 
 
-def _normalised(tokens: torch.Tensor) -> torch.Tensor:
-    """Layer norm over the channels of (B, C, ...) without weights, as the trunk's `proj_out`."""
+def _normalized(tokens: torch.Tensor) -> torch.Tensor:
+    """Layer norm over the channels of (B, C, ...) without weights, as `proj_out` of MONAI's SwinTransformer."""
     return functional.layer_norm(tokens.movedim(1, -1), tokens.shape[1:2]).movedim(-1, 1).contiguous()
 
 
 class CoralBayEncoder(FrozenEncoder):
-    """CoralBay as an `Encoder`, set to "faithful" (96-voxel windows) or "whole" (the scan in one pass).
+    """CoralBay as an `Encoder`, with the inference modes "faithful" (windows of 96 voxels) and "whole" (one pass).
 
     Example::
 
@@ -165,7 +165,7 @@ class CoralBayEncoder(FrozenEncoder):
     title = "CoralBay"
     settings = tuple(SETTINGS)
     spacing_mm: tuple[float, float, float] = (1.5, 1.5, 1.5)
-    offered: tuple[str, ...] = LEVEL_NAMES
+    level_names: tuple[str, ...] = LEVEL_NAMES
     network: CoralBayNetwork
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -182,26 +182,26 @@ class CoralBayEncoder(FrozenEncoder):
                 optional=name == "enc0",
             )
             for name, width, stride in zip(LEVEL_NAMES, _WIDTHS, (1, 2, 4, 8, 16, 32), strict=True)
-            if name in self.offered
+            if name in self.level_names
         )
 
     def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
-        """See `Encoder.memory_bytes`; fitted to peak resident memory measured on a CPU."""
+        """See `Encoder.memory_bytes`. Fitted to peak resident memory measured on a CPU."""
         voxels = window[0] * window[1] * window[2]
         floats = _FLOATS_WITH_ENC0 if "enc0" in names else _FLOATS_WITHOUT_ENC0
         return _FIXED_BYTES + int(4 * floats * self.network.feature_size * voxels)
 
     def to(self, device: torch.device) -> None:
-        """Move the network."""
+        """Move the network to a device."""
         self.network._bias.clear()
         super().to(device)
 
 
 def network_from(tensors: Mapping[str, torch.Tensor]) -> CoralBayNetwork:
-    """A network of the size that a checkpoint calls for, with its weights.
+    """Build the network of a checkpoint, with its size and weights.
 
     Raises:
-        WeightsError: the checkpoint is another network's, or keys are missing, unexpected or of another shape.
+        WeightsError: the checkpoint belongs to another network, or keys are missing, unexpected or of another shape.
     """
     tree = encoder_tree(tensors, _MARKER, _ROOTS)
     shape = tuple(tree[_MARKER].shape)

@@ -1,10 +1,10 @@
-"""CoralBay-mini: CoralBay's network, smaller and on 3 mm voxels, trained for this project by distillation from Astra."""
+"""CoralBay-mini: a smaller network of CoralBay's architecture for 3 mm voxels, trained by distillation from Astra."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from CoralBayLib.core.errors import WeightsError
+from CoralBayLib.core.errors import Remedy, WeightsError
 
 from .coralbay import LEVEL_NAMES, CoralBayEncoder, network_from
 from .frozen import loader
@@ -17,7 +17,7 @@ WEIGHTS = ShippedWeights("coralbay-mini", "coralbay-mini.safetensors", "MIT")
 class CoralBayMiniEncoder(CoralBayEncoder):
     """CoralBay-mini as an `Encoder`; see `CoralBayEncoder` for the arguments.
 
-    Training saw whole bodies, and that is how it is run.
+    It is run on the whole scan at once, as in training.
     """
 
     name = "coralbay-mini"
@@ -25,11 +25,11 @@ class CoralBayMiniEncoder(CoralBayEncoder):
     settings = ("whole",)
     spacing_mm = (3.0, 3.0, 3.0)
     # The block at stride 1 was not trained.
-    offered = LEVEL_NAMES[1:]
+    level_names = LEVEL_NAMES[1:]
 
 
 def find(weights: str | Path | None, consent: Consent = None) -> FoundWeights:
-    """The file that comes with CoralBay, or another of the same form, or a folder that holds one; `consent` is not needed.
+    """Find the file: the one that comes with CoralBay, or the given file, or a file of that name in the given folder.
 
     Raises:
         WeightsError: there is no such file.
@@ -38,8 +38,9 @@ def find(weights: str | Path | None, consent: Consent = None) -> FoundWeights:
     if path.is_dir():
         path = path / WEIGHTS.filename
     if not path.is_file():
-        what_to_do = "Install CoralBay again." if weights is None else "Leave weights= out to use the file it comes with."
-        raise WeightsError(f"There is no weights file '{path}'. {what_to_do}")
+        if weights is None:
+            raise WeightsError(f"There is no weights file '{path}'. Install CoralBay again.")
+        raise WeightsError(f"There is no weights file '{path}'.", remedy=Remedy.CHOOSE_WEIGHTS_FILE, encoder=WEIGHTS.encoder)
     return FoundWeights(path, WEIGHTS.origin if weights is None else f"local file {path.name}")
 
 

@@ -1,7 +1,7 @@
-"""CT-FM: a residual convolution encoder pretrained on CT with feature maps at five strides (arXiv 2501.09001).
+"""CT-FM: a residual convolutional encoder pretrained on CT, with feature maps at five strides (arXiv 2501.09001).
 
-The network is MONAI's `SegResEncoder`, trained on arrays in S, P, L order. Batch norm makes a feature independent of
-what else is in a window, but for the zeros that the convolutions see beyond its border.
+The network is MONAI's `SegResEncoder`, trained on arrays in S, P, L order. With batch norm a feature does not depend on the
+other content of the window, except through the zero padding of the convolutions at its border.
 """
 
 from __future__ import annotations
@@ -39,11 +39,12 @@ WEIGHTS = WeightsSource(
 )
 
 SETTINGS = {
-    # What its authors search anatomy with.
+    # The authors use it for the search of anatomy.
     "1mm": (Tiling("windows-128-1mm", (128, 128, 128), (96, 96, 96)), (1.0, 1.0, 1.0)),
-    # Spacing and patches of its pretraining: thick slices, a third of the work.
+    # Spacing and window size of the pretraining: thick slices, a third of the computation.
     "pretraining": (Tiling("windows-128x128x32-3mm", (128, 128, 32), (96, 96, 16)), (1.0, 1.0, 3.0)),
 }
+"""Tiling and voxel spacing in mm by inference mode."""
 
 # Peak memory in floats per voxel and channel of the first level. Measured at 32 channels: 416 MB for 96^3 voxels, 1036 MB
 # for 128^3.
@@ -54,11 +55,11 @@ _FLOATS = 4.0
 class CTFMNetwork(nn.Module):
     """The encoder of a SegResNet, with the state-dict keys of MONAI's `SegResEncoder`.
 
-    Built of MONAI's modules; MONAI is imported when one is built.
+    It consists of MONAI's modules; MONAI is imported when it is built.
 
     Args:
-        filters: channels of the first level; each further one has twice as many.
-        blocks: residual blocks of each level.
+        filters: channels of the first level; each further level has twice as many as the one before.
+        blocks: number of residual blocks of each level.
     """
 
     def __init__(self, filters: int = 32, blocks: tuple[int, ...] = (1, 2, 2, 4, 4)) -> None:
@@ -71,17 +72,18 @@ class CTFMNetwork(nn.Module):
         self.layers: Any = built.layers
 
     def forward_features(self, x: torch.Tensor, names: tuple[str, ...] = LEVEL_NAMES) -> list[torch.Tensor]:
-        """The feature maps asked for; the network stops at the deepest of them.
+        """Compute the requested feature maps; levels beyond the deepest one are not run.
 
         Args:
-            x: (B, 1, R, A, S), each side a multiple of 16.
-            names: which of `LEVEL_NAMES`.
+            x: (B, 1, R, A, S), each side a multiple of 16 voxels.
+            names: names from `LEVEL_NAMES`.
 
         Returns:
-            One (B, C, r, a, s) tensor a name, in their order: C at stride 1, 2C at 2, 4C at 4, 8C at 8, 16C at 16.
+            One (B, channels, r, a, s) tensor for each name, in the same order: C channels at stride 1, 2C at 2, 4C at 4,
+            8C at 8, 16C at 16.
 
         Raises:
-            EncoderError: a side is unusable.
+            EncoderError: the size of x cannot be used.
         """
         check_sides(x, _STRIDES[-1], CTFMEncoder.title)
         x = self.conv_init(to_spl(x))
@@ -97,9 +99,12 @@ class CTFMNetwork(nn.Module):
         return [maps[name] for name in names]
 
     def fold(self) -> CTFMNetwork:
-        """Fold the batch norm between the two convolutions of each block into the first of them.
+        """Fold the batch norm between the two convolutions of each block into the first convolution.
 
-        The function stays the same to rounding; the network can no longer be trained or reloaded. Returns self.
+        The output stays the same up to rounding; the network can then no longer be trained or reloaded.
+
+        Returns:
+            This network.
         """
         self.eval()
         for level in self.layers:
@@ -110,9 +115,10 @@ class CTFMNetwork(nn.Module):
 
 
 class CTFMEncoder(FrozenEncoder):
-    """CT-FM as an `Encoder`, set to "1mm" or to the "pretraining" spacing of 1 x 1 x 3 mm.
+    """CT-FM as an `Encoder`, with the inference modes "1mm" and "pretraining" (spacing 1 x 1 x 3 mm).
 
-    Its authors scale HU from [-1024, 2048] to [0, 1] and pool the deepest map to embed a patch or a scan.
+    As in the authors' code, HU from -1024 to 2048 are scaled to [0, 1], and the embedding of a scan is the average of the
+    deepest map.
     """
 
     name = "ct-fm"
@@ -137,23 +143,23 @@ class CTFMEncoder(FrozenEncoder):
         )
 
     def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
-        """See `Encoder.memory_bytes`; fitted to peak resident memory measured on a CPU. The first level sets the peak,
-        whatever levels are asked for."""
+        """See `Encoder.memory_bytes`. Fitted to peak resident memory measured on a CPU; the first level determines the
+        peak for all levels."""
         return _FIXED_BYTES + int(4 * _FLOATS * self.network.filters * window[0] * window[1] * window[2])
 
 
 def network_from(tensors: Mapping[str, torch.Tensor]) -> CTFMNetwork:
-    """A network of the size that a checkpoint calls for, with its weights, folded.
+    """Build the network of a checkpoint, with its size and weights, folded.
 
     Raises:
-        WeightsError: the checkpoint is another network's, or keys are missing, unexpected or of another shape.
+        WeightsError: the checkpoint belongs to another network, or keys are missing, unexpected or of another shape.
     """
     tree = encoder_tree(tensors, _MARKER, _ROOTS)
     shape = tuple(tree[_MARKER].shape)
     if len(shape) != 5 or shape[1:] != (1, 3, 3, 3):
         raise WeightsError(f"Expected '{_MARKER}' of shape (C, 1, 3, 3, 3), got {shape}. This is not a CT-FM checkpoint.")
-    places = {match[0] for match in map(re.compile(r"layers\.\d+\.blocks\.\d+\.").match, tree) if match}
-    blocks = tuple(sum(place.startswith(f"layers.{depth}.") for place in places) for depth in range(len(LEVEL_NAMES)))
+    prefixes = {match[0] for match in map(re.compile(r"layers\.\d+\.blocks\.\d+\.").match, tree) if match}
+    blocks = tuple(sum(prefix.startswith(f"layers.{depth}.") for prefix in prefixes) for depth in range(len(LEVEL_NAMES)))
     network = CTFMNetwork(shape[0], blocks)
     load_strictly(network, tree, CTFMEncoder.title)
     return network.fold()

@@ -1,7 +1,8 @@
 """FM-CT: a 3D vision transformer for head CT, pretrained on 361,663 scans (arXiv 2502.02779).
 
-The patient's box is brought to 96 x 96 x 96 voxels and seen through three windows. Its authors take the box of all that
-is above 0 HU; here it is the box of the patient, without a head rest. The weights are given by the authors on request.
+The bounding box of the patient is resampled to 96 x 96 x 96 voxels, with three HU windows as channels. The authors use the
+bounding box of all voxels above 0 HU; here it is that of the patient, without a head rest. The authors provide the weights
+on request.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ from .weights import WeightsSource, find_weights
 SIDE, PATCH = 96, 12
 TOKEN = "cls"  # noqa: S105 - a token of a transformer
 WINDOWS_HU = ((0.0, 80.0), (-20.0, 180.0), (-800.0, 2000.0))
-"""Brain, blood and bone: centre and width (40, 80), (80, 200) and (600, 2800). The last spans the other two."""
+"""(low, high) in HU for brain, blood and bone: center and width (40, 80), (80, 200), (600, 2800). The last includes the
+others."""
 
 _MARKER = "patch_embedding.patch_embeddings.weight"
 _ROOTS = ("patch_embedding", "blocks", "norm", "cls_token")
-_HEAD_CHANNELS = 64  # 768 channels in 12 heads; a checkpoint does not tell
+_HEAD_CHANNELS = 64  # 768 channels in 12 heads; not recorded in checkpoints
 
 WEIGHTS = WeightsSource(
     encoder="fm-ct",
@@ -37,7 +39,7 @@ WEIGHTS = WeightsSource(
     env="FMCT_WEIGHTS",
     licence="by agreement with NYU Langone",
     by_hand=(
-        "They are given on request, after an institutional agreement: write to the authors "
+        "The weights are provided on request, after an institutional agreement: write to the authors "
         "(https://github.com/NYUMedML/headCT_foundation) and to DataSharing@nyulangone.org."
     ),
 )
@@ -46,7 +48,7 @@ _MEMORY_BYTES = 150 * 2**20  # measured: 54 MB
 
 
 class Block(nn.Module):
-    """Attention and feed-forward layers, each on normalised tokens and added to them."""
+    """Attention and feed-forward layers with residual connections, each after layer norm."""
 
     def __init__(self, channels: int, heads: int, hidden: int, bias: bool) -> None:
         super().__init__()
@@ -57,13 +59,13 @@ class Block(nn.Module):
         self.attn = nn.ModuleDict({"qkv": nn.Linear(channels, 3 * channels, bias), "proj": nn.Linear(channels, channels)})
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, N, C) to the same."""
+        """Map (B, N, C) tokens to the same shape."""
         x = x + attend(self.att_norm(x), self.attn["qkv"], self.attn["proj"], self.heads)
         return x + feed_forward(self.ffn_norm(x), self.mlp["linear1"], self.mlp["linear2"])
 
 
 class PatchEmbedding(nn.Module):
-    """Patches of three channels as tokens, with what is learnt or laid down of each place."""
+    """Patches of three channels as tokens, plus the position embedding."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -71,7 +73,7 @@ class PatchEmbedding(nn.Module):
         self.patch_embeddings = nn.Conv3d(len(WINDOWS_HU), channels, PATCH, PATCH)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 96, 96, 96) to (B, 512, C)."""
+        """Map (B, 3, 96, 96, 96) to (B, 512, C)."""
         return self.patch_embeddings(x).flatten(2).transpose(1, 2) + self.position_embeddings
 
 
@@ -79,11 +81,11 @@ class FMCTNetwork(nn.Module):
     """The transformer, with the state-dict keys of headCT_foundation's `ViT`.
 
     Args:
-        channels: C of every token.
-        depth: blocks.
-        heads: of attention.
+        channels: channels C of every token.
+        depth: number of blocks.
+        heads: number of attention heads.
         hidden: channels inside the feed-forward layers.
-        bias: whether queries, keys and values have one; the authors' example says no, some of their configurations yes.
+        bias: whether queries, keys and values have a bias; not so in the authors' example, but in some configurations.
     """
 
     def __init__(self, channels: int = 768, depth: int = 12, heads: int = 12, hidden: int = 3072, bias: bool = False) -> None:
@@ -95,20 +97,20 @@ class FMCTNetwork(nn.Module):
         self.norm = nn.LayerNorm(channels, eps=1e-6)
 
     def forward_features(self, x: torch.Tensor, names: tuple[str, ...] = ("patches", TOKEN)) -> list[torch.Tensor]:
-        """The normalised patch tokens as a map, and the normalised CLS token.
+        """Compute the normalized patch tokens as a map, and the normalized CLS token.
 
         Args:
             x: (B, 1, 96, 96, 96) in [0, 1], axes R, A, S.
             names: "patches", "cls" or both.
 
         Returns:
-            One tensor a name, in their order: (B, C, 8, 8, 8) for the patches, (B, C) for the token.
+            One tensor for each name, in the same order: (B, C, 8, 8, 8) for the patches, (B, C) for the token.
 
         Raises:
-            EncoderError: the size is another.
+            EncoderError: x has another size.
         """
         if tuple(x.shape[2:]) != (SIDE, SIDE, SIDE):
-            raise EncoderError(f"FM-CT needs {SIDE} voxels a side, got {tuple(x.shape[2:])}; see `InputSpec.fit`.")
+            raise EncoderError(f"FM-CT needs {SIDE} voxels on each side, got {tuple(x.shape[2:])}; see `InputSpec.fit`.")
         low, high = WINDOWS_HU[-1]
         hu = x * (high - low) + low
         windowed = torch.cat([((hu - a) / (b - a)).clamp_(0, 1) for a, b in WINDOWS_HU], dim=1)
@@ -116,12 +118,12 @@ class FMCTNetwork(nn.Module):
         for block in self.blocks:
             tokens = block(tokens)
         tokens = self.norm(tokens)
-        made = {"patches": tokens[:, 1:].transpose(1, 2).unflatten(2, (SIDE // PATCH,) * 3), TOKEN: tokens[:, 0]}
-        return [made[name] for name in names]
+        maps = {"patches": tokens[:, 1:].transpose(1, 2).unflatten(2, (SIDE // PATCH,) * 3), TOKEN: tokens[:, 0]}
+        return [maps[name] for name in names]
 
 
 class FMCTEncoder(FrozenEncoder):
-    """FM-CT as an `Encoder`; for scans of the head alone."""
+    """FM-CT as an `Encoder`, for head CT only."""
 
     name = "fm-ct"
     title = "FM-CT (head CT)"
@@ -133,19 +135,20 @@ class FMCTEncoder(FrozenEncoder):
 
     @property
     def levels(self) -> tuple[LevelSpec, ...]:  # type: ignore[override]
-        """One, of 8 x 8 x 8 patches."""
+        """One level of 8 x 8 x 8 patches."""
         return (LevelSpec("patches", self.network.channels, (PATCH,) * 3, ((PATCH - 1) / 2,) * 3),)  # type: ignore[arg-type]
 
     def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
-        """See `Encoder.memory_bytes`; there is one size only."""
+        """See `Encoder.memory_bytes`; the input has a fixed size."""
         return _MEMORY_BYTES
 
 
 def read_network(path: Path) -> FMCTNetwork:
-    """The network that a checkpoint calls for, with its weights: tensors by name, after `module.` or `backbone.`.
+    """Build the network of a checkpoint, with its size and weights; the prefix of keys may be `module.` or `backbone.`.
 
     Raises:
-        WeightsError: the file cannot be used, is another network's, or keys are missing, unexpected or of another shape.
+        WeightsError: the file cannot be used or belongs to another network, or keys are missing, unexpected or of another
+            shape.
     """
     tree = encoder_tree(read_checkpoint(path), _MARKER, _ROOTS)
     shapes = {key: tuple(tensor.shape) for key, tensor in tree.items()}

@@ -1,4 +1,4 @@
-"""What the encoders have in common: a frozen network with the origin of its weights, found and loaded by name."""
+"""Base class of encoders: a frozen network with the origin of its weights; and the function that loads it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .weights import Consent, FoundWeights, sha256_of
 class FrozenEncoder(ABC):
     """An `Encoder` over a network that has `forward_features(x, names)`.
 
-    A family names its `settings` (the first is the default) and sets `input`, `levels` and `tiling`, for all
-    or by `self.setting` once this is initialised.
+    A subclass defines `settings`, the inference modes of the encoder's card (the first is the default), and `input`,
+    `levels` and `tiling`. Those that depend on the mode are set in `__init__` from `self.setting`.
 
     Args:
-        network: with its weights loaded.
-        weights_sha256: SHA-256 of the file they came from.
-        weights_source: where they came from, for the user to read.
-        setting: one of `settings`.
-        device: where to run.
+        network: the network with its weights.
+        weights_sha256: SHA-256 of the weights file.
+        weights_source: text that says where the weights came from.
+        setting: inference mode, one of `settings`.
+        device: the device to run on.
 
     Raises:
         EncoderError: the setting is unknown.
@@ -56,10 +56,10 @@ class FrozenEncoder(ABC):
 
     @classmethod
     def validate_setting(cls, setting: str | None) -> str:
-        """The setting, or the default one for None.
+        """Return the setting, or the default for None.
 
         Raises:
-            EncoderError: it is unknown.
+            EncoderError: the setting is unknown.
         """
         if setting is None:
             return cls.settings[0]
@@ -69,10 +69,10 @@ class FrozenEncoder(ABC):
         return setting
 
     def forward_features(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
-        """See `Encoder.forward_features`; layers beyond the deepest one asked for are not run.
+        """See `Encoder.forward_features`; layers beyond the deepest requested level are not run.
 
         Raises:
-            EncoderError: a name is unknown, or the network cannot run on this size.
+            EncoderError: a level is unknown, or the size of the input cannot be used.
         """
         known = [level.name for level in self.levels] + ([self.scan_token] if self.scan_token else [])
         unknown = [name for name in names if name not in known]
@@ -88,7 +88,7 @@ class FrozenEncoder(ABC):
         """See `Encoder.memory_bytes`."""
 
     def to(self, device: torch.device) -> None:
-        """Move the network."""
+        """Move the network to a device."""
         self.device = torch.device(device)
         self.network.to(self.device)
 
@@ -99,13 +99,13 @@ def loader(
     read: Callable[[Path], nn.Module],
     sha256: Callable[[Path], str] = sha256_of,
 ) -> Callable[..., Encoder]:
-    """The function `load(weights, device, consent, *, setting)` that `register_encoder` wants.
+    """Make the function `load(weights, device, consent, *, setting)` that `register_encoder` describes.
 
     Args:
-        encoder: the class to make.
-        find: gives the weights file for what the user passed as `weights` and `consent`.
-        read: builds the network that a weights file calls for, with its weights.
-        sha256: gives the digest of the file, where it is known without reading it again.
+        encoder: the class of the encoder.
+        find: returns the weights file for the arguments `weights` and `consent` of `load`.
+        read: builds the network of a weights file, with its weights.
+        sha256: returns the SHA-256 of the file; replaced when it is known without reading the file.
     """
 
     def load(

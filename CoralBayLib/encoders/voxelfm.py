@@ -1,8 +1,8 @@
 """VoxelFM: a 3D vision transformer pretrained on CT by self-distillation (arXiv 2604.04133).
 
-Of the published checkpoint the teacher's backbone is used. Its rotary positions run from -1 to 1 over the image, so
-the scan is run whole, whatever its size. The authors crop the image to whole patches; here air is added instead, so
-that no border goes without features.
+The backbone of the teacher in the published checkpoint is used. Its rotary positions range from -1 to 1 over the image, so
+the whole scan is run at once. The authors crop the image to a multiple of the patch size; here it is padded with air, so
+that the borders have features, too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .weights import WeightsSource, find_weights
 PATCH = 14
 TOKEN = "cls"  # noqa: S105 - a token of a transformer
 WINDOW_HU = (-1000.0, 1900.0)
-# Of the training set, from the configuration that the authors publish beside their code.
+# Of the training set, from the configuration in the authors' repository.
 _MEAN_HU, _STD_HU = -573.8, 461.3
 
 _MARKER = "patch_embed.proj.weight"
@@ -40,22 +40,23 @@ WEIGHTS = WeightsSource(
     revision="",
     env="VOXELFM_WEIGHTS",
     licence="Apache-2.0",
-    by_hand="Get vitb_3d/checkpoints/99999.pth from https://huggingface.co/rmaguado/VoxelFM.",
+    by_hand="Download vitb_3d/checkpoints/99999.pth from https://huggingface.co/rmaguado/VoxelFM.",
 )
 
 SETTINGS = {"1mm": 1.0, "0.75mm": 0.75, "1.5mm": 1.5}
+"""Smallest voxel spacing in mm by inference mode."""
 
-# Measured: 79 MB for 140^3 voxels, 336 MB for 280 x 196 x 252.
+# Fitted to measured peak memory: 79 MB for 140^3 voxels, 336 MB for 280 x 196 x 252.
 _FIXED_BYTES = 150 * 2**20
 _BYTES_PER_VOXEL = 26
 
 
 class Positions(nn.Module):
-    """Rotary positions in 3D: a third of each head's channels turns with each axis.
+    """Rotary position embedding in 3D: one third of the channels of each head is rotated by the position along each axis.
 
     Args:
-        pairs: pairs of channels an axis.
-        base: of the geometric series of periods, which runs from 1 to nearly the base.
+        pairs: number of channel pairs for each axis.
+        base: the periods are a geometric series from 1 to almost this value.
     """
 
     periods: torch.Tensor
@@ -65,27 +66,27 @@ class Positions(nn.Module):
         self.register_buffer("periods", base ** (torch.arange(pairs, dtype=torch.float32) / pairs))
 
     def forward(self, counts: tuple[int, ...]) -> torch.Tensor:
-        """Rotations (patches, 3 pairs), complex, for so many patches an axis; their centres lie in (-1, 1)."""
+        """Complex rotations (patches, 3 pairs) for these numbers of patches along the axes; patch centers lie in (-1, 1)."""
         axes = [(torch.arange(n, device=self.periods.device) + 0.5) * (2 / n) - 1 for n in counts]
-        places = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
-        angles = (2 * math.pi * places[:, :, None] / self.periods).flatten(1)
+        positions = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
+        angles = (2 * math.pi * positions[:, :, None] / self.periods).flatten(1)
         return torch.polar(torch.ones_like(angles), angles)
 
 
 class LayerScale(nn.Module):
-    """A learnt factor for each of C channels."""
+    """A learned factor for each of C channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.gamma = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(..., C) to the same."""
+        """Map (..., C) to the same shape."""
         return x * self.gamma
 
 
 class Block(nn.Module):
-    """Attention and feed-forward layers, each on normalised tokens and added to them after scaling."""
+    """Attention and feed-forward layers with residual connections, each after layer norm and before a learned scale."""
 
     def __init__(self, channels: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -98,7 +99,7 @@ class Block(nn.Module):
         self.ls2 = LayerScale(channels)
 
     def forward(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-        """(B, N, C) to the same, patches last; for `turns` see `attend`."""
+        """Map (B, N, C) tokens, patches last, to the same shape; for `turns` see `attend`."""
         x = x + self.ls1(attend(self.norm1(x), self.attn["qkv"], self.attn["proj"], self.heads, turns))
         return x + self.ls2(feed_forward(self.norm2(x), self.mlp["fc1"], self.mlp["fc2"]))
 
@@ -107,10 +108,10 @@ class VoxelFMNetwork(nn.Module):
     """The transformer, with the state-dict keys of VoxelFM's `DinoVisionTransformer`.
 
     Args:
-        channels: C of every token; a multiple of 6 heads.
-        depth: blocks.
-        heads: of attention.
-        registers: tokens beside the CLS token that belong to no patch.
+        channels: channels C of every token; a multiple of 6 times `heads`.
+        depth: number of blocks.
+        heads: number of attention heads.
+        registers: number of register tokens, which belong to no patch.
         hidden: channels inside the feed-forward layers.
     """
 
@@ -123,48 +124,48 @@ class VoxelFMNetwork(nn.Module):
         self.rope_embed = Positions(channels // heads // 6)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, channels))
         self.register_tokens = nn.Parameter(torch.zeros(1, registers, channels))
-        self.mask_token = nn.Parameter(torch.zeros(1, channels))  # of training alone
+        self.mask_token = nn.Parameter(torch.zeros(1, channels))  # used in training only
         self.blocks = nn.ModuleList(Block(channels, heads, hidden or 4 * channels) for _ in range(depth))
         self.norm = nn.LayerNorm(channels, eps=1e-5)
 
     def forward_features(self, x: torch.Tensor, names: tuple[str, ...] = ("patches", TOKEN)) -> list[torch.Tensor]:
-        """The normalised patch tokens as a map, and the normalised CLS token.
+        """Compute the normalized patch tokens as a map, and the normalized CLS token.
 
         Args:
-            x: (B, 1, R, A, S) in [0, 1], each side a multiple of 14.
+            x: (B, 1, R, A, S) in [0, 1], each side a multiple of 14 voxels.
             names: "patches", "cls" or both.
 
         Returns:
-            One tensor a name, in their order: (B, C, r, a, s) for the patches, (B, C) for the token.
+            One tensor for each name, in the same order: (B, C, r, a, s) for the patches, (B, C) for the token.
 
         Raises:
-            EncoderError: a side is unusable.
+            EncoderError: the size of x cannot be used.
         """
         check_sides(x, PATCH, VoxelFMEncoder.title)
         low, high = WINDOW_HU
         hu = to_spl(x).mul_((high - low) / _STD_HU).add_((low - _MEAN_HU) / _STD_HU)
         maps = self.patch_embed["proj"](hu)
         counts = tuple(maps.shape[2:])
-        special = torch.cat((self.cls_token, self.register_tokens), dim=1).expand(len(x), -1, -1)
-        tokens = torch.cat((special, maps.flatten(2).transpose(1, 2)), dim=1)
+        extra = torch.cat((self.cls_token, self.register_tokens), dim=1).expand(len(x), -1, -1)
+        tokens = torch.cat((extra, maps.flatten(2).transpose(1, 2)), dim=1)
         turns = self.rope_embed(counts)
         for block in self.blocks:
             tokens = block(tokens, turns)
         tokens = self.norm(tokens)
-        made = {
-            "patches": from_spl(tokens[:, special.shape[1] :].transpose(1, 2).unflatten(2, counts)),
+        by_name = {
+            "patches": from_spl(tokens[:, extra.shape[1] :].transpose(1, 2).unflatten(2, counts)),
             TOKEN: tokens[:, 0],
         }
-        return [made[name] for name in names]
+        return [by_name[name] for name in names]
 
 
 class VoxelFMEncoder(FrozenEncoder):
-    """VoxelFM as an `Encoder`, set to a spacing in mm: "1mm", "0.75mm" or "1.5mm".
+    """VoxelFM as an `Encoder`, with the inference modes "1mm", "0.75mm" and "1.5mm", named by the voxel spacing.
 
-    "0.75mm" is its authors' rule: isotropic at the scan's finest spacing, but no finer than 0.75 mm. In their
-    evaluations they also bring a scan down to 25,000 patches, which is a box of 50 litres at 0.9 mm. The time that
-    attention takes grows with the sixth power of the inverse of the spacing. Training brought crops of 0.32 to 1 of a
-    scan's shortest side to 112 voxels, so 1 and 1.5 mm are within what the network has seen.
+    The scan is resampled to its finest spacing along all axes, but not finer than the mode says. "0.75mm" is the authors'
+    rule; in their evaluations they also limit a scan to 25,000 patches, a box of 50 liters at 0.9 mm. The time for attention
+    grows with the sixth power of 1 / spacing. In training, crops of 0.32 to 1 times the shortest side of a scan were
+    resampled to 112 voxels, so the network has seen spacings of 1 and 1.5 mm.
     """
 
     name = "voxelfm"
@@ -181,15 +182,16 @@ class VoxelFMEncoder(FrozenEncoder):
         self.levels = (LevelSpec("patches", self.network.channels, (PATCH,) * 3, ((PATCH - 1) / 2,) * 3),)  # type: ignore[arg-type]
 
     def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
-        """See `Encoder.memory_bytes`; fitted to peak resident memory measured on a CPU."""
+        """See `Encoder.memory_bytes`. Fitted to peak resident memory measured on a CPU."""
         return _FIXED_BYTES + _BYTES_PER_VOXEL * window[0] * window[1] * window[2]
 
 
 def read_network(path: Path) -> VoxelFMNetwork:
-    """The network that a published checkpoint calls for, with its weights: {"teacher": {"backbone...": ...}}.
+    """Build the network of a published checkpoint, {"teacher": {"backbone...": ...}}, with its size and weights.
 
     Raises:
-        WeightsError: the file cannot be used, is another network's, or keys are missing, unexpected or of another shape.
+        WeightsError: the file cannot be used or belongs to another network, or keys are missing, unexpected or of another
+            shape.
     """
     tree = encoder_tree(read_checkpoint(path, ("teacher",)), _MARKER, _ROOTS)
     shapes = {key: tuple(tensor.shape) for key, tensor in tree.items()}

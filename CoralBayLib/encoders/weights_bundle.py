@@ -1,4 +1,4 @@
-"""Weights as one file, to be carried to machines without a network: a plain zip of the files and a manifest."""
+"""Bundles: weights in one file, for computers without a network. A bundle is a plain zip of the files and a manifest."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def export_bundle(
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> list[Record]:
-    """Write the weights that are on this machine into one file.
+    """Write the weights that are on this computer into one file.
 
     Args:
-        path: of the bundle, such as "weights.zip".
-        encoders: whose weights; by default all that are here. Files that the user named by a path or a variable are not
-            taken: nothing vouches for what they are.
-        progress: told how far it is.
-        cancel: leaves no file behind.
+        path: path of the bundle, such as "weights.zip".
+        encoders: the encoders whose weights are exported; by default all available ones. Files that the user named by a
+            path or an environment variable are not exported, since their content cannot be verified.
+        progress: called with the state of the export.
+        cancel: stops the export; no file is left.
 
     Returns:
-        What is in the bundle.
+        The content of the bundle.
 
     Raises:
         EncoderError: there is no such encoder.
-        WeightsError: an encoder's weights are not here, are damaged, or come with CoralBay.
+        WeightsError: an encoder's weights are not on this computer, are damaged, or come with CoralBay.
         StoreError: the file cannot be written.
         Cancelled: the user cancelled.
     """
@@ -66,7 +66,7 @@ def export_bundle(
             if encoders:
                 raise WeightsError(f"The weights of '{name}' cannot be exported: {str(error).rstrip('.')}.") from error
     if not files:
-        raise WeightsError("There are no weights on this machine to export. Download some: `coralbay weights download NAME`.")
+        raise WeightsError("There are no weights on this computer to export. Download some first.")
     total = sum(record.bytes for record, _file in files)
     _check_space(Path(path).absolute().parent, total)
     manifest = {"format": _FORMAT, "version": _VERSION, "weights": [record.as_dict() for record, _file in files]}
@@ -74,7 +74,7 @@ def export_bundle(
     with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(_entry(MANIFEST), json.dumps(manifest, indent=2))
         for record, file in files:
-            with open(file, "rb") as source, archive.open(_entry(_member(record)), "w", force_zip64=True) as target:
+            with file.open("rb") as source, archive.open(_entry(_member(record)), "w", force_zip64=True) as target:
                 for block in iter(lambda source=source: source.read(_CHUNK), b""):  # type: ignore[misc]
                     raise_if_cancelled(cancel)
                     target.write(block)
@@ -89,23 +89,23 @@ def import_bundle(
     cancel: CancelToken | None = None,
     encoders: Sequence[str] | None = None,
 ) -> list[Record]:
-    """Take the weights of a bundle into CoralBay's folder, where they are found from now on.
+    """Import the weights of a bundle into CoralBay's folder.
 
-    Every file is verified against the SHA-256 of the manifest, and of the installed version where it knows it, before
-    the first is put in place; see `trust_note`.
+    Before any file is installed, all are verified against the SHA-256 in the manifest, and against the SHA-256 that this
+    version of CoralBay knows, if it knows one; see `trust_note`.
 
     Args:
-        path: of the bundle.
-        progress: told how far it is.
-        cancel: leaves everything as it was.
-        encoders: whose weights; by default all in the bundle.
+        path: path of the bundle.
+        progress: called with the state of the import.
+        cancel: stops the import; nothing is changed.
+        encoders: the encoders whose weights are imported; by default all in the bundle.
 
     Returns:
-        What was imported, with the licences that this version knows for these weights, whatever the bundle says.
+        The imported files. Their licenses are those that this version of CoralBay knows, not those in the bundle.
 
     Raises:
-        WeightsError: the file is no bundle, is damaged, holds anything else, lacks what is wanted, or is for other
-            versions of the weights; or the folder cannot be written.
+        WeightsError: the file is not a bundle, is damaged, has unexpected content, lacks the requested weights, or holds
+            other versions of the weights; or the folder cannot be written.
         Cancelled: the user cancelled.
     """
     path = Path(path).expanduser()
@@ -139,22 +139,21 @@ def import_bundle(
 
 
 def trust_note(records: Sequence[Record]) -> str:
-    """What a user must know about weights that were imported: which were compared with nothing but the bundle's own
-    word. "" when there are none."""
+    """A note for the user: the imported weights that were verified only against the bundle's own SHA-256; "" if none."""
     names = [record.encoder for record in records if not isinstance(weights_of(record.encoder), PackagedWeights)]
     if not names:
         return ""
     return (
-        f"The SHA-256 of {', '.join(names)} is the bundle's own claim: CoralBay knows none to compare it with. Rely on these "
-        "weights only as far as you trust whoever made the bundle."
+        f"The weights of {', '.join(names)} were verified only against the SHA-256 in the bundle, since CoralBay knows no "
+        "other. Use them only if you trust the person who made the bundle."
     )
 
 
 def _verified(weights: Weights) -> tuple[Record, Path]:
-    """The file of weights that are what they should be.
+    """The verified file of these weights.
 
     Raises:
-        WeightsError: there is none.
+        WeightsError: there is no such file.
     """
     if isinstance(weights, ShippedWeights):
         raise WeightsError("they come with CoralBay")
@@ -164,7 +163,7 @@ def _verified(weights: Weights) -> tuple[Record, Path]:
     if isinstance(weights, PackagedWeights):
         path = weights.make()
         if sha256_of(path) != weights.sha256:
-            raise WeightsError(f"{path.name} is damaged; delete it and install the packages again")
+            raise WeightsError(f"{path.name} is damaged; delete it, then install the packages again")
         return Record.of(weights, path), path
     found, cached = hub.verified_in_cache(weights)
     if found is None:
@@ -173,49 +172,49 @@ def _verified(weights: Weights) -> tuple[Record, Path]:
 
 
 def _manifest(archive: zipfile.ZipFile, path: Path) -> list[Record]:
-    """The records of a bundle that holds what its manifest says and nothing else."""
+    """The records of a bundle, whose content must be exactly that of its manifest."""
     members = {info.filename: info for info in archive.infolist()}
     if MANIFEST not in members or members[MANIFEST].file_size > _MOST_MANIFEST_BYTES:
-        raise WeightsError(f"{path.name} is no bundle of weights: it lacks {MANIFEST}. Make one: `coralbay weights export`.")
+        raise WeightsError(f"{path.name} is not a bundle of weights: it lacks {MANIFEST}.")
     try:
         content = json.loads(archive.read(MANIFEST))
         if not isinstance(content, dict) or content.get("format") != _FORMAT or content.get("version") != _VERSION:
             raise ValueError(f"expected format {_FORMAT}, version {_VERSION}")
         records = [Record.read(each) for each in content["weights"]]
         if len({record.encoder for record in records}) != len(records):
-            raise ValueError("an encoder is named twice")
+            raise ValueError("an encoder is listed twice")
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"The manifest of {path.name} cannot be used: {error}. Export the bundle again.") from error
     expected = {MANIFEST, *(_member(record) for record in records)}
     if len(archive.infolist()) != len(expected) or set(members) != expected:
-        odd = sorted(set(members) ^ expected) or ["a name twice"]
-        raise WeightsError(f"{path.name} does not hold what its manifest says ({', '.join(odd[:5])}). Export it again.")
+        odd = sorted(set(members) ^ expected) or ["a duplicate name"]
+        raise WeightsError(f"{path.name} does not match its manifest ({', '.join(odd[:5])}). Export it again.")
     for record in records:
         info = members[_member(record)]
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != record.bytes:
-            raise WeightsError(f"{info.filename} in {path.name} is not stored as its manifest says. Export it again.")
+            raise WeightsError(f"{info.filename} in {path.name} does not match the manifest. Export the bundle again.")
     return records
 
 
 def _wanted(records: list[Record], encoders: Sequence[str] | None, path: Path) -> list[Record]:
-    """Those of the encoders named, or all."""
+    """The records of the given encoders, or all."""
     if encoders is None:
         return records
-    there = {record.encoder: record for record in records}
+    by_encoder = {record.encoder: record for record in records}
     for name in encoders:
-        if name not in there:
-            raise WeightsError(f"{path.name} holds no weights of '{name}'; it holds those of {', '.join(there) or 'none'}.")
-    return [there[name] for name in dict.fromkeys(encoders)]
+        if name not in by_encoder:
+            raise WeightsError(f"{path.name} has no weights of '{name}'; it has those of {', '.join(by_encoder) or 'none'}.")
+    return [by_encoder[name] for name in dict.fromkeys(encoders)]
 
 
 def _known(record: Record) -> Record:
-    """The record with what this version knows of the weights; refuses those that no encoder here could use."""
-    leave_out = "Name the encoders whose weights you want, to leave it out."
+    """The record with the license that this version knows; refuses weights that no encoder here can use."""
+    leave_out = "To leave it out, name the encoders whose weights you want."
     try:
         weights = weights_of(record.encoder)
     except EncoderError as error:
         raise WeightsError(
-            f"The bundle holds weights of '{record.encoder}', which this CoralBay does not know. {leave_out}"
+            f"The bundle holds weights of '{record.encoder}', which this version of CoralBay does not know. {leave_out}"
         ) from error
     if isinstance(weights, ShippedWeights):
         raise WeightsError(f"The bundle holds weights of '{record.encoder}', which come with CoralBay already. {leave_out}")
@@ -225,18 +224,18 @@ def _known(record: Record) -> Record:
     if other:
         raise WeightsError(
             f"The bundle's weights of '{record.encoder}' are {other}; expected {weights.origin}. Export the bundle with the "
-            f"version of CoralBay that is installed here. {leave_out}"
+            f"same version of CoralBay as on this computer. {leave_out}"
         )
-    # The text of a licence that must go with the file.
+    # Some licenses require that their text accompanies the file.
     text = record.licence_text if isinstance(weights, PackagedWeights) else ""
     return replace(record, licence=weights.licence, licence_text=text)
 
 
 def _copy(source: IO[bytes], record: Record, target: Path) -> Iterator[int]:
-    """Copy and verify a file; yields the size of each piece."""
+    """Copy and verify a file; yields the number of bytes of each step."""
     digest = hashlib.sha256()
     try:
-        file = open(target, "wb")  # noqa: SIM115 - closed below
+        file = target.open("wb")
     except OSError as error:
         raise disk_error(error, target) from error
     with file:
@@ -256,7 +255,7 @@ def _copy(source: IO[bytes], record: Record, target: Path) -> Iterator[int]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What can go wrong with a zip file, in words."""
+    """Turn the errors of reading a zip file into WeightsError."""
     try:
         yield
     except CoralBayError:
@@ -265,7 +264,7 @@ def _reading(path: Path) -> Iterator[None]:
         raise WeightsError(f"There is no file '{path}'.") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
         raise WeightsError(
-            f"{path.name} is damaged or no bundle of weights ({error_message(error)}). Nothing was imported; "
+            f"{path.name} is damaged or not a bundle of weights ({error_message(error)}). Nothing was imported; "
             "copy or export it again."
         ) from error
 
@@ -275,7 +274,7 @@ def _member(record: Record) -> str:
 
 
 def _entry(name: str) -> zipfile.ZipInfo:
-    # A fixed date, so that the same weights make the same bundle.
+    # A fixed date, so that the same weights give the same file.
     info: Any = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
     info.external_attr = 0o644 << 16
     return info

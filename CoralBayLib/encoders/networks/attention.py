@@ -1,4 +1,4 @@
-"""What the vision transformers share: self-attention and feed-forward layers in bounded memory."""
+"""Self-attention and feed-forward layers of vision transformers in bounded memory."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import nn
 from torch.nn import functional
 
 CHUNK_BYTES = 64 * 2**20
-"""What the hidden layer of one chunk of tokens may take."""
+"""Maximum size in bytes of the hidden layer of one chunk of tokens."""
 
 
 def attend(x: torch.Tensor, qkv: nn.Module, proj: nn.Module, heads: int, turns: torch.Tensor | None = None) -> torch.Tensor:
-    """Multi-head self-attention of normalised tokens; no matrix of all scores is ever held.
+    """Multi-head self-attention of normalized tokens, without a matrix of all scores.
 
     Args:
-        x: (B, N, C).
-        qkv: linear layer to queries, keys and values, 3C.
-        proj: linear layer on the joined heads.
-        heads: how many.
-        turns: (P, C / heads / 2) complex rotations of the queries and keys of the last P tokens, each of pairs of
-            neighbouring channels; none without.
+        x: (B, N, C) tokens.
+        qkv: linear layer from C to 3C: queries, keys and values.
+        proj: linear layer on the concatenated heads.
+        heads: number of heads.
+        turns: (P, C / heads / 2) complex rotations of the queries and keys of the last P tokens, one for each pair of
+            neighboring channels (rotary position embedding); None for no rotation.
 
     Returns:
         (B, N, C).
@@ -37,12 +37,12 @@ def attend(x: torch.Tensor, qkv: nn.Module, proj: nn.Module, heads: int, turns: 
 
 
 def feed_forward(x: torch.Tensor, widen: nn.Module, narrow: nn.Module) -> torch.Tensor:
-    """Two linear layers with a GELU between them, on some of the normalised tokens (B, N, C) at a time."""
+    """Two linear layers with a GELU between them, on chunks of the normalized tokens (B, N, C); returns the same shape."""
     rows = x.reshape(-1, x.shape[-1])
     step = max(1, CHUNK_BYTES // (4 * widen.out_features))  # type: ignore[operator]
     return torch.cat([narrow(functional.gelu(widen(part))) for part in rows.split(step)]).view(x.shape)
 
 
 def depth_of(keys: Sequence[str] | Mapping[str, object]) -> int:
-    """How many blocks a checkpoint with these keys has: those are `blocks.0.`, `blocks.1.` and so on."""
+    """Number of blocks in a checkpoint with these keys, which begin with `blocks.0.`, `blocks.1.` and so on."""
     return len({key.split(".")[1] for key in keys if key.startswith("blocks.") and key.count(".") > 1})

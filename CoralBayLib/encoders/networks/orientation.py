@@ -1,4 +1,4 @@
-"""The axis order of networks that were trained on arrays whose indices rise towards S, P, L."""
+"""Axis order of networks that were trained on arrays in S, P, L order."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from CoralBayLib.core.errors import EncoderError
 
 
 def to_spl(x: torch.Tensor) -> torch.Tensor:
-    """(B, C, R, A, S) as (B, C, S, P, L): permuted, then flipped where P and L run against A and R."""
+    """Convert (B, C, R, A, S) to (B, C, S, P, L): permute the axes, then flip P and L."""
     return x.permute(0, 1, 4, 3, 2).flip(3, 4)
 
 
 def from_spl(maps: torch.Tensor) -> torch.Tensor:
-    """(B, C, s, p, l) as (B, C, r, a, s), the inverse of `to_spl`."""
+    """Convert (B, C, s, p, l) to (B, C, r, a, s), the inverse of `to_spl`."""
     return maps.flip(3, 4).permute(0, 1, 4, 3, 2)
 
 
 def check_sides(x: torch.Tensor, multiple: int, title: str) -> None:
-    """See that every side of (B, C, ...) is a multiple: only then do features of a flipped image, flipped back, lie
-    where their level's offset says.
+    """Check that every side of (B, C, ...) is a multiple of `multiple` voxels.
+
+    Otherwise the features of a flipped image, flipped back, are not at the position that the level's offset states.
 
     Raises:
-        EncoderError: a side is not.
+        EncoderError: a side is not a multiple.
     """
     if any(side % multiple for side in x.shape[2:]):
         raise EncoderError(
@@ -31,10 +32,10 @@ def check_sides(x: torch.Tensor, multiple: int, title: str) -> None:
 
 
 def strided_offset(stride: int) -> tuple[float, float, float]:
-    """`LevelSpec.offset` of padded convolutions that ran on an S, P, L image.
+    """`LevelSpec.offset`, in voxels along R, A, S, of padded strided convolutions on an S, P, L image.
 
-    Output i of a chain of convolutions of odd kernel k, padding (k - 1) / 2 and stride 2 is centred on input
-    `stride * i`. Along S that is voxel 0 for i = 0. Along R and A the last output, i = n / stride - 1, becomes the
-    first: it is centred on flipped voxel n - stride, which is voxel stride - 1.
+    In a chain of convolutions with odd kernel k, padding (k - 1) / 2 and stride 2, output i is centered on input voxel
+    `stride * i`. Along S this is voxel 0 for i = 0. R and A are flipped: their first output is the last one of the flipped
+    image, i = n / stride - 1, centered on flipped voxel n - stride, which is voxel stride - 1.
     """
     return (stride - 1.0, stride - 1.0, 0.0)

@@ -1,11 +1,11 @@
-"""Shifted-window attention over the parameters of MONAI's Swin blocks, in bounded memory.
+"""Shifted-window attention with the parameters of MONAI's Swin blocks, in bounded memory.
 
-MONAI's own forward builds a mask of windows x 343 x 343 floats and the scores of all windows at once: 19 GB for a
+MONAI's own forward allocates a mask of windows x 343 x 343 floats and the scores of all windows at once: 19 GB for a
 512 x 512 x 400 scan. Only windows at the far border of a shifted axis need a mask, and all windows at the same border
-need the same one, so at most seven masks exist. Windows therefore run in chunks, grouped by the borders they touch.
+share it, so there are at most seven masks. Here the windows run in chunks, grouped by the borders that they touch.
 
-The method is that of Liu et al., Swin Transformer (arXiv 2103.14030), as MONAI's `SwinTransformerBlock` carries it out.
-Results agree with MONAI's to rounding, whatever the size of the input.
+Method: Liu et al., Swin Transformer (arXiv 2103.14030), as in MONAI's `SwinTransformerBlock`. Results equal MONAI's up to
+rounding for every input size.
 """
 
 from __future__ import annotations
@@ -20,48 +20,48 @@ from torch.nn import functional
 Axes = tuple[int, int, int]
 
 MonaiModule: TypeAlias = Any
-"""Its submodules are reached by name, which torch's types do not follow."""
+"""A module whose submodules are accessed by name, which torch's type hints do not support."""
 
 MASKED = -100.0
-"""Added to the score of a pair of tokens from two regions, as in the Swin paper's code and MONAI's."""
+"""Added to the score of two tokens from different regions, as in the code of the Swin paper and MONAI."""
 
 CHUNK_BYTES = 64 * 2**20
-"""What the scores, or the hidden layer, of one chunk of tokens may take; larger chunks were not faster."""
+"""Maximum size in bytes of the scores, or of the hidden layer, of one chunk. Larger chunks were not faster."""
 
 
 class PositionBias:
-    """Relative position bias of each attention module as (heads, n, n), kept until its table changes."""
+    """Relative position bias of each attention module as (heads, n, n), cached until its table changes."""
 
     def __init__(self) -> None:
-        self._kept: dict[MonaiModule, tuple[tuple, torch.Tensor]] = {}
+        self._cache: dict[MonaiModule, tuple[tuple, torch.Tensor]] = {}
 
     def __call__(self, attention: MonaiModule, n: int) -> torch.Tensor:
-        """The bias between the n tokens of a window.
+        """The bias between the n tokens of a window, (heads, n, n).
 
-        A window smaller than the trained one reads the first n rows and columns of the index made for the trained one.
-        Those are not its true offsets, but MONAI trains and runs with exactly that, so weights expect it.
+        For a window smaller than the trained one, the first n rows and columns of the index of the trained window are
+        used. They are not its true offsets, but MONAI trains and runs with them, so the weights expect them.
         """
         table = attention.relative_position_bias_table
         version = (n, table._version, table.data_ptr(), table.device, table.dtype)
-        kept = self._kept.get(attention)
-        if kept is not None and kept[0] == version and not torch.is_grad_enabled():
-            return kept[1]
+        cached = self._cache.get(attention)
+        if cached is not None and cached[0] == version and not torch.is_grad_enabled():
+            return cached[1]
         index = attention.relative_position_index[:n, :n].reshape(-1)
         bias = table[index].reshape(n, n, -1).permute(2, 0, 1).contiguous()
         if not torch.is_grad_enabled():
-            self._kept[attention] = (version, bias)
+            self._cache[attention] = (version, bias)
         return bias
 
     def clear(self) -> None:
-        """Forget everything kept."""
-        self._kept.clear()
+        """Empty the cache."""
+        self._cache.clear()
 
 
 def run_stage(stage: MonaiModule, x: torch.Tensor, bias: PositionBias) -> torch.Tensor:
     """Run one stage of a MONAI Swin trunk (a `BasicLayer`): its blocks, then the patch merging.
 
     Args:
-        stage: the module, whose parameters are used.
+        stage: the MONAI module.
         x: (B, C, d, h, w) token map.
         bias: cache of position biases.
 
@@ -83,7 +83,7 @@ def run_block(block: MonaiModule, x: torch.Tensor, bias: PositionBias) -> torch.
 
 
 def effective_window(size: Axes, window: Axes, shift: Axes) -> tuple[Axes, Axes]:
-    """Window and shift for a map of this size: an axis no longer than the window is one window and is not shifted."""
+    """Window and shift for a map of this size: an axis that fits in the window is one window and is not shifted."""
     fits = [s <= w for s, w in zip(size, window, strict=True)]
     new_window = tuple(s if f else w for s, w, f in zip(size, window, fits, strict=True))
     new_shift = tuple(0 if f else s for s, f in zip(shift, fits, strict=True))
@@ -91,7 +91,7 @@ def effective_window(size: Axes, window: Axes, shift: Axes) -> tuple[Axes, Axes]
 
 
 def _windowed_attention(block: MonaiModule, x: torch.Tensor, bias: PositionBias) -> torch.Tensor:
-    """Attention within (shifted) windows of normalised tokens (B, d, h, w, C); returns the same shape."""
+    """Attention within (shifted) windows of normalized tokens (B, d, h, w, C); returns the same shape."""
     batch, *size, channels = x.shape
     window, shift = effective_window(tuple(size), tuple(block.window_size), tuple(block.shift_size))  # type: ignore[arg-type]
     shifted = any(shift)
@@ -105,7 +105,7 @@ def _windowed_attention(block: MonaiModule, x: torch.Tensor, bias: PositionBias)
     x = x.view(batch, counts[0], window[0], counts[1], window[1], counts[2], window[2], channels)
     windows = x.permute(0, 1, 3, 5, 2, 4, 6, 7).reshape(-1, window[0] * window[1] * window[2], channels)
     done = torch.empty_like(windows)
-    position = bias(block.attn, windows.shape[1])[None]  # four axes, or torch falls back to its slow attention on a CPU
+    position = bias(block.attn, windows.shape[1])[None]  # with four axes; otherwise torch uses a slow attention on a CPU
     for chosen, mask in _groups(batch, counts, window, shift, x.device):  # type: ignore[arg-type]
         _attend(block.attn, windows, done, chosen, position if mask is None else position + mask)
 
@@ -119,10 +119,10 @@ def _windowed_attention(block: MonaiModule, x: torch.Tensor, bias: PositionBias)
 def _groups(
     batch: int, counts: Axes, window: Axes, shift: Axes, device: torch.device
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor | None]]:
-    """Indices of the windows that touch the same borders, with the (n, n) mask they share or None.
+    """Yield the indices of the windows that touch the same borders, and their common (n, n) mask or None.
 
-    After the roll the last window of a shifted axis holds tokens from both ends of the map; those must not see each
-    other. All other windows hold one region only.
+    After the roll, the last window of a shifted axis holds tokens from both ends of the map, which must not attend to each
+    other. All other windows hold tokens of one region.
     """
     order = torch.arange(batch * counts[0] * counts[1] * counts[2], device=device).view(batch, *counts)
     for borders in product(*((False, True) if s else (False,) for s in shift)):
@@ -136,7 +136,7 @@ def _groups(
 
 
 def _mask(window: Axes, shift: Axes, borders: tuple[bool, ...], device: torch.device) -> torch.Tensor:
-    """(n, n) float mask of a window that crosses the given borders, from one region id a token."""
+    """(n, n) float mask of a window that crosses the given borders."""
     region = torch.zeros(window, dtype=torch.int8, device=device)
     for axis, (w, s, border) in enumerate(zip(window, shift, borders, strict=True)):
         if border:
@@ -160,8 +160,8 @@ def _attend(
         qkv = attention.qkv(windows[part]).view(len(part), n, 3, heads, channels // heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         if query.requires_grad:
-            # Torch's attention with a gradient for the bias looks for rows masked throughout, which do not occur here;
-            # on a CPU that takes an eighth of a training step.
+            # With a gradient for the bias, torch's attention searches for fully masked rows, which do not occur here; on a
+            # CPU this takes an eighth of a training step.
             scores = (query * attention.scale) @ key.transpose(-1, -2) + bias
             out = scores.softmax(dim=-1) @ value
         else:

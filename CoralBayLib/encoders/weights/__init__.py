@@ -1,11 +1,11 @@
-"""Network weights: where they are published, found, kept, fetched, carried to machines without a network, deleted.
+"""Files of network weights: where they are published, and how they are found, downloaded and kept.
 
-- `sources`: what is known of each encoder's weights.
-- `find`: a path, the environment, our folder, the hub's cache, and with consent the hub.
-- `shelf`: our folder; `hub`: the Hugging Face hub and its cache; `download`: one file, resumed where it stopped.
-- `bundle`: a zip for machines without a network; `manage`: list, fetch, delete.
+- `sources`: descriptions of weights, and the request for consent to a download.
+- `resolve`: finds a file: a path, an environment variable, CoralBay's folder, the hub's cache, with consent the hub.
+- `cache`: CoralBay's folder. `hub`: the Hugging Face hub and its cache. `download`: a download that can be resumed.
 
-Importing this imports neither torch nor the hub's client.
+`encoders.weights_manager` and `encoders.weights_bundle` apply these to encoders by name. Importing this package imports
+neither torch nor the hub's client.
 """
 
 from . import cache

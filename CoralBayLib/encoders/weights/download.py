@@ -1,7 +1,7 @@
-"""One file from the hub, resumed where it stopped.
+"""Download of one file from the hub, which can be resumed.
 
-The hub's client resumes within one call only: it deletes what came when the call fails or is cancelled. So the bytes are
-fetched here, through the client's session: its proxies, certificates and token.
+The hub's client resumes only within one call: when the call fails or is cancelled, it deletes the part received. Therefore
+the bytes are fetched here, through the client's session with its proxies, certificates and token.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled,
 from .hub import reason_of
 
 _ATTEMPTS = 5
-"""Tries in a row that bring nothing before a download is given up."""
+"""Consecutive attempts without new bytes after which a download fails."""
 _PAUSE_S = 1.0
+"""Pause between attempts, in seconds."""
 _POLL_S = 0.1
 _CHUNK = 2**16
 _RANGE_REFUSED = 416
 _SETTLED_S = 2.0
-"""From then on the time left can be told from the speed so far."""
+"""Time in seconds after which the speed so far allows an estimate of the time left."""
 
 
 def download(
@@ -41,21 +42,21 @@ def download(
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> None:
-    """Fetch a file, or what is missing of it.
+    """Download a file, or the rest of it.
+
+    Only one process at a time may write a part: see `cache.locked`.
 
     Args:
-        url: of the file on the hub.
-        part: where to write; what it holds already is taken as the file's beginning. Kept, however this ends.
-        size: of the whole file, or None when the hub did not say.
-        title: of what is fetched, for the progress message.
-        progress: told the bytes that came, the total and the time left.
-        cancel: ends the download within a fraction of a second.
-
-    Only one process at a time may write a part: see `shelf.locked`.
+        url: address of the file.
+        part: where to write. Bytes in this file are taken as the beginning of the download. It is kept in every case.
+        size: size of the whole file in bytes, or None when not known.
+        title: title of the progress message.
+        progress: called with the bytes received, the total and the time left.
+        cancel: stops the download within a fraction of a second.
 
     Raises:
         WeightsError: the disk is full or cannot be written.
-        ConnectionError: the connection failed again and again; says how much came.
+        ConnectionError: the connection failed repeatedly; the message states the bytes received.
         Cancelled: the user cancelled.
     """
     _check_space(part, size)
@@ -63,42 +64,45 @@ def download(
 
 
 def _run(transfer: _Transfer, title: str, progress: Progress | None, cancel: CancelToken | None) -> None:
-    """Let a transfer run to its end in a thread of its own, which is left alone when the user cancels: a read that waits
-    for the network cannot be interrupted, but writes nothing once the transfer is stopped."""
+    """Run a transfer in a thread.
+
+    When the user cancels, the thread is abandoned: a read that waits for the network cannot be interrupted, but it writes
+    nothing after the transfer is stopped.
+    """
     thread = threading.Thread(target=transfer.run, name="coralbay-download", daemon=True)
-    begun, had = time.monotonic(), transfer.came
+    started, initial = time.monotonic(), transfer.received
     thread.start()
     try:
         while thread.is_alive():
             thread.join(_POLL_S)
             raise_if_cancelled(cancel)
-            came, size = transfer.came, transfer.size
-            left = time_left(came - had, size - came, time.monotonic() - begun) if size else None
-            report(progress, came / size if size else 0.0, format_progress(title, came, size, left))
+            received, size = transfer.received, transfer.size
+            left = time_left(received - initial, size - received, time.monotonic() - started) if size else None
+            report(progress, received / size if size else 0.0, format_progress(title, received, size, left))
     finally:
         transfer.stop()
     if transfer.error is not None:
         raise transfer.error
 
 
-def time_left(came: int, missing: int, seconds: float) -> float | None:
-    """Seconds until the rest has come, or None while they cannot be estimated."""
-    return seconds_left(seconds, came, came + missing) if missing >= 0 and seconds >= _SETTLED_S else None
+def time_left(received: int, missing: int, seconds: float) -> float | None:
+    """Seconds until the download is complete, or None while they cannot be estimated."""
+    return seconds_left(seconds, received, received + missing) if missing >= 0 and seconds >= _SETTLED_S else None
 
 
-def format_progress(title: str, came: int, size: int | None, left: float | None) -> str:
-    """A line for a person: bytes, total, time left."""
+def format_progress(title: str, received: int, size: int | None, left: float | None) -> str:
+    """The progress message: bytes received, total, time left."""
     total = f" of {format_bytes(size)}" if size else ""
     rest = f", about {format_duration(left)} left" if left is not None else ""
-    return f"{title}: {format_bytes(came)}{total}{rest}"
+    return f"{title}: {format_bytes(received)}{total}{rest}"
 
 
 class _Transfer:
-    """Brings a file to disk, trying again where the connection breaks.
+    """Writes a file to disk, and tries again when the connection fails.
 
     Attributes:
-        came: bytes on disk.
-        error: what ended it, if anything did.
+        received: bytes on disk.
+        error: the error that ended the transfer, or None.
     """
 
     def __init__(self, url: str, part: Path, size: int | None) -> None:
@@ -109,25 +113,25 @@ class _Transfer:
         self._lock = threading.RLock()
         self._stopped = threading.Event()
         try:
-            # Unbuffered, so that what is counted is on disk.
-            self._file = open(part, "ab", buffering=0)  # noqa: SIM115 - closed by stop()
-            self.came = self._file.seek(0, 2)
-            if size is not None and self.came > size:
-                self._begin_anew()
+            # Unbuffered, so that all counted bytes are on disk.
+            self._file = part.open("ab", buffering=0)
+            self.received = self._file.seek(0, 2)
+            if size is not None and self.received > size:
+                self._restart()
         except OSError as error:
             raise disk_error(error, part) from error
 
     def stop(self) -> None:
-        """Write nothing from now on."""
+        """Close the file; nothing is written after this."""
         with self._lock:
             self._stopped.set()
             self._file.close()
 
     def run(self) -> None:
-        """Fetch until the file is whole; never raises."""
-        # Counted from the furthest: a hub that has one begin anew each time must not be asked for ever.
-        fruitless, furthest = 0, self.came
-        while self.size is None or self.came < self.size:
+        """Download until the file is complete; raises nothing, see `error`."""
+        # Progress counts from the largest size reached, so that a server that always restarts is not asked forever.
+        failures, largest = 0, self.received
+        while self.size is None or self.received < self.size:
             try:
                 self._stream()
                 return
@@ -136,11 +140,12 @@ class _Transfer:
             except WeightsError as error:
                 self.error = error
                 return
-            except Exception as error:  # whatever the network, a proxy or the hub came up with
-                fruitless = 1 if self.came > furthest else fruitless + 1
-                furthest = max(furthest, self.came)
-                if fruitless >= _ATTEMPTS or not _may_pass(error):
-                    kept = f"; {format_bytes(self.came)} came and are kept, so try again to go on" if self.came else ""
+            except Exception as error:  # network, proxy and hub raise errors of many types
+                failures = 1 if self.received > largest else failures + 1
+                largest = max(largest, self.received)
+                if failures >= _ATTEMPTS or not _is_transient(error):
+                    size = format_bytes(self.received)
+                    kept = f"; {size} were received and are kept, so try again to continue" if self.received else ""
                     self.error = ConnectionError(f"the download failed ({type(error).__name__}: {reason_of(error)}){kept}")
                     return
             self._stopped.wait(_PAUSE_S)
@@ -149,23 +154,23 @@ class _Transfer:
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 
         headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
-        if self.came:
-            headers["Range"] = f"bytes={self.came}-"
+        if self.received:
+            headers["Range"] = f"bytes={self.received}-"
         with _opened(self._url, headers) as (response, chunks):
-            if self.came and response.status_code == _RANGE_REFUSED:
-                # What is here is as long as the file, or longer: there is nothing to go on from.
-                self._begin_anew()
-                raise ConnectionError("the hub has no more of the file than what came before, which is dropped")
+            if self.received and response.status_code == _RANGE_REFUSED:
+                # The part is as long as the file or longer.
+                self._restart()
+                raise ConnectionError("the part received earlier is longer than the file, and was deleted")
             hf_raise_for_status(response)
-            begins = response.headers.get("Content-Range", "").startswith(f"bytes {self.came}-")
-            if self.came and not (response.status_code == 206 and begins):
-                self._begin_anew()
+            begins = response.headers.get("Content-Range", "").startswith(f"bytes {self.received}-")
+            if self.received and not (response.status_code == 206 and begins):
+                self._restart()
                 if response.status_code == 206:
-                    raise ConnectionError("another part came than the one asked for")
+                    raise ConnectionError("the hub sent another part than the requested one")
             for chunk in chunks:
                 self._write(chunk)
-        if self.size is not None and self.came != self.size:
-            raise ConnectionError(f"{self.came} bytes came, expected {self.size}")
+        if self.size is not None and self.received != self.size:
+            raise ConnectionError(f"{self.received} bytes were received, expected {self.size}")
 
     def _write(self, chunk: bytes) -> None:
         with self._lock:
@@ -175,35 +180,35 @@ class _Transfer:
             try:
                 while rest:
                     written = self._file.write(rest)
-                    self.came += written
+                    self.received += written
                     rest = rest[written:]
             except OSError as error:
-                missing = self.size - self.came if self.size is not None else 0
-                raise disk_error(error, self._part, self.came, missing) from error
-            if self.size is not None and self.came > self.size:
-                self._begin_anew()
-                raise ConnectionError(f"more bytes came than the announced {self.size}")
+                missing = self.size - self.received if self.size is not None else 0
+                raise disk_error(error, self._part, self.received, missing) from error
+            if self.size is not None and self.received > self.size:
+                self._restart()
+                raise ConnectionError(f"more bytes were received than the announced {self.size}")
 
-    def _begin_anew(self) -> None:
+    def _restart(self) -> None:
         with self._lock:
             if not self._stopped.is_set():
                 self._file.truncate(0)
-                self.came = 0
+                self.received = 0
 
 
-class _Stopped(Exception):  # noqa: N818 - a wish of the user
+class _Stopped(Exception):  # noqa: N818 - not a fault, but a request of the user
     pass
 
 
 @contextmanager
 def _opened(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
-    """A response and its body, chunk by chunk: of httpx, or of requests with a hub client before 1.0."""
+    """A response and the chunks of its body: of httpx, or of requests with a hub client before 1.0."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 
     session: Any = get_session()
     timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    if callable(session.stream):  # of requests it is a flag
+    if callable(session.stream):  # a method in httpx, a flag in requests
         with session.stream("GET", url, headers=headers, timeout=timeout, follow_redirects=True) as response:
             yield response, response.iter_bytes()
     else:
@@ -211,8 +216,8 @@ def _opened(url: str, headers: dict[str, str]) -> Iterator[tuple[Any, Iterator[b
             yield response, response.iter_content(_CHUNK)
 
 
-def _may_pass(error: Exception) -> bool:
-    """Whether it is worth another try: not where the hub has answered and said no."""
+def _is_transient(error: Exception) -> bool:
+    """Whether another attempt may succeed; not when the hub has refused the request."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status is None or status in (408, 429) or status >= 500
 
@@ -229,15 +234,23 @@ def _check_space(part: Path, size: int | None) -> None:
         )
 
 
-def disk_error(error: OSError, path: Path, came: int = 0, missing: int = 0) -> WeightsError:
-    """In words, what kept a file from being written, of which so many bytes had come and so many are missing."""
+def disk_error(error: OSError, path: Path, received: int = 0, missing: int = 0) -> WeightsError:
+    """The error for a file that could not be written.
+
+    Args:
+        error: of the operating system.
+        path: the file.
+        received: bytes that are on disk and kept.
+        missing: bytes still to be written.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        kept = f" {format_bytes(came)} came and are kept." if came else ""
-        needed = f" {format_bytes(missing)}{' more' if came else ''} are needed there." if missing else ""
+        kept = f" {format_bytes(received)} were received and are kept." if received else ""
+        needed = f" {format_bytes(missing)}{' more' if received else ''} are needed there." if missing else ""
         return WeightsError(
             f"The disk is full, so {path.parent} could not be written.{kept}{needed} Free some space, or set CORALBAY_CACHE "
-            "to a folder on another disk, then try again. Weights that were there before are as they were."
+            "to a folder on another disk, then try again. Existing weights are unchanged."
         )
     return WeightsError(
-        f"Cannot write in {path.parent}: {error_message(error)}. Check that you may, or set CORALBAY_CACHE to another folder."
+        f"Cannot write in {path.parent}: {error_message(error)}. Check your permissions, or set CORALBAY_CACHE to another "
+        "folder."
     )

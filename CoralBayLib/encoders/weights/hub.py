@@ -1,7 +1,6 @@
-"""The Hugging Face hub: what it says of a file, and its cache on this machine.
+"""The Hugging Face hub: metadata of a file, and the hub's cache on this computer.
 
-All of it goes through the hub's own client, so HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE and the proxy variables
-mean here what they mean everywhere.
+All requests use the hub's own client, which follows HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE and the proxy variables.
 """
 
 from __future__ import annotations
@@ -23,26 +22,26 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def endpoint() -> str:
-    """The hub's address."""
+    """Address of the hub."""
     from huggingface_hub import constants
 
     return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
 
 
 def address(source: WeightsSource) -> str:
-    """Of the file."""
+    """Address of the file on the hub."""
     return f"{endpoint()}/{source.repo_id}/resolve/{source.revision}/{source.filename}"
 
 
 def is_offline() -> bool:
-    """Whether the user has forbidden the hub's client to use the network."""
+    """Whether the environment forbids the hub's client to use the network."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE) or os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
 
 
 def peek_in_cache(source: WeightsSource) -> Path | None:
-    """The file in the hub's cache, not yet verified."""
+    """Look up the file in the hub's cache without reading it."""
     from huggingface_hub import try_to_load_from_cache
 
     if not source.downloadable:
@@ -52,14 +51,18 @@ def peek_in_cache(source: WeightsSource) -> Path | None:
 
 
 def recorded_sha256(path: Path) -> str | None:
-    """The SHA-256 a file of the cache is stored under; None where links are not to be had."""
-    # Large files are stored under their SHA-256 and linked to.
+    """The SHA-256 that is the name of a stored file; None on file systems without links."""
+    # The cache names large files by their SHA-256 and links to them.
     stored_as = path.resolve().name
     return stored_as if _SHA256.fullmatch(stored_as) else None
 
 
 def verified_in_cache(source: WeightsSource) -> tuple[Path | None, str]:
-    """The file in the hub's cache, verified where it can be, or None and why not."""
+    """The file in the hub's cache, verified when its SHA-256 is recorded.
+
+    Returns:
+        The file and "found", or None and the reason.
+    """
     path = peek_in_cache(source)
     if path is None:
         return None, "does not hold the file"
@@ -69,10 +72,13 @@ def verified_in_cache(source: WeightsSource) -> tuple[Path | None, str]:
 
 
 def remove_from_cache(source: WeightsSource) -> int:
-    """Delete this revision of the repository from the hub's cache; returns the bytes freed.
+    """Delete this revision of the repository from the hub's cache.
+
+    Returns:
+        The bytes freed.
 
     Raises:
-        WeightsError: it could not be deleted.
+        WeightsError: the file could not be deleted.
     """
     from huggingface_hub import constants, scan_cache_dir
 
@@ -89,17 +95,25 @@ def remove_from_cache(source: WeightsSource) -> int:
 
 
 def ask(source: WeightsSource, timeout_s: float, cancel: CancelToken | None = None) -> tuple[str, int | None]:
-    """The SHA-256 and the size that the hub announces for a file.
+    """Ask the hub for the SHA-256 and the size of a file.
+
+    Args:
+        source: the weights.
+        timeout_s: time limit in seconds, in total.
+        cancel: stops the wait.
+
+    Returns:
+        The SHA-256, and the size in bytes or None.
 
     Raises:
-        ConnectionError: there is no answer, or none to rely on; says which.
-        Cancelled: the user did not want to wait.
+        ConnectionError: the hub does not answer, or its answer cannot be used; the message says why.
+        Cancelled: the user cancelled.
     """
     try:
         metadata = _probe(address(source), timeout_s, cancel)
     except Cancelled:
         raise
-    except Exception as error:  # whatever the network, a proxy or the hub came up with
+    except Exception as error:  # network, proxy and hub raise errors of many types
         raise ConnectionError(f"no usable answer ({type(error).__name__}: {reason_of(error)})") from error
     if metadata.commit_hash not in (None, source.revision):
         raise ConnectionError(f"answered with revision {metadata.commit_hash}, expected {source.revision}")
@@ -109,8 +123,11 @@ def ask(source: WeightsSource, timeout_s: float, cancel: CancelToken | None = No
 
 
 def _probe(url: str, timeout_s: float, cancel: CancelToken | None) -> Any:
-    """The hub's word on a file. Runs in a thread that is abandoned at the deadline: name resolution and proxies have
-    time limits of their own, which no client setting bounds."""
+    """The metadata of a file on the hub.
+
+    The request runs in a thread that is abandoned at the deadline, since no setting of the client limits the time for name
+    resolution and proxies.
+    """
     from huggingface_hub import get_hf_file_metadata
 
     answers: queue.Queue = queue.Queue()
@@ -118,7 +135,7 @@ def _probe(url: str, timeout_s: float, cancel: CancelToken | None) -> Any:
     def ask_hub() -> None:
         try:
             answers.put((get_hf_file_metadata(url, timeout=timeout_s), None))
-        except Exception as error:  # raised again by the caller's thread
+        except Exception as error:  # raised again in the caller's thread
             answers.put((None, error))
 
     threading.Thread(target=ask_hub, name="coralbay-hub-probe", daemon=True).start()
@@ -137,5 +154,5 @@ def _probe(url: str, timeout_s: float, cancel: CancelToken | None) -> Any:
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what the client says."""
+    """The first line of an error message of the hub's client."""
     return (str(error).strip().splitlines() or ["no message"])[0]

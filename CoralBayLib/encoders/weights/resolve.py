@@ -1,4 +1,4 @@
-"""The search for a weights file: a path, the environment, our folder, the hub's cache, and with consent the hub."""
+"""Finds a weights file: a path, an environment variable, CoralBay's folder, the hub's cache, and with consent the hub."""
 
 from __future__ import annotations
 
@@ -22,25 +22,30 @@ def find_weights(
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> FoundWeights:
-    """The first weights file found, in this order: `path`, the environment, our folder, the hub's cache, the hub.
+    """Find a weights file.
+
+    The search order is `path`, the environment variable, CoralBay's folder, the hub's cache, the hub.
 
     Args:
-        source: what to look for.
-        path: a file, or a folder that holds it.
-        consent: True, or a function that says yes to a `DownloadRequest`; otherwise no network is used.
-        timeout_s: the longest to wait for a hub that does not answer, in all.
-        progress: told how far a download is.
-        cancel: ends a download; what came is kept, and the next one goes on from there.
+        source: description of the weights.
+        path: a file, or a folder that holds it. Nothing else is searched then.
+        consent: True, or a function that returns True for a `DownloadRequest`, allows a download; otherwise no network is
+            used.
+        timeout_s: time limit for the first answer of the hub, in seconds.
+        progress: called with the state of a download.
+        cancel: stops a download; the part received so far is kept, and the next download continues from there.
 
     Raises:
-        WeightsError: nothing could be had; the message lists what was tried and what to do, and the remedy is GET_WEIGHTS.
+        WeightsError: the weights are nowhere to be found (remedy GET_WEIGHTS); the message lists what was searched. Or the
+            given file does not exist (remedy CHOOSE_WEIGHTS_FILE).
         Cancelled: the user cancelled.
     """
     name = Path(source.filename).name
     if path is not None:
-        return FoundWeights(_given(Path(path), source, "weights="), f"local file {name}")
+        return FoundWeights(_given_file(Path(path), source), f"local file {name}")
     if os.environ.get(source.env):
-        return FoundWeights(_given(Path(os.environ[source.env]), source, source.env), f"local file by {source.env}")
+        file = _given_file(Path(os.environ[source.env]), source, f"{source.env} names ")
+        return FoundWeights(file, f"local file by {source.env}")
 
     tried = [f"{source.env}: not set"]
     record, outcome = cache.verified(source)
@@ -60,17 +65,16 @@ def find_weights(
                 refusal = str(error)
         tried.append(f"{hub.endpoint()}: {refusal}")
     raise WeightsError(
-        f"No weights for '{source.encoder}'. Tried: {'; '.join(tried)}. What to do: {_advice(source)} pass it as weights= "
-        f"or name it in the environment variable {source.env}; or import a bundle (`coralbay weights import`); or use "
-        f"encoder '{FALLBACK}', whose weights come with CoralBay.",
+        f"No weights for '{source.encoder}' were found. Searched: {'; '.join(tried)}. {_how_to_obtain(source)} Another choice "
+        f"is the encoder '{FALLBACK}', whose weights come with CoralBay.",
         remedy=Remedy.GET_WEIGHTS,
         encoder=source.encoder,
         reason=tried[-1],
     )
 
 
-def _given(path: Path, source: WeightsSource, by: str) -> Path:
-    """The file that the user named, who is told when it is not there rather than given another."""
+def _given_file(path: Path, source: WeightsSource, origin: str = "") -> Path:
+    """The file that the user named. When it does not exist, this is an error, and no other file is searched."""
     path = path.expanduser()
     name = Path(source.filename).name
     candidates = [path / source.filename, path / name] if path.is_dir() else [path]
@@ -78,17 +82,21 @@ def _given(path: Path, source: WeightsSource, by: str) -> Path:
         if file.is_file():
             return file
     what = f"the folder holds no {name}" if path.is_dir() else "there is no such file or folder"
-    raise WeightsError(f"{by} names '{path}', but {what}. Name a weights file or a folder that holds {name}.")
+    raise WeightsError(
+        f"{origin}'{path}', but {what}." if origin else f"The weights '{path}' cannot be used: {what}.",
+        remedy=None if origin else Remedy.CHOOSE_WEIGHTS_FILE,
+        encoder=source.encoder,
+    )
 
 
-def _advice(source: WeightsSource) -> str:
+def _how_to_obtain(source: WeightsSource) -> str:
     if source.downloadable:
-        return f"allow the download; or get {source.filename} from {hub.address(source)} by hand and"
-    return f"{source.by_hand or f'Get {source.filename} from those who publish it.'} Then"
+        return f"The file is published at {hub.address(source)}."
+    return source.by_hand or f"Obtain {source.filename} from its publisher."
 
 
 def _refusal(source: WeightsSource, consent: Consent) -> str | None:
-    """Why the hub must not be asked, or None when it may."""
+    """Why no download is allowed; None when it is."""
     if hub.is_offline():
         return "not asked, HF_HUB_OFFLINE is set"
     if callable(consent):
@@ -104,25 +112,25 @@ def _refusal(source: WeightsSource, consent: Consent) -> str | None:
 
 def _size(source: WeightsSource) -> str:
     begun = cache.partial_bytes(source.encoder)
-    told = f"; {format_bytes(begun)} of it are here already" if begun else ""
+    resumed = f"; {format_bytes(begun)} are downloaded already" if begun else ""
     try:
         published = shipped_card(source.encoder).weights_bytes
     except EncoderError:
         published = None
-    return (format_bytes(published) if published else "not published; the hub tells when the download begins") + told
+    return (format_bytes(published) if published else "not published; known when the download begins") + resumed
 
 
 def _fetch(source: WeightsSource, timeout_s: float, progress: Progress | None, cancel: CancelToken | None) -> Path:
-    """The file fetched from the hub, verified, and put on the shelf.
+    """Download the file, verify it, and move it to CoralBay's folder.
 
     Raises:
-        WeightsError: the file that came is not the one the hub announced, or cannot be kept.
-        ConnectionError: it did not come.
+        WeightsError: the received file is not the announced one, or cannot be stored.
+        ConnectionError: the download failed.
     """
     expected, size = hub.ask(source, timeout_s, cancel)
     cache.make_folder(source.encoder)
     with cache.locked(source.encoder):
-        # Another process may have brought it since it was looked for.
+        # Another process may have downloaded it since the search.
         record, _outcome = cache.verified(source)
         if record is not None:
             return cache.path_of(record)
@@ -131,17 +139,17 @@ def _fetch(source: WeightsSource, timeout_s: float, progress: Progress | None, c
         resumed = part.exists()
         download.download(hub.address(source), part, size, title, progress, cancel)
         report(progress, 1.0, f"Checking the weights of {source.encoder}")
-        came = sha256_of(part)
-        if came != expected and resumed:
-            # What an earlier try left may have been damaged since.
+        received = sha256_of(part)
+        if received != expected and resumed:
+            # The part from an earlier download may be damaged.
             part.unlink()
             download.download(hub.address(source), part, size, title, progress, cancel)
-            came = sha256_of(part)
-        if came != expected:
+            received = sha256_of(part)
+        if received != expected:
             part.unlink()
             raise WeightsError(
-                f"The downloaded {source.filename} has SHA-256 {came}, expected {expected}. It was deleted; try again, and "
-                "if it happens again a proxy may be changing downloads: get the file by another way and pass weights=."
+                f"The downloaded {source.filename} has SHA-256 {received}, expected {expected}. It was deleted. Try "
+                "again. If this happens again, a proxy may be changing downloads: obtain the file in another way."
             )
         path = cache.install(cache.Record.of(source, part), part)
         cache.drop_partials(source.encoder)

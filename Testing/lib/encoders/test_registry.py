@@ -83,9 +83,9 @@ def test_an_entry_imports_the_module_of_its_encoder_and_no_other():
 
 def test_the_command_that_lists_imports_no_torch():
     code = (
-        "import sys; from CoralBayLib.cli import main;"
-        "main.main(['encoders', '--json']);"
-        "main.main(['encoders', 'astra']);"
+        "import sys; from CoralBayLib.cli.main import main;"
+        "main(['encoders', '--json']);"
+        "main(['encoders', 'astra']);"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

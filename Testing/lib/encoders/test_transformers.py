@@ -65,7 +65,7 @@ def test_settings_of_voxelfm_are_spacings(make_encoder):
 def test_wrong_use_is_told(make_encoder):
     with pytest.raises(EncoderError, match="multiples of 14"):
         make_encoder("voxelfm").forward_features(torch.zeros(1, 1, 28, 28, 30), ("patches",))
-    with pytest.raises(EncoderError, match="96 voxels a side"):
+    with pytest.raises(EncoderError, match="96 voxels on each side"):
         make_encoder("fm-ct").forward_features(torch.zeros(1, 1, 96, 96, 84), ("patches",))
     with pytest.raises(EncoderError, match="levels patches, cls; asked for layer1"):
         make_encoder("voxelfm").forward_features(torch.zeros(1, 1, 28, 28, 28), ("layer1",))

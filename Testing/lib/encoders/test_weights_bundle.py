@@ -8,6 +8,7 @@ import json
 import shutil
 import zipfile
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,6 @@ from CoralBayLib.core import resources
 from CoralBayLib.core.errors import Cancelled, EncoderError, StoreError, WeightsError
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.encoders import EncoderCard, builtin, load_encoder, registry
-from CoralBayLib.encoders import weights_bundle as bundle_module
 from CoralBayLib.encoders.weights import PackagedWeights, ShippedWeights, WeightsSource, find_weights, sha256_of
 from CoralBayLib.encoders.weights import cache as cache_module
 from CoralBayLib.encoders.weights_bundle import MANIFEST, export_bundle, import_bundle, trust_note
@@ -145,12 +145,12 @@ def test_what_is_exported_is_found_after_the_import_elsewhere(bundle, other_mach
 
 def test_only_what_is_wanted_is_imported(bundle, other_machine, tmp_path):
     other_machine()
-    with pytest.raises(WeightsError, match="holds no weights of 'mini'; it holds those of coralbay, packed"):
+    with pytest.raises(WeightsError, match="has no weights of 'mini'; it has those of coralbay, packed"):
         import_bundle(bundle, encoders=["packed", "mini"])
     assert files_under(tmp_path / "other") == []
     # One that cannot be used here does not keep others from being imported.
     foreign = rewritten(bundle, lambda m: entry(m, revision="b" * 40))
-    with pytest.raises(WeightsError, match="Name the encoders whose weights you want"):
+    with pytest.raises(WeightsError, match="name the encoders whose weights you want"):
         import_bundle(foreign)
     assert [record.encoder for record in import_bundle(foreign, encoders=["packed"])] == ["packed"]
     assert files_under(tmp_path / "other") == ["packed.pt", "weights.json"]
@@ -167,7 +167,9 @@ def test_the_licence_told_is_ours_and_not_the_bundles(bundle, other_machine, tmp
 def test_whose_word_the_sha256_is_is_told(bundle, other_machine):
     other_machine()
     records = {record.encoder: record for record in import_bundle(bundle)}
-    assert trust_note(list(records.values())).startswith("The SHA-256 of coralbay is the bundle's own claim")
+    assert trust_note(list(records.values())).startswith(
+        "The weights of coralbay were verified only against the SHA-256 in the bundle"
+    )
     assert trust_note([records["packed"]]) == ""
 
 
@@ -201,7 +203,7 @@ def test_weights_that_are_missing_or_damaged_are_not_exported(cache, tmp_path, e
     encoders.write_bytes(b"damaged")
     with pytest.raises(WeightsError, match="packed.pt is damaged"):
         export_bundle(tmp_path / "w.zip", ["packed"])
-    with pytest.raises(WeightsError, match="no weights on this machine"):
+    with pytest.raises(WeightsError, match="no weights on this computer"):
         export_bundle(tmp_path / "w.zip")
     assert not (tmp_path / "w.zip").exists()
 
@@ -246,8 +248,9 @@ def test_a_disk_that_fills_up_during_an_import_is_told_and_leaves_what_was_there
         def write(self, data):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(bundle_module, "open", lambda path, mode: FullDisk(path, mode), raising=False)
-    with pytest.raises(WeightsError, match=r"The disk is full.* 1\.0 MB are needed there.*were there before are as they were"):
+    real = Path.open
+    monkeypatch.setattr(Path, "open", lambda path, mode="r", **k: (FullDisk if mode == "wb" else real)(path, mode, **k))
+    with pytest.raises(WeightsError, match=r"The disk is full.* 1\.0 MB are needed there.*Existing weights are unchanged"):
         import_bundle(bundle)
     monkeypatch.undo()
     assert {path: path.read_bytes() for path in (tmp_path / "other").rglob("*") if path.is_file()} == here
@@ -262,16 +265,16 @@ BAD_MANIFESTS = {
     "a later version": (lambda m: m.update(version=2), "expected format"),
     "no weights": (lambda m: m.pop("weights"), "manifest"),
     "a field too few": (lambda m: m["weights"][0].pop("repo"), "lacks fields"),
-    "a field of another kind": (lambda m: entry(m, bytes="many"), "another kind"),
-    "a path up": (lambda m: entry(m, encoder=".."), "no usable name"),
-    "a path beyond": (lambda m: entry(m, file="../../x.safetensors"), "no usable name"),
-    "an absolute path": (lambda m: entry(m, file="/etc/passwd"), "no usable name"),
-    "a Windows path": (lambda m: entry(m, file="..\\x"), "no usable name"),
-    "the record's own name": (lambda m: entry(m, file="weights.json"), "no usable name"),
+    "a field of another kind": (lambda m: entry(m, bytes="many"), "another type"),
+    "a path up": (lambda m: entry(m, encoder=".."), "not a usable name"),
+    "a path beyond": (lambda m: entry(m, file="../../x.safetensors"), "not a usable name"),
+    "an absolute path": (lambda m: entry(m, file="/etc/passwd"), "not a usable name"),
+    "a Windows path": (lambda m: entry(m, file="..\\x"), "not a usable name"),
+    "the record's own name": (lambda m: entry(m, file="weights.json"), "not a usable name"),
     "no SHA-256": (lambda m: entry(m, sha256="abc"), "SHA-256"),
-    "an encoder twice": (lambda m: m["weights"].append(m["weights"][0]), "named twice"),
-    "a file that is not there": (lambda m: entry(m, file="other.pt"), "does not hold what its manifest says"),
-    "another size": (lambda m: entry(m, bytes=5), "not stored as its manifest says"),
+    "an encoder twice": (lambda m: m["weights"].append(m["weights"][0]), "listed twice"),
+    "a file that is not there": (lambda m: entry(m, file="other.pt"), "does not match its manifest"),
+    "another size": (lambda m: entry(m, bytes=5), "does not match the manifest"),
     "another SHA-256": (lambda m: entry(m, sha256="0" * 64), "damaged: SHA-256"),
     "another revision": (lambda m: entry(m, revision="b" * 40), f"are revision {'b' * 40} of some/model; expected hub"),
     "another repository": (lambda m: entry(m, repo="foreign/model"), "of foreign/model"),
@@ -303,7 +306,7 @@ def test_weights_of_unknown_or_shipped_encoders_are_refused(bundle, other_machin
     with pytest.raises(WeightsError, match="'mini', which come with CoralBay already"):
         import_bundle(rewritten(bundle, lambda m: entry(m, encoder="mini"), data))
     data = {"mini/model.safetensors": None, "zoo/model.safetensors": CONTENT}
-    with pytest.raises(WeightsError, match="'zoo', which this CoralBay does not know"):
+    with pytest.raises(WeightsError, match="'zoo', which this version of CoralBay does not know"):
         import_bundle(rewritten(bundle, lambda m: entry(m, encoder="zoo"), data))
     assert files_under(tmp_path / "other") == []
 
@@ -311,13 +314,13 @@ def test_weights_of_unknown_or_shipped_encoders_are_refused(bundle, other_machin
 @pytest.mark.parametrize(
     ("members", "written", "words"),
     [
-        ({"extra.txt": b"more"}, {}, "does not hold what its manifest says .extra.txt"),
-        ({"packed/": b""}, {}, "does not hold what its manifest says"),
-        ({"../../evil.py": b"more"}, {}, "does not hold what its manifest says"),
-        ({"packed/packed.pt": None}, {}, "does not hold what its manifest says .packed/packed.pt"),
+        ({"extra.txt": b"more"}, {}, "does not match its manifest .extra.txt"),
+        ({"packed/": b""}, {}, "does not match its manifest"),
+        ({"../../evil.py": b"more"}, {}, "does not match its manifest"),
+        ({"packed/packed.pt": None}, {}, "does not match its manifest .packed/packed.pt"),
         ({"packed/packed.pt": b"x" * len(PACKAGED)}, {}, "'packed' in the bundle are damaged"),
-        ({}, {"compression": zipfile.ZIP_DEFLATED}, "not stored as its manifest says"),
-        ({MANIFEST: b" " * 2**21}, {}, "no bundle of weights"),
+        ({}, {"compression": zipfile.ZIP_DEFLATED}, "does not match the manifest"),
+        ({MANIFEST: b" " * 2**21}, {}, "not a bundle of weights"),
         ({MANIFEST: b"{"}, {}, "manifest .* cannot be used"),
         ({MANIFEST: b"[]"}, {}, "manifest .* cannot be used"),
         ({MANIFEST: None}, {}, f"lacks {MANIFEST}"),
@@ -342,7 +345,7 @@ def test_a_damaged_file_is_refused_and_nothing_changes(bundle, other_machine, tm
         changed = {"truncated": content[:-200], "flipped": content, "text": b"no zip at all", "empty": b""}[damage]
         bundle.write_bytes(bytes(changed))
     other_machine()
-    with pytest.raises(WeightsError, match="no file" if damage == "missing" else "damaged or no bundle|are damaged"):
+    with pytest.raises(WeightsError, match="no file" if damage == "missing" else "damaged or not a bundle|are damaged"):
         import_bundle(bundle)
     assert files_under(tmp_path / "other") == []
 

@@ -66,6 +66,6 @@ def test_the_one_that_comes_with_coralbay_mini_is_for_its_features():
     levels = ["enc1:24", "enc2:48", "enc3:96", "hidden3:192", "dec4:384"]
     assert header["signature"].endswith(f"{sha256_of(WEIGHTS.path)}|{','.join(levels)}")
     assert tensors["projection"].shape == (192, 744)
-    assert list(CoralBayMiniEncoder.offered) == [level.split(":")[0] for level in levels]
+    assert list(CoralBayMiniEncoder.level_names) == [level.split(":")[0] for level in levels]
     assert isinstance(SharedBasis(**tensors), SharedBasis)
     assert not {"slicerio_ctchest4", "lung4d_113", "sample", "totalseg_example"} & set(header["scans"])

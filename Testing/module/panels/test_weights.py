@@ -88,7 +88,7 @@ def test_a_download_shows_how_far_it_is_and_is_cancelled_and_goes_on(
     host.dialogs.answer(True)
     mouse.press(panel.ui.computeButton)
     driver.settle()
-    assert "0.5 MB of it are here already" in host.dialogs.texts("confirm")[-1]
+    assert "0.5 MB are downloaded already" in host.dialogs.texts("confirm")[-1]
     assert "ready" in panel.ui.statusLabel.text
     assert hub.gets()[-1].range == f"bytes={len(CONTENT) // 2}-"
     assert panel.ui.weightsLabel.text == "On this computer (1.0 MB)"
@@ -230,13 +230,13 @@ def test_a_bundle_is_imported_and_a_foreign_one_refused(panel: Any, driver: Any,
     mouse.press(panel.ui.importWeightsButton)
     driver.settle()
     (told,) = host.dialogs.texts("info")
-    assert told.startswith("Weights imported: remote, licence MIT\n\nThe SHA-256 of remote is the bundle's own claim")
+    assert told.startswith("Weights imported: remote, licence MIT\n\nThe weights of remote were verified only against")
     assert panel.ui.weightsLabel.text == "On this computer (1.0 MB)"
     (tmp_path / "other.zip").write_bytes(b"something else")
     host.dialogs.answer(str(tmp_path / "other.zip"))
     mouse.press(panel.ui.importWeightsButton)
     driver.settle()
-    assert "other.zip is damaged or no bundle of weights" in host.dialogs.texts("error")[0]
+    assert "other.zip is damaged or not a bundle of weights" in host.dialogs.texts("error")[0]
 
 
 def test_other_weights_are_used_from_the_next_computation_on(

@@ -66,9 +66,9 @@ def test_download_list_export_delete_import(run, hub, tmp_path):
     assert "nothing of 'coralbay' to delete" in out
     status, out, err = run("import", bundle)
     assert (status, f"SHA-256 {SHA256}, licence MIT" in out) == (0, True)
-    assert "The SHA-256 of coralbay is the bundle's own claim" in err
+    assert "The weights of coralbay were verified only against the SHA-256 in the bundle" in err
     status, _, err = run("import", bundle, "astra")
-    assert (status, "holds no weights of 'astra'; it holds those of coralbay" in err) == (1, True)
+    assert (status, "has no weights of 'astra'; it has those of coralbay" in err) == (1, True)
     status, out, _ = run("list", "--json")
     (state,) = json.loads(out)["weights"]
     assert (state["place"], state["sha256"], state["nbytes"]) == ("folder", SHA256, len(CONTENT))
@@ -97,7 +97,7 @@ def test_without_a_terminal_consent_must_be_given(run, hub, monkeypatch):
     [
         (["download", "nope"], "no encoder 'nope'"),
         (["delete", "nope"], "no encoder 'nope'"),
-        (["export", "x.zip"], "no weights on this machine"),
+        (["export", "x.zip"], "no weights on this computer"),
         (["import", "nowhere.zip"], "no file 'nowhere.zip'"),
     ],
 )

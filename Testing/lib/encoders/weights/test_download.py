@@ -53,7 +53,9 @@ def test_a_connection_that_breaks_is_taken_up_again_where_it_broke(hub, part):
 
 def test_what_came_is_kept_when_the_hub_stays_away_and_the_next_try_goes_on(hub, part):
     hub.cuts = [300_000] + [0] * 5
-    with pytest.raises(WeightsError, match=r"the download failed .*0\.3 MB came and are kept, so try again to go on"):
+    with pytest.raises(
+        WeightsError, match=r"the download failed .*0\.3 MB were received and are kept, so try again to continue"
+    ):
         find_weights(SOURCE, consent=True)
     came = part.stat().st_size
     assert 0 <= 300_000 - came < CHUNK
@@ -62,7 +64,7 @@ def test_what_came_is_kept_when_the_hub_stays_away_and_the_next_try_goes_on(hub,
     asked = []
     assert find_weights(SOURCE, consent=lambda request: not asked.append(request)).path.read_bytes() == CONTENT
     assert start_of(hub.gets()[-1]) == came
-    assert "0.3 MB of it are here already" in asked[0].size
+    assert "0.3 MB are downloaded already" in asked[0].size
 
 
 def test_cancelling_in_the_middle_is_prompt_and_loses_nothing(hub, part):
@@ -153,7 +155,7 @@ def test_a_wrong_end_of_a_resumed_download_is_dropped_and_the_next_try_starts_cl
     part.write_bytes(b"damaged" * 1000)
     hub.announced = SHA256
     hub.cuts = [HALF, 0, 0, 0, 0, 0]
-    with pytest.raises(WeightsError, match="came and are kept"):
+    with pytest.raises(WeightsError, match="were received and are kept"):
         find_weights(SOURCE, consent=True)
     hub.cuts.clear()
     assert find_weights(SOURCE, consent=True).path.read_bytes() == CONTENT
@@ -167,7 +169,7 @@ def test_a_damaged_beginning_does_not_spoil_the_download(hub, part, left):
 
 def test_more_than_announced_is_not_kept(hub, part):
     hub.size = HALF
-    with pytest.raises(WeightsError, match=f"more bytes came than the announced {HALF}"):
+    with pytest.raises(WeightsError, match=f"more bytes were received than the announced {HALF}"):
         find_weights(SOURCE, consent=True)
     assert part.stat().st_size == 0
 
@@ -196,11 +198,13 @@ def test_only_what_is_missing_must_fit_on_the_disk(hub, part, monkeypatch):
 
 
 def test_a_disk_that_fills_up_is_told_and_what_came_is_kept(hub, part, monkeypatch):
+    real = Path.open
+
     class SmallDisk:
         """A file on a disk with room for half of it."""
 
         def __init__(self, path, *args, **kwargs):
-            self.file = open(path, *args, **kwargs)  # noqa: SIM115 - closed by the download
+            self.file = real(path, *args, **kwargs)
 
         def write(self, data):
             if self.file.tell() + len(data) > HALF:
@@ -210,8 +214,10 @@ def test_a_disk_that_fills_up_is_told_and_what_came_is_kept(hub, part, monkeypat
         def __getattr__(self, name):
             return getattr(self.file, name)
 
-    monkeypatch.setattr(download, "open", SmallDisk, raising=False)
-    with pytest.raises(WeightsError, match=r"The disk is full.* came and are kept\. 0\.\d MB more are needed.*CORALBAY_CACHE"):
+    monkeypatch.setattr(Path, "open", lambda path, mode="r", **k: (SmallDisk if mode == "ab" else real)(path, mode, **k))
+    with pytest.raises(
+        WeightsError, match=r"The disk is full.* were received and are kept\. 0\.\d MB more are needed.*CORALBAY_CACHE"
+    ):
         find_weights(SOURCE, consent=True)
     assert len(hub.gets()) == 1
     assert 0 < part.stat().st_size <= HALF
@@ -306,7 +312,7 @@ def test_an_earlier_file_outlives_a_disk_that_is_full_at_the_last_moment(hub, pa
 def test_a_folder_that_cannot_be_made_is_told(hub, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CORALBAY_CACHE", str(tmp_path / "file" / "cache"))
-    with pytest.raises(WeightsError, match=r"Cannot make the folder .*CORALBAY_CACHE"):
+    with pytest.raises(WeightsError, match=r"Cannot create the folder .*CORALBAY_CACHE"):
         find_weights(SOURCE, consent=True)
 
 

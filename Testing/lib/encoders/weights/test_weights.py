@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from CoralBayLib.core.errors import WeightsError
+from CoralBayLib.core.errors import Remedy, WeightsError
 from CoralBayLib.encoders.weights import DownloadRequest, WeightsSource, find_weights, sha256_of
 from Testing.lib.encoders.local_hub import CONTENT, SHA256, SOURCE, put_in_cache
 
@@ -53,8 +53,9 @@ def test_a_folder_stands_for_the_file_in_it(tmp_path, monkeypatch, no_network):
 
 def test_a_named_file_that_is_missing_is_not_replaced_by_another(tmp_path, cache, monkeypatch, no_network):
     put_in_cache(cache)
-    with pytest.raises(WeightsError, match=r"weights= names .*there is no such file"):
+    with pytest.raises(WeightsError, match=r"none\.safetensors' cannot be used: there is no such file") as caught:
         find_weights(SOURCE, tmp_path / "none.safetensors")
+    assert caught.value.remedy is Remedy.CHOOSE_WEIGHTS_FILE
     monkeypatch.setenv("CORALBAY_WEIGHTS", str(tmp_path))
     with pytest.raises(WeightsError, match=r"CORALBAY_WEIGHTS names .*holds no model\.safetensors"):
         find_weights(SOURCE)
@@ -62,8 +63,9 @@ def test_a_named_file_that_is_missing_is_not_replaced_by_another(tmp_path, cache
 
 def test_weights_that_nobody_may_download_come_with_advice(no_network):
     source = WeightsSource("fm-ct", "", "model.pth", "", "FMCT_WEIGHTS", "by agreement", "Write to the authors.")
-    with pytest.raises(WeightsError, match=r"Write to the authors\. Then pass it as weights=.*FMCT_WEIGHTS"):
+    with pytest.raises(WeightsError, match=r"FMCT_WEIGHTS: not set.* Write to the authors\. .*'coralbay-mini'") as caught:
         find_weights(source, consent=lambda request: pytest.fail("asked"))
+    assert caught.value.remedy is Remedy.GET_WEIGHTS
 
 
 def test_a_file_in_a_folder_of_the_repository_is_found_by_its_own_name_too(tmp_path, no_network):
@@ -95,10 +97,10 @@ def test_without_consent_the_network_is_not_touched(consent, no_network):
         "CORALBAY_WEIGHTS: not set",
         "no consent",
         f"https://huggingface.co/some/model/resolve/{'a' * 40}/model.safetensors",
-        "weights=",
         "'coralbay-mini'",
     ):
         assert part in message
+    assert "weights=" in error.value.remedy.value
 
 
 def test_offline_mode_is_honoured_and_nobody_asked(monkeypatch, no_network):

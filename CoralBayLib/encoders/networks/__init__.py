@@ -1,0 +1,1 @@
+"""Parts that network families share: attention layers, axis order, and reading checkpoints."""
