@@ -25,10 +25,10 @@ def add_parser(commands: Any, common: Common) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay encoders`."""
-    from CoralBayLib.encoders import encoder_cards, get_entry
+    from CoralBayLib.encoders import encoder_card, encoder_cards
 
     if args.name:
-        card = get_entry(args.name).card
+        card = encoder_card(args.name)
         for line in card_lines(card):
             console.result(line)
         return card.as_dict()
@@ -63,6 +63,7 @@ def card_lines(card: EncoderCard) -> list[str]:
         ("input", _input(card)),
         ("feature maps", "; ".join(f"stride {_steps(level.stride)}, {level.channels} channels" for level in card.levels)),
         ("scan embedding", f"{card.embedding_size} numbers" if card.embedding_size else ""),
+        ("modes", "; ".join(f"{mode.name}: {mode.title}" for mode in card.settings)),
         ("parameters", _millions(card.parameters)),
         ("weights", f"{card.source} ({size})" if card.source else ""),
         ("licence", f"code {card.code_licence or 'unknown'}, weights {card.weights_licence or 'unknown'}"),
