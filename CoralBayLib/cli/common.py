@@ -49,7 +49,9 @@ def common_options() -> Common:
     embedding.add_argument("--encoder-file", metavar="FILE", help="Python file that registers an encoder; the file is run")
     embedding.add_argument("--weights", metavar="FILE", help="local weights file of the encoder")
     embedding.add_argument(
-        "--setting", metavar="NAME", help="inference mode of the encoder, such as faithful or whole for coralbay"
+        "--setting",
+        metavar="NAME",
+        help="inference mode of the encoder, such as faithful or whole (default: chosen by the encoder)",
     )
     embedding.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default auto)")
     embedding.add_argument("--download", action="store_true", help="allow weights to be downloaded from their public source")

@@ -26,7 +26,7 @@ WORDS = {
     Remedy.CHECK_LIBRARY: "`coralbay library verify` shows what is wrong.",
     Remedy.REPAIR_LIBRARY: "`coralbay library verify --repair` repairs it.",
     Remedy.INSTALL_PACKAGE: "Install the package: pip install {package}",
-    Remedy.FREE_MEMORY: "Close other programs, or crop the volume.",
+    Remedy.FREE_MEMORY: "Crop the volume, choose a setting with small windows with --setting, or close other programs.",
 }
 """By remedy; {names} in braces are details of the error."""
 
@@ -54,4 +54,4 @@ def remedy_text(error: CoralBayError, options: Container[str]) -> str:
     """
     if error.remedy is None or _OPTIONS.get(error.remedy, "json") not in options:
         return ""
-    return WORDS[error.remedy].format(**error.details)
+    return error.fill(WORDS[error.remedy])

@@ -38,7 +38,7 @@ class Remedy(Enum):
     """The library has known damage that can be repaired."""
     INSTALL_PACKAGE = "Install the package with pip."
     """A Python package is missing. Details: package."""
-    FREE_MEMORY = "Close other programs, or crop the volume."
+    FREE_MEMORY = "Crop the volume, use a setting with small windows, or close other programs."
     """There is too little memory."""
 
 
@@ -65,6 +65,15 @@ class CoralBayError(Exception):
         self.details = details
         if remedy is not None and hasattr(self, "add_note"):  # Python 3.11: printed below the message in a traceback
             self.add_note(remedy.value)
+
+    def fill(self, words: str) -> str:
+        """Put details into words that name them in braces, such as "{package}"; a missing one becomes "...\"."""
+        return words.format_map(_Details(self.details))
+
+
+class _Details(dict[str, Any]):
+    def __missing__(self, name: str) -> str:
+        return "..."
 
 
 class VolumeError(CoralBayError, ValueError):

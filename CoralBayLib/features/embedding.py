@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from CoralBayLib.core.devices import available_bytes
-from CoralBayLib.core.errors import EncoderError, MemoryLimitError, StoreError
+from CoralBayLib.core.errors import EncoderError, MemoryLimitError, Remedy, StoreError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report, subprogress
 from CoralBayLib.encoders.base import Axes, Encoder, LevelSpec
 from CoralBayLib.imaging.grid import Volume
@@ -191,8 +191,8 @@ def make_plan(prepared: Prepared, encoder: Encoder, names: tuple[str, ...]) -> P
     if kept + (need if on_cpu else 0) > available_bytes(torch.device("cpu")) * _MEMORY_SHARE:
         raise MemoryLimitError(
             f"Embedding {size[0]}x{size[1]}x{size[2]} voxels needs about {(need + kept) / 2**30:.1f} GB of memory, "
-            f"{available_bytes(torch.device('cpu')) / 2**30:.1f} GB are free. Crop the volume to the region of interest, "
-            "choose the encoder's setting with small windows, or close other programs."
+            f"{available_bytes(torch.device('cpu')) / 2**30:.1f} GB are free.",
+            remedy=Remedy.FREE_MEMORY,
         )
     batch = 1 if on_cpu else max(1, min(8, int(free // max(need, 1)), len(starts)))
     return Plan(size, window, starts, batch)

@@ -23,10 +23,12 @@ def words() -> dict[Remedy, str]:
         Remedy.CHECK_LIBRARY: _("Press 'Check' under 'Library' to see what is wrong."),
         Remedy.REPAIR_LIBRARY: _("Press 'Check' under 'Library'; it offers to repair the library."),
         Remedy.INSTALL_PACKAGE: _("Install it in Slicer's Python console: slicer.util.pip_install('{package}')"),
-        Remedy.FREE_MEMORY: _("Close other programs, or crop the volume."),
+        Remedy.FREE_MEMORY: _(
+            "Crop the volume, choose an inference mode with small windows in step 1, or close other programs."
+        ),
     }
 
 
 def remedy_text(error: CoralBayError) -> str:
     """What the user can do about an error; "" when it names no remedy."""
-    return "" if error.remedy is None else words()[error.remedy].format(**error.details)
+    return "" if error.remedy is None else error.fill(words()[error.remedy])

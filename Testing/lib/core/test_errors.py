@@ -45,6 +45,12 @@ def test_the_command_line_words_every_remedy():
         assert remedies.remedy_text(CoralBayError("It failed.", remedy=remedy, **details), options).endswith((".", "ray", "1"))
 
 
+def test_details_fill_the_words_of_a_remedy():
+    error = CoralBayError("It failed.", remedy=Remedy.INSTALL_PACKAGE, package="ray")
+    assert remedies.remedy_text(error, {"json"}) == "Install the package: pip install ray"
+    assert CoralBayError("It failed.", remedy=Remedy.INSTALL_PACKAGE).fill("pip install {package}") == "pip install ..."
+
+
 def test_a_command_is_not_told_of_options_that_it_lacks():
     error = CoralBayError("It failed.", remedy=Remedy.GET_WEIGHTS)
     assert remedies.remedy_text(error, {"json", "download"})

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib.core.errors import Cancelled, EncoderError, MemoryLimitError, VolumeError
+from CoralBayLib.core.errors import Cancelled, EncoderError, MemoryLimitError, Remedy, VolumeError
 from CoralBayLib.features.embedding import content_key, make_plan
 from CoralBayLib.features.preprocessing import body_mask, prepare
 from CoralBayLib.imaging.grid import Grid, Volume
@@ -226,8 +226,10 @@ def test_progress_rises_to_one(make_grid, make_phantom, pooling):
 def test_too_little_memory_is_said_before_starting(make_grid, make_phantom, pooling, monkeypatch):
     encoder = pooling()
     monkeypatch.setattr("CoralBayLib.features.embedding.available_bytes", lambda device: 1000)
-    with pytest.raises(MemoryLimitError, match=r"needs about .* GB.*Crop"):
+    with pytest.raises(MemoryLimitError, match=r"needs about .* GB") as caught:
         cb.embed(make_phantom(make_grid()), encoder)
+    assert caught.value.remedy is Remedy.FREE_MEMORY
+    assert "Crop" in Remedy.FREE_MEMORY.value
     assert encoder.calls == 0
 
 

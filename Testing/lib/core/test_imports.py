@@ -1,0 +1,25 @@
+"""Which modules load without torch: those that the Slicer module needs before PyTorch is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+MODULES = (
+    "core.deprecation",
+    "core.devices",
+    "core.errors",
+    "core.formatting",
+    "core.paths",
+    "core.progress",
+    "core.resources",
+    "core.tensor_files",
+    "imaging.palette",
+)
+
+
+def test_these_modules_do_not_load_torch():
+    code = "import importlib, sys\n"
+    code += "".join(f"importlib.import_module('CoralBayLib.{name}')\n" for name in MODULES)
+    code += "assert 'torch' not in sys.modules, 'torch was imported'\n"
+    subprocess.run([sys.executable, "-c", code], check=True)
