@@ -16,7 +16,7 @@ def words() -> dict[Remedy, str]:
         Remedy.CHOOSE_DEVICE: _("Choose another device in step 1."),
         Remedy.CHOOSE_SERIES: _("Load one series with Slicer's DICOM module."),
         Remedy.ASSUME_HU: _("If you are sure that the values are HU, tick 'The values are Hounsfield units' in step 1."),
-        Remedy.NAME_PATIENTS: _("Choose the column of patients, or say that every scan is of another patient."),
+        Remedy.NAME_PATIENTS: _("Choose the column of patients, or tick the box that every scan is of another patient."),
         Remedy.CREATE_LIBRARY: _("Add scans under 'Library', or choose another folder there."),
         Remedy.ADD_SCANS: _("Add scans under 'Library'."),
         Remedy.ADD_SCANS_AGAIN: _("Add the scans again under 'Library'."),
