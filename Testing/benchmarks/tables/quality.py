@@ -237,5 +237,5 @@ def _each(by: dict[str, list[dict]], methods: list[str], names: tuple[str, ...],
             shown = (f"{v.mean():.2f}{spread}" if v.size else "-" for v, spread in zip(values, spreads, strict=True))
             cells.append(" / ".join(shown))
         rows.append(cells)
-    told = " / ".join(_heads(stages))
-    return f"Dice of each structure, {told}:\n\n" + table(["structure", "ml", *methods], rows)
+    columns = " / ".join(_heads(stages))
+    return f"Dice of each structure, {columns}:\n\n" + table(["structure", "ml", *methods], rows)

@@ -78,3 +78,47 @@ def test_every_method_has_a_version():
 
     assert set(versions.QUALITY) == set(quality.METHODS)
     assert set(versions.TRANSFER) == set(transfer.METHODS)
+
+
+def test_a_transfer_is_run_again_as_its_line_says(monkeypatch, tmp_path):
+    pytest.importorskip("monai")
+    from argparse import Namespace
+    from types import SimpleNamespace
+
+    from Testing.benchmarks import transfer
+
+    lines = [json.loads(line) for line in (MEASURED / "transfer.jsonl").read_text().splitlines()]
+    other = next(line for line in lines if line["first"] == "sample")["second"]
+    scans = {name: transfer.Labelled(name, None, None, {}) for name in ("sample", other)}
+    pair = SimpleNamespace(first=scans["sample"], second=scans[other])
+    asked = []
+
+    def measure(_pair, answer, seed, rounds):
+        asked.append((answer, seed, rounds))
+        line = next(
+            each
+            for each in lines
+            if (each["first"], each["second"], each["method"], each["seed"]) == ("sample", other, answer, seed)
+        )
+        return {"dice": line["dice"], "false_ml": line["false_ml"]}
+
+    monkeypatch.setattr(transfer, "sample", lambda: scans["sample"])
+    monkeypatch.setattr(transfer, "read_scan", lambda folder: scans[folder.name])
+    monkeypatch.setattr(transfer, "pairs", lambda *_args: [pair])
+    monkeypatch.setattr(transfer, "marked", lambda *_args: None)
+    monkeypatch.setattr(transfer, "method", lambda name, *_args: name)
+    monkeypatch.setattr(transfer, "measure", measure)
+    monkeypatch.setattr(transfer.cb, "embed", lambda *_args, **_options: None)
+    monkeypatch.setattr(transfer.cb, "Store", lambda: None)
+    monkeypatch.setitem(transfer.ENCODERS, "coralbay-mini", lambda: None)
+    args = Namespace(
+        scans=[tmp_path / other],
+        encoders=["coralbay-mini"],
+        methods=["adapted", "as it is"],
+        sources=["strokes"],
+        verify=1,
+        verify_seed=0,
+    )
+    only = [line for line in lines if line["first"] == "sample"]
+    assert transfer.check(only, args)
+    assert {(name, rounds) for name, _, rounds in asked} == {("adapted", (0, 1, 3, 5)), ("as it is", (0,))}
