@@ -9,7 +9,7 @@ Example::
     volume = cb.read_volume("ct.nrrd")
     encoder = cb.load_encoder("coralbay")
     pyramid = cb.embed(volume, encoder, store=cb.Store())
-    prompts = cb.Prompts.load("prompts.json")
+    prompts = cb.read_prompts("prompts.json")
     labelmap = cb.segment(volume, pyramid, prompts)
     regions = cb.find_regions(cb.similarity_map(pyramid, cb.Query.point([10, 20, 30])))
 
@@ -36,10 +36,14 @@ if TYPE_CHECKING:
     from .features.embedding import embed
     from .features.pyramid import FeaturePyramid
     from .features.store import Store
+    from .fewshot.options import Options
+    from .fewshot.preview import Preview
     from .fewshot.probe import Probe
+    from .fewshot.prompt_io import read_prompts
     from .fewshot.prompts import Prompts
-    from .fewshot.segmentation import segment
-    from .imaging.grid import Grid, Volume, resample
+    from .fewshot.segmenter import Segmenter, segment
+    from .imaging.grid import Grid, Volume
+    from .imaging.resampling import resample
     from .imaging.segmentation_io import Segment, read_segmentation, write_segmentation
     from .imaging.volume_io import read_labelmap, read_volume, write_volume
     from .library import Library
@@ -55,7 +59,7 @@ _HOME = {
     "CoralBayError": "core.errors",
     "Grid": "imaging.grid",
     "Volume": "imaging.grid",
-    "resample": "imaging.grid",
+    "resample": "imaging.resampling",
     "read_labelmap": "imaging.volume_io",
     "read_volume": "imaging.volume_io",
     "write_volume": "imaging.volume_io",
@@ -64,7 +68,11 @@ _HOME = {
     "CancelToken": "core.progress",
     "Prompts": "fewshot.prompts",
     "FeaturePyramid": "features.pyramid",
-    "segment": "fewshot.segmentation",
+    "read_prompts": "fewshot.prompt_io",
+    "Options": "fewshot.options",
+    "Preview": "fewshot.preview",
+    "Segmenter": "fewshot.segmenter",
+    "segment": "fewshot.segmenter",
     "Segment": "imaging.segmentation_io",
     "read_segmentation": "imaging.segmentation_io",
     "write_segmentation": "imaging.segmentation_io",

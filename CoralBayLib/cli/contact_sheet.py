@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.paths import atomic_write
-from CoralBayLib.imaging.grid import Volume, resample
+from CoralBayLib.imaging.grid import Volume
+from CoralBayLib.imaging.resampling import resample
 from CoralBayLib.imaging.segmentation_io import Segment
 
 _WINDOW_HU = (-160.0, 240.0)

@@ -25,9 +25,8 @@ from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.embedding import embed
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.features.store import Store
-from CoralBayLib.fewshot.probe import Probe
 from CoralBayLib.fewshot.prompts import Prompts
-from CoralBayLib.fewshot.segmentation import labelmap_on
+from CoralBayLib.fewshot.segmenter import Segmenter
 from CoralBayLib.imaging.grid import Volume, resample
 from CoralBayLib.imaging.palette import label_color
 from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
@@ -132,7 +131,7 @@ class Demo:
         names = {number: name for name, number in numbers.items()}
         truth = {number: reference.array == labels[name] for name, number in numbers.items()}
         clickers = {number: Annotator(working, labels[name], self.seed) for name, number in numbers.items()}
-        prompts = Prompts(np.empty((0, 3)), np.empty(0, dtype=np.int64), names)
+        prompts = Prompts([], [], names)
         for name, number in numbers.items():
             points, inside = Annotator(reference, labels[name], self.seed).strokes(SLICES)
             true = self._true_labels(reference, points, labels, numbers)
@@ -142,14 +141,14 @@ class Demo:
         with self.console.bar("Clicks") as progress:
             for click in range(CHECKPOINTS[-1] + 1):
                 progress(click / (CHECKPOINTS[-1] + 1), f"Click {click} of {CHECKPOINTS[-1]}")
-                probe = Probe().fit(pyramid, prompts)
+                segmenter = Segmenter(pyramid).fit(prompts)
                 if click in CHECKPOINTS:
-                    result = labelmap_on(reference.grid, pyramid, probe, prompts)
+                    result = segmenter.labelmap(reference.grid)
                     for number in names:
                         clicks[number].append(dice(result.array == number, truth[number]))
                 if click == CHECKPOINTS[-1]:
                     break
-                predicted = labelmap_on(pyramid.grid, pyramid, probe, prompts).array
+                predicted = segmenter.labelmap(pyramid.grid).array
                 for number, clicker in clickers.items():
                     corrected = clicker.click(predicted == number)
                     if corrected is not None:
@@ -173,7 +172,7 @@ class Demo:
         query = Annotator(reference, labels[QUERY]).deepest()
         simmap = similarity_map(pyramid, Query.sphere(query, 6.0))
         regions = find_regions(simmap, TOP, 20.0)
-        found = reference.values_at([region.ras for region in regions])
+        found = reference.nearest_values([region.ras for region in regions])
         self.findings.regions = [
             (region, sample.names.get(int(value), "none")) for region, value in zip(regions, found, strict=True)
         ]
@@ -236,7 +235,7 @@ class Demo:
         reference: Volume, points: NDArray[np.float64], labels: dict[str, int], numbers: dict[str, int]
     ) -> NDArray[np.int64]:
         """The label an annotator gives to each point: of one of the demo's structures, or 0 for background."""
-        found = reference.values_at(points)
+        found = reference.nearest_values(points)
         true = np.zeros(len(points), dtype=np.int64)
         for name, number in numbers.items():
             true[found == labels[name]] = number

@@ -1,14 +1,16 @@
-"""`coralbay segment`: segment structures from a few strokes or clicks, or with a saved probe."""
+"""`coralbay segment`: segment structures from a few strokes or clicks, or with a saved probe; also a folder of scans."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
-from CoralBayLib.core.errors import PromptError
+from CoralBayLib.core.errors import CoralBayError, PromptError, VolumeError
 
-from .common import Common, add_renamed_option, embed_scan
+from .common import Common, add_renamed_option, embed_scan, open_cache, open_encoder
 from .console import Console
+from .remedies import remedy_text
 
 
 def add_parser(commands: Any, common: Common) -> None:
@@ -24,9 +26,9 @@ def add_parser(commands: Any, common: Common) -> None:
     parser.add_argument(
         "--output",
         "-o",
-        default="segmentation.seg.nrrd",
         metavar="FILE",
-        help="segmentation to write, a .seg.nrrd for Slicer (default segmentation.seg.nrrd)",
+        help="segmentation to write, a .seg.nrrd for Slicer (default segmentation.seg.nrrd); for a folder of scans, the "
+        "folder for their segmentations (default the folder of the scans)",
     )
     parser.add_argument("--save-probe", metavar="FILE", help="write the fitted probe, for use on other scans")
     parser.add_argument(
@@ -39,40 +41,92 @@ def add_parser(commands: Any, common: Common) -> None:
         action="store_true",
         help="keep components that no prompt touches, too (always done for a structure marked in ten or more components)",
     )
+    parser.add_argument("--overwrite", action="store_true", help="for a folder of scans: replace existing segmentations")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay segment`."""
+    if not args.prompts and not args.probe:
+        raise PromptError("There is nothing to segment. Give --prompts FILE with strokes or clicks, or --probe FILE.")
+    return _segment_folder(args, console) if _is_folder_of_scans(args.ct) else _segment_scan(args, console)
+
+
+def _is_folder_of_scans(path: str) -> bool:
+    """Whether a path is a folder with other scans than the slices of one DICOM series."""
+    from CoralBayLib.imaging.scan_folders import find_scans
+
+    if not Path(path).is_dir():
+        return False
+    try:
+        return find_scans(path) != [Path(path)]
+    except VolumeError:
+        # DICOM files need no suffix; the reader says what is wrong with anything else.
+        return False
+
+
+def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from CoralBayLib.fewshot.options import Options
     from CoralBayLib.fewshot.probe import Probe
-    from CoralBayLib.fewshot.prompts import Prompts
-    from CoralBayLib.fewshot.segmentation import labelmap_on
-    from CoralBayLib.fewshot.transfer import for_scan
+    from CoralBayLib.fewshot.prompt_io import read_prompts
+    from CoralBayLib.fewshot.segmenter import Segmenter
     from CoralBayLib.imaging.palette import label_color
     from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
 
-    if not args.prompts and not args.probe:
-        raise PromptError("There is nothing to segment. Give --prompts FILE with strokes or clicks, or --probe FILE.")
-    prompts = Prompts.load(*args.prompts) if args.prompts else None
-    probe = Probe.load(args.probe) if args.probe else None
+    prompts = read_prompts(*args.prompts) if args.prompts else None
+    given = Probe.load(args.probe) if args.probe else None
+    output = args.output or "segmentation.seg.nrrd"
     scan = embed_scan(args, console)
-    if probe is None:
-        assert prompts is not None
-        probe = Probe().fit(scan.pyramid, prompts)
-    elif (adapted := for_scan(probe, scan.pyramid, prompts)) is not probe:
+    segmenter = Segmenter(scan.pyramid, given).fit(prompts)
+    probe = segmenter.probe_
+    assert probe is not None
+    if segmenter.is_adapted:
         console.say("This probe was fitted on another scan. Check the result and correct it with prompts.")
-        probe, prompts = adapted, adapted.prompts_
     if args.save_probe:
         probe.save(args.save_probe)
-    touched = None if args.keep_all_components else prompts
-    unbounded = args.keep_all_components or None
     with console.bar("Segmenting") as progress:
-        labelmap = labelmap_on(scan.volume.grid, scan.pyramid, probe, touched, args.threshold, progress, anywhere=unbounded)
+        options = Options(args.threshold, not args.keep_all_components)
+        labelmap = segmenter.labelmap(scan.volume.grid, options, progress)
     segments = [Segment(label, probe.names_[label], label_color(label)) for label in probe.labels_]
-    write_segmentation(labelmap, segments, args.output)
+    write_segmentation(labelmap, segments, output)
     voxel_ml = scan.volume.grid.voxel_volume_mm3 / 1000
     volumes_ml = {segment.name: float((labelmap.array == segment.label).sum() * voxel_ml) for segment in segments}
     for name, volume_ml in volumes_ml.items():
         console.result(f"{name}: {volume_ml:.1f} ml")
-    console.result(f"Written: {args.output}")
-    return {"output": str(args.output), "volume_ml": volumes_ml, "key": scan.pyramid.key}
+    console.result(f"Written: {output}")
+    return {"output": str(output), "volume_ml": volumes_ml, "key": scan.pyramid.key}
+
+
+def _segment_folder(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    from CoralBayLib.fewshot.batch import segment_folder
+    from CoralBayLib.fewshot.options import Options
+    from CoralBayLib.fewshot.probe import Probe
+
+    if args.prompts or not args.probe or args.save_probe:
+        raise PromptError(f"{args.ct} is a folder of scans. Give --probe FILE, without --prompts and --save-probe.")
+    probe = Probe.load(args.probe)
+    encoder = open_encoder(args, console)
+    with console.bar("Segmenting") as progress:
+        result = segment_folder(
+            args.ct,
+            encoder,
+            probe,
+            output=args.output,
+            options=Options(args.threshold, not args.keep_all_components),
+            overwrite=args.overwrite,
+            store=open_cache(args),
+            assume_hu=args.assume_hu,
+            progress=progress,
+        )
+    for target in result.written.values():
+        console.result(f"Written: {target}")
+    failed = {str(scan): _reason(error, args) for scan, error in result.failed.items()}
+    for scan, reason in failed.items():
+        console.say(f"Left out: {scan}: {reason}")
+    written = {str(scan): str(target) for scan, target in result.written.items()}
+    return {"written": written, "failed": failed, "exit_status": int(bool(failed))}
+
+
+def _reason(error: Exception, args: argparse.Namespace) -> str:
+    remedy = remedy_text(error, vars(args)) if isinstance(error, CoralBayError) else ""
+    return f"{error} {remedy}".strip()

@@ -36,14 +36,14 @@ def add_parser(commands: Any, common: Common) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay similar`."""
-    from CoralBayLib.fewshot.prompts import Prompts
+    from CoralBayLib.fewshot.prompt_io import read_prompts
     from CoralBayLib.imaging.volume_io import read_labelmap, write_volume
     from CoralBayLib.similarity.search import Query, find_regions, similarity_map
 
     if args.segment:
         query = Query.segment(read_labelmap(args.segment), args.label)
     elif args.prompts:
-        query = Query.stroke(Prompts.load(*args.prompts).points_ras)
+        query = Query.stroke(read_prompts(*args.prompts).points_ras)
     else:
         query = Query.sphere(args.point, args.radius_mm) if args.radius_mm > 0 else Query.point(args.point)
     pyramid = embed_scan(args, console).pyramid

@@ -45,7 +45,7 @@ def inflate(packed: torch.Tensor, dtype: str, shape: tuple[int, ...]) -> NDArray
     return planes.reshape(np.dtype(dtype).itemsize, -1).T.copy().view(dtype).reshape(shape)
 
 
-def read_by(body: Volume, grid: Grid) -> NDArray[np.bool_]:
+def support_mask(body: Volume, grid: Grid) -> NDArray[np.bool_]:
     """Which voxels of a level take part when it is interpolated at the body's voxels, or up to one voxel beside them.
 
     Args:

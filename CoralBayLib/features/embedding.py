@@ -36,7 +36,7 @@ _AIR = 0.05
 
 
 @dataclass(frozen=True)
-class Plan:
+class WindowPlan:
     """How a tensor is cut into windows.
 
     Attributes:
@@ -155,10 +155,10 @@ def identity(encoder: Encoder) -> dict[str, str | int]:
 def store_key(volume: Volume, encoder: Encoder, levels: Sequence[str] | None = None) -> str:
     """Under which the store keeps what `embed` makes of the same; EncoderError for a level that the encoder lacks."""
     names = [spec.name for spec in choose_levels(encoder, levels)]
-    return content_key(volume, identity(encoder) | {"working": WORKING_VERSION}, names)
+    return content_hash(volume, identity(encoder) | {"working": WORKING_VERSION}, names)
 
 
-def content_key(volume: Volume, identity: dict, names: Sequence[str]) -> str:
+def content_hash(volume: Volume, identity: dict, names: Sequence[str]) -> str:
     """SHA-256 (hex) of voxels, geometry, and all that decides the features; the voxels' number type does not count."""
     digest = hashlib.sha256(json.dumps([identity, list(names), volume.array.shape], sort_keys=True).encode())
     # Files and scenes keep a matrix to some digits, and some write a zero as -0.
@@ -169,7 +169,7 @@ def content_key(volume: Volume, identity: dict, names: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def make_plan(prepared: Prepared, encoder: Encoder, names: tuple[str, ...]) -> Plan:
+def make_plan(prepared: Prepared, encoder: Encoder, names: tuple[str, ...]) -> WindowPlan:
     """Lay windows over the padded tensor and see that they fit into memory; an encoder whose single window does not fit
     into its GPU's memory is moved to the CPU.
 
@@ -195,7 +195,7 @@ def make_plan(prepared: Prepared, encoder: Encoder, names: tuple[str, ...]) -> P
             remedy=Remedy.FREE_MEMORY,
         )
     batch = 1 if on_cpu else max(1, min(8, int(free // max(need, 1)), len(starts)))
-    return Plan(size, window, starts, batch)
+    return WindowPlan(size, window, starts, batch)
 
 
 def run(

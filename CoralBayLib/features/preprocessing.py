@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from CoralBayLib.encoders.base import Axes, InputSpec, LevelSpec
-from CoralBayLib.imaging.grid import Grid, Volume, resample
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.resampling import resample
 
 from .pyramid import Level
 
@@ -52,7 +53,7 @@ def prepare(volume: Volume, spec: InputSpec) -> Prepared:
         where = np.flatnonzero(body.any(axis=tuple(a for a in range(3) if a != axis)))
         box.append(slice(max(0, where[0] - margin[axis]), min(n, where[-1] + 1 + margin[axis])))
     shape = tuple(s.stop - s.start for s in box)
-    grid = working.grid.sub([s.start for s in reversed(box)], 1, shape)  # type: ignore[arg-type]
+    grid = working.grid.subgrid([s.start for s in reversed(box)], 1, shape)  # type: ignore[arg-type]
     image = Volume(np.ascontiguousarray(working.array[tuple(box)]), grid)
     patient = Volume(np.ascontiguousarray(body[tuple(box)]).astype(np.uint8), grid)
     if spec.fit is not None:
@@ -79,7 +80,7 @@ def on_working_grid(volume: Volume, prepared: Prepared) -> Prepared:
     last = np.minimum(np.floor(ends[1] + 1e-6), np.array(canonical.grid.size) - 1)
     taken = np.isclose(spacing, own)
     start, size = np.where(taken, first, start), np.where(taken, last - first + 1, size).astype(int)
-    grid = canonical.grid.sub(start, spacing / own, (int(size[2]), int(size[1]), int(size[0])))
+    grid = canonical.grid.subgrid(start, spacing / own, (int(size[2]), int(size[1]), int(size[0])))
     return Prepared(resample(canonical, grid), resample(prepared.body, grid, "nearest"))
 
 
@@ -88,10 +89,10 @@ def _averaged(volume: Volume, size: Axes) -> Volume:
     lie between voxels."""
     step = np.array(volume.grid.size) / size
     parts = np.ceil(step).astype(int)
-    fine = volume.grid.sub((step / parts - 1) / 2, step / parts, tuple((parts * size)[::-1]))
+    fine = volume.grid.subgrid((step / parts - 1) / 2, step / parts, tuple((parts * size)[::-1]))
     samples = torch.from_numpy(resample(volume, fine).array)[None]
     blocks = torch.nn.functional.avg_pool3d(samples, tuple(parts[::-1].tolist()))[0]
-    return Volume(blocks.numpy(), volume.grid.sub((step - 1) / 2, step, size[::-1]))
+    return Volume(blocks.numpy(), volume.grid.subgrid((step - 1) / 2, step, size[::-1]))
 
 
 def body_mask(hu: NDArray, spacing_mm: NDArray) -> NDArray[np.bool_]:
@@ -144,4 +145,4 @@ def to_level(maps: torch.Tensor, spec: LevelSpec, grid: Grid) -> Level:
     maps = maps.permute(0, 3, 2, 1)
     keep = [min(maps.shape[3 - a], -(-grid.size[a] // spec.stride[a])) for a in range(3)]
     maps = maps[:, : keep[2], : keep[1], : keep[0]].clamp(-_HALF_MAX, _HALF_MAX).half().contiguous()
-    return Level(spec.name, grid.sub(spec.offset, spec.stride, tuple(maps.shape[1:])), maps)
+    return Level(spec.name, grid.subgrid(spec.offset, spec.stride, tuple(maps.shape[1:])), maps)

@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
+from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import EncoderError
-from CoralBayLib.fewshot.evidence.geodesic import Nearness
-from CoralBayLib.fewshot.evidence.intensity import Contrast
-from CoralBayLib.fewshot.evidence.voxel_features import ImageFeatures
-from CoralBayLib.imaging.grid import Grid, Volume, sum_interpolated
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.resampling import sum_interpolated
 
-from .whitening import COMPONENTS, Basis, fit_basis
+from .whitening import COMPONENTS, SAMPLES, Basis, fit_basis
 
 SIMILARITY_SPACING_MM = (10.0, 30.0)
 SIMILARITY_COMPONENTS = 64
@@ -90,8 +89,8 @@ class FeaturePyramid:
         key: content address in the store.
         scan_embedding: (D,) global average of the pooled levels, or None when a pooled level was not computed.
         components: most components of the whitening basis.
-        known_basis: the whitening basis when it was fitted before.
-        known_similarity_basis: likewise that of `for_similarity`.
+        stored_basis: the whitening basis when it was fitted before.
+        stored_similarity_basis: likewise that of `for_similarity`.
     """
 
     levels: tuple[Level, ...]
@@ -102,28 +101,20 @@ class FeaturePyramid:
     key: str = ""
     scan_embedding: torch.Tensor | None = None
     components: int = COMPONENTS
-    known_basis: Basis | None = None
-    known_similarity_basis: Basis | None = None
+    stored_basis: Basis | None = None
+    stored_similarity_basis: Basis | None = None
+
+    only = deprecated_attribute("only", "select_levels")
 
     @cached_property
     def basis(self) -> Basis:
         """The whitening basis: the stored one, or fitted at first use."""
-        return self.known_basis or fit_basis(self, self.components)
-
-    @cached_property
-    def image_features(self) -> ImageFeatures:
-        """Intensity and position, the full-resolution companions of the deep features; made at first use."""
-        return ImageFeatures(self.image, self.body)
-
-    @cached_property
-    def nearness(self) -> Nearness:
-        """Distances from prompts within a tissue; made at first use."""
-        return Nearness(self.image, self.body)
-
-    @property
-    def contrast(self) -> Contrast:
-        """What the CT says of a structure beside its neighbours."""
-        return Contrast(self.image)
+        if self.stored_basis is not None:
+            return self.stored_basis
+        kji = np.argwhere(self.body.array)
+        chosen = kji[np.random.default_rng(0).choice(len(kji), min(SAMPLES, len(kji)), replace=False)]
+        points = self.grid.to_ras(chosen[:, ::-1])
+        return fit_basis(self.sample(points), torch.from_numpy(points), self.components)
 
     @cached_property
     def for_similarity(self) -> FeaturePyramid:
@@ -135,8 +126,8 @@ class FeaturePyramid:
             self,
             levels=middle or self.levels,
             components=SIMILARITY_COMPONENTS,
-            known_basis=self.known_similarity_basis,
-            known_similarity_basis=None,
+            stored_basis=self.stored_similarity_basis,
+            stored_similarity_basis=None,
         )
 
     @property
@@ -160,7 +151,7 @@ class FeaturePyramid:
         tensors = sum(level.features.nbytes for level in self.levels)
         return tensors + self.image.array.nbytes + self.body.array.nbytes
 
-    def only(self, names: Sequence[str]) -> FeaturePyramid:
+    def select_levels(self, names: Sequence[str]) -> FeaturePyramid:
         """The same scan with some of the levels.
 
         Raises:
@@ -171,7 +162,7 @@ class FeaturePyramid:
         if missing:
             raise EncoderError(f"No level {', '.join(missing)} in these features; there are {', '.join(known)}.")
         levels = tuple(level for level in self.levels if level.name in names)
-        return replace(self, levels=levels, known_basis=None, known_similarity_basis=None)
+        return replace(self, levels=levels, stored_basis=None, stored_similarity_basis=None)
 
     def sample(self, ras: ArrayLike) -> torch.Tensor:
         """Features of all levels at (N, 3) RAS points, held to the border; returns (N, channels) float32."""
@@ -180,7 +171,7 @@ class FeaturePyramid:
     def sample_whitened(self, ras: ArrayLike) -> torch.Tensor:
         """Features of all levels at (N, 3) RAS points in the whitening basis; returns (N, D) float32."""
         out = self.basis.offset.clone()
-        for level, weights in zip(self.levels, self.split(self.basis.projection), strict=True):
+        for level, weights in zip(self.levels, self.split_by_level(self.basis.projection), strict=True):
             out = out + level.sample(ras, weights)
         return out
 
@@ -204,7 +195,7 @@ class FeaturePyramid:
                 "they come from another encoder or another choice of levels."
             )
         on = on or self.grid
-        first, *others = self.split(weights)
+        first, *others = self.split_by_level(weights)
         level, *rest = self.levels
         # Weights of interpolation sum to one, so a constant may be added before it as well as after.
         native = level.project(first) + torch.as_tensor(bias, dtype=torch.float32).reshape(-1, 1, 1, 1)
@@ -233,17 +224,18 @@ class FeaturePyramid:
         """
         basis = self.basis
         native = [
-            (level.project(part), level.grid) for level, part in zip(self.levels, self.split(basis.projection), strict=True)
+            (level.project(part), level.grid)
+            for level, part in zip(self.levels, self.split_by_level(basis.projection), strict=True)
         ]
         native[0][0].add_(basis.offset.reshape(-1, 1, 1, 1))
         norm = torch.empty(self.grid.shape)
         for slab in _slabs(self.grid, len(basis.projection)):
-            on = self.grid.sub((0, 0, slab.start), 1, (slab.stop - slab.start, *self.grid.shape[1:]))
+            on = self.grid.subgrid((0, 0, slab.start), 1, (slab.stop - slab.start, *self.grid.shape[1:]))
             vectors = sum_interpolated(native, on)
             norm[slab] = torch.linalg.vector_norm(vectors, dim=0).clamp_min(1e-12)
         return norm
 
-    def split(self, weights: torch.Tensor) -> Iterator[torch.Tensor]:
+    def split_by_level(self, weights: torch.Tensor) -> Iterator[torch.Tensor]:
         """The (M, C) parts of (M, channels) weights, a level each."""
         return iter(weights.split([level.channels for level in self.levels], dim=1))
 

@@ -25,7 +25,7 @@ from CoralBayLib.core.errors import StoreError
 from CoralBayLib.core.paths import atomic_write, cache_dir, error_message
 from CoralBayLib.imaging.grid import Grid, Volume
 
-from .compression import deflate, inflate, pack, read_by, unpack
+from .compression import deflate, inflate, pack, support_mask, unpack
 from .pyramid import Basis, FeaturePyramid, Level
 
 FORMAT_VERSION = 2
@@ -178,7 +178,7 @@ def _packed(pyramid: FeaturePyramid) -> tuple[dict[str, torch.Tensor], dict]:
     tensors = {
         f"level.{level.name}.{name}": tensor
         for level in pyramid.levels
-        for name, tensor in pack(level.features, read_by(pyramid.body, level.grid)).items()
+        for name, tensor in pack(level.features, support_mask(pyramid.body, level.grid)).items()
     }
     tensors["image"] = deflate(pyramid.image.array)
     tensors["body"] = deflate(pyramid.body.array)
@@ -230,8 +230,8 @@ def _read(path: Path) -> FeaturePyramid:
         source_grid=_grid_from_json(header["source_grid"]),
         key=header["key"],
         scan_embedding=tensors.get("scan_embedding"),
-        known_basis=Basis(**under("basis")),
-        known_similarity_basis=Basis(**under("similarity")),
+        stored_basis=Basis(**under("basis")),
+        stored_similarity_basis=Basis(**under("similarity")),
     )
 
 

@@ -7,13 +7,8 @@ time at native stride like any other weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-
-if TYPE_CHECKING:
-    from .pyramid import FeaturePyramid
 
 COMPONENTS = 192
 SAMPLES = 8000
@@ -47,22 +42,18 @@ class Basis:
         }
 
 
-def fit_basis(pyramid: FeaturePyramid, components: int = COMPONENTS, seed: int = 0) -> Basis:
+def fit_basis(features: torch.Tensor, points_ras: torch.Tensor, components: int = COMPONENTS, seed: int = 0) -> Basis:
     """PCA whitening of the features of body voxels drawn at random.
 
     Args:
-        pyramid: a scan's features.
+        features: (N, channels) float32, about `SAMPLES` of them.
+        points_ras: (N, 3) float64, RAS mm of those voxels.
         components: most components to keep.
-        seed: of the draw; the same seed gives the same basis.
+        seed: of the decomposition; the same seed gives the same basis.
     """
-    kji = np.argwhere(pyramid.body.array)
-    random = np.random.default_rng(seed)
-    chosen = kji[random.choice(len(kji), min(SAMPLES, len(kji)), replace=False)]
-    points = pyramid.grid.to_ras(chosen[:, ::-1])
-    features = pyramid.sample(points)
     projection, offset = whitening(features, components, seed)
     examples = features[:_EXAMPLES] @ projection.T + offset
-    return Basis(projection, offset, torch.from_numpy(points[:_EXAMPLES].copy()), examples)
+    return Basis(projection, offset, points_ras[:_EXAMPLES].clone(), examples)
 
 
 def whitening(features: torch.Tensor, components: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

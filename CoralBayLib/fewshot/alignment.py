@@ -1,8 +1,8 @@
-"""Where a place in one patient is to be looked for in another: scale and shift, from places that look alike.
+"""Scale and shift between two patients, estimated from points with similar features.
 
-Places of the one body that are each other's best match in the other vote for a shift; those that agree fit a scale along
-each axis. It stands within two or three centimetres, also where the scans show different parts of the body, which is
-enough to tell left from right, and one vertebra from those far away.
+Mutual nearest neighbours in feature space vote for a shift; the matches that agree with it fit a scale along each axis.
+The result is accurate to two or three centimetres, also where the scans cover different parts of the body. That tells
+left from right, and a vertebra from distant ones.
 """
 
 from __future__ import annotations
@@ -17,49 +17,54 @@ _AGREE_MM = 30.0
 _TRIALS = 2000
 _WIDEST_MM, _NARROWEST_MM, _NARROWING = 80.0, 20.0, 0.7
 _STIFFNESS_MM = 30.0
-"""A scale is trusted as far as the matches spread over more than this."""
+"""Prior on the scale (towards 1), as a spread of the matches in mm."""
 _SCALES = (0.7, 1.4)
 
 
 @dataclass(frozen=True, eq=False)
-class Placement:
-    """`there = scale * here + shift`, RAS mm, axis by axis.
+class AxisAlignment:
+    """`target = scale * source + shift` in RAS mm, for each axis.
 
     Attributes:
-        scale, shift: (3,).
+        scale: (3,).
+        shift: (3,) mm.
     """
 
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
 
     def to(self, points_ras: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, 3) places of the first patient in the second."""
+        """Map (N, 3) RAS points of the first patient into the second."""
         return points_ras * self.scale + self.shift
 
     def back(self, points_ras: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(N, 3) places of the second patient in the first."""
+        """Map (N, 3) RAS points of the second patient into the first."""
         return (points_ras - self.shift) / self.scale
 
 
-def place(
-    here_ras: NDArray[np.float64], here: torch.Tensor, there_ras: NDArray[np.float64], there: torch.Tensor, seed: int = 0
-) -> Placement:
-    """Scale and shift that carry one body onto another.
+def align(
+    source_ras: NDArray[np.float64],
+    source: torch.Tensor,
+    target_ras: NDArray[np.float64],
+    target: torch.Tensor,
+    seed: int = 0,
+) -> AxisAlignment:
+    """Estimate the scale and shift that carry one body onto another.
 
     Args:
-        here_ras: (N, 3) RAS mm of places drawn from the one body.
-        here: (N, D) their features, of about unit variance.
-        there_ras: (M, 3) likewise of the other.
-        there: (M, D) likewise, so that they can be compared with those.
-        seed: of the trials.
+        source_ras: (N, 3) RAS mm of points drawn from the first body.
+        source: (N, D) their features, of about unit variance.
+        target_ras: (M, 3) RAS mm of points drawn from the second body.
+        target: (M, D) their features, comparable with the first.
+        seed: of the random trials.
     """
-    alike = torch.nn.functional.normalize(here, dim=1) @ torch.nn.functional.normalize(there, dim=1).T
-    best, back = alike.argmax(dim=1).numpy(), alike.argmax(dim=0).numpy()
+    similarity = torch.nn.functional.normalize(source, dim=1) @ torch.nn.functional.normalize(target, dim=1).T
+    best, back = similarity.argmax(dim=1).numpy(), similarity.argmax(dim=0).numpy()
     mutual = np.flatnonzero(back[best] == np.arange(len(best)))
     if len(mutual) < 2:
-        return Placement(np.ones(3), there_ras.mean(axis=0) - here_ras.mean(axis=0))
-    of, onto = here_ras[mutual], there_ras[best[mutual]]
-    trust = alike[mutual, best[mutual]].clamp_min(0).numpy()
+        return AxisAlignment(np.ones(3), target_ras.mean(axis=0) - source_ras.mean(axis=0))
+    of, onto = source_ras[mutual], target_ras[best[mutual]]
+    trust = similarity[mutual, best[mutual]].clamp_min(0).numpy()
     random = np.random.default_rng(seed)
     pairs = random.integers(len(of), size=(_TRIALS, 2))
     shifts = (onto - of)[pairs].mean(axis=1)
@@ -74,4 +79,4 @@ def place(
         scale = np.clip((both + _STIFFNESS_MM**2) / (own + _STIFFNESS_MM**2), *_SCALES)
         shift = onto_mean - scale * of_mean
         width *= _NARROWING
-    return Placement(scale, shift)
+    return AxisAlignment(scale, shift)

@@ -1,4 +1,4 @@
-"""A few-shot probe: one small linear classifier a structure on frozen features, fitted in a moment."""
+"""A few-shot probe: one small linear classifier for each structure on frozen features, fitted in a fraction of a second."""
 
 from __future__ import annotations
 
@@ -14,43 +14,48 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
+from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import ProbeError, PromptError
+from CoralBayLib.core.progress import CancelToken, Progress
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.imaging.grid import Grid, Volume
 
+from .evidence import evidence_of
+from .labeling import predict_labels
+from .memory import TransferMemory
 from .prompts import Prompts
-from .transfer import Memory, remember
 
 FORMAT_VERSION = 1
 TEMPERATURE = 1.8
-"""What log-odds with nearness in them are divided by: their parts are surer together than they are right. Undivided, of
-voxels with odds of 95 to 98 in 100 eight to nine and a half in ten were what these said. The likeliest divisor lay between
-2.2 after strokes on one slice and 1.2 to 1.6 after eight clicks in simulated sessions on two scans; it is to be measured
-anew when `nearness.WEIGHT` or `contrast.WEIGHT` changes. The border at even odds stays where it is. Method: temperature
-scaling (Guo and others 2017)."""
-_INSISTENCE = 3
-_LOUDER = 3.0
+"""Calibration temperature (Guo et al. 2017) of the combined log-odds, which are overconfident. Estimate it again when
+`geodesic.WEIGHT` or `intensity.WEIGHT` changes; see DECISIONS.md."""
+_MAX_REFITS = 3
+_UPWEIGHT = 3.0
+"""Factor on the weight of a prompt that the last fit misclassified."""
 _MEMORY = "memory."
 
 
 @cache
 def _blas() -> ThreadpoolController:
-    """Looked for once: that takes milliseconds."""
+    """The BLAS libraries of this process; finding them takes milliseconds, so it is done once."""
     return ThreadpoolController()
 
 
 class Probe:
-    """One-against-rest logistic regression on whitened deep features, intensity and position; and, on the scan it was
-    fitted on, how near a place is to the prompts (see `nearness`) and what the CT says there (see `contrast`).
+    """One-against-rest logistic regression on whitened deep features, intensity and position.
 
-    Each structure's negatives are the background prompts, the other structures' prompts, and voxels drawn at random
-    from the body: these "weak" negatives are nearly all right, since a structure fills little of a body, and they
-    speak of all the places the user has not been to.
+    On the scan it was fitted on, the geodesic distance to the prompts (see `geodesic`) and the intensity beside them (see
+    `intensity`) are added to its log-odds.
+
+    The negatives of a structure are the background prompts, the prompts of the other structures, and voxels drawn at
+    random from the body. Nearly all of these "weak negatives" are right, because a structure fills a small part of the
+    body, and they cover regions where the user has placed no prompt.
 
     Args:
         C: inverse strength of the L2 penalty, as in scikit-learn.
         weak_negatives: how many random body voxels to add; 0 for none.
-        max_per_label: prompts of one label beyond this are thinned out evenly over space.
+        max_per_label: prompts of one label beyond this number are thinned out evenly over space.
 
     Attributes:
         labels_: (S,) labels of the structures, sorted.
@@ -60,9 +65,10 @@ class Probe:
         intercept_: (S,).
         signature_: of the features it was fitted on.
         prompts_: what it was fitted on.
-        scan_: key of the scan they are of.
-        home_: that scan's features, or None when it was loaded from a file.
-        scattered_: labels whose prompts lie in many pieces (see `Nearness.in_many_pieces`); further pieces may be anywhere.
+        scan_key_: key of the scan of these prompts.
+        fitted_pyramid_: the features of that scan, or None if the probe was loaded from a file.
+        fragmented_: labels whose prompts lie in many components (see `GeodesicEvidence.is_fragmented`); further components
+            may be anywhere.
 
     Example::
 
@@ -71,9 +77,14 @@ class Probe:
         probe.save("liver.safetensors")
     """
 
-    home_: FeaturePyramid | None = None
-    scattered_: frozenset[int] = frozenset()
-    _memory: Memory | None = None
+    fitted_pyramid_: FeaturePyramid | None = None
+    fragmented_: frozenset[int] = frozenset()
+    _memory: TransferMemory | None = None
+
+    scan_ = deprecated_attribute("scan_", "scan_key_")
+    home_ = deprecated_attribute("home_", "fitted_pyramid_")
+    scattered_ = deprecated_attribute("scattered_", "fragmented_")
+    appearance = deprecated_attribute("appearance", "appearance_logits")
 
     def __init__(self, C: float = 0.01, weak_negatives: int = 1000, max_per_label: int = 1000) -> None:
         self.C = C
@@ -81,15 +92,15 @@ class Probe:
         self.max_per_label = max_per_label
 
     def fit(self, pyramid: FeaturePyramid, prompts: Prompts) -> Probe:
-        """Learn the structures of some prompts on one scan.
+        """Fit the structures of some prompts on one scan.
 
         Args:
             pyramid: the scan's features.
-            prompts: of at least one structure, all inside the scan. Background prompts may come later: the weak
-                negatives stand for it until then.
+            prompts: of at least one structure, all inside the scan. Background prompts are optional: the weak negatives
+                represent it.
 
         Raises:
-            PromptError: no prompts, some outside the scan, background only, or one structure and nothing to tell it from.
+            PromptError: no prompts, some outside the scan, background only, or one structure and no negatives.
         """
         prompts.require_usable(pyramid.source_grid)
         if not self.weak_negatives and len(np.unique(prompts.labels)) < 2:
@@ -102,10 +113,10 @@ class Probe:
         weak = slice(0, min(self.weak_negatives, len(basis.points_ras)))
         deep = torch.cat([pyramid.sample_whitened(kept.points_ras), basis.vectors[weak]])
         points = np.concatenate([kept.points_ras, basis.points_ras[weak].numpy()])
-        features = torch.cat([deep, pyramid.image_features.sample(points)], dim=1).numpy()
+        features = torch.cat([deep, evidence_of(pyramid).voxel_features.sample(points)], dim=1).numpy()
         labels = np.concatenate([kept.labels, np.zeros(len(points) - len(kept), dtype=np.int64)])
         structures = prompts.structures
-        # A thread for each structure: one is too small to share, and threads that share wait long on a busy machine.
+        # One thread for each structure: a fit is too small to be shared, and shared threads wait long on a busy machine.
         with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(torch.get_num_threads()) as threads:
             fitted = list(threads.map(lambda label: self._fit_one(features, labels == label, len(kept)), structures))
         coefficients = torch.from_numpy(np.stack([w for w, _ in fitted])).float()
@@ -117,61 +128,38 @@ class Probe:
         self.intercept_ = torch.tensor([b for _, b in fitted]).float() + on_deep @ basis.offset
         self.signature_ = pyramid.signature
         self.prompts_ = prompts
-        own = {label: prompts.labels == label for label in structures}
-        self.scattered_ = frozenset(n for n in own if pyramid.nearness.in_many_pieces(prompts.points_ras, own[n]))
-        self.scan_ = pyramid.key
-        self.home_, self._memory = pyramid, None
+        geodesic = evidence_of(pyramid).geodesic
+        self.fragmented_ = frozenset(n for n in structures if geodesic.is_fragmented(prompts.points_ras, prompts.labels == n))
+        self.scan_key_ = pyramid.key
+        self.fitted_pyramid_, self._memory = pyramid, None
         return self
 
     @property
-    def memory(self) -> Memory | None:
-        """What it needs to be adapted to other scans (see `transfer`), made at first use; None in files of before there
-        was any."""
-        if self._memory is None and self.home_ is not None:
-            self._memory = remember(self, self.home_)
+    def memory(self) -> TransferMemory | None:
+        """What it needs to be adapted to other scans (see `transfer`), made at first use; None in older files without it."""
+        if self._memory is None and self.fitted_pyramid_ is not None:
+            labelmap = self.predict_labels(self.fitted_pyramid_, prompts=self.prompts_)
+            self._memory = TransferMemory.sample(self.fitted_pyramid_, labelmap, self.labels_)
         return self._memory
 
     def adapts_to(self, pyramid: FeaturePyramid) -> bool:
-        """Whether it is of another scan than this and has what it takes to be adapted."""
-        known = self._memory is not None or self.home_ is not None
-        return known and not (self.scan_ and self.scan_ == pyramid.key)
+        """Whether it was fitted on another scan and has what it needs to be adapted to this one."""
+        known = self._memory is not None or self.fitted_pyramid_ is not None
+        return known and not (self.scan_key_ and self.scan_key_ == pyramid.key)
 
     def logits(
-        self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None, anywhere: bool | None = None
+        self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None, unbounded: bool | None = None
     ) -> torch.Tensor:
-        """Log-odds of each structure at every voxel of the working grid: by appearance, and on the scan it was fitted on
-        by the nearness to its prompts and the contrast to its neighbours too; there they are honest (see `TEMPERATURE`).
+        """Log-odds of each structure at every voxel of the working grid.
 
-        Args:
-            pyramid, structures: as in `appearance`, and so are the result and the errors.
-            anywhere: far from all prompts go by appearance and contrast alone, instead of staying near a structure's own;
-                by default for those in `scattered_`.
-        """
-        self.require_features_of(pyramid)
-        wanted = self.labels_ if structures is None else structures
-        at_home = bool(pyramid.key) and pyramid.key == self.scan_
-        own = {label: self.prompts_.labels == label for label in wanted if at_home and label in self.prompts_.labels}
-        points = self.prompts_.points_ras
-        with ThreadPoolExecutor(1) as beside:
-            # Paths take one core as long as appearance does; neither needs the other.
-            leaning = {
-                label: beside.submit(
-                    pyramid.nearness.leaning, points, mine, label in self.scattered_ if anywhere is None else anywhere
-                )
-                for label, mine in own.items()
-            }
-            out = self.appearance(pyramid, structures)
-            for label, one in zip(wanted, out, strict=True):
-                if label in own:
-                    pyramid.contrast.sharpen(points, own[label], one, leaning[label].result().add_to(one))
-        return out.div_(TEMPERATURE) if at_home and len(self.prompts_) else out
-
-    def appearance(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:
-        """Log-odds of each structure at every voxel of the working grid by what it looks like, in any scan.
+        On the scan it was fitted on, appearance, geodesic distance and intensity are combined, and the log-odds are
+        calibrated (see `TEMPERATURE`). On other scans they are those of appearance alone.
 
         Args:
             pyramid: of the scan the probe was fitted on, or of another embedded in the same way.
             structures: which labels, in this order; all by default.
+            unbounded: whether a structure may be far from its prompts, where appearance and intensity alone decide. By
+                default only the structures in `fragmented_`.
 
         Returns:
             (S, K, J, I) float32.
@@ -180,15 +168,73 @@ class Probe:
             ProbeError: not fitted, other features, or no such structure.
         """
         self.require_features_of(pyramid)
+        labels = self.labels_ if structures is None else structures
+        is_own_scan = bool(pyramid.key) and pyramid.key == self.scan_key_
+        masks = {n: self.prompts_.labels == n for n in labels if is_own_scan and n in self.prompts_.labels}
+        points, evidence = self.prompts_.points_ras, evidence_of(pyramid)
+        with ThreadPoolExecutor(1) as geodesic_thread:
+            # Geodesic paths take one core for as long as appearance does, and neither needs the other.
+            geodesic = {
+                label: geodesic_thread.submit(
+                    evidence.geodesic.log_odds, points, mask, label in self.fragmented_ if unbounded is None else unbounded
+                )
+                for label, mask in masks.items()
+            }
+            out = self.appearance_logits(pyramid, structures)
+            for label, one in zip(labels, out, strict=True):
+                if label in masks:
+                    evidence.intensity.refine(points, masks[label], one, geodesic[label].result().add_to(one))
+        return out.div_(TEMPERATURE) if is_own_scan and len(self.prompts_) else out
+
+    def appearance_logits(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:
+        """Log-odds of each structure at every voxel of the working grid by appearance alone, in any scan.
+
+        Arguments, result and errors are those of `logits`.
+        """
+        self.require_features_of(pyramid)
         unknown = [label for label in structures or () if label not in self.labels_]
         if unknown:
-            raise ProbeError(f"The probe knows no structure {unknown}; it knows {self.labels_}.")
+            raise ProbeError(f"The probe has no structure {unknown}; its structures are {self.labels_}.")
         rows = [self.labels_.index(label) for label in (self.labels_ if structures is None else structures)]
         deep = pyramid.linear_map(self.weights_[rows], self.intercept_[rows])
-        return pyramid.image_features.add_linear_map(self.image_weights_[rows], deep)
+        return evidence_of(pyramid).voxel_features.add_linear_map(self.image_weights_[rows], deep)
+
+    def predict_labels(
+        self,
+        pyramid: FeaturePyramid,
+        grid: Grid | None = None,
+        prompts: Prompts | None = None,
+        threshold: float = 0.5,
+        unbounded: bool | None = None,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Volume:
+        """The labelmap of a scan on any grid (the working grid by default), as `labeling.predict_labels` makes it.
+
+        Args:
+            pyramid, unbounded: as in `logits`.
+            grid: of the result.
+            prompts: keep only the connected components of a structure that one of its prompts lies in, but all components
+                of those in `fragmented_`; without prompts, all components are kept.
+            threshold, progress, cancel: as in `labeling.predict_labels`, and so are its errors.
+        """
+        return predict_labels(
+            lambda label: self.logits(pyramid, [label], unbounded)[0],
+            {label: self.names_[label] for label in self.labels_},
+            pyramid.body,
+            pyramid.grid if grid is None else grid,
+            threshold=threshold,
+            seeds=None if prompts is None else self.seeds(prompts),
+            progress=progress,
+            cancel=cancel,
+        )
+
+    def seeds(self, prompts: Prompts) -> dict[int, NDArray[np.float64]]:
+        """(N, 3) RAS points by label of the structures whose components must hold one: all but those in `fragmented_`."""
+        return {n: prompts.points_ras[prompts.labels == n] for n in self.labels_ if n not in self.fragmented_}
 
     def require_features_of(self, pyramid: FeaturePyramid) -> None:
-        """Refuse a scan whose features are not such as it was fitted on; ProbeError says so."""
+        """Raise ProbeError if the features of a scan are not of the kind it was fitted on."""
         self._require_fitted()
         if pyramid.signature != self.signature_:
             raise ProbeError(
@@ -197,12 +243,13 @@ class Probe:
             )
 
     def predict(self, pyramid: FeaturePyramid, structures: Sequence[int] | None = None) -> torch.Tensor:
-        """Probability of each structure at every voxel of the working grid; (S, K, J, I) float32, each on its own."""
+        """Probability of each structure at every voxel of the working grid, (S, K, J, I) float32; they need not sum to 1."""
         return self.logits(pyramid, structures).sigmoid_()
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the probe as safetensors with a JSON header; no pickle. What it takes to adapt it to other scans goes with
-        it: some megabytes of features at places drawn at random.
+        """Write the probe as safetensors with a JSON header; no pickle.
+
+        What it needs to be adapted to other scans is written too: some megabytes of features at random points.
 
         Raises:
             ProbeError: not fitted.
@@ -214,8 +261,8 @@ class Probe:
             "labels": self.labels_,
             "names": self.names_,
             "signature": self.signature_,
-            "scan": self.scan_,
-            "scattered": sorted(self.scattered_),
+            "scan": self.scan_key_,
+            "scattered": sorted(self.fragmented_),
             "parameters": {name: getattr(self, name) for name in ("C", "weak_negatives", "max_per_label")},
         }
         tensors = {"weights": self.weights_, "image_weights": self.image_weights_, "intercept": self.intercept_}
@@ -242,34 +289,34 @@ class Probe:
             probe.signature_ = str(header["signature"])
             probe.weights_, probe.image_weights_ = tensors["weights"], tensors["image_weights"]
             probe.intercept_ = tensors["intercept"]
-            # Probes of before there was nearness have no prompts, and go by appearance.
-            points, told = tensors.get("points", torch.zeros(0, 3)), tensors.get("told", torch.zeros(0))
-            probe.prompts_ = Prompts(points.numpy(), told.numpy(), probe.names_)
-            probe.scan_ = str(header.get("scan", ""))
-            probe.scattered_ = frozenset(map(int, header.get("scattered", ())))
-            kept = {name[len(_MEMORY) :]: part for name, part in tensors.items() if name.startswith(_MEMORY)}
-            probe._memory = Memory(**kept) if kept else None
+            # Probes of early versions have no prompts and use appearance alone.
+            points, labels = tensors.get("points", torch.zeros(0, 3)), tensors.get("told", torch.zeros(0))
+            probe.prompts_ = Prompts(points.numpy(), labels.numpy(), probe.names_)
+            probe.scan_key_ = str(header.get("scan", ""))
+            probe.fragmented_ = frozenset(map(int, header.get("scattered", ())))
+            memory = {name[len(_MEMORY) :]: part for name, part in tensors.items() if name.startswith(_MEMORY)}
+            probe._memory = TransferMemory.from_tensors(memory) if memory else None
         except (KeyError, TypeError, ValueError) as error:
             raise ProbeError(f"The probe {name} is incomplete ({error}). Fit it again.") from error
         return probe
 
     def _fit_one(
-        self, features: NDArray[np.float32], inside: NDArray[np.bool_], spoken: int
+        self, features: NDArray[np.float32], inside: NDArray[np.bool_], n_prompts: int
     ) -> tuple[NDArray[np.float64], float]:
-        """Coefficients and intercept of one structure; the first `spoken` rows are the user's, the rest weak negatives.
+        """Coefficients and intercept of one structure; the first `n_prompts` rows are prompts, the rest weak negatives.
 
-        What the user said and the fit denies is made louder and fitted again: a click that corrects an error is few
-        points against many, and must be heard all the same.
+        Prompts that the fit misclassifies get more weight and it is fitted again: a click that corrects an error is a
+        few points against many, and must still count.
         """
         model = LogisticRegression(C=self.C, solver="newton-cholesky", tol=3e-3, max_iter=50, warm_start=True)
         weights = np.ones(len(inside))
-        for _ in range(1 + _INSISTENCE):
+        for _ in range(1 + _MAX_REFITS):
             balance = np.where(inside, weights[inside].sum(), weights[~inside].sum())
             model.fit(features, inside, sample_weight=weights * len(inside) / (2 * balance))
-            denied = (model.decision_function(features[:spoken]) > 0) != inside[:spoken]
-            if not denied.any():
+            misclassified = (model.decision_function(features[:n_prompts]) > 0) != inside[:n_prompts]
+            if not misclassified.any():
                 break
-            weights[:spoken][denied] *= _LOUDER
+            weights[:n_prompts][misclassified] *= _UPWEIGHT
         return model.coef_[0], float(model.intercept_[0])
 
     def _require_fitted(self) -> None:

@@ -7,6 +7,7 @@ The markups format is Slicer's markups-schema (Modules/Loadable/Markups/Resource
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,20 @@ _POINT_MARKUPS = ("Fiducial", "Line", "Curve", "ClosedCurve")
 _SIGNS = {"RAS": np.array([1.0, 1.0, 1.0]), "LPS": np.array([-1.0, -1.0, 1.0])}
 
 
-def read(path: Path) -> Prompts:
-    """Read one file of either format.
+def read_prompts(*paths: str | os.PathLike) -> Prompts:
+    """Read and merge prompts from our own JSON (see `Prompts.save`) or Slicer's markups (`.mrk.json`).
 
     Raises:
-        PromptError: the file is missing, is not JSON of either format, lacks a field, has a damaged one, or no points.
+        PromptError: no path is given; a file is missing, of another format, damaged, or has no points.
     """
+    if not paths:
+        raise PromptError("Expected at least one file with prompts.")
+    prompts = [_read(Path(path)) for path in paths]
+    return sum(prompts[1:], start=prompts[0])
+
+
+def _read(path: Path) -> Prompts:
+    """Read one file of either format."""
     try:
         document = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:

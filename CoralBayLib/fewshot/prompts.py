@@ -1,15 +1,16 @@
-"""Prompts: labelled points in the patient's space, from clicks, strokes, segments or files."""
+"""Prompts: labeled points in the patient's space, from clicks, strokes, segments or files. Imports no torch."""
 
 from __future__ import annotations
 
 import json
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from CoralBayLib.core.deprecation import warn_renamed
 from CoralBayLib.core.errors import PromptError
 from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.imaging.grid import Grid, Volume
@@ -19,12 +20,12 @@ BACKGROUND = 0
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """Points that say what lies where.
+    """Points with the label of the structure they lie in.
 
     Attributes:
-        points_ras: (N, 3) RAS mm; N may be 0 (nothing said yet).
-        labels: (N,) int64; 0 is background, 1 and more are structures.
-        names: what the structures are called, by label; need not name them all (see `name`).
+        points_ras: (N, 3) RAS mm; N may be 0.
+        labels: (N,) int64; 0 is background, structures are 1 and above.
+        names: of the structures, by label; not all need one (see `name`).
 
     Raises:
         PromptError: another shape, a NaN or infinite coordinate, a label that is negative or not whole, or a name for
@@ -53,13 +54,27 @@ class Prompts:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @classmethod
+    def none(cls) -> Prompts:
+        """No prompts."""
+        return cls(np.empty((0, 3)), np.empty(0, np.int64))
+
+    def same_as(self, other: Prompts | None) -> bool:
+        """Whether a fit on them would be the same."""
+        return (
+            other is not None
+            and self.names == other.names
+            and np.array_equal(self.labels, other.labels)
+            and np.array_equal(self.points_ras, other.points_ras)
+        )
+
     @property
     def structures(self) -> list[int]:
         """The labels of the structures that have points, sorted, without the background."""
         return [int(label) for label in np.unique(self.labels) if label != BACKGROUND]
 
     def name(self, label: int) -> str:
-        """What the structure is called; "Structure <label>" where it was given no name."""
+        """The name of a structure; "Structure <label>" if it was given none."""
         return "background" if label == BACKGROUND else self.names.get(label, f"Structure {label}")
 
     def inside(self, grid: Grid) -> Prompts:
@@ -67,7 +82,7 @@ class Prompts:
         return self._only(grid.contains(self.points_ras))
 
     def require_usable(self, grid: Grid) -> None:
-        """Refuse prompts that nothing can be learned from.
+        """Raise an error for prompts that no probe can be fitted on.
 
         Raises:
             PromptError: no points, some outside the grid, or all of them background; says what to add or correct.
@@ -86,10 +101,10 @@ class Prompts:
             raise PromptError("All prompts are background. Add a click or a stroke on the structure you want.")
 
     def thinned(self, max_per_label: int, cell_mm: float = 2.0) -> Prompts:
-        """At most so many points of each label, one from each cube of space; their order is kept.
+        """At most `max_per_label` points of each label, one from each cube of space; their order is kept.
 
-        The cubes grow until few enough are left. A long stroke loses most points and a lone click none, so that every
-        place the user marked still speaks.
+        The cubes grow until few enough points are left. A long stroke loses most of its points and a single click none,
+        so that every location the user marked still counts.
 
         Args:
             max_per_label: most points to keep of one label.
@@ -103,7 +118,7 @@ class Prompts:
             edge = cell_mm
             while True:
                 cells = np.floor(self.points_ras[those] / edge).astype(np.int64)
-                # The last point of a cube stays: it is what the user said there most recently.
+                # The last point of a cube stays: it is the most recent.
                 _, first = np.unique(cells[::-1], axis=0, return_index=True)
                 if len(first) <= max_per_label:
                     break
@@ -114,8 +129,8 @@ class Prompts:
     def merged(self, other: Prompts) -> Prompts:
         """Both sets of points; structures of the same name become one.
 
-        Labels of this set stay. A structure of the other that has no namesake here keeps its label, unless that is
-        another structure's here (of another name); then it gets the next free one. Without names, labels decide.
+        The labels of this set stay. A structure of the other set without a namesake here keeps its label, unless a
+        structure of another name has it here; then it gets the next free one. Without names, labels decide.
         """
         own = {name.casefold(): label for label, name in self.names.items()}
         namesakes = {label: own[name.casefold()] for label, name in other.names.items() if name.casefold() in own}
@@ -139,7 +154,7 @@ class Prompts:
 
     @classmethod
     def from_labelmap(cls, labelmap: Volume, background: int | None = None, names: dict[int, str] | None = None) -> Prompts:
-        """The centre of every voxel that is not zero, with its value as label: strokes painted as segments.
+        """The center of every voxel that is not zero, with its value as label: strokes painted as segments.
 
         Args:
             labelmap: whole numbers; 0 is "not painted".
@@ -155,17 +170,10 @@ class Prompts:
 
     @classmethod
     def load(cls, *paths: str | os.PathLike) -> Prompts:
-        """Read and merge prompts from our own JSON (see `save`) or Slicer's markups (`.mrk.json`).
-
-        Raises:
-            PromptError: none given, a file is missing, is not of these formats, or has no points.
-        """
-        from .prompt_io import read
-
-        if not paths:
-            raise PromptError("Expected at least one file with prompts.")
-        prompts = [read(Path(path)) for path in paths]
-        return sum(prompts[1:], start=prompts[0])
+        """Deprecated name of `CoralBayLib.read_prompts`."""
+        warn_renamed("Prompts.load", "read_prompts")
+        # Through the facade: what reads files is built on this module.
+        return import_module("CoralBayLib").read_prompts(*paths)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write `{"coordinateSystem": "RAS", "points": [{"ras": [R, A, S], "label": 1}], "names": {"1": "liver"}}`.
@@ -182,6 +190,14 @@ class Prompts:
         }
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+    def without(self, label: int) -> Prompts:
+        """All points but those of one label."""
+        return self._only(self.labels != label)
+
+    def structures_only(self) -> Prompts:
+        """All points but those of the background."""
+        return self.without(BACKGROUND)
 
     def _only(self, keep: NDArray[np.bool_]) -> Prompts:
         return Prompts(self.points_ras[keep], self.labels[keep], self.names)

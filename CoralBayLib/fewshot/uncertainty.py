@@ -1,8 +1,8 @@
-"""Where a probe does not know: a map of its doubt, and the place that is most worth a prompt."""
+"""Uncertainty of a segmentation: a map, the next location worth a click, and the Dice to expect."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,108 +10,141 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
+from scipy.special import expit
 
 from CoralBayLib.core.errors import PromptError
 from CoralBayLib.imaging.grid import Grid, Volume
 
-_AROUND_MM = 6.0
-_LOOKED_AT_MM = 4.0
-"""About every so many mm a place is looked at: far fewer than voxels, and a click is no more precise."""
-_AT_A_TIME = 5000
+DICE_ERROR = 0.35
+"""Root mean square error of the estimated Dice, as a fraction of its distance to 1; see Testing/benchmarks/suggest.py."""
+_SMOOTHING_MM = 6.0
+_CANDIDATE_MM = 4.0
+"""Distance between candidate locations; a click is not more precise."""
+_CHUNK = 5000
 
 
 @dataclass(frozen=True, eq=False)
 class Suggestion:
-    """A place where an answer teaches much.
+    """A location where a click is expected to improve the segmentation most.
 
     Attributes:
-        label: the structure of which it is in doubt whether the place belongs to it.
-        ras: (3,) RAS mm; the last is the axial slice to look at.
+        label: the structure that is uncertain there.
+        ras: (3,) RAS mm.
     """
 
     label: int
     ras: NDArray[np.float64]
 
 
-def uncertainty_map(probability: torch.Tensor, body: Volume) -> Volume:
-    """Doubt at every voxel: 1 where a structure's probability is 0.5, 0 where all are certain.
+def uncertainty_map(probability: Iterable[torch.Tensor], body: Volume) -> Volume:
+    """Uncertainty at every voxel: 1 where a structure's probability is 0.5, 0 where all structures are certain.
 
     Args:
-        probability: (S, K, J, I), each structure on its own, as `Probe.predict` gives it.
-        body: mask on the same grid; there is no doubt outside it.
+        probability: (K, J, I) of each structure, as `Probe.predict` gives them.
+        body: mask on the same grid; the uncertainty is 0 outside of it.
 
     Returns:
         float32 on the same grid, in [0, 1].
     """
-    # One structure at a time: the largest doubt needs no copy of them all.
-    doubt = torch.zeros(probability.shape[1:])
+    # One structure at a time: the maximum needs no copy of them all.
+    uncertainty = torch.zeros(body.array.shape)
     for one in probability:
-        torch.maximum(doubt, 1 - (2 * one - 1).abs_(), out=doubt)
-    array = doubt.numpy()
+        torch.maximum(uncertainty, 1 - (2 * one - 1).abs_(), out=uncertainty)
+    array = uncertainty.numpy()
     array[body.array == 0] = 0
     return Volume(array, body.grid)
 
 
-def suggest(
+def suggest_click(
     probability: Mapping[int, NDArray],
     grid: Grid,
     prompts_ras: ArrayLike = (),
     avoid_ras: Sequence[ArrayLike] = (),
     min_distance_mm: float = 10.0,
 ) -> Suggestion:
-    """The place where the next click is expected to mend most, of the structures that are given.
+    """The location where the next click is expected to improve the given structures most.
 
-    A click mends something where the preview is wrong, and then much of what is in doubt around it too. So a place
-    counts by how likely it is wrong times how much around it is expected to be, as a part of the structure: an error of
-    1 ml is more to a gland than to a liver. Places near prompts have been judged.
+    A click corrects an error, and then much of what is uncertain around it. So a location scores by its probability of
+    an error, times the expected volume of errors around it as a fraction of the structure: an error of 1 ml matters more
+    in a gland than in a liver. Locations near prompts have been decided already.
 
     Args:
         probability: of each structure by label, [k, j, i]; whole percents (uint8) or floats in [0, 1], 0 outside the
-            body. They must be honest (see `Probe.predict`): of odds that are too sure only borders are in doubt.
+            body. They must be calibrated (see `Probe.predict`): with overconfident ones only borders are uncertain.
         grid: of them all.
         prompts_ras: (N, 3) RAS mm of the prompts so far.
-        avoid_ras: further places to keep away from, such as those that were looked at and left.
-        min_distance_mm: how far from any of these the place must be.
+        avoid_ras: further locations to keep away from, such as suggestions that the user skipped.
+        min_distance_mm: least distance from any of these.
 
     Raises:
-        PromptError: nothing is in doubt.
+        PromptError: nothing is uncertain.
     """
-    step = np.maximum(1, np.round(_LOOKED_AT_MM / grid.spacing_mm - 0.25).astype(int))
+    step = np.maximum(1, np.round(_CANDIDATE_MM / grid.spacing_mm - 0.25).astype(int))
     thinned = tuple(slice(None, None, int(s)) for s in step[::-1])
-    coarse = grid.sub((0, 0, 0), step, next(iter(probability.values()))[thinned].shape)
+    coarse = grid.subgrid((0, 0, 0), step, next(iter(probability.values()))[thinned].shape)
     total, best = np.zeros(coarse.shape, np.float32), np.zeros(coarse.shape, np.float32)
-    whose = np.zeros(coarse.shape, np.int64)
+    structure = np.zeros(coarse.shape, np.int64)
     for label, one in probability.items():
         for box in ndimage.find_objects((one[thinned] > 0).view(np.uint8)):
             gain = _gain(one[thinned][box], coarse.spacing_mm)
             total[box] += gain
-            whose[box][gain > best[box]] = label
+            structure[box][gain > best[box]] = label
             np.maximum(best[box], gain, out=best[box])
-    taken = np.concatenate([np.reshape(np.asarray(points, dtype=np.float64), (-1, 3)) for points in (prompts_ras, *avoid_ras)])
+    avoided = np.concatenate(
+        [np.reshape(np.asarray(points, dtype=np.float64), (-1, 3)) for points in (prompts_ras, *avoid_ras)]
+    )
     for kji in _highest_first(total):
-        places = coarse.to_ras(kji[:, ::-1])
+        candidates = coarse.to_ras(kji[:, ::-1])
         free = np.ones(len(kji), bool)
-        if len(taken):
-            free = cKDTree(taken).query(places, distance_upper_bound=min_distance_mm)[0] >= min_distance_mm
+        if len(avoided):
+            free = cKDTree(avoided).query(candidates, distance_upper_bound=min_distance_mm)[0] >= min_distance_mm
         if free.any():
             first = int(free.argmax())
-            return Suggestion(int(whose[tuple(kji[first])]), places[first])
+            return Suggestion(int(structure[tuple(kji[first])]), candidates[first])
     raise PromptError("The probe is certain everywhere. Add a prompt where the preview is wrong.")
 
 
 def _gain(probability: NDArray, spacing_mm: NDArray[np.float64]) -> NDArray[np.float32]:
-    """How much of a structure a click at each place is expected to mend, but for a factor that is the same for all."""
+    """Expected improvement of a structure by a click at each voxel, up to a factor that is the same for all."""
     one = probability.astype(np.float32)
     if probability.dtype == np.uint8:
         one *= 0.01
     wrong = np.minimum(one, 1 - one)
-    around = ndimage.gaussian_filter(wrong, _AROUND_MM / spacing_mm[::-1], mode="constant", truncate=2.0)
+    around = ndimage.gaussian_filter(wrong, _SMOOTHING_MM / spacing_mm[::-1], mode="constant", truncate=2.0)
     return wrong * around / one.sum()
 
 
 def _highest_first(values: NDArray[np.float32]) -> Iterator[NDArray[np.intp]]:
-    """(N, 3) indices of all positive voxels by falling value, some at a time."""
+    """(N, 3) indices of all positive voxels by falling value, in chunks."""
     positive = np.flatnonzero(values > 0)
     order = positive[np.argsort(-values.ravel()[positive], kind="stable")]
-    for start in range(0, len(order), _AT_A_TIME):
-        yield np.stack(np.unravel_index(order[start : start + _AT_A_TIME], values.shape), axis=1)
+    for start in range(0, len(order), _CHUNK):
+        yield np.stack(np.unravel_index(order[start : start + _CHUNK], values.shape), axis=1)
+
+
+def dice_from_probabilities(
+    labels: NDArray, log_odds: NDArray[np.float32], totals: Mapping[int, float]
+) -> dict[int, tuple[float, float]]:
+    """The Dice to expect of a segmentation, estimated from its own calibrated probabilities.
+
+    With A the voxels of a structure and p its probabilities, 2 sum_A(p) / (|A| + sum(p)): expected overlap over expected
+    size, the last sum over the whole body.
+
+    Args:
+        labels: [k, j, i] the structure of each voxel; 0 for none.
+        log_odds: at each voxel, those of its structure.
+        totals: sum of each structure's probability over all voxels, by label.
+
+    Returns:
+        By label, the estimate and its standard deviation, both in [0, 1].
+    """
+    labeled = np.flatnonzero(labels)
+    structure = labels.ravel()[labeled]
+    length = max(totals, default=0) + 1
+    sizes = np.bincount(structure, minlength=length)
+    overlap = np.bincount(structure, weights=expit(log_odds.ravel()[labeled]), minlength=length)
+    result = {}
+    for label, total in totals.items():
+        estimate = float(2 * overlap[label] / max(sizes[label] + total, 1e-6))
+        result[label] = estimate, DICE_ERROR * (1 - estimate)
+    return result

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import atomic_write
 
+from .formats import SEGMENTATION_SUFFIX
 from .grid import Grid, Volume
 from .hounsfield import slabs
 from .palette import Color, label_color
-from .volume_io import SEGMENTATION_SUFFIX, as_labels, quiet_itk, read_image, require_file, to_itk
+from .volume_io import as_labels, quiet_itk, read_image, require_file, to_itk
 
 _TERMINOLOGY = (
     "Segmentation category and type - 3D Slicer General Anatomy list~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~"

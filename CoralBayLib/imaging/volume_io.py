@@ -21,21 +21,13 @@ from CoralBayLib.core.errors import StoreError, VolumeError
 from CoralBayLib.core.paths import atomic_write, error_message
 
 from .dicom import read_series
+from .formats import WRITABLE_SUFFIXES
 from .grid import Grid, Volume
 from .hounsfield import check_ct, slabs, value_range
 
 __all__ = ["check_ct", "read_labelmap", "read_volume", "write_volume"]
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
-READABLE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
-"""Image files other than DICOM that `read_volume` reads. `.nhdr` and `.mhd` are headers of voxels in another file."""
-WRITABLE_SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha")
-"""Image files that `write_volume` writes."""
-DICOM_SUFFIXES = (".dcm", ".ima")
-"""Suffixes of DICOM files; many have none."""
-SEGMENTATION_SUFFIX = ".seg.nrrd"
-"""Suffix of Slicer's segmentations."""
 
 _INT16 = np.iinfo(np.int16)
 

@@ -61,7 +61,7 @@ class LibraryBasis:
         """
         self.require(pyramid.identity, pyramid.signature, self.levels)
         none = torch.empty(0, 3, dtype=torch.float64), torch.empty(0, len(self.projection))
-        return replace(pyramid.only(self.levels), known_basis=Basis(self.projection, self.offset, *none))
+        return replace(pyramid.select_levels(self.levels), stored_basis=Basis(self.projection, self.offset, *none))
 
     def project(self, features: torch.Tensor) -> NDArray[np.float32]:
         """(N, channels) features as (N, D) whitened vectors of unit length."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from CoralBayLib.core.errors import LibraryError, VolumeError
 from CoralBayLib.core.progress import CancelToken, Progress
 from CoralBayLib.encoders.base import Encoder
-from CoralBayLib.features.embedding import content_key, embed
+from CoralBayLib.features.embedding import content_hash, embed
 from CoralBayLib.features.pyramid import SIMILARITY_SPACING_MM, FeaturePyramid
 from CoralBayLib.features.store import Store
 from CoralBayLib.imaging.dicom import series_uid
@@ -125,7 +125,7 @@ def read_source(source: ScanSource) -> tuple[Volume, str]:
         VolumeError: as `read_volume`.
     """
     volume = source.volume if source.volume is not None else read_volume(source.path)
-    return volume, content_key(volume, {}, ())
+    return volume, content_hash(volume, {}, ())
 
 
 def draft_scan(
@@ -161,7 +161,7 @@ def draft_scan(
         Cancelled: `cancel` was called.
     """
     pyramid = embed(volume, encoder, progress, cancel, store=store, assume_hu=assume_hu)
-    middle = pyramid.for_similarity if levels is None else pyramid.only(levels)
+    middle = pyramid.for_similarity if levels is None else pyramid.select_levels(levels)
     points = region_points(middle)
     if not len(points):
         raise VolumeError("There is no tissue in it.")
@@ -217,7 +217,7 @@ def region_points(levels: FeaturePyramid) -> NDArray[np.float64]:
     k, j, i = np.indices(lattice.shape)
     points = lattice.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
     points = points[levels.body.grid.contains(points)]
-    return points[levels.body.values_at(points) > 0]
+    return points[levels.body.nearest_values(points) > 0]
 
 
 def scan_vector(pyramid: FeaturePyramid) -> NDArray[np.float32]:

@@ -9,7 +9,8 @@ import numpy as np
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, subprogress
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.embedding import embed
-from CoralBayLib.imaging.grid import Grid, Volume, resample
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.resampling import resample
 
 NOISE_HU = 20.0
 """Standard deviation of the added noise."""
@@ -36,7 +37,7 @@ def perturbations(seed: int = 0) -> dict[str, Callable[[Volume], Volume]]:
     def shift(volume: Volume) -> Volume:
         voxels = np.round(SHIFT_MM / volume.grid.spacing_mm).astype(int)
         i, j, k = np.minimum(voxels, np.array(volume.grid.size) - 1)
-        grid: Grid = volume.grid.sub((i, j, k), 1, tuple(n - s for n, s in zip(volume.grid.shape, (k, j, i), strict=True)))
+        grid: Grid = volume.grid.subgrid((i, j, k), 1, tuple(n - s for n, s in zip(volume.grid.shape, (k, j, i), strict=True)))
         return Volume(np.ascontiguousarray(volume.array[k:, j:, i:]), grid)
 
     return {

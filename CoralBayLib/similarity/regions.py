@@ -44,7 +44,7 @@ def extents(simmap: Volume, regions: Sequence[Region], threshold: float) -> Exte
     volumes = []
     labels = Volume(components, simmap.grid)
     for number, region in enumerate(regions, start=1):
-        component = int(labels.values_at(np.reshape(region.ras, (1, 3)))[0])
+        component = int(labels.nearest_values(np.reshape(region.ras, (1, 3)))[0])
         volumes.append(float(sizes[component]) * simmap.grid.voxel_volume_mm3 / 1000 if component else 0.0)
         if component and not rank[component]:
             rank[component] = number
@@ -65,4 +65,4 @@ def in_basis_of(pyramid: FeaturePyramid, other: FeaturePyramid) -> FeaturePyrami
         raise EncoderError(
             "The two scans were embedded with different encoders, weights or settings. Embed both in the same way."
         )
-    return replace(pyramid, known_similarity_basis=other.for_similarity.basis)
+    return replace(pyramid, stored_similarity_basis=other.for_similarity.basis)

@@ -105,7 +105,7 @@ class Query:
             raise QueryError(
                 f"{int(outside.sum())} of {len(outside)} query points lie outside the volume, the first at RAS "
                 f"{np.round(given[outside][0], 1).tolist()}. Choose a point inside the scan; its center is at RAS "
-                f"{np.round(pyramid.source_grid.centre_ras, 1).tolist()}."
+                f"{np.round(pyramid.source_grid.center_ras, 1).tolist()}."
             )
         return self.points_ras[pyramid.source_grid.contains(self.points_ras)]
 

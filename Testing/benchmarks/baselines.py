@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from scipy import ndimage
 from CoralBayLib.encoders.base import InputSpec
 from CoralBayLib.features.preprocessing import Prepared, prepare
 from CoralBayLib.features.pyramid import FeaturePyramid, Level
+from CoralBayLib.fewshot.evidence import ScanEvidence, use_evidence
 from CoralBayLib.imaging.grid import Volume
 
 SPACING_MM = 3.0
@@ -21,8 +22,10 @@ SCALES_MM = (1.5, 3.0, 6.0, 12.0)
 _INPUT = InputSpec((SPACING_MM,) * 3, (-1000.0, 1000.0), (1, 1, 1))
 
 
-class _NoImageFeatures:
-    """Replaces intensity and position, so that a probe sees only the levels of the pyramid."""
+class _NoVoxelFeatures:
+    """In place of intensity and position, so that a probe uses the pyramid alone."""
+
+    channels = 0
 
     def sample(self, ras: ArrayLike) -> torch.Tensor:
         return torch.zeros(len(np.asarray(ras)), 0)
@@ -31,12 +34,12 @@ class _NoImageFeatures:
         return out
 
 
-class PositionPyramid(FeaturePyramid):
-    """A pyramid without intensity and position as further features."""
+class _PositionEvidence(ScanEvidence):
+    """The evidence of a scan without voxel features."""
 
     @cached_property
-    def image_features(self) -> _NoImageFeatures:  # type: ignore[override]
-        return _NoImageFeatures()
+    def voxel_features(self) -> _NoVoxelFeatures:  # type: ignore[override]
+        return _NoVoxelFeatures()
 
 
 def position_only(volume: Volume) -> FeaturePyramid:
@@ -50,7 +53,8 @@ def position_only(volume: Volume) -> FeaturePyramid:
     i, j, k = np.meshgrid(*axes, indexing="ij")
     features = np.stack([i, j, k]).transpose(0, 3, 2, 1).astype(np.float32)
     made = _pyramid(volume, prepared, features, "position only")
-    return PositionPyramid(**{f.name: getattr(made, f.name) for f in fields(made)})
+    use_evidence(made, _PositionEvidence(made.image, made.body))
+    return made
 
 
 def hand_made(volume: Volume) -> FeaturePyramid:

@@ -32,8 +32,8 @@ from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.encoders.coralbay_mini import WEIGHTS, CoralBayMiniEncoder
 from CoralBayLib.features.pyramid import FeaturePyramid
-from CoralBayLib.fewshot.segmentation import labelmap_on
-from CoralBayLib.imaging.grid import Volume, resample
+from CoralBayLib.imaging.grid import Volume
+from CoralBayLib.imaging.resampling import resample
 from CoralBayLib.similarity.regions import in_basis_of
 
 from .baselines import hand_made, position_only
@@ -129,7 +129,7 @@ def few_shot(pyramid: FeaturePyramid, scan: Labelled) -> dict[str, dict[str, flo
     results: dict[str, dict[str, float]] = {"1 slice": {}, "3 slices": {}, f"+{CLICKS} clicks": {}}
 
     def judged(prompts: cb.Prompts, into: str | None) -> np.ndarray:
-        found = labelmap_on(told.grid, pyramid, cb.Probe().fit(pyramid, prompts), prompts).array
+        found = cb.Segmenter(pyramid).fit(prompts).labelmap(told.grid).array
         if into:
             results[into] = {name: dice(found == number, truth == number) for name, number in wanted.items()}
         return found
@@ -139,14 +139,14 @@ def few_shot(pyramid: FeaturePyramid, scan: Labelled) -> dict[str, dict[str, flo
         for number in annotators:
             points, inside = Annotator(told, number).strokes(slices)
             # A stroke around one structure may pass through another, which is not background.
-            prompts += cb.Prompts(points, np.where(inside, number, told.values_at(points)))
+            prompts += cb.Prompts(points, np.where(inside, number, told.nearest_values(points)))
         found = judged(prompts, "1 slice" if slices == 1 else "3 slices")
     for click in range(CLICKS):
         for number, annotator in annotators.items():
             made = annotator.click(found == number)
             if made is not None:
                 points, positive = made
-                prompts += cb.Prompts(points, np.full(len(points), number) if positive else told.values_at(points))
+                prompts += cb.Prompts(points, np.full(len(points), number) if positive else told.nearest_values(points))
         found = judged(prompts, f"+{CLICKS} clicks" if click == CLICKS - 1 else None)
     return results
 
@@ -158,7 +158,7 @@ def precision(pyramid: FeaturePyramid, home: FeaturePyramid, asked: Labelled, se
     for place in places(asked, label):
         vector = cb.Query.sphere(place, 6.0).vector(home)
         regions = cb.find_regions(cb.similarity_map(target, vector), TOP, APART_MM)
-        found = searched.reference.values_at([region.ras for region in regions])
+        found = searched.reference.nearest_values([region.ras for region in regions])
         hits += [kind(searched.names.get(int(value), "none")) == kind(asked.names[label]) for value in found]
     return float(np.mean(hits))
 
@@ -170,7 +170,7 @@ def other_side(pyramid: FeaturePyramid, scan: Labelled) -> list[str]:
     for asked, wanted in (("kidney_left", "kidney_right"), ("kidney_right", "kidney_left")):
         query = cb.Query.sphere(Annotator(scan.reference, labels[asked]).deepest(), 6.0)
         regions = cb.find_regions(cb.similarity_map(pyramid, query), SHOWN, SHOWN_APART_MM)
-        hits = np.flatnonzero(scan.reference.values_at([region.ras for region in regions]) == labels[wanted])
+        hits = np.flatnonzero(scan.reference.nearest_values([region.ras for region in regions]) == labels[wanted])
         ranks.append(str(hits[0] + 1) if len(hits) else f">{len(regions)}")
     return ranks
 

@@ -23,8 +23,9 @@ from CoralBayLib.encoders.base import Encoder, LevelSpec
 from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.features.preprocessing import on_working_grid, prepare
 from CoralBayLib.features.pyramid import FeaturePyramid, Level
-from CoralBayLib.fewshot.segmentation import labelmap_on
-from CoralBayLib.imaging.grid import Grid, Volume, interpolate
+from CoralBayLib.fewshot.evidence import evidence_of
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.resampling import interpolate
 
 from .tables import summary
 from .tables.sections import add_tables_option, machine, others_ran, put_section, table
@@ -54,7 +55,7 @@ def coralbay_shaped(volume: Volume) -> FeaturePyramid:
     def level(spec: LevelSpec) -> Level:
         size = tuple(-(-n // s) for n, s in zip(grid.shape, reversed(spec.stride), strict=True))
         noise = torch.randn(spec.channels, *size, generator=generator).half()
-        return Level(spec.name, grid.sub(spec.offset, spec.stride, size), noise)
+        return Level(spec.name, grid.subgrid(spec.offset, spec.stride, size), noise)
 
     levels = tuple(level(spec) for spec in encoder.levels if not spec.optional)
     working = on_working_grid(volume, prepared)
@@ -75,7 +76,7 @@ def strokes(reference: Volume, names: dict[int, str], structures: tuple[str, ...
 def dense_peer(pyramid: FeaturePyramid, repeats: int) -> tuple[tuple[float, float], tuple[float, float], float]:
     """One linear map on a 48^3 box, ours and by interpolating and concatenating every channel first; their difference."""
     start = (np.array(pyramid.grid.size) - 48) // 2
-    box: Grid = pyramid.grid.sub(start, 1, (48, 48, 48))
+    box: Grid = pyramid.grid.subgrid(start, 1, (48, 48, 48))
     weights = torch.randn(1, pyramid.channels, generator=torch.Generator().manual_seed(1)) / pyramid.channels**0.5
 
     def dense() -> torch.Tensor:
@@ -97,7 +98,7 @@ def measure(
 ) -> str:
     """The table of one set of features."""
     one, eight = strokes(reference, names, ("liver",)), strokes(reference, names, EIGHT)
-    _ = pyramid.basis, pyramid.image_features, pyramid.for_similarity.whitened_norm
+    _ = pyramid.basis, evidence_of(pyramid).voxel_features, pyramid.for_similarity.whitened_norm
     fitted = cb.Probe().fit(pyramid, eight)
     query = cb.Query.sphere(Annotator(reference, 5).deepest(), 6.0)
     simmap = cb.similarity_map(pyramid, query)
@@ -118,7 +119,7 @@ def measure(
             cb.Probe().fit(pyramid, eight).predict(pyramid)
         ),
         "fit eight structures": lambda: cb.Probe().fit(pyramid, eight),
-        "labels of eight structures on the source grid": lambda: labelmap_on(volume.grid, pyramid, fitted, eight),
+        "labels of eight structures on the source grid": lambda: cb.Segmenter(pyramid, fitted).fit(eight).labelmap(volume.grid),
         "similarity map for a query": lambda: cb.similarity_map(pyramid, query),
         "its ten best regions": lambda: cb.find_regions(simmap, 10),
     }

@@ -52,7 +52,7 @@ class Labels:
 
     def kinds_at(self, ras: np.ndarray) -> list[str]:
         """The kind of structure at (N, 3) RAS mm."""
-        return [kind(self.scan.names.get(int(value), "none")) for value in self.scan.reference.values_at(ras)]
+        return [kind(self.scan.names.get(int(value), "none")) for value in self.scan.reference.nearest_values(ras)]
 
 
 def regions_of(library: Library, encoder: str, labels: list[Labels]) -> dict[str, list[str]]:

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 import CoralBayLib as cb
 from CoralBayLib.features.preprocessing import body_mask
-from CoralBayLib.fewshot.segmentation import paint
+from CoralBayLib.fewshot.labeling import rasterize
 from CoralBayLib.imaging.grid import Grid, Volume
 
 from .protocol import Answer
@@ -33,7 +33,7 @@ class _Working:
         whole = cb.resample(canonical, canonical.grid.with_spacing(spacing))
         body = body_mask(whole.array, whole.grid.spacing_mm)
         box = tuple(slice(w[0], w[-1] + 1) for w in (np.flatnonzero(body.any(axis=a)) for a in ((1, 2), (0, 2), (0, 1))))
-        self.grid = whole.grid.sub([s.start for s in reversed(box)], 1, body[box].shape)
+        self.grid = whole.grid.subgrid([s.start for s in reversed(box)], 1, body[box].shape)
         self.hu = np.ascontiguousarray(whole.array[box])
         self.body = body[box]
 
@@ -51,7 +51,7 @@ def _answer(margins: dict[int, NDArray[np.float32]], working: Grid) -> Answer:
     def on(grid: Grid) -> NDArray:
         labels, best = np.zeros(grid.shape, np.uint8), np.zeros(grid.shape, np.float16)
         for label, margin in margins.items():
-            paint(labels, best, grid, torch.from_numpy(margin), working, label)
+            rasterize(labels, best, grid, torch.from_numpy(margin), working, label)
         return labels
 
     return on

@@ -14,7 +14,8 @@ from scipy.spatial import cKDTree
 
 import CoralBayLib as cb
 from CoralBayLib.demo.annotator import CLICK_RADIUS_MM, Annotator
-from CoralBayLib.imaging.grid import Grid, Volume, resample
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.resampling import resample
 
 from .encoders import Labelled
 
@@ -109,7 +110,7 @@ def run(
             made = clicker.click(found == number)
             if made is not None:
                 points, _ = made
-                prompts += cb.Prompts(points, task.coarse.values_at(points))
+                prompts += cb.Prompts(points, task.coarse.nearest_values(points))
         answer = method(prompts)
         if click in checkpoints:
             results[str(click)] = judge(task, answer)
@@ -121,7 +122,7 @@ def strokes(task: Task, seed: int, slices: int) -> cb.Prompts:
     reference label: the stroke may pass through another structure."""
     points = [Annotator(task.truth, n, seed).strokes(slices)[0] for n in range(1, len(task.names) + 1)]
     together = np.concatenate(points)
-    return cb.Prompts(together, task.truth.values_at(together), dict(enumerate(task.names, 1)))
+    return cb.Prompts(together, task.truth.nearest_values(together), dict(enumerate(task.names, 1)))
 
 
 def judge(task: Task, answer: Answer) -> dict[str, Score]:

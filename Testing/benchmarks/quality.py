@@ -28,8 +28,7 @@ import CoralBayLib as cb
 from CoralBayLib.demo.annotator import CLICK_RADIUS_MM
 from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.coralbay import CoralBayEncoder
-from CoralBayLib.fewshot.segmentation import labelmap_on
-from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.grid import Volume
 
 from .encoders import Labelled, read_scan, untrained
 from .peers import Forest, GrowFromSeeds, LinearFilters, NearestIntensity
@@ -60,12 +59,8 @@ class Ours:
 
     def __call__(self, prompts: cb.Prompts) -> Answer:
         """Fit, and segment as the module's Apply does."""
-        probe = cb.Probe().fit(self.pyramid, prompts)
-
-        def on(grid: Grid) -> np.ndarray:
-            return labelmap_on(grid, self.pyramid, probe, prompts).array
-
-        return on
+        segmenter = cb.Segmenter(self.pyramid).fit(prompts)
+        return lambda grid: segmenter.labelmap(grid).array
 
 
 METHODS: dict[str, Callable[[Volume], Method]] = {

@@ -22,12 +22,13 @@ from CoralBayLib.demo.annotator import Annotator, dice
 from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.base import Encoder, Tiling
 from CoralBayLib.encoders.coralbay import LEVEL_NAMES, CoralBayEncoder, CoralBayNetwork
-from CoralBayLib.features.compression import pack, read_by, unpack
+from CoralBayLib.features.compression import pack, support_mask, unpack
 from CoralBayLib.features.embedding import choose_levels, run
 from CoralBayLib.features.preprocessing import prepare
 from CoralBayLib.features.pyramid import FeaturePyramid
-from CoralBayLib.fewshot.segmentation import labelmap_on
-from CoralBayLib.imaging.grid import Grid, Volume, resample
+from CoralBayLib.fewshot.evidence import evidence_of
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.resampling import resample
 
 from .tables.sections import machine, others_ran
 
@@ -131,7 +132,7 @@ def few_shot(pyramid: FeaturePyramid, reference: Volume, labels: dict[str, int])
     scores = []
     for seed in range(3):
         prompts = strokes(reference, labels, seed)
-        result = labelmap_on(pyramid.grid, pyramid, cb.Probe().fit(pyramid, prompts), prompts)
+        result = cb.Segmenter(pyramid).fit(prompts).labelmap(pyramid.grid)
         scores += [dice(result.array == n, working.array == labels[name]) for n, name in enumerate(FEW_SHOT, 1)]
     return float(np.mean(scores))
 
@@ -141,7 +142,7 @@ def strokes(reference: Volume, labels: dict[str, int], seed: int) -> cb.Prompts:
     prompts = cb.Prompts(np.empty((0, 3)), [])
     for number, name in enumerate(FEW_SHOT, 1):
         points, inside = Annotator(reference, labels[name], seed).strokes(3)
-        found, told = reference.values_at(points), np.zeros(len(points), np.int64)
+        found, told = reference.nearest_values(points), np.zeros(len(points), np.int64)
         for other, one in enumerate(FEW_SHOT, 1):
             told[found == labels[one]] = other
         prompts += cb.Prompts(points, np.where(inside, number, told))
@@ -172,7 +173,7 @@ def long_scan(encoder: str) -> dict:
     pyramids: list[FeaturePyramid] = []
     made = encoder_of(encoder)
     taken = clocks(lambda: pyramids.append(cb.embed(volume, made)), 1)
-    centre = volume.grid.centre_ras
+    centre = volume.grid.center_ras
     prompts = cb.Prompts([centre, centre + [100.0, 0, 0]], [1, 0])
     cb.segment(volume, pyramids[0], prompts)
     return taken
@@ -186,11 +187,11 @@ def store(encoder: str) -> dict:
     rounded = replace(
         full,
         levels=tuple(
-            replace(level, features=unpack(pack(level.features, read_by(full.body, level.grid)), level.grid.shape))
+            replace(level, features=unpack(pack(level.features, support_mask(full.body, level.grid)), level.grid.shape))
             for level in full.levels
         ),
-        known_basis=full.basis,
-        known_similarity_basis=full.for_similarity.basis,
+        stored_basis=full.basis,
+        stored_similarity_basis=full.for_similarity.basis,
     )
     with tempfile.TemporaryDirectory() as folder:
         kept = cb.Store(folder)
@@ -216,7 +217,7 @@ def in_single_precision(pyramid: FeaturePyramid, volume: Volume, encoder: Encode
     for level, found in zip(pyramid.levels, maps, strict=True):
         k, j, i = level.grid.shape
         levels.append(replace(level, features=found.permute(0, 3, 2, 1)[:, :k, :j, :i].contiguous()))
-    return replace(pyramid, levels=tuple(levels), known_basis=None, known_similarity_basis=None)
+    return replace(pyramid, levels=tuple(levels), stored_basis=None, stored_similarity_basis=None)
 
 
 def interaction_growth(points: int, structures: int) -> dict:
@@ -233,7 +234,7 @@ def interaction_growth(points: int, structures: int) -> dict:
     kji = np.argwhere(reference.array == 0)
     chosen = kji[random.choice(len(kji), points * structures)]
     prompts += cb.Prompts(reference.grid.to_ras(chosen[:, ::-1]), np.zeros(len(chosen), np.int64))
-    _ = pyramid.image_features
+    _ = evidence_of(pyramid).voxel_features
     fitted = cb.Probe().fit(pyramid, prompts)
     return {
         "fit": clocks(lambda: cb.Probe().fit(pyramid, prompts), 5),

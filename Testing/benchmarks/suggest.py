@@ -26,10 +26,9 @@ import CoralBayLib as cb
 from CoralBayLib.core.errors import PromptError
 from CoralBayLib.demo.annotator import Annotator, simulate_answer
 from CoralBayLib.features.pyramid import FeaturePyramid
-from CoralBayLib.fewshot.expected import agreement
-from CoralBayLib.fewshot.segmentation import claim, labelmap_on, no_labels
-from CoralBayLib.fewshot.uncertainty import suggest
-from CoralBayLib.imaging.grid import resample
+from CoralBayLib.fewshot.labeling import empty_labels, predict_labels, update_argmax
+from CoralBayLib.fewshot.uncertainty import dice_from_probabilities, suggest_click
+from CoralBayLib.imaging.resampling import resample
 
 from .encoders import read_scan
 from .protocol import Task, strokes
@@ -103,7 +102,7 @@ def smoothed_doubt(state: State, label: int) -> NDArray | None:
 def suggested(state: State, label: int) -> NDArray | None:
     """The suggestion for the structure."""
     try:
-        return suggest({label: state.percents[label]}, state.pyramid.grid, state.prompts.points_ras).ras
+        return suggest_click({label: state.percents[label]}, state.pyramid.grid, state.prompts.points_ras).ras
     except PromptError:
         return None
 
@@ -113,7 +112,7 @@ def at_largest_error(state: State) -> Iterator[cb.Prompts]:
     for label, clicker in state.clickers.items():
         made = clicker.click(state.found == label)
         if made is not None:
-            yield cb.Prompts(made[0], state.task.coarse.values_at(made[0]))
+            yield cb.Prompts(made[0], state.task.coarse.nearest_values(made[0]))
 
 
 WAYS: dict[str, Callable[[State], Iterator[cb.Prompts]]] = {
@@ -148,18 +147,25 @@ def play(task: Task, pyramid: FeaturePyramid, way: Callable[[State], Iterator[cb
     for number in range(rounds + 1):
         probe = cb.Probe().fit(pyramid, prompts)
         values = probe.logits(pyramid)
-        found = labelmap_on(task.coarse.grid, pyramid, Known(probe, values), prompts).array
+        rows = {label: row for row, label in enumerate(probe.labels_)}
+        found = predict_labels(
+            lambda label, values=values, rows=rows: values[rows[label]].clone(),
+            {label: probe.names_[label] for label in probe.labels_},
+            pyramid.body,
+            task.coarse.grid,
+            seeds=probe.seeds(prompts),
+        ).array
         scores.append([overlap(found, task.coarse.array, n) for n in range(1, count + 1)])
         values.masked_fill_(outside, -np.inf)
-        given, best = no_labels(pyramid.grid.shape, probe.labels_), np.zeros(pyramid.grid.shape, np.float32)
+        given, best = empty_labels(pyramid.grid.shape, probe.labels_), np.zeros(pyramid.grid.shape, np.float32)
         for label, one in zip(probe.labels_, values.numpy(), strict=True):
-            claim(given, best, one, label)
+            update_argmax(given, best, one, label)
             near = np.abs(one) < EDGES[-1]
             for right in (0, 1):
                 odds[int(number > 0), right] += np.histogram(one[near & ((truth == label) == right)], EDGES)[0]
         probability = values.sigmoid_().numpy()
         totals = {label: float(one.sum()) for label, one in zip(probe.labels_, probability, strict=True)}
-        expectations.append([agreement(given, best, totals)[n][0] for n in range(1, count + 1)])
+        expectations.append([dice_from_probabilities(given, best, totals)[n][0] for n in range(1, count + 1)])
         if number < rounds:
             percents = {n: (100 * one).astype(np.uint8) for n, one in zip(probe.labels_, probability, strict=True)}
             state = State(pyramid, task, prompts, percents, found, random, clickers)
@@ -184,7 +190,7 @@ def time_suggestion(task: Task, pyramid: FeaturePyramid) -> list[float]:
         runs = []
         for _ in range(3):
             begin = time.process_time()
-            suggest(some, pyramid.grid, prompts.points_ras)
+            suggest_click(some, pyramid.grid, prompts.points_ras)
             runs.append(time.process_time() - begin)
         taken.append(round(min(runs), 3))
     return taken

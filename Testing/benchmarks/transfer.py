@@ -25,9 +25,7 @@ import CoralBayLib as cb
 from CoralBayLib.demo.annotator import Annotator, dice
 from CoralBayLib.encoders.coralbay_mini import CoralBayMiniEncoder
 from CoralBayLib.features.pyramid import FeaturePyramid
-from CoralBayLib.fewshot.segmentation import labelmap_on
-from CoralBayLib.fewshot.transfer import for_scan
-from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.grid import Volume
 
 from .encoders import Labelled, read_scan, untrained
 from .peers import Forest, _answer
@@ -125,11 +123,11 @@ def marked(pair: Pair, pyramid: FeaturePyramid, seed: int, source: str, clicks: 
             kji = np.argwhere(task.truth.array == number)
             points.append(task.truth.grid.to_ras(kji[random.choice(len(kji), min(300, len(kji)), replace=False), ::-1]))
         together = np.concatenate(points)
-        return cb.Prompts(together, task.truth.values_at(together), dict(enumerate(task.names, 1)))
+        return cb.Prompts(together, task.truth.nearest_values(together), dict(enumerate(task.names, 1)))
     prompts = strokes(task, seed, 3)
     annotators = {n: Annotator(task.coarse, n, seed) for n in range(1, len(task.names) + 1)}
     for _ in range(clicks):
-        found = labelmap_on(task.coarse.grid, pyramid, cb.Probe().fit(pyramid, prompts), prompts).array
+        found = cb.Segmenter(pyramid).fit(prompts).labelmap(task.coarse.grid).array
         prompts += corrections(task, annotators, found)
     return prompts
 
@@ -138,7 +136,7 @@ def corrections(task: Task, annotators: dict[int, Annotator], found: NDArray) ->
     """One click a structure."""
     made = [click[0] for n, each in annotators.items() if (click := each.click(found == n)) is not None]
     points = np.concatenate([np.empty((0, 3)), *made])
-    return cb.Prompts(points, task.coarse.values_at(points), dict(enumerate(task.names, 1)))
+    return cb.Prompts(points, task.coarse.nearest_values(points), dict(enumerate(task.names, 1)))
 
 
 class _Carried:
@@ -180,17 +178,10 @@ def method(name: str, pair: Pair, first: FeaturePyramid, second: FeaturePyramid,
     def answer(told: cb.Prompts) -> Answer:
         if name == "from nothing" and not told.structures:
             return lambda grid: np.zeros(grid.shape, np.uint8)
-        probe = given
-        if name == "adapted":
-            probe = for_scan(given, second, told)
-            told = probe.prompts_
-        elif name == "from nothing":
-            probe = cb.Probe().fit(second, told)
-
-        def on(grid: Grid) -> NDArray:
-            return labelmap_on(grid, second, probe, told if name != "as it is" else None).array
-
-        return on
+        if name == "as it is":
+            return lambda grid: given.predict_labels(second, grid).array
+        segmenter = cb.Segmenter(second, given if name == "adapted" else None).fit(told)
+        return lambda grid: segmenter.labelmap(grid).array
 
     return answer
 

@@ -49,7 +49,7 @@ def of_pyramid(pyramid: cb.FeaturePyramid) -> Arrays:
 def of_probe(probe: cb.Probe, pyramid: cb.FeaturePyramid) -> Arrays:
     """What a few-shot probe says of a scan, before any labels are made of it."""
     body = np.flatnonzero(pyramid.body.array)[::_EVERY]
-    flat = {"logits": probe.logits(pyramid), "appearance": probe.appearance(pyramid)}
+    flat = {"logits": probe.logits(pyramid), "appearance": probe.appearance_logits(pyramid)}
     return {name: values.flatten(1)[:, body].numpy() for name, values in flat.items()}
 
 
@@ -89,8 +89,8 @@ def about_probe(probe: cb.Probe) -> dict[str, Any]:
         "labels": probe.labels_,
         "names": {str(label): called for label, called in probe.names_.items()},
         "signature": probe.signature_,
-        "scan": probe.scan_,
-        "scattered": sorted(probe.scattered_),
+        "scan": probe.scan_key_,
+        "scattered": sorted(probe.fragmented_),
         "parameters": [probe.C, probe.weak_negatives, probe.max_per_label],
         "points": probe.prompts_.points_ras.tolist(),
         "told": probe.prompts_.labels.tolist(),

@@ -87,7 +87,7 @@ def phantom(grid: Grid, blobs=(), radius_mm: float = 40.0, seed: int = 0) -> Vol
     """
     k, j, i = np.indices(grid.shape)
     ras = grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
-    inside = np.linalg.norm(ras - grid.centre_ras, axis=1) < radius_mm
+    inside = np.linalg.norm(ras - grid.center_ras, axis=1) < radius_mm
     hu = np.where(inside, 30.0, -1000.0)
     for centre, sigma, height in blobs:
         hu += height * np.exp(-0.5 * (np.linalg.norm(ras - np.asarray(centre), axis=1) / sigma) ** 2)

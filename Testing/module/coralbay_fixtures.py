@@ -91,7 +91,7 @@ def driver(coralbay: Any) -> SimpleNamespace:
         if panel.scan.ui.computeButton.enabled:
             host.mouse.press(panel.scan.ui.computeButton)
         settle()
-        assert coralbay.logic.features.at_hand(node) is not None, host.dialogs.texts()
+        assert coralbay.logic.features.cached(node) is not None, host.dialogs.texts()
 
     def open_panel(part: Any) -> None:
         import ctk

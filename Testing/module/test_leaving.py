@@ -139,7 +139,7 @@ def test_a_loaded_probe_is_shown_on_return(coralbay: Any, driver: Any, marked: A
     away(panel._transfer.load)
     come_back(driver)
     assert panel.few_shot.given is not None
-    assert panel.few_shot.preview.probe is panel.few_shot.given
+    assert panel.few_shot.segmenter.probe_ is panel.few_shot.given
 
 
 def test_an_encoder_that_was_added_is_chosen(coralbay: Any, driver: Any, marked: Any, away: Any, monkeypatch: Any) -> None:

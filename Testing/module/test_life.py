@@ -264,6 +264,6 @@ def test_a_saved_scene_reopens_as_it_was(coralbay: Any, driver: Any, scan: Any, 
     names = [(each.name, len(each.world_points())) for each in panel.segment.few_shot.structures]
     assert names == [("Liver", 2), ("Background", 3)]
     # The embeddings come from the store, and the preview with them.
-    assert coralbay.logic.features.at_hand(parameters.volume) is not None
+    assert coralbay.logic.features.cached(parameters.volume) is not None
     assert panel.segment.few_shot.preview is not None
     assert not [n for n in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if n.GetName() == "CoralBay: Probability (%)"]

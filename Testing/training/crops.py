@@ -9,7 +9,8 @@ import torch
 from scipy import ndimage
 
 from CoralBayLib.encoders.base import Axes, LevelSpec
-from CoralBayLib.imaging.grid import Grid, Volume, interpolate
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.resampling import interpolate
 
 from .teacher import TeacherPass
 
@@ -54,12 +55,12 @@ def draw(
     size = np.minimum(np.maximum(LEAST_SIDE, -(-extent // 32) * 32), most).astype(int) if whole else np.array(most)
     low, high = -_PAST_THE_BODY, np.maximum(extent - size, 0) + _PAST_THE_BODY
     start = random.uniform(low, np.where(extent > size, high, 0))
-    crop = box.sub(start * step, step, tuple(size[::-1]))
+    crop = box.subgrid(start * step, step, tuple(size[::-1]))
     hu = sharpness_jitter(at(made.image, crop, outside=-1024.0), random)
     image = torch.from_numpy(to_unit(hu, random).transpose(2, 1, 0).copy())[None]
     targets, weights = [], []
     for (target, grid), spec in zip(made.targets, specs, strict=True):
-        centres = crop.sub(spec.offset, spec.stride, tuple((-(-size // np.array(spec.stride)))[::-1]))
+        centres = crop.subgrid(spec.offset, spec.stride, tuple((-(-size // np.array(spec.stride)))[::-1]))
         targets.append(interpolate(target.float(), grid, centres).permute(0, 3, 2, 1).contiguous())
         body = at(made.body, centres, outside=0.0)
         weights.append(torch.from_numpy(body.transpose(2, 1, 0).copy())[None])

@@ -1,7 +1,7 @@
-"""What the CT says of a structure beside its neighbours: which HU are its own, and where in them its border runs.
+"""Intensity of a structure compared with its neighbors: which HU are its own, and where its border lies in the CT.
 
-Deep features are coarse and paths only tell what hangs together. Between a structure and what lies around it, the HU of
-the prompts on both sides often decide; and a border that passes close by an edge of the CT belongs on that edge.
+Deep features are coarse, and geodesic paths only tell what is connected. Between a structure and its neighbors, the HU of
+the prompts on both sides often decide, and a border close to an edge of the CT belongs on that edge.
 """
 
 from __future__ import annotations
@@ -15,26 +15,29 @@ from CoralBayLib.imaging.grid import Volume
 from .voxel_features import KNOTS_BY_HU, KNOTS_HU, hu_index
 
 WEIGHT = 1.5
-"""Of the log-likelihood ratio of the HU, beside appearance and nearness."""
-RESERVE = 0.8
-"""Log-odds that everything starts behind by: background prompts are drawn at some distance from a border, so that what
-lies between two prompts belongs to the structure less than half of the way."""
-_AROUND_MM = 15.0
-"""Prompts on anything else within this of the structure's own are its neighbours."""
+"""Of the log-likelihood ratio of the HU."""
+PRIOR_OFFSET = 0.8
+"""Subtracted from every structure's log-odds: background prompts lie at some distance from a border, so that less than
+half of the way between two prompts belongs to the structure."""
+_NEIGHBOR_MM = 15.0
+"""Prompts of anything else within this distance of the structure's own are its neighbors."""
 _BANDWIDTH = 0.5
-"""Of the densities of HU, in steps of `KNOTS_HU`."""
-_LEAST_SHARE = 0.02
-_MOST = 3.0
-_SURE = 5.0
-_SMOOTHNESS = 0.15
-"""The guided filter's epsilon, in squared steps of `KNOTS_HU`: edges much smaller than its root are smoothed over."""
-_OUT_OF_QUESTION = -10.0
+"""Of the density estimates over HU, in steps of `KNOTS_HU`."""
+_MIN_DENSITY = 0.02
+"""Added to densities, as a fraction of their maximum."""
+_MAX_LOG_RATIO = 3.0
+_MAX_LOG_ODDS = 5.0
+"""Log-odds beyond this are not moved by the guided filter."""
+_EPSILON = 0.15
+"""Of the guided filter, in squared steps of `KNOTS_HU`: edges much smaller than its root are smoothed."""
+_NEGLIGIBLE = -10.0
+"""Log-odds below which a voxel is left alone."""
 _KNOTS = KNOTS_BY_HU.astype(np.float32)
 _BINS = np.linspace(0, len(KNOTS_HU) - 1, 4 * len(KNOTS_HU) - 3)
 
 
-class Contrast:
-    """The CT of one scan.
+class IntensityEvidence:
+    """The intensities of one scan.
 
     Args:
         image: int16 HU on the working grid.
@@ -43,65 +46,69 @@ class Contrast:
     def __init__(self, image: Volume) -> None:
         self.image = image
 
-    def sharpen(
+    def refine(
         self, points_ras: NDArray[np.float64], own: NDArray[np.bool_], out: torch.Tensor, within: tuple[slice, ...]
     ) -> None:
-        """Join the HU's say to a structure's log-odds, and move its borders onto nearby edges.
+        """Add the log-likelihood ratio of the HU to a structure's log-odds, and move its borders onto nearby edges.
 
         Args:
             points_ras: (N, 3) RAS mm of all prompts.
             own: (N,) which of them are the structure's; at least one.
             out: (K, J, I) log-odds on the working grid, changed in place.
-            within: (k, j, i) slices of the structure's surroundings; nothing outside is touched.
+            within: (k, j, i) slices of the structure's surroundings; nothing outside is changed.
         """
-        span = _span((out[within] > _OUT_OF_QUESTION).numpy())
+        span = _span((out[within] > _NEGLIGIBLE).numpy())
         if span is None:
             return
         values = out[within][span]
         index = hu_index(self.image.array[within][span])
         if not own.all():
-            values += torch.from_numpy((self._table(points_ras, own) - np.float32(RESERVE))[index])
-        doubtful = values.clamp(-_SURE, _SURE)
-        smooth = guided_filter(torch.from_numpy(_KNOTS[index]), doubtful, _SMOOTHNESS, self.image.grid.close_axes)
-        values += smooth - doubtful
+            values += torch.from_numpy((self._table(points_ras, own) - np.float32(PRIOR_OFFSET))[index])
+        clamped = values.clamp(-_MAX_LOG_ODDS, _MAX_LOG_ODDS)
+        smooth = guided_filter(torch.from_numpy(_KNOTS[index]), clamped, _EPSILON, self.image.grid.isotropic_axes)
+        values += smooth - clamped
 
     def _table(self, points_ras: NDArray[np.float64], own: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """By HU from -1024 on: how much likelier it is in the structure than beside it, as weighted log-likelihood ratio
-        of two kernel density estimates (Parzen 1962)."""
-        mine = points_ras[own]
-        beside = ~own & ((points_ras >= mine.min(axis=0) - _AROUND_MM) & (points_ras <= mine.max(axis=0) + _AROUND_MM)).all(1)
+        """By HU from -1024 upwards: the weighted log-likelihood ratio of the structure and its neighbors.
+
+        The densities are kernel density estimates (Parzen 1962) of the HU at the prompts.
+        """
+        own_points = points_ras[own]
+        beside = ~own & (
+            (points_ras >= own_points.min(axis=0) - _NEIGHBOR_MM) & (points_ras <= own_points.max(axis=0) + _NEIGHBOR_MM)
+        ).all(1)
         if not beside.any():
             return np.zeros(len(_KNOTS), np.float32)
-        ratio = np.log(self._density(mine)) - np.log(self._density(points_ras[beside]))
-        return WEIGHT * np.interp(_KNOTS, _BINS, ratio.clip(-_MOST, _MOST)).astype(np.float32)
+        ratio = np.log(self._density(own_points)) - np.log(self._density(points_ras[beside]))
+        return WEIGHT * np.interp(_KNOTS, _BINS, ratio.clip(-_MAX_LOG_RATIO, _MAX_LOG_RATIO)).astype(np.float32)
 
     def _density(self, points_ras: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Share of each of `_BINS` at some points, none being without any."""
+        """Density of each of `_BINS` at some points; none is zero."""
         grid = self.image.grid
         ijk = np.clip(np.round(grid.to_ijk(points_ras)).astype(int), 0, np.array(grid.size) - 1)
         levels, counts = np.unique(hu_index(self.image.array[tuple(ijk[:, ::-1].T)]), return_counts=True)
         away = (_BINS[:, None] - _KNOTS[levels]) / _BANDWIDTH
         density = np.exp(-0.5 * away**2) @ counts
-        density += _LEAST_SHARE * density.max()
+        density += _MIN_DENSITY * density.max()
         return density / density.sum()
 
 
 def guided_filter(guide: torch.Tensor, values: torch.Tensor, epsilon: float, axes: tuple[int, ...] = (0, 1, 2)) -> torch.Tensor:
-    """Smooth values along the edges of a guide, in cubes of 3 voxels (He, Sun and Tang 2013).
+    """Guided filter in cubes of 3 voxels (He, Sun and Tang 2013): smooth values, but not across the edges of a guide.
 
     Args:
         guide: (K, J, I) float32.
         values: of the same shape.
-        epsilon: variance of the guide, in its units squared, under which it is taken for flat.
-        axes: along which a cube extends; one voxel thick along the others.
+        epsilon: variance of the guide, in its units squared, below which it counts as constant.
+        axes: array axes along which a cube extends; it is one voxel thick along the others.
 
     Returns:
         float32 of the same shape.
     """
-    spare = torch.empty_like(guide)
+    buffer = torch.empty_like(guide)
 
     def average(of: torch.Tensor) -> torch.Tensor:
-        return _average(of, axes, spare)
+        return _average(of, axes, buffer)
 
     middle, shift = average(guide.clone()), average(values.clone())
     slope = average(guide * values).addcmul_(middle, shift, value=-1)
@@ -110,14 +117,14 @@ def guided_filter(guide: torch.Tensor, values: torch.Tensor, epsilon: float, axe
     return average(slope).mul_(guide).add_(shift)
 
 
-def _average(values: torch.Tensor, axes: tuple[int, ...], spare: torch.Tensor) -> torch.Tensor:
-    """Of each voxel and its neighbours along some axes, in place, the image going on beyond its border as it is there.
+def _average(values: torch.Tensor, axes: tuple[int, ...], buffer: torch.Tensor) -> torch.Tensor:
+    """Mean of each voxel and its neighbors along some axes, in place; edge values continue beyond the border.
 
-    New memory would take longer to be handed out than the sums do, hence the spare.
+    The buffer avoids an allocation, which takes longer than the sums.
     """
     for axis in axes:
         last = values.shape[axis] - 1
-        before = spare.copy_(values)
+        before = buffer.copy_(values)
         for there, here in ((0, 1), (1, 0)):
             values.narrow(axis, here, last).add_(before.narrow(axis, there, last))
             values.narrow(axis, there * last, 1).add_(before.narrow(axis, there * last, 1))
@@ -125,7 +132,7 @@ def _average(values: torch.Tensor, axes: tuple[int, ...], spare: torch.Tensor) -
 
 
 def _span(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
-    """The smallest box around a mask and two voxels more; None for an empty one."""
+    """The bounding box of a mask, two voxels larger on each side; None for an empty mask."""
     spans = []
     for axis in range(3):
         where = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))

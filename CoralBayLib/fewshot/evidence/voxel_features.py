@@ -1,7 +1,7 @@
 """Intensity and position of every working voxel, as features for a probe.
 
-Deep features know what a place is but are coarse; the CT knows where its border runs. A weighted sum of functions of
-HU is one function of HU, so at full resolution it is a table look-up, however many functions there are.
+Deep features describe the anatomy but are coarse; the CT shows where borders lie. A weighted sum of functions of the HU
+is one function of the HU, so at full resolution it is a table look-up, however many functions there are.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from scipy import ndimage
 from CoralBayLib.imaging.grid import Volume
 
 KNOTS_HU = (-1000, -850, -600, -300, -120, -60, -10, 30, 70, 120, 180, 260, 400, 700, 1200)
-"""Where the hat functions of HU peak: dense where soft tissues lie, sparse in air and bone."""
+"""Peaks of the hat functions of the HU: dense over soft tissues, sparse over air and bone."""
 SMOOTHING_MM = 3.0
 HU_RANGE = (-1024, 3071)
-"""What is beyond counts as its end."""
+"""HU beyond this range are clipped to it."""
 KNOTS_BY_HU = np.interp(np.arange(HU_RANGE[0], HU_RANGE[1] + 1), KNOTS_HU, np.arange(len(KNOTS_HU)))
-"""For each HU of the range how many of `KNOTS_HU` lie below it, with fractions: a scale on which tissues are even apart."""
+"""For each HU of the range, the fractional number of `KNOTS_HU` below it: a scale on which tissues are evenly spaced."""
 _INTENSITY_GAIN = 3.0
 _SLAB_VOXELS = 1 << 18
-"""Added to at a time: enough for all threads to have a share, and still in a CPU's cache."""
+"""Voxels processed at a time: enough for all threads, and small enough for the cache of a CPU."""
 _POSITION_MM = 80.0
-"""Millimetres that count as one unit, beside whitened features of unit variance."""
+"""Millimetres per unit of the position features, whose scale matches whitened features of unit variance."""
 
 
-class ImageFeatures:
-    """Hat functions of the HU and of the smoothed HU, and the place in the body.
+class VoxelFeatures:
+    """Hat functions of the HU and of the smoothed HU, and the position in the body.
 
     Args:
         image: int16 HU on the working grid.
-        body: mask on the same grid; positions count from its centroid, along the grid's own axes.
+        body: mask on the same grid; positions are relative to its centroid, along the grid's own axes.
 
     Attributes:
         channels: how many features there are.
@@ -99,5 +99,5 @@ class ImageFeatures:
 
 
 def hu_index(hu: NDArray) -> NDArray[np.int32]:
-    """The place of each HU in tables of one entry for each HU of `HU_RANGE`."""
+    """Index of each HU in tables with one entry for each HU of `HU_RANGE`."""
     return np.clip(hu, *HU_RANGE).astype(np.int32) - HU_RANGE[0]

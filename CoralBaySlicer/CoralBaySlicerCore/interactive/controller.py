@@ -13,9 +13,9 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from CoralBayLib.core.errors import CoralBayError
+from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import segments, structures, volumes
 from CoralBaySlicerCore.scene.structures import History, Structure
-from CoralBaySlicerCore.work.compute import Points
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 
 from .previewer import Previewer
@@ -160,18 +160,18 @@ class FewShot(Previewer, VTKObservationMixin):
         with self._one_step():
             self.history.redo(self.structures)
 
-    def points(self) -> Points:
+    def prompts(self) -> Prompts:
         """All prompts, clicked and painted, in the volume's own space."""
         points, labels, names = structures.points_in(self.volume, self.structures)
         painted, painted_labels = segments.prompts(self.painted, names, self.volume)
         labels = np.concatenate([labels, painted_labels])
-        return Points(np.concatenate([points, painted]), labels, names)
+        return Prompts(np.concatenate([points, painted]), labels, names)
 
     def update(self) -> None:
         """Show what the prompts as they are say."""
         if self.volume is not None:
             self._adopt_painted()
-            self.fit(self.points())
+            self.fit(self.prompts())
 
     def follow_features(self) -> None:
         """Take up the prompts anew when the features of the volume have come, gone or changed."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from CoralBaySlicerCore.scene import overlays as overlay
 from CoralBaySlicerCore.scene.overlays import Overlays
 from CoralBaySlicerCore.scene.structures import Structure
-from CoralBaySlicerCore.work.compute import Preview
+
+if TYPE_CHECKING:
+    from CoralBayLib.fewshot.preview import Preview
 
 _MIN_UNCERTAINTY = 5
 """Uncertainty, percent, below which it is not shown."""
@@ -53,20 +55,21 @@ def show(
     if preview is None or volume is None:
         overlays.hide()
         return
+    geometry = preview.grid.ijk_to_ras
     colors = {each.label: (each.name, each.color) for each in structures if each.label}
     if options.show_all:
-        overlays.structures.update(preview.labels, preview.geometry, volume, colors)
+        overlays.structures.update(preview.labels, geometry, volume, colors)
         # Outlines hide nothing of the scan, so they are drawn opaque.
         overlays.structures.show(1.0 if options.outlines else options.opacity, options.outlines)
     else:
         overlays.structures.hide()
     if options.kind == overlay.UNCERTAINTY:
-        overlays.update(options.kind, preview.doubt, preview.geometry, volume)
+        overlays.update(options.kind, preview.uncertainty, geometry, volume)
         overlays.set_threshold(options.kind, _MIN_UNCERTAINTY)
         overlays.show_map(options.kind, options.opacity)
     elif options.kind == overlay.PROBABILITY:
-        label = label if label in preview.percents else min(preview.percents)
-        overlays.update(options.kind, preview.percents[label], preview.geometry, volume)
+        label = label if label in preview.percent else min(preview.percent)
+        overlays.update(options.kind, preview.percent[label], geometry, volume)
         if label in colors:
             overlays.set_color(options.kind, colors[label][1])
         overlays.set_threshold(options.kind, options.threshold)

@@ -1,38 +1,47 @@
-"""The preview of what prompts, or a probe that was made elsewhere, say of a scan."""
+"""The preview of prompts, or of a probe that was made elsewhere."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import Cancelled, CoralBayError
 from CoralBayLib.core.progress import CancelToken
+from CoralBayLib.fewshot.options import Options
+from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.scene.structures import Structure
-from CoralBaySlicerCore.work import compute
-from CoralBaySlicerCore.work.compute import Points, Preview
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 from CoralBaySlicerCore.work.worker import Task, in_words
 
 from . import preview_display
-from .glance import clicked, glance
+
+if TYPE_CHECKING:
+    from CoralBayLib.fewshot.preview import Preview
+    from CoralBayLib.fewshot.segmenter import Segmenter
+
+_MIN_STRUCTURES = 3
+"""Of fewer structures all are fitted as fast as one."""
+_MAX_COMPARED = 20_000
+"""Prompts that are compared on the main thread; large painted segments have more."""
 
 
 class Previewer:
-    """Keeps a preview up to date; while one is computed the newest prompts win.
+    """Keeps a preview up to date; while one is computed, the newest prompts replace it.
 
-    `changed` is called, on the main thread, whenever something is to be shown anew.
+    `changed` is called, on the main thread, whenever there is something new to show.
 
     Attributes:
         volume: the scan, or None.
-        preview: what the probe says, or None.
-        given: the probe the preview shows when it was made elsewhere. On its own scan, until the prompts change; on
-            another, prompts correct it.
-        message: what the user reads below the preview.
+        preview: the library's `Preview`, or None.
+        segmenter: the library's `Segmenter` that made it, or None.
+        given: the probe of the preview if it was made elsewhere. On its own scan it is shown until the prompts change; on
+            another scan, prompts correct it.
+        message: the text below the preview.
     """
 
     def __init__(self, logic: CoralBaySlicerLogic, changed: Callable[[], None]) -> None:
@@ -40,128 +49,139 @@ class Previewer:
         self.changed = changed
         self.volume: Any = None
         self.preview: Preview | None = None
+        self.segmenter: Segmenter | None = None
         self.given: Any = None
         self.message = ""
-        self._threshold = 50.0
-        self._connected = self._started_connected = True
-        self._fitted_on: Points | None = None
+        self._options = Options()
+        self._shown_options = Options()
+        self._fitted_on: Prompts | None = None
         self._fitted_with: Any = None
-        self._previewed: Points | None = None
+        self._previewed: Prompts | None = None
         self._running: Task | None = None
-        self._bounding: tuple | None = None
-        self._seen: list[np.ndarray] = []
+        self._following: tuple | None = None
+        self._skipped: list[np.ndarray] = []
 
     @property
     def features_changed(self) -> bool:
         """Whether the features of the volume have come, gone or changed since they were last used."""
-        return self.volume is not None and self.logic.features.at_hand(self.volume) is not self._fitted_with
+        return self.volume is not None and self.logic.features.cached(self.volume) is not self._fitted_with
 
-    def fit(self, points: Points) -> None:
-        """Fit a probe on prompts and show what it says; nothing happens when neither they nor the features changed."""
-        features, known = self.logic.features.at_hand(self.volume), points.same_as(self._fitted_on)
+    def fit(self, prompts: Prompts) -> None:
+        """Fit a probe on prompts and preview it; nothing happens if neither the prompts nor the features changed."""
+        features, known = self.logic.features.cached(self.volume), prompts.same_as(self._fitted_on)
         if known and features is self._fitted_with:
             return
-        changed, marked = self._fitted_on is not None and not known, bool((points.labels > 0).any())
+        changed, marked = self._fitted_on is not None and not known, bool((prompts.labels > 0).any())
         corrected = features is not None and self.given is not None and self.given.adapts_to(features)
         if marked and not known and not corrected:
             self.given = None
         if features is not self._fitted_with:
             self._previewed = None
-        self._fitted_on, self._fitted_with = points, features
+        self._fitted_on, self._fitted_with = prompts, features
         if features is None:
             self._stop(_("Compute the embeddings of this scan first (step 1)."))
         elif self.given is not None or marked:
-            self._start(points, self.given)
+            self._start(prompts, self.given)
         else:
             self._stop(_("Click on a structure that you want."))
         if changed:
             # A new prompt asks for the preview, whichever map is shown.
             self.logic.overlays.request(Owner.PREVIEW)
 
-    def show_probe(self, probe: Any, points: Points) -> None:
-        """Show what a probe says that was made elsewhere; see `given`."""
+    def show_probe(self, probe: Any, prompts: Prompts) -> None:
+        """Preview a probe that was made elsewhere; see `given`."""
         self.given = probe
-        self._fitted_on, self._fitted_with = points, None
-        self.fit(points)
+        self._fitted_on, self._fitted_with = prompts, None
+        self.fit(prompts)
 
     def forget(self) -> None:
         """Let go of the preview, as when the volume changes."""
         self.given = self._fitted_on = self._fitted_with = None
-        self._seen = []
+        self._skipped = []
         self._stop("", tell=False)
 
-    def next_place(self, label: int, points: Points, found: Callable[[np.ndarray], None]) -> None:
-        """Look for the place, of those not shown yet, where a prompt is expected to mend most of a structure; the message
-        asks about it, and `found` gets it in RAS mm of the world."""
+    def suggest_click(self, label: int, prompts: Prompts, found: Callable[[np.ndarray], None]) -> None:
+        """Find the location where a click is expected to improve a structure most, of those not suggested yet.
+
+        The message asks about the location, and `found` is called with it, RAS mm of the world.
+        """
         if self.preview is None:
             raise CoralBayError(_("There is no preview yet. Mark a structure first."))
-        preview, seen, volume = self.preview, list(self._seen), self.volume
+        preview, skipped, volume = self.preview, list(self._skipped), self.volume
+        percent = {label: preview.percent[label]} if label in preview.percent else preview.percent
 
-        def finish(place: tuple[int, np.ndarray]) -> None:
-            about, own = place
-            self._seen.append(own)
-            world = volumes.to_world(volume, own)[0]
+        def run(*_args: Any) -> Any:
+            from CoralBayLib.fewshot.uncertainty import suggest_click
+
+            return suggest_click(percent, preview.grid, prompts.points_ras, skipped)
+
+        def finish(suggestion: Any) -> None:
+            self._skipped.append(suggestion.ras)
+            world = volumes.to_world(volume, suggestion.ras)[0]
             found(world)
-            words = _("Is this {name}? Axial slice at S {mm} mm. Click here as what it is (0 for the background).")
-            # A structure may be too new for the probe to know it: see `glance`.
-            self._say(words.format(name=(points.names | preview.probe.names_)[about], mm=round(world[2])))
+            words = _("Does this belong to {name}? (axial slice S {mm} mm) Click here, or press 0 first if it is background.")
+            self._say(words.format(name=prompts.name(suggestion.label), mm=round(world[2])))
 
-        task = Task(lambda *_args: compute.next_place(preview, label, points, seen), finish, lane="place")
+        task = Task(run, finish, lane="place")
         task.on_failed = lambda error: None if isinstance(error, Cancelled) else self._say(in_words(error))
         self.logic.worker.start(task)
 
     def show(self, structures: list[Structure], label: int, wanted: preview_display.DisplayOptions) -> None:
-        """Show the preview in the slice views, of the map that of the structure of that label."""
-        self._threshold, self._connected = wanted.threshold, wanted.connected
-        self._follow_threshold()
-        asked_anew = self._connected != self._started_connected and not self.features_changed
-        if self.preview is not None and self._fitted_on is not None and asked_anew:
-            self._start(self._fitted_on, self.given)
+        """Show the preview in the slice views; the map is that of the structure of that label."""
+        self._options = Options(wanted.threshold / 100, wanted.connected)
+        self._follow_options()
         preview_display.show(self.logic.overlays, self.preview, self.volume, structures, label, wanted)
 
     # -- inner workings
 
-    def _start(self, points: Points, probe: Any) -> None:
-        """Compute the preview of prompts or a probe; first of the structure alone that was clicked, where there are many."""
-        preview, again = self.preview, self._connected == self._started_connected
-        label = clicked(self._previewed, points, preview) if probe is None and again else None
-        self._started_connected = self._connected
-        if label is None or preview is None:
-            self._start_whole(points, probe)
+    def _start(self, prompts: Prompts, probe: Any) -> None:
+        """Compute a preview; if there are many structures, first of the one that was clicked."""
+        before, segmenter = self.preview, self.segmenter
+        label = clicked_structure(self._previewed, prompts, before) if probe is None else None
+        options = self._shown_options
+        if label is None or before is None or segmenter is None or options.connected != self._options.connected:
+            self._start_whole(prompts, probe)
             return
 
-        def finish(glanced: Preview) -> None:
-            if self.preview is preview:
-                self.preview, self._previewed = glanced, points
+        def finish(result: tuple[Segmenter, Preview]) -> None:
+            if self.preview is before:
+                self.segmenter, self.preview = result
+                self._previewed = prompts
 
         def whole() -> None:
             if task is self._running:
-                self._start_whole(points, probe)
+                self._start_whole(prompts, probe)
                 self.changed()
 
-        task = self._launch(lambda pyramid, cancel: glance(pyramid, points, label, preview, cancel), finish)
+        task = self._launch(lambda _pyramid, cancel: segmenter.preview_of_one(label, prompts, before, options, cancel), finish)
         if task is not None:
             task.on_done = lambda _result: whole()
             task.on_failed = lambda error: self._on_failed(task, error) if isinstance(error, Cancelled) else whole()
 
-    def _start_whole(self, points: Points, probe: Any) -> None:
-        volume, threshold, connected = self.volume, self._threshold, self._connected
+    def _start_whole(self, prompts: Prompts, probe: Any) -> None:
+        volume, options = self.volume, self._options
 
-        def finish(preview: Preview) -> None:
+        def run(pyramid: Any, cancel: CancelToken) -> tuple[Segmenter, Preview]:
+            from CoralBayLib.fewshot.segmenter import Segmenter
+
+            segmenter = Segmenter(pyramid, probe).fit(prompts)
+            cancel.raise_if_cancelled()
+            return segmenter, segmenter.preview(options, cancel)
+
+        def finish(result: tuple[Segmenter, Preview]) -> None:
             if self.volume is volume:
-                self.preview, self._previewed = preview, points if probe is None else None
-                self.logic.probe, self._seen = preview.probe, []
+                self.segmenter, self.preview = result
+                self._shown_options = options
+                self._previewed = prompts if probe is None else None
+                self.logic.probe, self._skipped = self.segmenter.probe_, []
 
-        task = self._launch(
-            lambda pyramid, cancel: compute.preview(pyramid, points, threshold, probe, cancel, connected), finish
-        )
+        task = self._launch(run, finish)
         if task is not None:
-            task.on_done = lambda _result: self._say(_missing(self.preview) if probe is not None else _hint(points))
+            task.on_done = lambda _result: self._say(_missing(self.segmenter) if probe is not None else _hint(prompts))
             task.on_failed = lambda error: self._on_failed(task, error)
 
-    def _launch(self, run: Callable[[Any, CancelToken], Preview], finish: Callable[[Preview], None]) -> Task | None:
-        """Start to compute a preview, which takes the place of any that is being computed; None, and the user is told, when
-        that cannot be."""
+    def _launch(self, run: Callable[[Any, CancelToken], Any], finish: Callable[[Any], None]) -> Task | None:
+        """Start to compute a preview, in place of any that is being computed; None, with a message, if that fails."""
         try:
             task = self.logic.start(self.volume, run, finish, lane="preview", title=_("Preview"))
         except CoralBayError as error:
@@ -177,24 +197,26 @@ class Previewer:
     def _stop(self, message: str, tell: bool = True) -> None:
         if self._running is not None:
             self._running.cancel()
-        self.preview = self._previewed = self._running = None
+        self.preview = self.segmenter = self._previewed = self._running = None
         self.message = message
         if tell:
             self.changed()
 
-    def _follow_threshold(self) -> None:
-        """Have the structures bounded anew when the threshold is another than the preview's."""
-        preview, threshold = self.preview, self._threshold
-        if preview is None or threshold == preview.threshold or (preview, threshold) == self._bounding:
+    def _follow_options(self) -> None:
+        """Have the labels made again if the options differ from those of the preview."""
+        preview, segmenter, options = self.preview, self.segmenter, self._options
+        if preview is None or segmenter is None or options == self._shown_options:
+            return
+        if (preview, options) == self._following or self.features_changed:
             return
 
-        def finish(bounded: Preview) -> None:
+        def finish(result: Preview) -> None:
             if self.preview is preview:
-                self.preview = bounded
+                self.preview, self._shown_options = result, options
 
-        task = Task(lambda *_args: compute.with_threshold(preview, threshold), finish, lane="threshold")
+        task = Task(lambda _progress, cancel: segmenter.preview(options, cancel), finish, lane="threshold")
         task.on_done = lambda _result: self.changed()
-        self._bounding = (preview, threshold)
+        self._following = (preview, options)
         self.logic.worker.start(task)
 
     def _on_failed(self, task: Task, error: Exception) -> None:
@@ -208,18 +230,40 @@ class Previewer:
         self.changed()
 
 
-def _missing(preview: Preview | None) -> str:
-    """Which structures of a probe from elsewhere were not found, in words."""
-    probe = preview.probe if preview is not None else None
-    names = [name for label, name in probe.names_.items() if label not in probe.prompts_.labels] if probe else []
-    # One that was not adapted, as from a file of before there was anything to do it with, may have no prompts at all.
-    if not names or probe.home_ is None:
+def clicked_structure(before: Prompts | None, now: Prompts, preview: Preview | None) -> int | None:
+    """The one structure that a change of prompts was for.
+
+    It is the structure of the prompts that changed or, if they are background, the structure that was labeled there. None
+    if the change was for several structures or for none, or if there are too few structures for it to matter.
+    """
+    if before is None or preview is None or len(preview.percent) < _MIN_STRUCTURES or len(before) + len(now) > _MAX_COMPARED:
+        return None
+    rows, counts = np.unique(np.concatenate([_rows(before), _rows(now)]), axis=0, return_counts=True)
+    labels, points = rows[counts == 1, 0].astype(int), rows[counts == 1, 1:]
+    structures = {*labels[labels > 0].tolist(), *preview.labelmap.nearest_values(points[labels == 0]).tolist()}
+    label = structures.pop() if len(structures) == 1 else 0
+    return label if label and (now.labels == label).any() else None
+
+
+def _rows(prompts: Prompts) -> np.ndarray:
+    """Labels and points to a micrometer, each once, for comparing."""
+    return np.unique(np.column_stack([prompts.labels, np.round(prompts.points_ras, 3)]), axis=0)
+
+
+def _missing(segmenter: Segmenter | None) -> str:
+    """A message that names the structures of an adapted probe that were not found; "" if there are none."""
+    probe = segmenter.probe_ if segmenter is not None else None
+    # A probe that was not adapted, as from an early version's file, may have no prompts at all.
+    if probe is None or probe.fitted_pyramid_ is None:
+        return ""
+    names = [name for label, name in probe.names_.items() if label not in probe.prompts_.labels]
+    if not names:
         return ""
     return _("Not found in this scan: {names}. Click on them if they are there.").format(names=", ".join(names))
 
 
-def _hint(points: Points) -> str:
-    """What would make the preview better, in words; "" when nothing is missing."""
-    if len(np.unique(points.labels)) == 1:
+def _hint(prompts: Prompts) -> str:
+    """A message that says how to improve the preview; "" if nothing is missing."""
+    if len(np.unique(prompts.labels)) == 1:
         return _("Press 0 and click on a few places that do not belong to the structure: the preview gets better.")
     return ""

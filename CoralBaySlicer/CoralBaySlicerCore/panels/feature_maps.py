@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.scene import overlays, volumes
 from CoralBaySlicerCore.scene.overlays import Owner
-from CoralBaySlicerCore.work import compute
+from CoralBaySlicerCore.work import feature_maps
 
 from .base import Panel, chosen_path
 
@@ -64,7 +64,11 @@ class FeatureMapsPanel(Panel):
         self.run(
             _("The colors could not be computed."),
             lambda: self.logic.start(
-                volume, lambda pyramid, _c: compute.colors(pyramid, basis), finish, "feature-maps", _("Coloring the features")
+                volume,
+                lambda pyramid, _c: feature_maps.colors(pyramid, basis),
+                finish,
+                "feature-maps",
+                _("Coloring the features"),
             ),
             lambda _result: self.when_visible(partial(self._show, volume)),
             allow_fallback=True,
@@ -123,7 +127,7 @@ class FeatureMapsPanel(Panel):
             _("The clusters could not be computed."),
             lambda: self.logic.start(
                 volume,
-                lambda pyramid, cancel: compute.clusters(pyramid, count, None, cancel),
+                lambda pyramid, cancel: feature_maps.clusters(pyramid, count, None, cancel),
                 finish,
                 "feature-maps",
                 _("Finding clusters"),

@@ -72,7 +72,7 @@ class LibrarySection:
             path = library_scans.source_of(panel.volume)
             folder, assume_hu = scan_library.folder(), source.choice.assume_hu
             return scan_library.addTask(
-                panel.logic, folder, lambda *_: path or source.scan.volume(), outcomes, assume_hu=assume_hu
+                panel.logic, folder, lambda *_: path or source.scan.volume, outcomes, assume_hu=assume_hu
             )
 
         self._add(start)

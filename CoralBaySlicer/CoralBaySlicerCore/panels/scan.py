@@ -49,7 +49,7 @@ class ScanPanel(Panel):
             ui.weightsPath.currentPath = settings.weights_file(parameters.encoder)
         self._updating = False
         ui.deviceLabel.text = self.logic.features.session.device or _("Shown after the first use")
-        ready = self.logic.features.at_hand(self.volume) is not None
+        ready = self.logic.features.cached(self.volume) is not None
         running = self.activity.task is not None
         ui.computeButton.enabled = self.volume is not None and not ready and not running
         ui.statusLabel.text = self._status(ready)
@@ -107,7 +107,7 @@ class ScanPanel(Panel):
     def _look_in_store(self) -> None:
         """Take the features from the store when they are there; asks nothing and installs nothing."""
         try:
-            looked_for = (volumes.read(self.volume).stamp, self.logic.choice())
+            looked_for = (volumes.read(self.volume).fingerprint, self.logic.choice())
         except CoralBayError:
             return
         if looked_for == self._looked_for or packages.missing():

@@ -9,6 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CoralBayLib.fewshot.options import Options
 from CoralBaySlicerCore.interactive.controller import FewShot
 from CoralBaySlicerCore.interactive.preview_display import DisplayOptions
 from CoralBaySlicerCore.scene import overlays, place_mode, segments, structures, surfaces, volumes
@@ -174,24 +175,27 @@ class SegmentPanel(Panel):
 
         few_shot = self.few_shot
         self.logic.overlays.request(Owner.PREVIEW)
-        self.attempt(_("There is no place to go to."), lambda: few_shot.next_place(few_shot.shown, few_shot.points(), found))
+        self.attempt(
+            _("There is no place to go to."), lambda: few_shot.suggest_click(few_shot.shown, few_shot.prompts(), found)
+        )
 
     def apply(self) -> None:
         """Write the structures as segments on the scan's own grid."""
         few_shot, parameters = self.few_shot, self.parameters
-        points = few_shot.points()
+        prompts = few_shot.prompts()
+        options = Options(parameters.threshold / 100, parameters.connected)
         # What the user sees is what is written.
-        probe = few_shot.given
+        probe, segmenter = few_shot.given, few_shot.segmenter
 
         def start() -> Any:
             return self.logic.segmentTask(
                 few_shot.volume,
-                points,
+                prompts,
                 parameters.output,
-                parameters.threshold / 100,
-                parameters.connected,
+                options,
                 probe,
                 few_shot.colors(),
+                segmenter,
             )
 
         had_surfaces = surfaces.shown(parameters.output)
@@ -254,7 +258,7 @@ class SegmentPanel(Panel):
 
     def _fill_table(self) -> None:
         known, preview = self.few_shot.structures, self.few_shot.preview
-        expected = preview.expected if preview is not None else {}
+        expected = preview.dice_estimate if preview is not None else {}
         table = self.ui.structureTable
         self._filling = True
         table.setRowCount(len(known))

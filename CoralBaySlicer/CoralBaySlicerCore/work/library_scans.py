@@ -12,11 +12,11 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.progress import CancelToken, Progress
+from CoralBayLib.imaging.formats import READABLE_SUFFIXES
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.scene.colors import LIBRARY_REGION
 from CoralBaySlicerCore.scene.hidden_nodes import KIND, add_hidden
 
-from .batch import SUFFIXES
 from .dicom_database import place_of
 from .scan_library import read
 from .worker import Task
@@ -53,7 +53,7 @@ def loaded(path: str) -> Any:
 
 def openTask(logic: Tasks, path: str) -> Task:
     """Load a scan; the result is its volume node. DICOM is read on the reader, files by Slicer."""
-    if not os.path.isdir(path) and path.lower().endswith(SUFFIXES):
+    if not os.path.isdir(path) and path.lower().endswith(READABLE_SUFFIXES):
         run, finish = _nothing, lambda _read: _load(path)
     else:
         run, finish = lambda *_: read(path), partial(_node, path)

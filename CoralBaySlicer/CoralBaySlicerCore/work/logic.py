@@ -13,17 +13,18 @@ from numpy.typing import ArrayLike
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from slicer.util import VTKObservationMixin
 
+from CoralBayLib.fewshot.options import Options
+from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import segments, volumes
 from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters
 from CoralBaySlicerCore.setup import encoder_files, settings
 
 from . import scan_library
-from .batch import FolderResult, applyProbeToFolderTask
-from .compute import Points
+from .batch import applyProbeToFolderTask
 from .session import Choice
 from .tasks import FoundRegion, Tasks
 
-Prompts = Mapping[str, ArrayLike]
+PointsByName = Mapping[str, ArrayLike]
 """(N, 3) RAS points of the world by the structure's name; those of "background" are negative."""
 
 
@@ -95,13 +96,13 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         return self.worker.wait(self.embedTask(volume))
 
     def segment(
-        self, volume: Any, prompts: Prompts, segmentation: Any = None, threshold: float = 0.5, connected: bool = True
+        self, volume: Any, prompts: PointsByName, segmentation: Any = None, threshold: float = 0.5, connected: bool = True
     ) -> Any:
         """Segment structures from a few points.
 
         Args:
             volume: a CT; it is embedded first if need be.
-            prompts: points by structure; see `Prompts`.
+            prompts: points by structure; see `PointsByName`.
             segmentation: where to write; a new node by default.
             threshold: probability from 0 to 1 from which a voxel belongs to a structure.
             connected: keep only the pieces that a point touches.
@@ -112,8 +113,8 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         Raises:
             CoralBayError: as `embed`, or the prompts cannot be used.
         """
-        points = self.points(volume, prompts)
-        return self.worker.wait(self.segmentTask(volume, points, segmentation, threshold, connected))
+        options = Options(threshold, connected)
+        return self.worker.wait(self.segmentTask(volume, self.prompts_of(volume, prompts), segmentation, options))
 
     def similar(
         self,
@@ -152,9 +153,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """
         return self.worker.wait(self.applyProbeTask(probe, targets, threshold))
 
-    def applyProbeToFolder(
-        self, probe: Any, folder: str | Path, threshold: float = 0.5, overwrite: bool = False
-    ) -> FolderResult:
+    def applyProbeToFolder(self, probe: Any, folder: str | Path, threshold: float = 0.5, overwrite: bool = False) -> Any:
         """Segment every scan of a folder into `<name>.seg.nrrd` in it, without loading them into the scene.
 
         Args:
@@ -164,7 +163,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
             overwrite: whether segmentations that are there already are replaced; left out otherwise.
 
         Returns:
-            `written` and `failed`, the latter with the reason in words for each scan that could not be used.
+            The library's `FolderResult`: `written` and `failed`, the latter with the error of each scan that could not be used.
 
         Raises:
             CoralBayError: there is nothing like a scan in the folder, or the probe is of another encoder.
@@ -218,8 +217,8 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """Write the probe of the last segmentation or preview."""
         self.worker.wait(self.saveProbeTask(path))
 
-    def points(self, volume: Any, prompts: Prompts) -> Points:
-        """Prompts by structure, in the world, as plain data in the volume's own space."""
+    def prompts_of(self, volume: Any, prompts: PointsByName) -> Prompts:
+        """Points by structure, in RAS of the world, as prompts in the volume's own space."""
         points, labels, names = [np.empty((0, 3))], [np.empty(0, np.int64)], {}
         for name, given in prompts.items():
             label = 0 if segments.is_background(name) else len(names) + 1
@@ -228,7 +227,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
             own = volumes.from_world(volume, given)
             points.append(own)
             labels.append(np.full(len(own), label))
-        return Points(np.concatenate(points), np.concatenate(labels), names)
+        return Prompts(np.concatenate(points), np.concatenate(labels), names)
 
     # -- inner workings
 

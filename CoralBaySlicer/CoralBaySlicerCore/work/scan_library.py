@@ -199,7 +199,7 @@ def searchTask(
             return pyramid, library.search_regions(pyramid, place, count, min_distance_mm=distance_mm, others=others)
 
     def finish(result: Any) -> Any:
-        logic.features.keep(source, result[0])
+        logic.features.put(source, result[0])
         return result[1]
 
     return logic.worker.start(Task(run, finish, "similar", _("Searching the library")))

@@ -154,15 +154,14 @@ def saliency(pyramid: FeaturePyramid, probe: ScanProbe, class_index: int) -> tup
     Raises:
         ProbeError: the probe was fitted on other features, or on an encoder without locations in its scan embedding.
     """
+    from CoralBayLib.fewshot.preview import to_percent
     from CoralBayLib.scan_probes import saliency_map
-
-    from .compute import percent
 
     # A probe of two classes has one output, which is the logit of the second.
     output, sign = (0, -1.0 if class_index == 0 else 1.0) if len(probe.classes_) == 2 else (class_index, 1.0)
     contribution = saliency_map(pyramid, probe, output)
     values = sign * np.where(pyramid.body.array > 0, contribution.array, 0)
-    return percent(values / max(float(values.max()), 1e-9)), np.array(contribution.grid.ijk_to_ras)
+    return to_percent(values / max(float(values.max()), 1e-9)), np.array(contribution.grid.ijk_to_ras)
 
 
 def _embed(

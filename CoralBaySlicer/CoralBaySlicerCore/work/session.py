@@ -11,7 +11,7 @@ from typing import Any
 
 from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
-from CoralBaySlicerCore.scene.volumes import Scan
+from CoralBaySlicerCore.scene.volumes import VolumeSnapshot
 from CoralBaySlicerCore.setup import encoder_files, packaged_weights
 from CoralBaySlicerCore.setup.encoder_files import EncoderFile
 
@@ -85,7 +85,7 @@ class Session:
         self.device = describe(self._encoder.device)
         return self._encoder
 
-    def stored(self, scan: Scan, choice: Choice) -> Any:
+    def stored(self, scan: VolumeSnapshot, choice: Choice) -> Any:
         """The pyramid of a scan if it is in the store, else None; computes and downloads nothing."""
         from CoralBayLib.features.embedding import store_key
         from CoralBayLib.features.store import Store
@@ -94,11 +94,11 @@ class Session:
             encoder = self.encoder(choice)
         except CoralBayError:
             return None
-        return Store().get(store_key(scan.volume(), encoder))
+        return Store().get(store_key(scan.volume, encoder))
 
     def embed(
         self,
-        scan: Scan,
+        scan: VolumeSnapshot,
         choice: Choice,
         consent: Callable[[Any], bool] | None = None,
         progress: Progress | None = None,
@@ -110,6 +110,6 @@ class Session:
 
         encoder = self.encoder(choice, consent, progress, cancel)
         raise_if_cancelled(cancel)
-        pyramid = embed(scan.volume(), encoder, progress, cancel, store=Store(), assume_hu=choice.assume_hu)
+        pyramid = embed(scan.volume, encoder, progress, cancel, store=Store(), assume_hu=choice.assume_hu)
         self.device = self.device or str(encoder.device)
         return pyramid

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
 
-from .compute import percent
-
 
 @dataclass(frozen=True, eq=False)
 class Similarity:
@@ -49,6 +47,7 @@ def similar(
     cancel: CancelToken | None = None,
 ) -> list[Similarity]:
     """Look for places like those of a query in scans; `points` are in the own RAS of the scan `query_id`."""
+    from CoralBayLib.fewshot.preview import to_percent
     from CoralBayLib.similarity.regions import extents, in_basis_of
     from CoralBayLib.similarity.search import Query, find_regions, similarity_map
 
@@ -64,11 +63,11 @@ def similar(
         around = extents(simmap, regions, threshold)
         places = np.array([region.ras for region in regions]).reshape(-1, 3)
         scores = np.array([region.score for region in regions])
-        ranks = around.labelmap.values_at(places).astype(np.int64) if len(places) else np.empty(0, np.int64)
+        ranks = around.labelmap.nearest_values(places).astype(np.int64) if len(places) else np.empty(0, np.int64)
         found.append(
             Similarity(
                 node_id,
-                percent(simmap.array),
+                to_percent(simmap.array),
                 np.array(simmap.grid.ijk_to_ras),
                 places,
                 scores,

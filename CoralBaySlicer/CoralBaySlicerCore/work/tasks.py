@@ -13,14 +13,16 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import CoralBayError, PromptError, VolumeError
 from CoralBayLib.core.progress import CancelToken, Progress, subprogress
+from CoralBayLib.fewshot.options import Options
+from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import segments, surfaces, volumes
 from CoralBaySlicerCore.scene.colors import by_name
 from CoralBaySlicerCore.scene.overlays import Overlays
 from CoralBaySlicerCore.setup import packages
 
-from . import compute, similarity
-from .compute import Points
+from . import similarity
 from .features import Features
+from .segmentation import segmentation_of
 from .session import Choice
 from .worker import Task, Worker, in_words
 
@@ -82,7 +84,7 @@ class Tasks:
             return self.features.compute(source, progress, cancel)
 
         def finish(pyramid: Any) -> Any:
-            self.features.keep(source, pyramid)
+            self.features.put(source, pyramid)
             return pyramid
 
         return self._start(Task(run, finish, title=_("Computing embeddings of {name}").format(name=source.scan.name)))
@@ -93,7 +95,7 @@ class Tasks:
 
         def finish(pyramid: Any) -> Any:
             if pyramid is not None:
-                self.features.keep(source, pyramid)
+                self.features.put(source, pyramid)
             return pyramid
 
         return self._start(Task(lambda *_: self.features.stored(source), finish, "stored", _("Looking for embeddings")))
@@ -101,14 +103,24 @@ class Tasks:
     def segmentTask(
         self,
         volume: Any,
-        points: Points,
+        prompts: Prompts,
         segmentation: Any = None,
-        threshold: float = 0.5,
-        connected: bool = True,
+        options: Options | None = None,
         probe: Any = None,
         colors: Mapping[str, Any] | None = None,
+        segmenter: Any = None,
     ) -> Task:
-        """As `segment`, with prompts as `points` gives them or with a probe."""
+        """As `segment`, with prompts as `prompts_of` gives them or with a probe.
+
+        Args:
+            volume: the scan's node.
+            prompts: in the volume's own space.
+            segmentation: where to write; a new node by default.
+            options: the library's `Options`, or None for the defaults.
+            probe: a probe that was made elsewhere, or None.
+            colors: of new segments, by name.
+            segmenter: the library's `Segmenter` of a preview, whose fit is used again if it has these features and prompts.
+        """
         source = self.features.source(volume)
         target = segmentation.GetID() if segmentation is not None else None
         if segmentation is not None:
@@ -116,19 +128,20 @@ class Tasks:
 
         def run(progress: Progress, cancel: CancelToken) -> Any:
             pyramid = self.features.compute(source, subprogress(progress, 0, 0.8), cancel)
-            own = subprogress(progress, 0.8, 1)
-            return pyramid, compute.pieces(source.scan, pyramid, points, probe, threshold, connected, own, cancel)
+            known = segmenter if segmenter is not None and segmenter.pyramid is pyramid else None
+            part = subprogress(progress, 0.8, 1)
+            return pyramid, segmentation_of(source.scan, pyramid, prompts, options, probe, known, part, cancel)
 
         def finish(result: Any) -> Any:
-            pyramid, (pieces, fitted) = result
-            own = self.features.keep(source, pyramid)
+            pyramid, (masks, fitted) = result
+            own = self.features.put(source, pyramid)
             node = slicer.mrmlScene.GetNodeByID(target) if target else None
             if target and node is None:
                 raise CoralBayError(_("The segmentation was removed meanwhile. Choose another and apply again."))
             node = node or segments.new(own, _("{volume} segmentation").format(volume=own.GetName()))
             surfaces.remove(node)
             self.undo.save(node)
-            segments.write_pieces(node, own, source.scan, pieces, dict(colors or by_name(fitted.names_)))
+            segments.write_masks(node, own, source.scan, masks, dict(colors or by_name(fitted.names_)))
             self.probe = fitted
             return node
 
@@ -151,6 +164,7 @@ class Tasks:
 
     def applyProbeTask(self, probe: Any, targets: Sequence[Any], threshold: float = 0.5) -> Task:
         """As `applyProbe`. Nothing is written before all volumes are done."""
+        options = Options(threshold)
         if not targets:
             raise CoralBayError(_("Choose at least one volume to apply the probe to."))
         sources = [self.features.source(volume) for volume in targets]
@@ -163,20 +177,19 @@ class Tasks:
             for number, source in enumerate(sources):
                 own = subprogress(progress, number / len(sources), (number + 1) / len(sources))
                 pyramid = self.features.compute(source, subprogress(own, 0, 0.8), cancel)
-                pieces, used = compute.pieces(
-                    source.scan, pyramid, Points.none(), fitted, threshold, True, subprogress(own, 0.8, 1), cancel
-                )
-                done.append((source, pyramid, pieces, by_name(used.names_)))
+                part = subprogress(own, 0.8, 1)
+                masks, used = segmentation_of(source.scan, pyramid, None, options, fitted, None, part, cancel)
+                done.append((source, pyramid, masks, by_name(used.names_)))
             return done
 
         def finish(done: Any) -> list[Any]:
             nodes = []
             for source, pyramid, *_rest in done:
-                nodes.append(self.features.keep(source, pyramid))
+                nodes.append(self.features.put(source, pyramid))
             written = []
-            for node, (source, _pyramid, pieces, palette) in zip(nodes, done, strict=True):
+            for node, (source, _pyramid, masks, palette) in zip(nodes, done, strict=True):
                 written.append(segments.new(node, _("{volume} segmentation").format(volume=node.GetName())))
-                segments.write_pieces(written[-1], node, source.scan, pieces, palette)
+                segments.write_masks(written[-1], node, source.scan, masks, palette)
             return written
 
         return self._start(Task(run, finish, title=_("Applying the probe")))
@@ -224,7 +237,7 @@ class Tasks:
         def finish(result: Any) -> list[FoundRegion]:
             pyramids, self.left_out, found = result
             used = [source for source in sources if source.scan.node_id in pyramids]
-            nodes = {source.scan.node_id: self.features.keep(source, pyramids[source.scan.node_id]) for source in used}
+            nodes = {source.scan.node_id: self.features.put(source, pyramids[source.scan.node_id]) for source in used}
             self.similarities = {each.node_id: each for each in found}
             return _ranked(found, nodes, count)
 
@@ -241,7 +254,7 @@ class Tasks:
             return pyramid, run(pyramid, cancel)
 
         def keep_and_finish(result: Any) -> Any:
-            self.features.keep(source, result[0])
+            self.features.put(source, result[0])
             return finish(result[1])
 
         return self._start(Task(with_features, keep_and_finish, lane, title))

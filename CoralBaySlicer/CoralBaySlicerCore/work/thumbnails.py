@@ -99,12 +99,12 @@ def cut(volume: Any, where: ArrayLike | None, pixels: int = PIXELS) -> NDArray[n
     if where is None:
         corners = volume.grid.to_ras(_CORNERS * (np.array(volume.grid.size) - 1))
         field = float(np.ptp(corners[:, :2], axis=0).max())
-    centre = np.asarray(volume.grid.centre_ras if where is None else where, float)
+    centre = np.asarray(volume.grid.center_ras if where is None else where, float)
     steps = (np.arange(pixels) - (pixels - 1) / 2) * field / pixels
     a, r = np.meshgrid(centre[1] - steps, centre[0] - steps, indexing="ij")
     points = np.stack([r, a, np.full_like(r, centre[2])], axis=-1).reshape(-1, 3)
     low, high = _WINDOW_HU
-    hu = np.where(volume.grid.contains(points), volume.values_at(points), low)
+    hu = np.where(volume.grid.contains(points), volume.nearest_values(points), low)
     grey = np.rint(np.clip((hu - low) / (high - low), 0, 1) * 255).astype(np.uint8)
     picture = np.repeat(grey.reshape(pixels, pixels, 1), 3, axis=2)
     if where is not None:

@@ -20,10 +20,46 @@ def test_segment_writes_a_segmentation_and_a_probe(run, ct, prompts, pooling_by_
     labelmap, segments = cb.read_segmentation(output)
     assert [segment.name for segment in segments] == ["bright spot"]
     assert labelmap.grid.same_as(cb.read_volume(ct).grid)
-    assert labelmap.values_at([CENTRE])[0] == segments[0].label
+    assert labelmap.nearest_values([CENTRE])[0] == segments[0].label
     millilitres = json.loads(out)["volume_ml"]["bright spot"]
     assert millilitres == pytest.approx((labelmap.array > 0).sum() * labelmap.grid.voxel_volume_mm3 / 1000)
     again = tmp_path / "again.seg.nrrd"
     status, _, _ = run("segment", ct, "--encoder", "pooling", "--probe", probe, "-o", again, "--keep-all-components")
     assert status == 0
-    assert cb.read_segmentation(again)[0].values_at([CENTRE])[0] == 1
+    assert cb.read_segmentation(again)[0].nearest_values([CENTRE])[0] == 1
+
+
+@pytest.fixture
+def probe(run, ct, prompts, pooling_by_name, tmp_path):
+    """A probe that was fitted on the scan."""
+    path = tmp_path / "probe.safetensors"
+    output = tmp_path / "first.seg.nrrd"
+    run("segment", ct, "--encoder", "pooling", "--prompts", prompts, "-o", output, "--save-probe", path)
+    return path
+
+
+def test_a_folder_of_scans_is_segmented_and_one_bad_file_does_not_end_the_run(run, ct, probe, tmp_path):
+    archive, output = tmp_path / "archive", tmp_path / "masks"
+    archive.mkdir()
+    for name in ("a.nrrd", "b.nrrd"):
+        (archive / name).write_bytes(ct.read_bytes())
+    (archive / "broken.nrrd").write_bytes(b"no image")
+    arguments = ("segment", archive, "--encoder", "pooling", "--probe", probe, "-o", output, "--json")
+    status, out, _ = run(*arguments)
+    result = json.loads(out)
+    assert status == 1
+    assert sorted(path.name for path in output.iterdir()) == ["a.seg.nrrd", "b.seg.nrrd"]
+    assert list(result["failed"]) == [str(archive / "broken.nrrd")]
+    assert cb.read_segmentation(output / "a.seg.nrrd")[0].nearest_values([CENTRE])[0] == 1
+    # Nothing is replaced unasked.
+    before = (output / "a.seg.nrrd").stat().st_mtime_ns
+    status, out, _ = run(*arguments)
+    assert status == 1 and len(json.loads(out)["failed"]) == 3
+    assert (output / "a.seg.nrrd").stat().st_mtime_ns == before
+    status, out, _ = run(*arguments, "--overwrite")
+    assert len(json.loads(out)["written"]) == 2
+
+
+def test_a_folder_of_scans_wants_a_probe(run, ct, prompts, pooling_by_name, tmp_path):
+    status, _, err = run("segment", ct.parent, "--encoder", "pooling", "--prompts", prompts)
+    assert status == 1 and "folder of scans" in err and "--probe" in err

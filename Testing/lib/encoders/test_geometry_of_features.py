@@ -65,7 +65,7 @@ FAMILIES = {
 def ramp(grid):
     k, j, i = np.indices(grid.shape)
     ras = grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
-    return Volume(((ras - grid.centre_ras) @ DIRECTION).reshape(grid.shape).astype(np.float32), grid)
+    return Volume(((ras - grid.center_ras) @ DIRECTION).reshape(grid.shape).astype(np.float32), grid)
 
 
 def averaging(family, make_network):
@@ -86,7 +86,7 @@ def test_features_tell_their_own_position(family, kind, make_grid, make_network,
     for level, spec in zip(pyramid.levels, specs, strict=True):
         k, j, i = np.indices(level.grid.shape)
         at = level.grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
-        expected = (at - grid.centre_ras) @ DIRECTION
+        expected = (at - grid.center_ras) @ DIRECTION
         # Features that see beyond the border see extrapolated or padded voxels.
         network_mm = level.grid.spacing_mm / spec.stride
         margin = network_mm * (reach if reach else max(spec.stride) / 2) + grid.spacing_mm.max()
@@ -135,13 +135,13 @@ def test_receptive_fields_of_ctfm_are_centred(stride, axis, make_network, make_e
 def test_a_fitted_box_holds_the_patient_and_nothing_else(kind, make_grid, make_phantom):
     """A ball brought to a size is as many voxels wide along every axis, and its voxels lie where they were."""
     grid = make_grid(kind, extent_mm=110)
-    blob = grid.centre_ras + [9.0, -6.0, 4.0]
+    blob = grid.center_ras + [9.0, -6.0, 4.0]
     volume = make_phantom(grid, [(blob, 8.0, 900.0)], radius_mm=40)
     made = prepare(volume, InputSpec((1.0, 1.0, 1.0), (-1000.0, 1000.0), (8, 8, 8), fit=(32, 40, 48)))
     assert made.image.grid.size == (32, 40, 48)
     extent = made.image.grid.spacing_mm * made.image.grid.size
     np.testing.assert_allclose(extent, 80, atol=4)
-    np.testing.assert_allclose(made.image.grid.centre_ras, grid.centre_ras, atol=2)
+    np.testing.assert_allclose(made.image.grid.center_ras, grid.center_ras, atol=2)
     assert made.body.array.mean() == pytest.approx(np.pi / 6, abs=0.04)
     weight = np.clip(made.image.array - 100, 0, None)
     found = made.image.grid.to_ras([[np.average(index, weights=weight) for index in np.indices(weight.shape)][::-1]])
@@ -153,7 +153,7 @@ def test_averages_lie_at_the_middle_of_their_blocks(make_grid):
     made = prepare(volume, InputSpec((1.0, 1.0, 1.0), (-1000.0, 1000.0), (8, 8, 8), fit=(24, 33, 70)))
     grid = made.image.grid
     k, j, i = np.indices(grid.shape)
-    expected = (grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3)) - volume.grid.centre_ras) @ DIRECTION
+    expected = (grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3)) - volume.grid.center_ras) @ DIRECTION
     inner = (slice(1, -1),) * 3  # beyond the border the edge values go on
     np.testing.assert_allclose(made.image.array[inner], expected.reshape(grid.shape)[inner], atol=2e-3)
 
@@ -162,7 +162,7 @@ def test_averages_lie_at_the_middle_of_their_blocks(make_grid):
 def test_a_lower_bound_keeps_a_coarser_scan_as_it_is(spacing, expected, make_grid, make_phantom):
     """Isotropic at the scan's finest spacing, but no finer than the bound."""
     volume = make_phantom(make_grid("axial", extent_mm=40, spacing=spacing), radius_mm=15)
-    coarser = Volume(volume.array[::2], volume.grid.sub((0, 0, 0), (1, 1, 2), volume.array[::2].shape))
+    coarser = Volume(volume.array[::2], volume.grid.subgrid((0, 0, 0), (1, 1, 2), volume.array[::2].shape))
     made = prepare(coarser, InputSpec((1.0, 1.0, 1.0), (-1000.0, 1000.0), (8, 8, 8), at_least=True))
     np.testing.assert_allclose(made.image.grid.spacing_mm, expected)
 

@@ -81,7 +81,7 @@ def test_the_example_embeds_segments_and_finds(ct):
     prompts = cb.Prompts(np.concatenate([left + steps, away]), [1] * 4 + [0] * 4, {1: "ball"})
     probability = cb.Probe().fit(pyramid, prompts).predict(pyramid)
     assert probability.shape[0] == 1
-    assert cb.segment(volume, pyramid, prompts).values_at([left])[0] == 1
+    assert cb.segment(volume, pyramid, prompts).nearest_values([left])[0] == 1
     # The ball that is like the query, 36 mm away from it; the finest map has steps of 6 mm.
     regions = cb.find_regions(cb.similarity_map(pyramid, cb.Query.sphere(left, 6)), k=2, min_distance_mm=20)
     assert sorted(float(np.linalg.norm(region.ras - right)) for region in regions)[0] < 12

@@ -29,7 +29,7 @@ def family(request):
 def volume(make_grid, make_phantom):
     grid = make_grid("oblique", extent_mm=110)
     side = np.array([18.0, 0, 0])
-    return make_phantom(grid, [(grid.centre_ras + side, 9, 400), (grid.centre_ras - side, 9, -300)], radius_mm=45)
+    return make_phantom(grid, [(grid.center_ras + side, 9, 400), (grid.center_ras - side, 9, -300)], radius_mm=45)
 
 
 def test_every_verb_runs(family, volume, make_encoder, tmp_path):
@@ -38,7 +38,7 @@ def test_every_verb_runs(family, volume, make_encoder, tmp_path):
     assert pyramid.scan_embedding.shape == (CHANNELS[family],)
     assert all(torch.isfinite(level.features.float()).all() for level in pyramid.levels)
 
-    centre, side = volume.grid.centre_ras, np.array([18.0, 0, 0])
+    centre, side = volume.grid.center_ras, np.array([18.0, 0, 0])
     points = np.array([centre + side, centre - side, centre + [0, 25, 0], centre - [0, 25, 0]])
     probe = cb.Probe().fit(pyramid, cb.Prompts(points, [1, 2, 0, 0], {1: "bright", 2: "dark"}))
     probability = probe.predict(pyramid)

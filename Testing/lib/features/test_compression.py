@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import CoralBayLib as cb
-from CoralBayLib.features.compression import deflate, inflate, pack, read_by, unpack
+from CoralBayLib.features.compression import deflate, inflate, pack, support_mask, unpack
 from CoralBayLib.imaging.grid import Grid, Volume
 
 
@@ -57,7 +57,7 @@ def test_whatever_interpolation_in_the_body_reads_is_kept(make_grid, make_phanto
     kji = np.argwhere(pyramid.body.array)
     points = np.concatenate([pyramid.grid.to_ras(kji[:, ::-1] + shift) for shift in (-0.5, 0.0, 0.5)])
     for level in pyramid.levels:
-        kept = read_by(pyramid.body, level.grid)
+        kept = support_mask(pyramid.body, level.grid)
         spoilt = level.features.clone()
         spoilt[:, torch.from_numpy(~kept)] = 1e4
         assert torch.equal(type(level)("spoilt", level.grid, spoilt).sample(points), level.sample(points))
@@ -67,7 +67,7 @@ def test_air_is_left_out():
     body = np.zeros((40, 40, 40), np.uint8)
     body[10:20, 10:20, 10:20] = 1
     grid = Grid((40, 40, 40), np.diag([1.5, 1.5, 1.5, 1.0]))
-    kept = read_by(Volume(body, grid), grid.sub((0.5, 0.5, 0.5), 2, (20, 20, 20)))
+    kept = support_mask(Volume(body, grid), grid.subgrid((0.5, 0.5, 0.5), 2, (20, 20, 20)))
     assert kept[5:10, 5:10, 5:10].all()
     assert kept.sum() <= 8**3
 

@@ -8,7 +8,7 @@ import torch
 
 import CoralBayLib as cb
 from CoralBayLib.core.errors import Cancelled, EncoderError, MemoryLimitError, Remedy, VolumeError
-from CoralBayLib.features.embedding import content_key, make_plan
+from CoralBayLib.features.embedding import content_hash, make_plan
 from CoralBayLib.features.preprocessing import body_mask, prepare
 from CoralBayLib.imaging.grid import Grid, Volume
 
@@ -22,13 +22,13 @@ def test_features_of_a_ramp_tell_their_own_position(kind, make_grid, pooling):
     direction = np.array([3.0, -2.0, 4.0])
     k, j, i = np.indices(grid.shape)
     ras = grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
-    hu = (ras - grid.centre_ras) @ direction
+    hu = (ras - grid.center_ras) @ direction
     volume = Volume(hu.reshape(grid.shape), grid)
     pyramid = cb.embed(volume, pooling(), assume_hu=True)
     for level in pyramid.levels:
         k, j, i = np.indices(level.grid.shape)
         at = level.grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
-        expected = (at - grid.centre_ras) @ direction
+        expected = (at - grid.center_ras) @ direction
         # Blocks that reach over the border hold extrapolated or padded voxels.
         from_centre = np.abs(grid.to_ijk(at) - (np.array(grid.size) - 1) / 2) * grid.spacing_mm
         inner = (from_centre < np.array(grid.size) * grid.spacing_mm / 2 - level.grid.spacing_mm.max()).all(1)
@@ -41,7 +41,7 @@ def test_features_of_a_ramp_tell_their_own_position(kind, make_grid, pooling):
 @pytest.mark.parametrize("kind", GEOMETRIES)
 def test_blob_is_where_it_was_put(kind, make_grid, make_phantom, pooling):
     grid = make_grid(kind)
-    centre = grid.centre_ras + [5.3, -7.1, 4.7]
+    centre = grid.center_ras + [5.3, -7.1, 4.7]
     volume = make_phantom(grid, [(centre, 6.0, 800.0)])
     pyramid = cb.embed(volume, pooling(strides=(2, 4)))
     maps = pyramid.linear_map(torch.eye(pyramid.channels)[:1])[0].numpy().copy()
@@ -56,7 +56,7 @@ def test_canonical_order_of_the_tensor(make_grid, make_phantom, pooling):
     blobs = [([30.0, -30, 45], 8.0, 500.0), ([12.0, -10, 45], 5.0, -300.0), ([12.0, -30, 70], 6.0, 300.0)]
     straight = cb.embed(make_phantom(make_grid("axial"), blobs, seed=1), pooling())
     turned = cb.embed(make_phantom(make_grid("permuted"), blobs, seed=1), pooling())
-    points = straight.grid.centre_ras + np.random.default_rng(0).uniform(-20, 20, (40, 3))
+    points = straight.grid.center_ras + np.random.default_rng(0).uniform(-20, 20, (40, 3))
     # Noise differs from voxel to voxel between the two; 2 HU of it is 0.001 of the window.
     torch.testing.assert_close(straight.sample(points), turned.sample(points), atol=0.02, rtol=0)
 
@@ -93,14 +93,14 @@ def test_working_grid_is_cropped_to_the_patient(make_grid, make_phantom, pooling
 def test_thick_slices_are_taken_as_they_are(make_grid, make_phantom, pooling, kind):
     """Decisions are made on the scan's own voxels where those are farther apart than the network's."""
     grid = make_grid(kind, spacing=3.0)
-    volume = make_phantom(grid, [(grid.centre_ras + [9, 0, 0], 7.0, 300.0)])
+    volume = make_phantom(grid, [(grid.center_ras + [9, 0, 0], 7.0, 300.0)])
     encoder = pooling(spacing_mm=(2.0, 2.0, 2.0))
     pyramid = cb.embed(volume, encoder)
     k, j, i = np.indices(pyramid.grid.shape)
     points = pyramid.grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
     np.testing.assert_allclose(grid.to_ijk(points) % 1 % (1 - 1e-6), 0, atol=1e-5)
-    assert (pyramid.image.array.ravel() == volume.values_at(points)).all()
-    assert (pyramid.body.array.ravel() == prepare(volume, encoder.input).body.values_at(points)).mean() > 0.99
+    assert (pyramid.image.array.ravel() == volume.nearest_values(points)).all()
+    assert (pyramid.body.array.ravel() == prepare(volume, encoder.input).body.nearest_values(points)).mean() > 0.99
 
 
 def test_only_thick_axes_keep_the_scans_voxels(make_grid, make_phantom, pooling):
@@ -117,7 +117,7 @@ def test_decisions_are_made_at_two_millimetres_whatever_the_network_sees(make_gr
     network = prepare(make_phantom(grid), pooling(spacing_mm=(network_mm,) * 3).input).image.grid
     extents = [np.array(g.size) * g.spacing_mm for g in (pyramid.grid, network)]
     assert np.abs(extents[0] - extents[1]).max() < 4.0
-    np.testing.assert_allclose(pyramid.grid.centre_ras, network.centre_ras, atol=2.0)
+    np.testing.assert_allclose(pyramid.grid.center_ras, network.center_ras, atol=2.0)
 
 
 def test_body_holds_air_inside_and_not_the_table(make_grid):
@@ -154,21 +154,21 @@ def test_key_tells_content_geometry_and_settings_apart(make_grid, make_phantom):
     changed = volume.array.copy()
     changed[0, 0, 0] += 1
     keys = {
-        content_key(volume, {"encoder": "a"}, ["x"]),
-        content_key(volume, {"encoder": "b"}, ["x"]),
-        content_key(volume, {"encoder": "a"}, ["x", "y"]),
-        content_key(moved, {"encoder": "a"}, ["x"]),
-        content_key(Volume(changed, volume.grid), {"encoder": "a"}, ["x"]),
+        content_hash(volume, {"encoder": "a"}, ["x"]),
+        content_hash(volume, {"encoder": "b"}, ["x"]),
+        content_hash(volume, {"encoder": "a"}, ["x", "y"]),
+        content_hash(moved, {"encoder": "a"}, ["x"]),
+        content_hash(Volume(changed, volume.grid), {"encoder": "a"}, ["x"]),
     }
     assert len(keys) == 5
     as_float = Volume(volume.array.astype(np.float32), volume.grid)
-    assert content_key(as_float, {"encoder": "a"}, ["x"]) in keys
+    assert content_hash(as_float, {"encoder": "a"}, ["x"]) in keys
     fortran = Volume(np.asfortranarray(volume.array), volume.grid)
-    assert content_key(fortran, {"encoder": "a"}, ["x"]) in keys
+    assert content_hash(fortran, {"encoder": "a"}, ["x"]) in keys
     matrix = volume.grid.ijk_to_ras * (1 + 1e-12)
     matrix[matrix == 0] = -0.0
     reread = Volume(volume.array, Grid(volume.grid.shape, matrix))
-    assert content_key(reread, {"encoder": "a"}, ["x"]) in keys
+    assert content_hash(reread, {"encoder": "a"}, ["x"]) in keys
 
 
 @pytest.mark.parametrize("bad", ["nan", "constant", "thin", "8-bit"])
@@ -182,7 +182,7 @@ def test_what_is_no_ct_is_refused(bad, make_grid, make_phantom, pooling):
     elif bad == "8-bit":
         array = np.clip((array + 1000) / 8, 0, 255)
     else:
-        array, grid = array[:1], grid.sub((0, 0, 0), 1, (1, *grid.shape[1:]))
+        array, grid = array[:1], grid.subgrid((0, 0, 0), 1, (1, *grid.shape[1:]))
     encoder = pooling()
     with pytest.raises(VolumeError):
         cb.embed(Volume(array, grid), encoder)

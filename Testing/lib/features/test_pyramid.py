@@ -8,7 +8,8 @@ import torch
 
 from CoralBayLib.core.errors import EncoderError
 from CoralBayLib.features.pyramid import FeaturePyramid, Level
-from CoralBayLib.imaging.grid import Grid, Volume, interpolate
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.resampling import interpolate
 
 
 def random_pyramid(strides=(2, 4, 8, 16), channels=(6, 12, 24, 40), shape=(32, 48, 40), seed=0, offset=None):
@@ -20,7 +21,7 @@ def random_pyramid(strides=(2, 4, 8, 16), channels=(6, 12, 24, 40), shape=(32, 4
         size = tuple(-(-n // s) for n in shape)
         start = (s - 1) / 2 if offset is None else offset
         features = (torch.randn(c, *size, generator=generator) * 3 + 1).half()
-        levels.append(Level(f"s{s}", grid.sub([start] * 3, s, size), features))
+        levels.append(Level(f"s{s}", grid.subgrid([start] * 3, s, size), features))
     image = Volume(np.random.default_rng(seed).integers(-1000, 1000, shape).astype(np.int16), grid)
     body = Volume(np.ones(shape, np.uint8), grid)
     return FeaturePyramid(tuple(levels), image, body, {"encoder": "random"}, grid)
@@ -119,4 +120,4 @@ def test_weights_for_other_channels_are_refused():
 
 def test_unknown_level_is_refused():
     with pytest.raises(EncoderError, match="no_such"):
-        random_pyramid().only(["no_such"])
+        random_pyramid().select_levels(["no_such"])

@@ -44,7 +44,7 @@ def test_what_was_written_is_read(pyramid, path):
 def test_it_is_for_no_other_features(pyramid, path):
     write_basis(path, basis_of([drawn(pyramid, 500)]), pyramid.signature, ["phantom"])
     assert shared_basis(replace(pyramid, identity=pyramid.identity | {"weights": "others"})) is None
-    assert shared_basis(pyramid.only([pyramid.levels[0].name])) is None
+    assert shared_basis(pyramid.select_levels([pyramid.levels[0].name])) is None
 
 
 def test_it_whitens_what_it_was_made_from(pyramid):

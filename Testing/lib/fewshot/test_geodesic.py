@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.fewshot.evidence.geodesic import Nearness
+from CoralBayLib.fewshot.evidence.geodesic import GeodesicEvidence
 from CoralBayLib.imaging.grid import Grid, Volume
 
 
@@ -25,7 +25,7 @@ def leaning(image, body, points_ijk, own, anywhere=False):
     import torch
 
     out = torch.zeros(image.grid.shape)
-    Nearness(image, body).leaning(image.grid.to_ras(points_ijk), np.array(own), anywhere).add_to(out)
+    GeodesicEvidence(image, body).log_odds(image.grid.to_ras(points_ijk), np.array(own), anywhere).add_to(out)
     return out.numpy()
 
 
@@ -73,27 +73,27 @@ def test_strokes_in_one_tissue_lie_in_one_piece_and_across_walls_in_many():
     image.array[:] = 40
     prompts = image.grid.to_ras([[i, 4, 4] for i in range(4, 240, 16)])
     own = np.ones(len(prompts), bool)
-    assert not Nearness(image, body).in_many_pieces(prompts, own)
+    assert not GeodesicEvidence(image, body).is_fragmented(prompts, own)
     for first in range(9, 240, 16):
         image.array[:, :, first : first + 6] = 800
-    assert Nearness(image, body).in_many_pieces(prompts, own)
-    assert not Nearness(image, body).in_many_pieces(prompts[:9], own[:9])
+    assert GeodesicEvidence(image, body).is_fragmented(prompts, own)
+    assert not GeodesicEvidence(image, body).is_fragmented(prompts[:9], own[:9])
 
 
 def test_a_probe_of_another_scan_goes_by_appearance(make_grid, make_phantom, pooling):
     grid = make_grid()
-    pyramid = cb.embed(make_phantom(grid, [(grid.centre_ras, 7.0, 300.0)]), pooling())
-    other = cb.embed(make_phantom(grid, [(grid.centre_ras, 7.0, 300.0)], seed=5), pooling())
-    probe = cb.Probe().fit(pyramid, cb.Prompts([grid.centre_ras], [1]))
-    assert (probe.logits(other) == probe.appearance(other)).all()
-    assert (probe.logits(pyramid) - probe.appearance(pyramid)).abs().max() > 1
+    pyramid = cb.embed(make_phantom(grid, [(grid.center_ras, 7.0, 300.0)]), pooling())
+    other = cb.embed(make_phantom(grid, [(grid.center_ras, 7.0, 300.0)], seed=5), pooling())
+    probe = cb.Probe().fit(pyramid, cb.Prompts([grid.center_ras], [1]))
+    assert (probe.logits(other) == probe.appearance_logits(other)).all()
+    assert (probe.logits(pyramid) - probe.appearance_logits(pyramid)).abs().max() > 1
 
 
 @pytest.mark.parametrize("spacing", [2.0, 0.7])
 def test_where_no_path_was_followed_nothing_speaks_for_the_structure(monkeypatch, spacing):
     """A long structure that turns off: what lies straight on beyond the surroundings is not taken for it."""
     monkeypatch.setattr("CoralBayLib.fewshot.evidence.geodesic._REACH_MM", 8.0)
-    monkeypatch.setattr("CoralBayLib.fewshot.evidence.geodesic._MOST_VOXELS", 20_000)
+    monkeypatch.setattr("CoralBayLib.fewshot.evidence.geodesic._MAX_VOXELS", 20_000)
     image, body = scan((40, 40, 60), spacing)
     image.array[:] = 40
     odds = leaning(image, body, [[6, 20, 20], [8, 20, 20]], [True, True])

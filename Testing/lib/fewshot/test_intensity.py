@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from CoralBayLib.fewshot.evidence.intensity import Contrast, guided_filter
+from CoralBayLib.fewshot.evidence.intensity import IntensityEvidence, guided_filter
 from CoralBayLib.imaging.grid import Grid, Volume
 
 
@@ -33,7 +33,7 @@ def points(image, columns, own):
 
 def test_what_has_the_hu_of_the_structure_leans_to_it_and_what_has_its_neighbours_away(image):
     out = torch.zeros(image.grid.shape)
-    Contrast(image).sharpen(*points(image, [16, 22], [True, False]), out, WITHIN)
+    IntensityEvidence(image).refine(*points(image, [16, 22], [True, False]), out, WITHIN)
     assert out[:, :, 2:17].mean() > 1
     assert out[:, :, 21:38].mean() < -1
 
@@ -41,7 +41,7 @@ def test_what_has_the_hu_of_the_structure_leans_to_it_and_what_has_its_neighbour
 def test_a_border_beside_an_edge_moves_onto_it(image):
     """A slow fall of the log-odds becomes a step where the CT has one."""
     ramp = torch.linspace(3, -3, 40).expand(image.grid.shape).contiguous()
-    Contrast(image).sharpen(*points(image, [15, 23], [True, True]), ramp, WITHIN)
+    IntensityEvidence(image).refine(*points(image, [15, 23], [True, True]), ramp, WITHIN)
     steps = -ramp.mean(dim=(0, 1)).diff()
     assert steps[18] > 1.5 * max(steps[16], steps[20])
 
@@ -49,7 +49,7 @@ def test_a_border_beside_an_edge_moves_onto_it(image):
 def test_nothing_outside_the_surroundings_is_touched(image):
     out = torch.zeros(image.grid.shape)
     within = (slice(2, 9), slice(0, 14), slice(5, 30))
-    Contrast(image).sharpen(*points(image, [16, 22], [True, False]), out, within)
+    IntensityEvidence(image).refine(*points(image, [16, 22], [True, False]), out, within)
     changed = out != 0
     assert changed[within].any()
     changed[within] = False
@@ -60,31 +60,31 @@ def test_neighbours_far_away_say_nothing_of_the_structure(image):
     image.array[:] = 60
     image.array[..., 35:] = 900
     out = torch.zeros(image.grid.shape)
-    Contrast(image).sharpen(*points(image, [5, 38], [True, False]), out, WITHIN)
+    IntensityEvidence(image).refine(*points(image, [5, 38], [True, False]), out, WITHIN)
     assert out[6, 7, 10] < 0  # only the reserve
 
 
 def test_before_anything_else_is_marked_the_hu_say_nothing(image):
     out = torch.full(image.grid.shape, 0.5)
-    Contrast(image).sharpen(*points(image, [15], [True]), out, WITHIN)
+    IntensityEvidence(image).refine(*points(image, [15], [True]), out, WITHIN)
     torch.testing.assert_close(out, torch.full(image.grid.shape, 0.5))
 
 
 def test_what_is_out_of_the_question_stays_as_it_was(image):
     out = torch.full(image.grid.shape, -20.0)
-    Contrast(image).sharpen(*points(image, [16, 22], [True, False]), out, WITHIN)
+    IntensityEvidence(image).refine(*points(image, [16, 22], [True, False]), out, WITHIN)
     assert (out == -20).all()
 
 
 def test_thick_slices_do_not_blur_each_other(image):
     """Nothing but what lies in a slice decides on its borders."""
-    thick = Volume(image.array, image.grid.sub((0, 0, 0), (1, 1, 3), image.grid.shape))
+    thick = Volume(image.array, image.grid.subgrid((0, 0, 0), (1, 1, 3), image.grid.shape))
     values = torch.linspace(3, -3, 40).expand(image.grid.shape).contiguous()
     told = points(thick, [15, 23], [True, True])
     before = values.clone()
-    Contrast(thick).sharpen(*told, before, WITHIN)
+    IntensityEvidence(thick).refine(*told, before, WITHIN)
     values[6] = 4
-    Contrast(thick).sharpen(*told, values, WITHIN)
+    IntensityEvidence(thick).refine(*told, values, WITHIN)
     assert (values[5] == before[5]).all() and (values[7] == before[7]).all()
 
 

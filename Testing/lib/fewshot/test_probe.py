@@ -8,6 +8,7 @@ import torch
 
 import CoralBayLib as cb
 from CoralBayLib.core.errors import ProbeError, PromptError
+from CoralBayLib.fewshot.evidence import evidence_of
 from CoralBayLib.imaging.grid import Volume
 
 BALL = np.array([24.0, -30.0, 45.0])
@@ -53,14 +54,14 @@ def test_factored_logits_equal_the_dense_ones(scan):
     k, j, i = np.indices(pyramid.grid.shape)
     points = pyramid.grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
     deep = pyramid.sample(points) @ probe.weights_.T + probe.intercept_
-    image = pyramid.image_features.sample(points) @ probe.image_weights_.T
+    image = evidence_of(pyramid).voxel_features.sample(points) @ probe.image_weights_.T
     expected = (deep + image).T.reshape(2, *pyramid.grid.shape)
-    assert (probe.appearance(pyramid) - expected).abs().max() < 1e-4
+    assert (probe.appearance_logits(pyramid) - expected).abs().max() < 1e-4
 
 
-def test_image_features_map_equals_samples(scan):
+def test_voxel_features_map_equals_samples(scan):
     _, pyramid = scan
-    features = pyramid.image_features
+    features = evidence_of(pyramid).voxel_features
     weights = torch.randn(3, features.channels, generator=torch.Generator().manual_seed(0))
     k, j, i = np.indices(pyramid.grid.shape)
     points = pyramid.grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
@@ -73,18 +74,18 @@ def test_a_subset_of_structures(scan):
     _, pyramid = scan
     probe = cb.Probe().fit(pyramid, three_labels())
     torch.testing.assert_close(probe.logits(pyramid, [2])[0], probe.logits(pyramid)[1])
-    with pytest.raises(ProbeError, match="knows no structure"):
+    with pytest.raises(ProbeError, match="has no structure"):
         probe.logits(pyramid, [7])
 
 
 def test_round_trip_through_a_file(scan, tmp_path):
     _, pyramid = scan
     probe = cb.Probe(C=0.02).fit(pyramid, three_labels())
-    probe.scattered_ = frozenset({2})
+    probe.fragmented_ = frozenset({2})
     path = tmp_path / "probe.safetensors"
     probe.save(path)
     again = cb.Probe.load(path)
-    assert again.scattered_ == {2}
+    assert again.fragmented_ == {2}
     assert again.names_ == {1: "bright", 2: "dark"}
     assert again.C == 0.02
     assert torch.equal(again.logits(pyramid), probe.logits(pyramid))
@@ -134,7 +135,7 @@ def test_useless_prompts_are_refused(scan, points, labels, words):
 def test_one_structure_alone_is_told_from_the_rest_of_the_body(scan):
     _, pyramid = scan
     probability = cb.Probe().fit(pyramid, cb.Prompts(cross(BALL), [1] * 7)).predict(pyramid)
-    at = [Volume(probability[0].numpy(), pyramid.grid).values_at(np.array([place]))[0] for place in (BALL, OTHER)]
+    at = [Volume(probability[0].numpy(), pyramid.grid).nearest_values(np.array([place]))[0] for place in (BALL, OTHER)]
     assert at[0] > 0.5 > at[1]
 
 
@@ -170,12 +171,12 @@ def test_probes_may_stand_alone_without_weak_negatives(scan):
 
 def test_the_divisor_of_log_odds_leaves_borders_where_they_are(monkeypatch, make_grid, make_phantom, pooling):
     grid = make_grid()
-    pyramid = cb.embed(make_phantom(grid, [(grid.centre_ras, 9.0, 300.0)]), pooling())
-    prompts = cb.Prompts(grid.centre_ras + np.array([[0, 0, 0], [16.0, 0, 0]]), [1, 0])
+    pyramid = cb.embed(make_phantom(grid, [(grid.center_ras, 9.0, 300.0)]), pooling())
+    prompts = cb.Prompts(grid.center_ras + np.array([[0, 0, 0], [16.0, 0, 0]]), [1, 0])
     probe = cb.Probe().fit(pyramid, prompts)
-    honest, labels = probe.logits(pyramid), cb.segment(make_phantom(grid, [(grid.centre_ras, 9.0, 300.0)]), pyramid, prompts)
+    honest, labels = probe.logits(pyramid), cb.segment(make_phantom(grid, [(grid.center_ras, 9.0, 300.0)]), pyramid, prompts)
     monkeypatch.setattr("CoralBayLib.fewshot.probe.TEMPERATURE", 1.0)
     assert (probe.logits(pyramid).abs() >= honest.abs()).all()
-    again = cb.segment(make_phantom(grid, [(grid.centre_ras, 9.0, 300.0)]), pyramid, prompts)
+    again = cb.segment(make_phantom(grid, [(grid.center_ras, 9.0, 300.0)]), pyramid, prompts)
     assert (labels.array > 0).any()
     assert (labels.array == again.array).all()

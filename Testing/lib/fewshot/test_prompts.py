@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from CoralBayLib.core.errors import PromptError, StoreError
-from CoralBayLib.fewshot.prompt_io import structure_name
+from CoralBayLib.fewshot.prompt_io import read_prompts, structure_name
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBayLib.imaging.grid import Grid, Volume
 
@@ -152,7 +152,7 @@ def test_from_labelmap():
 def test_save_and_load(tmp_path):
     made = Prompts(np.random.default_rng(0).normal(size=(4, 3)) * 100, [0, 1, 7, 1], {1: "Leber, groß", 7: "肝臓"})
     made.save(tmp_path / "a.json")
-    assert same(Prompts.load(tmp_path / "a.json"), made)
+    assert same(read_prompts(tmp_path / "a.json"), made)
     with pytest.raises(StoreError, match="does not exist"):
         made.save(tmp_path / "nowhere" / "a.json")
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
@@ -173,7 +173,7 @@ def markup(*points, kind="Fiducial", **more):
 
 def test_own_json_in_lps(tmp_path):
     path = write(tmp_path / "a.json", {"coordinateSystem": "LPS", "points": [{"ras": [1, 2, 3], "label": 1}]})
-    assert Prompts.load(path).points_ras.tolist() == [[-1, -2, 3]]
+    assert read_prompts(path).points_ras.tolist() == [[-1, -2, 3]]
 
 
 def test_markups(tmp_path):
@@ -191,7 +191,7 @@ def test_markups(tmp_path):
             markup(point("bg 3"), point("0"), point("liver 9"), kind="Line", coordinateSystem="RAS", coordinateUnits="mm"),
         ]
     }
-    made = Prompts.load(write(tmp_path / "Spleen.mrk.json", document))
+    made = read_prompts(write(tmp_path / "Spleen.mrk.json", document))
     assert made.labels.tolist() == [1, 1, 2, 3, 0, 0, 0, 1]
     assert made.names == {1: "liver", 2: "left kidney", 3: "Spleen"}
     assert made.points_ras[:2].tolist() == [[-1, -2, 3], [-4, -5, 6]]
@@ -204,7 +204,7 @@ def test_files_merge_by_structure(tmp_path):
         write(tmp_path / "negative.mrk.json", {"markups": [markup(point())]}),
         write(tmp_path / "more.mrk.json", {"markups": [markup(point("spleen-1"), point("liver-1"), kind="Curve")]}),
     ]
-    made = Prompts.load(*paths)
+    made = read_prompts(*paths)
     assert made.labels.tolist() == [1, 0, 2, 1]
     assert made.names == {1: "liver", 2: "spleen"}
 
@@ -263,17 +263,17 @@ def test_structure_names(label, name):
 )
 def test_damaged_files_are_explained(tmp_path, document, match):
     with pytest.raises(PromptError, match=match) as caught:
-        Prompts.load(write(tmp_path / "a.json", document))
+        read_prompts(write(tmp_path / "a.json", document))
     assert str(caught.value).startswith("a.json")
 
 
 def test_files_that_are_not_json(tmp_path):
     with pytest.raises(PromptError, match="could not be read"):
-        Prompts.load(tmp_path / "nowhere.json")
+        read_prompts(tmp_path / "nowhere.json")
     (tmp_path / "broken.json").write_text('{"points": [')
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
     for name in ("broken.json", "binary.json"):
         with pytest.raises(PromptError, match="not valid JSON"):
-            Prompts.load(tmp_path / name)
+            read_prompts(tmp_path / name)
     with pytest.raises(PromptError, match="at least one file"):
-        Prompts.load()
+        read_prompts()

@@ -14,10 +14,10 @@ from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 from CoralBayLib.demo.annotator import dice
 from CoralBayLib.features import shared_basis
 from CoralBayLib.features.shared_basis import write_basis
-from CoralBayLib.fewshot import transfer
-from CoralBayLib.fewshot.alignment import place
-from CoralBayLib.fewshot.localization import suggest
-from CoralBayLib.fewshot.transfer import for_scan
+from CoralBayLib.fewshot import memory
+from CoralBayLib.fewshot.alignment import align
+from CoralBayLib.fewshot.localization import localize
+from CoralBayLib.fewshot.transfer import adapt
 from CoralBayLib.imaging.grid import Volume
 from Testing.training.shared_basis import basis_of, drawn
 
@@ -36,7 +36,7 @@ def reach(pyramid, centre):
 
 
 def at(array, grid, ras):
-    return Volume(np.ascontiguousarray(array), grid).values_at(np.reshape(ras, (-1, 3)))
+    return Volume(np.ascontiguousarray(array), grid).nearest_values(np.reshape(ras, (-1, 3)))
 
 
 @pytest.fixture
@@ -63,10 +63,8 @@ def probe(make):
 
 
 def found(probe, pyramid, told=None):
-    from CoralBayLib.fewshot.segmentation import labelmap_on
-
-    adapted = for_scan(probe, pyramid, told)
-    return adapted, labelmap_on(pyramid.grid, pyramid, adapted, adapted.prompts_).array
+    adapted = adapt(probe, pyramid, told)
+    return adapted, adapted.predict_labels(pyramid, prompts=adapted.prompts_).array
 
 
 @pytest.mark.parametrize("brighter", [0, 60])
@@ -76,7 +74,7 @@ def test_what_moved_or_shines_differently_is_found(probe, make, brighter):
     for label, centre in ((1, BRIGHT + MOVED), (2, DARK + MOVED)):
         assert at(labels, other.grid, centre).tolist() == [label]
         assert dice(labels == label, reach(other, centre)) > 0.4
-    assert probe.scan_ != other.key
+    assert probe.scan_key_ != other.key
 
 
 @pytest.fixture
@@ -105,17 +103,17 @@ def test_what_moved_is_found_in_a_basis_that_is_shared(sharing, probe, make, tmp
 
 
 def test_a_large_scan_keeps_its_own_basis(sharing, probe, monkeypatch):
-    monkeypatch.setattr(transfer, "_SMALL_MM", 10.0)
+    monkeypatch.setattr(memory, "_SMALL_SCAN_MM", 10.0)
     assert not probe.memory.shared
-    assert torch.equal(probe.memory.projection, probe.home_.basis.projection)
+    assert torch.equal(probe.memory.projection, probe.fitted_pyramid_.basis.projection)
 
 
 def test_in_a_basis_that_is_shared_features_are_compared_as_they_are(sharing, probe, make):
     """A shift of all features matters there; in a scan's own basis it is taken out."""
     shared, other = probe.memory, make(BRIGHT + MOVED, DARK + MOVED, seed=4)
     own = replace(shared, shared=torch.tensor(False))
-    for memory, same in ((shared, False), (own, True)):
-        made, moved = suggest(memory, other), suggest(replace(memory, offset=memory.offset + 1), other)
+    for kept, same in ((shared, False), (own, True)):
+        made, moved = localize(kept, other), localize(replace(kept, offset=kept.offset + 1), other)
         assert made.structures == [1, 2]
         assert np.array_equal(made.points_ras, moved.points_ras) is same
 
@@ -151,26 +149,26 @@ def test_corrections_are_obeyed_whatever_their_labels(probe, make):
 
 def test_prompts_of_its_own_stay_away_from_where_the_user_says_else(probe, make):
     other = make(seed=4)
-    adapted = for_scan(probe, other, cb.Prompts([BRIGHT], [0]))
+    adapted = adapt(probe, other, cb.Prompts([BRIGHT], [0]))
     near = np.linalg.norm(adapted.prompts_.points_ras - BRIGHT, axis=1) < 20
     assert not (adapted.prompts_.labels[near] == 1).any()
 
 
 def test_on_its_own_scan_it_stays_as_it_is(probe, make):
-    assert for_scan(probe, make(), cb.Prompts([BRIGHT], [0])) is probe
+    assert adapt(probe, make(), cb.Prompts([BRIGHT], [0])) is probe
 
 
 def test_another_encoder_is_refused(probe, make_grid, make_phantom, pooling):
     with pytest.raises(ProbeError, match="another encoder"):
-        for_scan(probe, cb.embed(make_phantom(make_grid()), pooling(strides=(2, 4))))
+        adapt(probe, cb.embed(make_phantom(make_grid()), pooling(strides=(2, 4))))
 
 
 def test_a_saved_probe_adapts_as_before(probe, make, tmp_path):
     probe.save(tmp_path / "probe.safetensors")
     again, other = cb.Probe.load(tmp_path / "probe.safetensors"), make(BRIGHT + MOVED, seed=4)
-    assert again.home_ is None
+    assert again.fitted_pyramid_ is None
     assert (found(again, other)[1] == found(probe, other)[1]).all()
-    adapted = for_scan(again, other)
+    adapted = adapt(again, other)
     adapted.save(tmp_path / "adapted.safetensors")
     assert cb.Probe.load(tmp_path / "adapted.safetensors").adapts_to(make())
     assert (tmp_path / "probe.safetensors").stat().st_size < 4e6
@@ -182,8 +180,8 @@ def test_a_file_of_before_there_was_memory_goes_by_its_weights(probe, make, tmp_
     header, tensors = read_tensors(path, "probe")
     write_tensors(path, "probe", header, {n: part for n, part in tensors.items() if not n.startswith("memory.")})
     old, other = cb.Probe.load(path), make(seed=4)
-    assert for_scan(old, other) is old
-    assert torch.equal(old.logits(other), probe.appearance(other))
+    assert adapt(old, other) is old
+    assert torch.equal(old.logits(other), probe.appearance_logits(other))
 
 
 def test_a_file_of_before_bases_were_shared_goes_by_its_own(sharing, probe, make, tmp_path):
@@ -219,7 +217,7 @@ def test_segment_adapts_a_probe_of_another_scan(probe, make_grid, make_phantom, 
 
 def test_suggestions_lie_in_what_they_name(probe, make):
     other = make(BRIGHT + MOVED, DARK + MOVED, seed=4)
-    made = suggest(probe.memory, other)
+    made = localize(probe.memory, other)
     for label, centre in ((1, BRIGHT + MOVED), (2, DARK + MOVED)):
         own = made.points_ras[made.labels == label]
         assert len(own) and (np.linalg.norm(own - centre, axis=1) < 2 * SIGMA).all()
@@ -237,7 +235,7 @@ def test_a_part_of_a_body_is_laid_where_it_belongs():
 
     here = random.uniform([-150, -100, -300], [150, 100, 300], (3000, 3))
     there = random.uniform([-150, -100, -60], [150, 100, 60], (3000, 3))
-    found = place(here, features(here), there * scale + shift, features(there))
+    found = align(here, features(here), there * scale + shift, features(there))
     corners = np.array([[x, y, z] for x in (-100, 100) for y in (-80, 80) for z in (-50, 50)], float)
     assert np.linalg.norm(found.to(corners) - (corners * scale + shift), axis=1).max() < 15
     np.testing.assert_allclose(found.back(found.to(corners)), corners)

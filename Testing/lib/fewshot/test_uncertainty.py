@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+import CoralBayLib as cb
 from CoralBayLib.core.errors import PromptError
-from CoralBayLib.fewshot.uncertainty import suggest, uncertainty_map
+from CoralBayLib.demo.annotator import dice
+from CoralBayLib.fewshot.uncertainty import DICE_ERROR, dice_from_probabilities, suggest_click, uncertainty_map
 from CoralBayLib.imaging.grid import Grid, Volume
 
 
@@ -42,12 +44,12 @@ def test_a_region_in_doubt_wins_over_a_lone_voxel_and_prompts_are_avoided(grid: 
     one[2, 2, 2] = 0.5
     one[8:13, 8:13, 18:23] = 0.3
     one[14:18, 14:18, 4:8] = 0.25
-    first = suggest({3: one}, grid)
+    first = suggest_click({3: one}, grid)
     assert first.label == 3
     assert np.abs(grid.to_ijk(first.ras)[0] - [20, 10, 10]).max() <= 2
-    second = suggest({3: one}, grid, [first.ras], min_distance_mm=30)
+    second = suggest_click({3: one}, grid, [first.ras], min_distance_mm=30)
     assert np.abs(grid.to_ijk(second.ras)[0] - [5.5, 15.5, 15.5]).max() <= 2
-    third = suggest({3: one}, grid, [first.ras], [second.ras], min_distance_mm=30)
+    third = suggest_click({3: one}, grid, [first.ras], [second.ras], min_distance_mm=30)
     assert min(np.linalg.norm(third.ras - second.ras), np.linalg.norm(third.ras - first.ras)) >= 30
 
 
@@ -56,13 +58,13 @@ def test_the_same_doubt_weighs_more_in_a_small_structure(grid: Grid) -> None:
     large[:, :, :14] = 1.0
     small[:4, :4, 22:26] = 1.0
     large[8:12, 8:12, 4:8] = small[8:12, 8:12, 18:22] = 0.4
-    assert suggest({1: large, 2: small}, grid).label == 2
-    assert suggest({1: large}, grid).label == 1
+    assert suggest_click({1: large, 2: small}, grid).label == 2
+    assert suggest_click({1: large}, grid).label == 1
 
 
 def test_whole_percents_say_the_same_as_fractions(grid: Grid) -> None:
     percents = np.random.default_rng(0).integers(0, 101, grid.shape).astype(np.uint8)
-    whole, parts = suggest({1: percents}, grid), suggest({1: percents / np.float32(100)}, grid)
+    whole, parts = suggest_click({1: percents}, grid), suggest_click({1: percents / np.float32(100)}, grid)
     assert (whole.ras == parts.ras).all()
 
 
@@ -70,9 +72,41 @@ def test_on_a_fine_grid_places_lie_where_they_are(grid: Grid) -> None:
     fine = grid.with_spacing([1.0, 1.0, 1.25])
     one = np.zeros(fine.shape, np.float32)
     one[40:48, 40:48, 80:88] = 0.5
-    assert np.abs(fine.to_ijk(suggest({1: one}, fine).ras)[0] - [83.5, 43.5, 43.5]).max() <= 4
+    assert np.abs(fine.to_ijk(suggest_click({1: one}, fine).ras)[0] - [83.5, 43.5, 43.5]).max() <= 4
 
 
 def test_certainty_everywhere_is_said(grid: Grid) -> None:
     with pytest.raises(PromptError, match="certain everywhere"):
-        suggest({1: nothing(grid)}, grid)
+        suggest_click({1: nothing(grid)}, grid)
+
+
+def test_references_drawn_by_the_probabilities_agree_as_much_as_estimated():
+    random = np.random.default_rng(0)
+    log_odds = np.stack([random.normal(-2, 3, (20, 30, 30)), random.normal(-4, 2, (20, 30, 30))]).astype(np.float32)
+    probability = 1 / (1 + np.exp(-log_odds))
+    labels = np.where(log_odds.max(axis=0) > 0, log_odds.argmax(axis=0) + 1, 0).astype(np.uint8)
+    totals = {n: float(probability[n - 1].sum()) for n in (1, 2)}
+    found = dice_from_probabilities(labels, log_odds.max(axis=0), totals)
+    for n in (1, 2):
+        drawn = [dice(labels == n, random.random((20, 30, 30)) < probability[n - 1]) for _ in range(20)]
+        assert found[n][0] == pytest.approx(np.mean(drawn), abs=0.01)
+        assert found[n][1] == pytest.approx(DICE_ERROR * (1 - found[n][0]))
+
+
+def test_a_structure_without_voxels_is_estimated_to_miss():
+    labels, log_odds = np.zeros((2, 3, 4), np.uint8), np.full((2, 3, 4), -1, np.float32)
+    assert dice_from_probabilities(labels, log_odds, {1: 3.0})[1] == (0.0, DICE_ERROR)
+
+
+def test_the_estimate_rises_with_clicks_and_is_not_made_for_another_scan(make_grid, make_phantom, pooling):
+    grid = make_grid()
+    pyramid = cb.embed(make_phantom(grid, [(grid.center_ras, 9.0, 300.0)]), pooling())
+    offsets = np.array([[0, 0, 0], [4, 0, 0], [-4, 0, 0], [0, 16, 0], [0, -16, 0], [16, 0, 0], [-16, 0, 0]], float)
+    prompts = cb.Prompts(grid.center_ras + offsets, [1, 1, 1, 0, 0, 0, 0])
+    segmenter = cb.Segmenter(pyramid).fit(prompts)
+    estimate, error = segmenter.preview().dice_estimate[1]
+    one_click = cb.Segmenter(pyramid).fit(cb.Prompts([grid.center_ras], [1])).preview().dice_estimate[1][0]
+    assert 1 > estimate > one_click > 0
+    assert error > 0
+    other = cb.embed(make_phantom(grid, [(grid.center_ras, 7.0, 300.0)], seed=5), pooling())
+    assert cb.Segmenter(other, segmenter.probe_).fit(None).preview().dice_estimate == {}

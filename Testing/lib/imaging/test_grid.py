@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from CoralBayLib.core.errors import VolumeError
-from CoralBayLib.imaging.grid import Grid, Volume, _interpolate_affine, interpolate, resample, sum_interpolated
+from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.resampling import _interpolate_affine, interpolate, resample, sum_interpolated
 
 FEW = settings(max_examples=40, deadline=None)
 
@@ -79,7 +80,7 @@ def test_canonical_axes_point_to_r_a_s(grid):
 @FEW
 def test_with_spacing_keeps_centre_and_extent(grid, spacing):
     other = grid.with_spacing(spacing)
-    np.testing.assert_allclose(other.centre_ras, grid.centre_ras, atol=1e-6)
+    np.testing.assert_allclose(other.center_ras, grid.center_ras, atol=1e-6)
     np.testing.assert_allclose(other.spacing_mm, spacing, rtol=1e-9)
     cosines = grid.ijk_to_ras[:3, :3] / grid.spacing_mm
     np.testing.assert_allclose(other.ijk_to_ras[:3, :3] / other.spacing_mm, cosines, atol=1e-9)
@@ -91,7 +92,7 @@ def test_with_spacing_keeps_centre_and_extent(grid, spacing):
 @given(grids(), st.tuples(*[st.floats(-3, 3)] * 3), st.tuples(*[st.floats(0.5, 3)] * 3), sizes)
 @FEW
 def test_sub_places_its_voxels(grid, start, step, shape):
-    sub = grid.sub(start, step, shape)
+    sub = grid.subgrid(start, step, shape)
     ijk = all_ijk(sub)
     np.testing.assert_allclose(sub.to_ras(ijk), grid.to_ras(np.array(start) + ijk * np.array(step)), atol=1e-6)
 
@@ -101,7 +102,7 @@ def inner(grid, offset, step):
     step = np.array(step)
     start = np.array(offset) * 0.4
     size = np.maximum(1, np.floor((np.array(grid.size) - 1 - start) / step)).astype(int)
-    return grid.sub(start, step, tuple(size[::-1]))
+    return grid.subgrid(start, step, tuple(size[::-1]))
 
 
 unit = st.floats(0, 1)
@@ -122,8 +123,8 @@ def test_linear_ramp_is_exact_on_a_turned_grid(grid, offset, step, slope):
     target = inner(grid, offset, step)
     middle = np.eye(4)
     middle[:3, :3] = Rotation.from_euler("z", 0.3, degrees=True).as_matrix()
-    middle[:3, 3] = target.centre_ras - middle[:3, :3] @ target.centre_ras
-    turned = target.transformed(middle)
+    middle[:3, 3] = target.center_ras - middle[:3, :3] @ target.center_ras
+    turned = Grid(target.shape, middle @ target.ijk_to_ras)
     ijk = grid.to_ijk(turned.to_ras(all_ijk(turned)))
     inside = ((ijk >= 0) & (ijk <= np.array(grid.size) - 1)).all(axis=1)
     where = all_ijk(turned)[inside]
@@ -152,7 +153,7 @@ def test_separable_path_equals_the_general_one(grid, turn, start, step, shape):
 @FEW
 def test_nearest_round_trip(grid):
     labels = Volume(np.arange(np.prod(grid.shape), dtype=np.int16).reshape(grid.shape), grid)
-    fine = grid.sub((-1 / 3, -1 / 3, -1 / 3), 1 / 3, tuple(3 * n for n in grid.shape))
+    fine = grid.subgrid((-1 / 3, -1 / 3, -1 / 3), 1 / 3, tuple(3 * n for n in grid.shape))
     there = resample(labels, fine, "nearest")
     assert there.array.dtype == np.int16
     np.testing.assert_array_equal(there.array, labels.array.repeat(3, 0).repeat(3, 1).repeat(3, 2))
@@ -174,7 +175,7 @@ def test_values_at_and_contains(grid):
     volume = Volume(np.arange(np.prod(grid.shape)).reshape(grid.shape), grid)
     ijk = all_ijk(grid)
     near = grid.to_ras(ijk + np.random.default_rng(0).uniform(-0.45, 0.45, ijk.shape))
-    np.testing.assert_array_equal(volume.values_at(near), volume.array[ijk[:, 2], ijk[:, 1], ijk[:, 0]])
+    np.testing.assert_array_equal(volume.nearest_values(near), volume.array[ijk[:, 2], ijk[:, 1], ijk[:, 0]])
     assert grid.contains(near).all()
     assert not grid.contains(grid.to_ras([-0.6, 0, 0])).any()
     assert not grid.contains(grid.to_ras(np.array(grid.size) - [1, 1, 0.4])).any()
@@ -226,12 +227,12 @@ def test_a_grid_does_not_change_with_the_matrix_it_was_made_from():
 @pytest.mark.parametrize("floats", [1, 500, 4000, 1 << 21])
 def test_a_sum_is_the_same_however_it_is_cut(monkeypatch, floats):
     """Slices and channels are worked on some at a time; how many must not show."""
-    monkeypatch.setattr("CoralBayLib.imaging.grid._SLAB_FLOATS", floats)
+    monkeypatch.setattr("CoralBayLib.imaging.resampling._SLAB_FLOATS", floats)
     target = Grid((11, 9, 10), np.diag([2.0, 2.0, 2.0, 1.0]))
     generator = torch.Generator().manual_seed(0)
     parts = []
     for step in (2, 3):
-        grid = target.sub((0.5, 0.5, 0.5), step, (5, 4, 4))
+        grid = target.subgrid((0.5, 0.5, 0.5), step, (5, 4, 4))
         parts.append((torch.randn(7, *grid.shape, generator=generator), grid))
     expected = torch.stack([interpolate(maps, grid, target) for maps, grid in parts]).sum(dim=0)
     torch.testing.assert_close(sum_interpolated(parts, target), expected, atol=1e-5, rtol=0)
@@ -241,4 +242,4 @@ def test_a_sum_is_the_same_however_it_is_cut(monkeypatch, floats):
     ("spacing", "close"), [((2, 2, 3.9), (0, 1, 2)), ((2, 2, 5), (1, 2)), ((5, 0.8, 0.8), (0, 1)), ((3, 1, 3), (1,))]
 )
 def test_thick_slices_are_no_neighbours(spacing, close):
-    assert Grid((4, 5, 6), np.diag([*spacing, 1.0])).close_axes == close
+    assert Grid((4, 5, 6), np.diag([*spacing, 1.0])).isotropic_axes == close

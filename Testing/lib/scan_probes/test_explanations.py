@@ -45,7 +45,7 @@ def test_the_location_that_separates_the_classes_is_salient(study):
     assert probe.classes_ == ["ball", "none"]
     pyramid = cb.embed(volumes[1], encoder)
     saliency = scan_probes.saliency_map(pyramid, probe)
-    at_ball = saliency.values_at(np.array([[12.0, -30.0, 45.0]]))[0]
+    at_ball = saliency.nearest_values(np.array([[12.0, -30.0, 45.0]]))[0]
     assert at_ball < np.percentile(saliency.array[pyramid.body.array > 0], 2)
     assert saliency.grid.same_as(pyramid.grid)
 

@@ -14,7 +14,7 @@ from CoralBayLib.similarity.feature_maps import FeatureProjection, cluster_basis
 @pytest.fixture
 def pyramid(pooling, make_phantom, make_grid):
     grid, side = make_grid(), np.array([15, 0, 0])
-    volume = make_phantom(grid, [(grid.centre_ras + side, 8, 300), (grid.centre_ras - side, 8, -200)])
+    volume = make_phantom(grid, [(grid.center_ras + side, 8, 300), (grid.center_ras - side, 8, -200)])
     return embed(volume, pooling())
 
 
@@ -44,7 +44,7 @@ def test_clusters_are_the_nearest_centroids(pyramid) -> None:
     assert not labels.array[pyramid.body.array == 0].any()
     points = pyramid.basis.points_ras.numpy()[:200]
     nearest = (pyramid.sample(points) @ basis.weights.T + basis.bias).argmax(dim=1) + 1
-    assert np.mean(labels.values_at(points) == nearest.numpy()) > 0.99
+    assert np.mean(labels.nearest_values(points) == nearest.numpy()) > 0.99
 
 
 def test_a_basis_can_be_saved_and_loaded(pyramid, tmp_path) -> None:
@@ -61,7 +61,7 @@ def test_a_basis_can_be_saved_and_loaded(pyramid, tmp_path) -> None:
 
 def test_other_features_bad_numbers_and_cancelling_are_refused(pyramid) -> None:
     with pytest.raises(EncoderError, match="another encoder"):
-        color_map(pyramid.only(["pool2"]), color_basis(pyramid))
+        color_map(pyramid.select_levels(["pool2"]), color_basis(pyramid))
     with pytest.raises(EncoderError, match="2 to 64"):
         cluster_basis(pyramid, 1)
     cancel = CancelToken()

@@ -24,7 +24,7 @@ def test_each_region_has_its_component_and_volume() -> None:
 
 def test_a_query_finds_a_similar_region_in_another_scan(pooling, make_phantom, make_grid) -> None:
     one, two = make_grid(), make_grid("oblique")
-    spot, place = one.centre_ras + np.array([15, 5, 0]), two.centre_ras - np.array([10, 15, 5])
+    spot, place = one.center_ras + np.array([15, 5, 0]), two.center_ras - np.array([10, 15, 5])
     encoder = pooling()
     first = embed(make_phantom(one, [(spot, 6, 400)]), encoder)
     second = embed(make_phantom(two, [(place, 6, 400)], seed=1), encoder)
@@ -32,4 +32,4 @@ def test_a_query_finds_a_similar_region_in_another_scan(pooling, make_phantom, m
     regions = find_regions(similarity_map(in_basis_of(second, first), vector), k=3)
     assert np.linalg.norm(np.array(regions[0].ras) - place) < 8
     with pytest.raises(EncoderError, match="different encoders"):
-        in_basis_of(second.only(["pool2"]), first)
+        in_basis_of(second.select_levels(["pool2"]), first)

@@ -14,7 +14,7 @@ from CoralBayLib.imaging.grid import Grid, Volume
 def twins(make_grid, make_phantom, pooling):
     """Two bright blobs and a dark one in an oblique scan."""
     grid = make_grid("oblique")
-    places = [grid.centre_ras + shift for shift in ([20, 4, 0], [-20, -4, 6], [0, 18, -10])]
+    places = [grid.center_ras + shift for shift in ([20, 4, 0], [-20, -4, 6], [0, 18, -10])]
     volume = make_phantom(grid, [(places[0], 6.0, 300.0), (places[1], 6.0, 300.0), (places[2], 6.0, -250.0)])
     return volume, cb.embed(volume, pooling(strides=(2, 4, 8))), places
 

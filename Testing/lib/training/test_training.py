@@ -48,7 +48,7 @@ def test_targets_lie_at_the_centres_of_the_students_features(most):
     for axis in range(3):
         coordinates = ramp(box)[axis].numpy().astype(np.float32)
         image = Volume(coordinates, box)
-        lattices = [box.sub((0, 0, 0), s, tuple(n // s + 2 for n in box.shape)) for s in STRIDES]
+        lattices = [box.subgrid((0, 0, 0), s, tuple(n // s + 2 for n in box.shape)) for s in STRIDES]
         targets = tuple((ramp(g)[axis][None].float(), g) for g in lattices)
         made = TeacherPass(image, Volume(np.ones(box.shape, np.uint8), box), targets)
         example = draw(made, specs(), 3.0, most, False, Placing())

@@ -44,7 +44,7 @@ def test_every_structure_is_seen_in_its_color(two: Any, driver: Any) -> None:
     labelmap, composite, view = layer_of()
     assert not view.GetUseLabelOutline()
     assert composite.GetLabelOpacity() == pytest.approx(0.5)
-    percents = panel.few_shot.preview.percents
+    percents = panel.few_shot.preview.percent
     assert np.array_equal(slicer.util.arrayFromVolume(labelmap), panel.few_shot.preview.labels)
     assert set(np.unique(panel.few_shot.preview.labels)) == {0, 1, 2}
     both = (percents[1] >= 50) & (percents[2] >= 50) & (percents[1] != percents[2])
@@ -68,80 +68,44 @@ def test_the_layer_follows_the_threshold_and_the_next_prompt(two: Any, driver: A
     panel.ui.thresholdSlider.value = 90
     driver.settle()
     labels = slicer.util.arrayFromVolume(layer_of()[0])
-    percents = panel.few_shot.preview.percents
+    percents = panel.few_shot.preview.percent
     assert np.array_equal(labels > 0, (percents[1] >= 90) | (percents[2] >= 90))
     assert (labels > 0).sum() < before
     panel.few_shot.structures[0].node.AddControlPointWorld(*(first + [0, 0, 6]))
     driver.settle()
-    assert panel.few_shot.preview.threshold == 90
+    assert panel.few_shot._shown_options.threshold == pytest.approx(0.9)
     assert not np.array_equal(labels, panel.few_shot.preview.labels)
     assert np.array_equal(slicer.util.arrayFromVolume(layer_of()[0]), panel.few_shot.preview.labels)
 
 
 @pytest.mark.parametrize(("threshold", "connected"), [(50, True), (83, True), (20, True), (50, False)])
 def test_the_preview_shows_what_apply_writes(two: Any, driver: Any, coralbay: Any, threshold: int, connected: bool) -> None:
-    from CoralBayLib.fewshot.segmentation import labelmap_on
+    import CoralBayLib as cb
 
     panel, _first, _second = two
     panel.ui.thresholdSlider.value = threshold
     if not connected:
         panel.ui.connectedCheck.click()
     driver.settle()
-    preview, pyramid = panel.few_shot.preview, coralbay.logic.features.at_hand(panel.volume)
-    assert preview.connected is connected
-    told, everywhere = (preview.probe.prompts_, None) if connected else (None, True)
-    applied = labelmap_on(pyramid.grid, pyramid, preview.probe, told, threshold / 100, anywhere=everywhere).array
+    preview, pyramid = panel.few_shot.preview, coralbay.logic.features.cached(panel.volume)
+    options = cb.Options(threshold / 100, connected)
+    assert panel.few_shot._shown_options == options
+    # A new one: nothing that the preview keeps may matter.
+    applied = cb.Segmenter(pyramid).fit(panel.few_shot.prompts()).labelmap(pyramid.grid, options).array
     assert {0, 1, 2} <= set(np.unique(applied))
     assert np.array_equal(preview.labels, applied)
 
 
-ONE, TWO = np.array([[2.0, 0.0, 0.0]]), np.array([[18.0, 0.0, 0.0]])
+def test_apply_does_not_fit_again_what_the_preview_has_fitted(two: Any, driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from CoralBayLib.fewshot.probe import Probe
 
-
-@pytest.mark.parametrize(
-    ("threshold", "percents", "touching", "labels"),
-    [
-        (50, {1: "888000880000", 2: "000000000077"}, {1: ONE}, "111000000022"),
-        (80, {1: "888000880000", 2: "000000000077"}, {1: ONE}, "111000000000"),
-        # Where no prompt lies in any piece, all of them stay.
-        (50, {1: "888000880000", 2: "000000000077"}, {1: TWO}, "111000110022"),
-        # What one loses falls to another that goes on there.
-        (50, {1: "888000990000", 2: "000066666660"}, {1: ONE, 2: TWO}, "111022222220"),
-        # A piece that a likelier one crosses is one piece.
-        (50, {1: "777777777700", 2: "000088000000"}, {1: ONE, 2: np.array([[8.0, 0.0, 0.0]])}, "111122111100"),
-    ],
-)
-def test_pieces_that_no_prompt_touches_are_left_out_of_the_preview(
-    threshold: int, percents: dict[int, str], touching: dict[int, np.ndarray], labels: str
-) -> None:
-    from CoralBaySlicerCore.work.compute import bounded
-
-    maps = {n: 10 * np.array(list(digits), np.uint8).reshape(1, 1, -1) for n, digits in percents.items()}
-    ranked = np.stack(list(maps.values()))
-    likeliest = np.array(list(maps), np.uint8)[ranked.argmax(axis=0)]
-    share = (ranked.max(axis=0) + np.float32(0.1)) / 101
-    odds = np.log(share / (1 - share)).astype(np.float32) + np.float32(0.1)
-    found = bounded(threshold, likeliest, odds, maps, touching, np.diag([2.0, 2.0, 2.0, 1.0]))
-    assert "".join(map(str, found.ravel())) == labels
-
-
-def test_the_likelier_wins_where_both_are_nearly_certain(coralbay: Any) -> None:
-    from types import SimpleNamespace
-
-    import torch
-    from CoralBaySlicerCore.work import compute
-
-    from CoralBayLib.imaging.grid import Grid, Volume
-
-    grid = Grid((1, 1, 3), np.eye(4))
-    # 0.999 and 0.9999; 0.9999 and 0.999; both unlikely.
-    odds = torch.tensor([[7.0, 9.0, -3.0], [9.0, 7.0, -4.0]]).reshape(2, 1, 1, 3)
-    logits = lambda _p, anywhere: odds.clone()  # noqa: E731
-    probe = SimpleNamespace(labels_=[1, 2], scattered_=frozenset(), logits=logits, adapts_to=lambda _p: False)
-    pyramid = SimpleNamespace(grid=grid, key="", body=Volume(np.ones((1, 1, 3), np.uint8), grid))
-    preview = compute.preview(pyramid, compute.Points.none(), 50, probe)
-    assert preview.labels.ravel().tolist() == [2, 1, 0]
-    assert compute.with_threshold(preview, 2).labels.ravel().tolist() == [2, 1, 1]
+    panel, _first, _second = two
+    fitted = panel.few_shot.segmenter.probe_
+    monkeypatch.setattr(Probe, "fit", lambda *_: pytest.fail("fitted again"))
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    assert panel.parameters.output is not None
+    assert panel.logic.probe is fitted
 
 
 def test_the_users_own_labelmap_comes_back(two: Any, driver: Any, coralbay: Any) -> None:

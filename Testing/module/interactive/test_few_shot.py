@@ -75,7 +75,7 @@ def test_a_click_places_a_prompt_and_the_overlay_follows(ready: Any, driver: Any
     # The structure's orange over the ball's grey.
     assert shown[0] > shown[2] + 40
     assert abs(grey[0] - grey[2]) < 5
-    assert panel.few_shot.preview.percents[1].max() > 80
+    assert panel.few_shot.preview.percent[1].max() > 80
     assert panel.ui.applyButton.enabled
 
 
@@ -87,7 +87,7 @@ def test_undo_redo_and_clear_by_button_and_key(ready: Any, driver: Any) -> None:
         return [len(each.world_points()) for each in panel.few_shot.structures]
 
     assert counts() == [2, 3]
-    before = panel.few_shot.points().points
+    before = panel.few_shot.prompts().points_ras
     mouse.press(panel.ui.undoButton)
     driver.settle()
     assert counts() == [2, 2]
@@ -98,7 +98,7 @@ def test_undo_redo_and_clear_by_button_and_key(ready: Any, driver: Any) -> None:
     mouse.key("Y")
     driver.settle()
     assert counts() == [2, 3]
-    assert panel.few_shot.points().points == pytest.approx(before)
+    assert panel.few_shot.prompts().points_ras == pytest.approx(before)
     mouse.press(panel.ui.clearButton)
     driver.settle()
     assert counts() == [0, 0]
@@ -169,7 +169,7 @@ def test_several_structures_become_a_segment_each(ready: Any, driver: Any, coral
     table.item(1, 0).setText("Right ball")
     driver.settle()
     assert panel.few_shot.structures[1].name == "Right ball"
-    assert set(panel.few_shot.preview.percents) == {1, 2}
+    assert set(panel.few_shot.preview.percent) == {1, 2}
     # The second is shown in its own color where it is.
     assert color_at("Red", place - [34, 3, 0])[2] > color_at("Red", place - [34, 3, 0])[0] + 30
     mouse.press(panel.ui.applyButton)
@@ -241,7 +241,7 @@ def test_jumping_to_suggested_places_one_after_another(ready: Any, driver: Any) 
         driver.settle()
         matrix = slicer.util.arrayFromVTKMatrix(red.GetSliceToRAS())
         places.append(matrix[:3, 3])
-        asked = f"Is this Structure 1? Axial slice at S {round(matrix[2, 3])} mm."
+        asked = f"Does this belong to Structure 1? (axial slice S {round(matrix[2, 3])} mm)"
         assert panel.ui.previewLabel.visible and panel.ui.previewLabel.text.startswith(asked)
     assert np.linalg.norm(places[0] - places[1]) > 9
     prompts = np.concatenate([each.world_points() for each in panel.few_shot.structures])
@@ -294,9 +294,9 @@ def test_painted_segments_are_prompts_and_the_preview_follows(ready: Any, driver
         slicer.util.updateSegmentBinaryLabelmapFromArray(stroke.astype(np.uint8), painted, inner.GetNthSegmentID(index), node)
     driver.settle()
     assert panel.few_shot.message == ""
-    points = panel.few_shot.points()
+    points = panel.few_shot.prompts()
     assert (points.labels == 1).sum() == (np.linalg.norm(ras - place, axis=-1) < 5).sum()
-    assert np.abs(points.points[points.labels == 1] - place).max() < 5
+    assert np.abs(points.points_ras[points.labels == 1] - place).max() < 5
     first = panel.few_shot.preview
     assert first is not None
     # A segment of a new name is a new structure.
@@ -305,7 +305,7 @@ def test_painted_segments_are_prompts_and_the_preview_follows(ready: Any, driver
     slicer.util.updateSegmentBinaryLabelmapFromArray(stroke.astype(np.uint8), painted, third, node)
     driver.settle()
     assert [each.name for each in panel.few_shot.structures] == ["Structure 1", "Rim", "Background"]
-    assert set(panel.few_shot.preview.percents) == {1, 2}
+    assert set(panel.few_shot.preview.percent) == {1, 2}
 
 
 def test_the_preview_waits_when_it_is_told_to(ready: Any, driver: Any) -> None:
@@ -339,8 +339,8 @@ def test_the_newest_prompts_win(ready: Any, driver: Any) -> None:
         structure.node.SetNthControlPointPositionWorld(0, *(place + [step / 2, 0, 0]))
         host.process_events(0.03)
     driver.settle()
-    assert panel.few_shot._fitted_on.same_as(panel.few_shot.points())
-    assert panel.few_shot.preview.probe is panel.logic.probe
+    assert panel.few_shot._fitted_on.same_as(panel.few_shot.prompts())
+    assert panel.few_shot.segmenter.probe_ is panel.logic.probe
 
 
 def test_a_failed_apply_leaves_segments_and_prompts_alone(
@@ -348,7 +348,7 @@ def test_a_failed_apply_leaves_segments_and_prompts_alone(
 ) -> None:
     import slicer
 
-    from CoralBayLib.fewshot import segmentation
+    from CoralBayLib.fewshot import segmenter
 
     _node, place, panel = ready
     click_all(panel, driver, place)
@@ -360,13 +360,13 @@ def test_a_failed_apply_leaves_segments_and_prompts_alone(
     def fail(*_args: Any, **_options: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(segmentation, "labelmap_on", fail)
+    monkeypatch.setattr(segmenter, "predict_labels", fail)
     nodes = slicer.mrmlScene.GetNumberOfNodes()
     mouse.press(panel.ui.applyButton)
     driver.settle()
     assert "not enough memory" in host.dialogs.texts("error")[0]
     assert slicer.mrmlScene.GetNumberOfNodes() == nodes
-    assert len(panel.few_shot.points().labels) == 5
+    assert len(panel.few_shot.prompts().labels) == 5
     after = slicer.util.arrayFromSegmentBinaryLabelmap(output, output.GetSegmentation().GetNthSegmentID(0)).sum()
     assert after == before
 

@@ -93,7 +93,7 @@ def test_prompts_placed_meanwhile_are_not_lost(embedding: Any, coralbay: Any, dr
     host.process_events()
     task.cancel()
     click_all(panel, driver, place)
-    assert len(panel.few_shot.points().labels) == 5
+    assert len(panel.few_shot.prompts().labels) == 5
     assert panel.few_shot.message == ""
 
 

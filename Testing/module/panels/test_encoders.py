@@ -36,7 +36,7 @@ def test_an_encoder_from_a_file_is_asked_about_used_remembered_and_forgotten(
     mouse.press(ui.computeButton)
     driver.settle()
     assert "ready" in ui.statusLabel.text
-    assert coralbay.logic.features.at_hand(panel.volume).identity["encoder"] == "my-encoder"
+    assert coralbay.logic.features.cached(panel.volume).identity["encoder"] == "my-encoder"
     # Another day.
     host.unload_module("CoralBaySlicer")
     again = host.load_module(MODULE)

@@ -215,7 +215,7 @@ def test_a_cut_is_seen_from_the_feet(app: Any) -> None:
     from CoralBayLib.imaging.grid import Grid, Volume
 
     grid = Grid((40, 50, 60), oblique())
-    centre = grid.centre_ras
+    centre = grid.center_ras
     k, j, i = np.indices(grid.shape)
     ras = grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
     array = np.full(grid.shape, -1000, np.int16)

@@ -68,7 +68,7 @@ def test_embeddings_are_computed_and_found_again(coralbay: Any, driver: Any, sca
     again, _place = scan(name="again")
     choose(coralbay, driver, again)
     assert "ready" in ui.statusLabel.text
-    assert coralbay.logic.features.at_hand(again) is not None
+    assert coralbay.logic.features.cached(again) is not None
 
 
 def test_changed_voxels_need_new_embeddings(coralbay: Any, driver: Any, scan: Any) -> None:
@@ -91,7 +91,7 @@ def test_moving_the_volume_keeps_its_embeddings(coralbay: Any, driver: Any, scan
     driver.embed(node)
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     node.SetAndObserveTransformNodeID(transform.GetID())
-    assert coralbay.logic.features.at_hand(node) is not None
+    assert coralbay.logic.features.cached(node) is not None
 
 
 @pytest.mark.usefixtures("slow")
@@ -115,7 +115,7 @@ def test_progress_time_left_and_cancel(coralbay: Any, driver: Any, scan: Any) ->
     assert took < 1
     assert not top.activityFrame.visible
     assert ui.computeButton.enabled
-    assert coralbay.logic.features.at_hand(node) is None
+    assert coralbay.logic.features.cached(node) is None
     assert nodes_in_scene() == before
     assert host.dialogs.texts("error") == []
 
@@ -192,7 +192,7 @@ def test_without_a_network_one_click_goes_on_with_the_encoder_that_comes_along(c
     assert host.dialogs.texts("error") == []
     assert ui.encoderSelector.currentText == "CoralBay-mini"
     assert "ready" in ui.statusLabel.text
-    assert coralbay.logic.features.at_hand(node).identity["encoder"] == "coralbay-mini"
+    assert coralbay.logic.features.cached(node).identity["encoder"] == "coralbay-mini"
 
 
 def test_a_search_goes_on_with_the_encoder_that_comes_along(coralbay: Any, driver: Any, scan: Any) -> None:
@@ -312,4 +312,4 @@ def test_a_damaged_entry_is_computed_again(coralbay: Any, driver: Any, scan: Any
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         driver.embed(again)
-    assert coralbay.logic.features.at_hand(again) is not None
+    assert coralbay.logic.features.cached(again) is not None

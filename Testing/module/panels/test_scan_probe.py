@@ -88,7 +88,7 @@ def test_the_saliency_map_is_that_of_the_library(ready: Any, driver: Any, coralb
     assert percents.max() == 100
     grid = Grid(percents.shape, slicer.util.arrayFromVTKMatrix(matrix_of(shown)))
     # The map has the values of the library's, at the same positions.
-    probe, pyramid = ready.panel.probe.probe, coralbay.logic.features.at_hand(node)
+    probe, pyramid = ready.panel.probe.probe, coralbay.logic.features.cached(node)
     expected = saliency_map(pyramid, probe)
     sign = 1 if probe.classes_[1] == "ball" else -1
     inside = pyramid.body.array > 0
@@ -97,7 +97,7 @@ def test_the_saliency_map_is_that_of_the_library(ready: Any, driver: Any, coralb
     assert not percents[~inside].any()
     assert grid.same_as(expected.grid)
     # The balls contribute more than the region between them.
-    middle, (k, j, i) = grid.centre_ras, np.indices(grid.shape)
+    middle, (k, j, i) = grid.center_ras, np.indices(grid.shape)
     away = grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3)).reshape(*grid.shape, 3) - middle
     balls = np.minimum(*(np.linalg.norm(away - [side, 0, 0], axis=-1) for side in (16, -16)))
     assert raw[balls < 6].mean() > raw[(balls > 14) & (np.linalg.norm(away, axis=-1) < 25)].mean()

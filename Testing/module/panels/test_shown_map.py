@@ -149,16 +149,14 @@ def test_a_preview_that_is_renewed_in_the_background_changes_nothing(coralbay: A
     changes: list[str] = []
     tag = composite.AddObserver("ModifiedEvent", lambda *_: changes.append(composite.GetForegroundVolumeID()))
     few_shot, before = maps.panel.segment.few_shot, maps.panel.segment.few_shot.preview
-    few_shot.show_probe(coralbay.logic.probe, few_shot.points())
+    few_shot.show_probe(coralbay.logic.probe, few_shot.prompts())
     driver.settle()
     assert few_shot.preview is not before
     assert shown(coralbay) == "saliency" and changes == []
     composite.RemoveObserver(tag)
     maps.hide["saliency"]()
     assert shown(coralbay) == "probability"
-    assert np.array_equal(
-        slicer.util.arrayFromVolume(coralbay.logic.overlays.node("probability")), few_shot.preview.percents[1]
-    )
+    assert np.array_equal(slicer.util.arrayFromVolume(coralbay.logic.overlays.node("probability")), few_shot.preview.percent[1])
 
 
 def test_the_users_own_views_come_back_in_the_end(coralbay: Any, driver: Any, maps: Any, scan: Any) -> None:

@@ -45,10 +45,10 @@ def test_a_probe_is_saved_loaded_and_applied_to_other_scans(
     assert panel.few_shot.preview is not None
     assert panel.few_shot.message == ""
     # What is shown is what is written: the probe as it was adapted to this scan.
-    shown = panel.few_shot.preview.probe
-    assert shown.scan_ == panel.logic.features.at_hand(other).key != panel.few_shot.given.scan_
+    shown = panel.few_shot.segmenter.probe_
+    assert shown.scan_key_ == panel.logic.features.cached(other).key != panel.few_shot.given.scan_key_
     # How good it is on a scan it was not fitted on, its probabilities do not tell.
-    assert not panel.few_shot.preview.expected
+    assert not panel.few_shot.preview.dice_estimate
     mouse.press(panel.ui.applyButton)
     driver.settle()
     assert np.array_equal(panel.logic.probe.prompts_.points_ras, shown.prompts_.points_ras)
@@ -81,11 +81,10 @@ def test_clicks_correct_a_probe_of_another_scan(ready: Any, driver: Any, scan: A
     def percent(world: Any) -> int:
         from CoralBaySlicerCore.scene import volumes
 
-        from CoralBayLib.imaging.grid import Grid, Volume
+        from CoralBayLib.imaging.grid import Volume
 
         preview = panel.few_shot.preview
-        grid = Grid(preview.percents[ball.label].shape, preview.geometry)
-        return int(Volume(preview.percents[ball.label], grid).values_at(volumes.from_world(other, [world]))[0])
+        return int(Volume(preview.percent[ball.label], preview.grid).nearest_values(volumes.from_world(other, [world]))[0])
 
     assert percent(there) > 50, panel.few_shot.message
     structures.place(other, background, there)
@@ -93,8 +92,8 @@ def test_clicks_correct_a_probe_of_another_scan(ready: Any, driver: Any, scan: A
     assert panel.few_shot.given is not None
     assert percent(there) < 50
     # The probe's own prompts still speak beside the click.
-    assert len(panel.few_shot.preview.probe.prompts_) > 1
-    assert panel.few_shot.preview.probe.names_ == {ball.label: "ball"}
+    assert len(panel.few_shot.segmenter.probe_.prompts_) > 1
+    assert panel.few_shot.segmenter.probe_.names_ == {ball.label: "ball"}
     mouse.press(panel.ui.undoButton)
     driver.settle()
     assert percent(there) > 50
@@ -184,7 +183,7 @@ def test_the_user_is_asked_before_files_are_replaced(folder: Path, ready: Any, d
     assert (folder / "one.seg.nrrd").read_text() == "drawn by hand"
     result = panel.logic.applyProbeToFolder(panel.logic.probe, folder)
     assert result.written == {}
-    assert "there already" in result.failed[folder / "one.nrrd"]
+    assert "there already" in str(result.failed[folder / "one.nrrd"])
     assert (folder / "one.seg.nrrd").read_text() == "drawn by hand"
     result = panel.logic.applyProbeToFolder(panel.logic.probe, folder, overwrite=True)
     assert result.written == {folder / "one.nii.gz": folder / "one.seg.nrrd"}
@@ -194,10 +193,10 @@ def test_an_error_that_nobody_thought_of_does_not_stop_the_rest(
     folder: Path, ready: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from CoralBayLib.core.errors import CoralBayError
-    from CoralBayLib.imaging import segmentation_io
+    from CoralBayLib.fewshot import batch
 
     _node, _place, panel = ready
-    write, seen = segmentation_io.write_segmentation, []
+    write, seen = batch.write_segmentation, []
 
     def fail_once(labelmap: Any, parts: Any, path: Path) -> None:
         seen.append(path)
@@ -205,9 +204,9 @@ def test_an_error_that_nobody_thought_of_does_not_stop_the_rest(
             raise ZeroDivisionError("odd")
         write(labelmap, parts, path)
 
-    monkeypatch.setattr(segmentation_io, "write_segmentation", fail_once)
+    monkeypatch.setattr(batch, "write_segmentation", fail_once)
     result = panel.logic.applyProbeToFolder(panel.logic.probe, folder)
-    assert "ZeroDivisionError" in result.failed[folder / "one.nii.gz"]
+    assert isinstance(result.failed[folder / "one.nii.gz"], ZeroDivisionError)
     assert result.written == {folder / "one.nrrd": folder / "one.seg.nrrd"}
     (folder / "nothing").mkdir()
     with pytest.raises(CoralBayError, match="no scans"):
@@ -241,24 +240,24 @@ def test_a_folder_that_is_gone_is_told(folder: Path, ready: Any, driver: Any, tm
 def test_what_vanishes_or_cannot_be_read_is_told_and_the_rest_is_done(
     folder: Path, ready: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from CoralBayLib.imaging import segmentation_io
+    from CoralBayLib.fewshot import batch
 
     _node, _place, panel = ready
     (folder / "loop.nrrd").symlink_to(folder / "loop.nrrd")
     (folder / "late.nrrd").write_bytes((folder / "one.nrrd").read_bytes())
     (folder / "one.nrrd").unlink()
     (folder / "one.nii.gz").rename(folder / "last.nii.gz")
-    write = segmentation_io.write_segmentation
+    write = batch.write_segmentation
 
     def write_and_tidy(*given: Any) -> None:
         write(*given)
         (folder / "two.nrrd").unlink(missing_ok=True)
 
-    monkeypatch.setattr(segmentation_io, "write_segmentation", write_and_tidy)
+    monkeypatch.setattr(batch, "write_segmentation", write_and_tidy)
     result = panel.logic.applyProbeToFolder(panel.logic.probe, folder)
     assert set(result.written) == {folder / "late.nrrd", folder / "last.nii.gz"}
-    assert result.failed[folder / "loop.nrrd"] == "It cannot be read: Too many levels of symbolic links."
-    assert result.failed[folder / "two.nrrd"] == "It cannot be read: No such file or directory."
+    assert str(result.failed[folder / "loop.nrrd"]) == "It cannot be read: Too many levels of symbolic links."
+    assert str(result.failed[folder / "two.nrrd"]) == "It cannot be read: No such file or directory."
 
 
 def test_a_folder_asks_before_weights_are_downloaded(

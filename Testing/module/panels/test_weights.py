@@ -261,7 +261,7 @@ def test_other_weights_are_used_from_the_next_computation_on(
         assert "Not computed" in panel.ui.statusLabel.text
         mouse.press(panel.ui.computeButton)
         driver.settle()
-        used = coralbay.logic.features.at_hand(panel.volume).identity["weights"]
+        used = coralbay.logic.features.cached(panel.volume).identity["weights"]
         assert used == sha256_of(panel.ui.weightsPath.currentPath)
 
     for file in (first, second):

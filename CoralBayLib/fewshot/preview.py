@@ -1,0 +1,71 @@
+"""What the views show of a segmentation before it is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
+from CoralBayLib.imaging.grid import Grid, Volume
+
+from .uncertainty import dice_from_probabilities, uncertainty_map
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """Labels, probabilities and uncertainty on the working grid.
+
+    Attributes:
+        grid: of all maps.
+        labels: [k, j, i] the structure of each voxel; 0 is background.
+        percent: probability of each structure by label, [k, j, i] uint8, rounded down.
+        uncertainty: [k, j, i] uint8 percent; 100 where a structure's probability is one half.
+        dice_estimate: by label, the expected Dice and its standard deviation; empty for a probe of another scan, whose
+            probabilities are not calibrated.
+    """
+
+    grid: Grid
+    labels: NDArray[np.unsignedinteger]
+    percent: dict[int, NDArray[np.uint8]]
+    uncertainty: NDArray[np.uint8]
+    dice_estimate: dict[int, tuple[float, float]]
+
+    @property
+    def labelmap(self) -> Volume:
+        """The labels with their grid."""
+        return Volume(self.labels, self.grid)
+
+
+def preview_of(
+    logits: Mapping[int, torch.Tensor], labels: Volume, body: Volume, calibrated: bool, cancel: CancelToken | None = None
+) -> Preview:
+    """Make a preview of log-odds and the labels that were made from them.
+
+    Args:
+        logits: (K, J, I) float32 on the working grid, by label; unchanged.
+        labels: the labelmap on the same grid.
+        body: mask of the patient on the same grid.
+        calibrated: whether the probabilities are those of the scan that the probe was fitted on.
+        cancel: checked between structures.
+    """
+    outside = torch.from_numpy(body.array == 0)
+    log_odds = np.full(labels.array.shape, -np.inf, np.float32)
+    probability, percent, totals = [], {}, {}
+    for label, one in logits.items():
+        raise_if_cancelled(cancel)
+        np.copyto(log_odds, one.numpy(), where=labels.array == label)
+        probability.append(one.sigmoid().masked_fill_(outside, 0.0))
+        # Rounded down, so that the map reaches as far as the labels do.
+        percent[label] = (100 * probability[-1].numpy()).astype(np.uint8)
+        totals[label] = float(probability[-1].sum())
+    estimate = dice_from_probabilities(labels.array, log_odds, totals) if calibrated else {}
+    return Preview(labels.grid, labels.array, percent, to_percent(uncertainty_map(probability, body).array), estimate)
+
+
+def to_percent(values: NDArray) -> NDArray[np.uint8]:
+    """Values in [0, 1] as whole percents, one byte each; values beyond are clipped."""
+    return np.rint(np.clip(values, 0, 1) * 100).astype(np.uint8)

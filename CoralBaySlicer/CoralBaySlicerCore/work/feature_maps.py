@@ -1,0 +1,27 @@
+"""Feature maps, on the worker: a pyramid in, plain data out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from CoralBayLib.core.progress import CancelToken
+
+
+def colors(pyramid: Any, basis: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.float64], Any]:
+    """The features as RGB [k, j, i, 3], their IJK-to-RAS, and the basis (made if none is given)."""
+    from CoralBayLib.similarity.feature_maps import color_basis, color_map
+
+    basis = basis or color_basis(pyramid)
+    return color_map(pyramid, basis), np.array(pyramid.grid.ijk_to_ras), basis
+
+
+def clusters(pyramid: Any, count: int, basis: Any, cancel: CancelToken) -> tuple[NDArray, NDArray[np.float64], Any]:
+    """The clusters as a labelmap [k, j, i], its IJK-to-RAS, and the basis (made if none is given)."""
+    from CoralBayLib.similarity.feature_maps import cluster_basis, cluster_map
+
+    basis = basis or cluster_basis(pyramid, count)
+    labels = cluster_map(pyramid, basis, cancel)
+    return labels.array, np.array(labels.grid.ijk_to_ras), basis

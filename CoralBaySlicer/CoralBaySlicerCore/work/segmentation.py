@@ -1,0 +1,47 @@
+"""Segmentation of a scan on its own grid, on the worker: plain data in, plain data out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
+from CoralBayLib.fewshot.prompts import Prompts
+from CoralBayLib.imaging.cropping import CroppedMask
+from CoralBaySlicerCore.scene.volumes import VolumeSnapshot
+
+if TYPE_CHECKING:
+    from CoralBayLib.fewshot.probe import Probe
+    from CoralBayLib.fewshot.segmenter import Options, Segmenter
+
+
+def segmentation_of(
+    scan: VolumeSnapshot,
+    pyramid: Any,
+    prompts: Prompts | None,
+    options: Options | None = None,
+    probe: Probe | None = None,
+    segmenter: Segmenter | None = None,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[dict[str, CroppedMask], Probe]:
+    """The voxels of each structure by name, and the probe that found them.
+
+    Args:
+        scan: the volume.
+        pyramid: its features.
+        prompts: in the volume's own space; None with a probe.
+        options: threshold and whether to keep connected components only.
+        probe: a probe that was made elsewhere, or None.
+        segmenter: one of these features, whose fit is used again if its prompts are the same.
+        progress: called with the fraction done and a message.
+        cancel: checked between steps.
+    """
+    from CoralBayLib.fewshot.segmenter import Segmenter
+
+    if segmenter is None or prompts is None or not prompts.same_as(segmenter.prompts_):
+        segmenter = Segmenter(pyramid, probe).fit(prompts)
+    raise_if_cancelled(cancel)
+    labelmap = segmenter.labelmap(scan.volume.grid, options, progress, cancel)
+    fitted = segmenter.probe_
+    assert fitted is not None
+    return {name: CroppedMask.of(labelmap.array == label) for label, name in fitted.names_.items()}, fitted
