@@ -32,7 +32,7 @@ def test_an_encoder_from_a_file_is_asked_about_used_remembered_and_forgotten(
     assert "An encoder file is a program" in host.dialogs.texts("confirm")[-1]
     assert panel.parameters.encoder == "my-encoder"
     assert ui.encoderSelector.currentText == "Texture at three scales"
-    assert "nothing is learnt" in ui.encoderLabel.text
+    assert "not trained" in ui.encoderLabel.text
     mouse.press(ui.computeButton)
     driver.settle()
     assert "ready" in ui.statusLabel.text
