@@ -96,7 +96,7 @@ def test_the_example_on_the_command_line(ct, capsys):
 def test_several_encoders_of_a_file_are_chosen_by_name(write, ct, capsys):
     file = write("register('one'); register('two')")
     assert main(["embed", str(ct), "--encoder-file", str(file)]) == 1
-    assert "registers one, two. Choose one: --encoder NAME" in capsys.readouterr().err
+    assert "registers one, two. Choose one with --encoder NAME" in capsys.readouterr().err
     assert main(["embed", str(ct), "--encoder-file", str(file), "--encoder", "two", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["encoder"] == "pooling"
 
