@@ -16,7 +16,7 @@ from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.scene.structures import Structure
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
-from CoralBaySlicerCore.work.worker import Task, in_words
+from CoralBaySlicerCore.work.worker import Task, describe_error
 
 from . import preview_display
 
@@ -123,7 +123,7 @@ class Previewer:
             self._say(words.format(name=prompts.name(suggestion.label), mm=round(world[2])))
 
         task = Task(run, finish, lane="place")
-        task.on_failed = lambda error: None if isinstance(error, Cancelled) else self._say(in_words(error))
+        task.on_failed = lambda error: None if isinstance(error, Cancelled) else self._say(describe_error(error))
         self.logic.worker.start(task)
 
     def show(self, structures: list[Structure], label: int, wanted: preview_display.DisplayOptions) -> None:
@@ -185,9 +185,9 @@ class Previewer:
         try:
             task = self.logic.start(self.volume, run, finish, lane="preview", title=_("Preview"))
         except CoralBayError as error:
-            self._say(in_words(error))
+            self._say(describe_error(error))
             return None
-        ahead = self.logic.worker.ahead_of(task)
+        ahead = self.logic.worker.blocked_by(task)
         if ahead is not None and ahead.title:
             self._say(_("The preview waits for this to finish: {title}").format(title=ahead.title))
             task.on_progress = lambda *_args: self._say("")
@@ -223,7 +223,7 @@ class Previewer:
         # One that a newer one has stopped has nothing to say.
         if task is self._running:
             self._fitted_on = None if isinstance(error, Cancelled) else self._fitted_on
-            self._say(in_words(error))
+            self._say(describe_error(error))
 
     def _say(self, message: str) -> None:
         self.message = message

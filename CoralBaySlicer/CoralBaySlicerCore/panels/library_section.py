@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import Cancelled
 from CoralBaySlicerCore.setup import packages
 from CoralBaySlicerCore.work import dicom_database, library_scans, scan_library
-from CoralBaySlicerCore.work.worker import Counted, Task, in_words
+from CoralBaySlicerCore.work.worker import Counted, Task, describe_error
 
 from .base import Panel
 from .tables.report_table import ReportTable
@@ -144,7 +144,7 @@ class LibrarySection:
             cancelled = isinstance(error, Cancelled)
             if outcomes:
                 self._changed()
-                self._tell(outcomes, _("Cancelled.") if cancelled else in_words(error))
+                self._tell(outcomes, _("Cancelled.") if cancelled else describe_error(error))
             elif cancelled and isinstance(tasks[0].says, Counted):
                 slicer.util.infoDisplay(
                     _("Cancelled before the first scans were added. What was embedded is kept: adding again goes on there.")
@@ -196,7 +196,7 @@ class LibrarySection:
 
     def _show_error(self, error: Exception) -> None:
         if not isinstance(error, Cancelled):
-            self._panel.ui.libraryLabel.text = in_words(error)
+            self._panel.ui.libraryLabel.text = describe_error(error)
             self._panel.ui.libraryBox.collapsed = False
 
     def _on_path(self) -> None:

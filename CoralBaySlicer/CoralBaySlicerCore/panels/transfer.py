@@ -13,7 +13,7 @@ from CoralBaySlicerCore.interactive.controller import FewShot
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.work.batch import applyProbeToFolderTask
-from CoralBaySlicerCore.work.worker import in_words
+from CoralBaySlicerCore.work.worker import describe_error
 
 from .base import Panel, chosen_path
 
@@ -120,7 +120,7 @@ class Transfer:
             summary = _("Segmentations written to {folder}: {written}. Scans left out: {failed}.").format(
                 folder=folder, written=len(result.written), failed=len(result.failed)
             )
-            reasons = [f"{path.name}: {in_words(error)}" for path, error in result.failed.items()]
+            reasons = [f"{path.name}: {describe_error(error)}" for path, error in result.failed.items()]
             panel.ui.folderReport.setPlainText("\n".join([summary, *reasons]))
             panel.ui.folderReport.visible = True
             if reasons:

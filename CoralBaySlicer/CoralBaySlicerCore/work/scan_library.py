@@ -112,7 +112,7 @@ class _GivingWay:
         from CoralBayLib.library.workers import make
 
         for source in sources:
-            self._worker.give_way()
+            self._worker.run_pending()
             yield make(source, self._encoder, wanted, progress, cancel)
 
 

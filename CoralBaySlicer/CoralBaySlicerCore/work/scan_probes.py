@@ -19,7 +19,7 @@ from CoralBayLib.core.progress import CancelToken, Progress, subprogress
 from CoralBaySlicerCore.scene.scan_tables import Predictions, Study
 from CoralBaySlicerCore.setup import packages
 
-from .worker import Counted, Task, in_words
+from .worker import Counted, Task, describe_error
 
 if TYPE_CHECKING:
     from CoralBayLib.features.pyramid import FeaturePyramid
@@ -200,4 +200,4 @@ def _fill_rows(values: NDArray, rows: NDArray[np.int64], count: int, empty: floa
 def _describe(skipped: Skipped) -> tuple[str, str]:
     """Name of a row or scan that was left out, and the reason with its remedy."""
     name = _("row {number}").format(number=skipped.row) if skipped.scan is None else str(skipped.scan)
-    return name, in_words(skipped.error)
+    return name, describe_error(skipped.error)

@@ -24,7 +24,7 @@ from . import similarity
 from .features import Features
 from .segmentation import segmentation_of
 from .session import Choice
-from .worker import Task, Worker, in_words
+from .worker import Task, Worker, describe_error
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class Tasks:
                 if other is not volume:
                     sources.append(self.features.source(other))
             except VolumeError as error:
-                refused[other.GetName()] = in_words(error)
+                refused[other.GetName()] = describe_error(error)
 
         def run(progress: Progress, cancel: CancelToken) -> Any:
             pyramids, left_out = {}, dict(refused)
@@ -229,7 +229,7 @@ class Tasks:
                 except VolumeError as error:
                     if source is home:
                         raise
-                    left_out[source.scan.name] = in_words(error)
+                    left_out[source.scan.name] = describe_error(error)
             own = subprogress(progress, 0.8, 1)
             home_id = home.scan.node_id
             return pyramids, left_out, similarity.similar(pyramids, home_id, points, count, distance_mm, threshold, own, cancel)

@@ -1,7 +1,7 @@
-"""One worker thread for all that takes time, and the way back to the main thread.
+"""One worker thread for long computations, and the return of their results to the main thread.
 
-The thread lives as long as the module, since cuDNN keeps its plans by thread. It never sees MRML: a task computes plain
-data there, and a timer of the event loop hands the result to the task's `finish` on the main thread.
+The thread lives as long as the module, because cuDNN caches its plans per thread. It never accesses MRML: a task computes
+plain data on the worker, and a timer of the event loop passes the result to the task's `finish` on the main thread.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _POLL_MS = 20
 
 
 class Shown(str):
-    """A progress message that takes the place of the task's title while it is the last one, such as of a download."""
+    """A progress message that is shown in place of the task's title until the next message, such as of a download."""
 
 
 class Counted(Shown):
-    """One that tells how far the task itself is, so that the time left can be told from its fraction."""
+    """Such a message whose fraction is that of the whole task, so that the time left can be computed from it."""
 
 
 def shown(progress: Progress | None) -> Progress | None:
-    """A callback whose messages are of that kind."""
+    """A progress callback whose messages are shown in place of the title."""
     return None if progress is None else lambda fraction, message: progress(fraction, Shown(message))
 
 
@@ -47,13 +47,13 @@ class Task:
     Args:
         compute: runs on the worker; takes a progress callback and a cancel token, returns plain data.
         finish: runs on the main thread with what `compute` returned; changes the scene; its result is the task's.
-        lane: a new task stops an unfinished older one of the same lane, so that the newest wins; "" for none.
-        title: what the user reads while it runs.
-        outlives_scene: it has nothing to do with the scene, so it goes on when that is closed.
-        gives_way: it takes long and calls `Worker.give_way`.
+        lane: a new task cancels an unfinished older one of the same lane; "" for none.
+        title: shown to the user while the task runs.
+        outlives_scene: the task does not depend on the scene, so it continues when the scene is closed.
+        gives_way: the task takes long and calls `Worker.run_pending`.
 
     Attributes:
-        says: a message in place of the title.
+        says: a message shown in place of the title.
         on_progress, on_done, on_failed: called on the main thread, if set, with (fraction, message), the result, or
             the exception (`Cancelled` included).
         result, error: the outcome.
@@ -92,16 +92,16 @@ class Task:
 
     @property
     def title(self) -> str:
-        """What the user reads while it runs."""
+        """The text shown to the user while the task runs."""
         return self.says or self._title
 
     def cancel(self) -> None:
-        """Ask the task to stop. It ends as `Cancelled`, whatever it has computed by then."""
+        """Ask the task to stop. It ends with `Cancelled`, even if its result has been computed."""
         self.token.cancel()
 
 
 class Worker:
-    """Runs tasks one after another on its thread; methods are for the main thread unless they say otherwise."""
+    """Runs tasks one after another on its thread. Methods are for the main thread unless they say otherwise."""
 
     def __init__(self) -> None:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
@@ -115,11 +115,11 @@ class Worker:
 
     @property
     def busy(self) -> bool:
-        """Whether any task has not ended."""
+        """Whether any task is unfinished."""
         return bool(self._open)
 
     def start(self, task: Task) -> Task:
-        """Queue a task; the thread is made at the first one."""
+        """Queue a task; the first task starts the thread."""
         if self._closed:
             raise CoralBayError(_("CoralBay is closing down; nothing new can be started."))
         for older in self._open:
@@ -133,8 +133,8 @@ class Worker:
         self._timer.start()
         return task
 
-    def ahead_of(self, task: Task) -> Task | None:
-        """The unfinished task that one is waiting for, or None when it can run."""
+    def blocked_by(self, task: Task) -> Task | None:
+        """The unfinished task that the given task waits for, or None when it can run."""
         for each in self._open:
             if each is task:
                 break
@@ -143,9 +143,9 @@ class Worker:
         return None
 
     def wait(self, task: Task) -> Any:
-        """Let the event loop run until a task has ended; return its result or raise its error.
+        """Run the event loop until a task has ended; return its result or raise its error.
 
-        For the Python console and scripts; Slicer stays responsive, and other tasks go on.
+        For the Python console and scripts. Slicer stays responsive, and other tasks continue.
         """
         while not task.done:
             slicer.app.processEvents()
@@ -161,13 +161,13 @@ class Worker:
             task.cancel()
 
     def scene_closes(self) -> None:
-        """Cancel every task that has to do with the scene."""
+        """Cancel every task that depends on the scene."""
         for task in self._open:
             if not task.outlives_scene:
                 task.cancel()
 
     def close(self) -> None:
-        """Cancel everything and end the thread; what still runs ends unheard."""
+        """Cancel all tasks and end the thread; the results of tasks that still run are discarded."""
         self._closed = True
         self.cancel_all()
         for task in list(self._open):
@@ -176,11 +176,11 @@ class Worker:
         self._tasks.put(None)
 
     def on_main_thread(self, question: Callable[[], Any], cancel: CancelToken) -> Any:
-        """Called on the worker: have a function run on the main thread, such as a question to the user.
+        """Called on the worker: run a function on the main thread, such as a question to the user, and return its result.
 
         Raises:
             Cancelled: the user cancelled meanwhile.
-            Exception: what the function raised.
+            Exception: the function raised it.
         """
         answered = threading.Event()
         answer: list[Any] = []
@@ -188,7 +188,7 @@ class Worker:
         def ask() -> None:
             try:
                 answer[:] = question(), None
-            except Exception as error:  # whatever it is, the worker must not wait for ever
+            except Exception as error:  # the worker must not wait forever, whatever happened
                 answer[:] = None, error
             answered.set()
 
@@ -199,9 +199,10 @@ class Worker:
             raise answer[1]
         return answer[0]
 
-    def give_way(self) -> None:
-        """Called on the worker, by a task between two steps of its own: run what waits, so that nobody has to wait for
-        all of that task. Others that give way themselves stay where they are, or the oldest would end last.
+    def run_pending(self) -> None:
+        """Called on the worker, by a long task between two of its steps: run the tasks that wait.
+
+        Other tasks that give way keep their place in the queue; otherwise the oldest would end last.
         """
         patient = []
         with suppress(queue.Empty):
@@ -228,7 +229,7 @@ class Worker:
             self._messages.put(lambda: self._begun(task))
             value = task.compute(progress, task.token)
             task.token.raise_if_cancelled()
-        except Exception as exception:  # whatever it is, the main thread must hear that the task has ended
+        except Exception as exception:  # the main thread must be told that the task has ended, whatever happened
             error = exception
         self._messages.put(lambda: self._end(task, value, error))
 
@@ -240,7 +241,7 @@ class Worker:
                 break
             try:
                 message()
-            except Exception:  # one bad callback must not keep the next message from its receiver
+            except Exception:  # a failing callback must not block the next message
                 logging.error("CoralBay: %s", traceback.format_exc())
         if not self._open:
             self._timer.stop()
@@ -255,7 +256,7 @@ class Worker:
         elif isinstance(message, Shown):
             task.says, task.started_at = message, None
         elif task.says:
-            # What follows a download is timed by itself.
+            # The time left is computed anew after a download.
             task.says, task.started_at = "", time.monotonic()
         if task.on_progress is not None and not task.done and not task.token.cancelled:
             task.on_progress(fraction, message)
@@ -268,7 +269,7 @@ class Worker:
         if error is None:
             try:
                 value = task.finish(value) if task.finish is not None else value
-            except Exception as exception:  # shown like a failure on the worker
+            except Exception as exception:  # handled like a failure on the worker
                 error = exception
         task.result, task.error, task.done = value, error, True
         if task in self._open:
@@ -280,26 +281,26 @@ class Worker:
             task.on_failed(error)
 
 
-def in_words(error: BaseException) -> str:
-    """What a user reads about an error: where it was raised on purpose, its message and what can be done about it."""
+def describe_error(error: BaseException) -> str:
+    """An error as text for the user. An error of CoralBay is its message and what can be done about it."""
     if isinstance(error, CoralBayError):
         return f"{error} {remedy_text(error)}".rstrip()
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return _("There was not enough memory. Close other programs or crop the volume, then try again.")
     if isinstance(error, ImportError):
         return _(
-            "A Python package could not be loaded ({reason}). Restart Slicer; if it happens again, install PyTorch anew "
-            "with the module PyTorch Utils. On Windows a missing Visual C++ runtime is a usual cause."
+            "A Python package could not be loaded ({reason}). Restart Slicer. If it happens again, install PyTorch again "
+            "with the module PyTorch Utils. On Windows a common cause is a missing Visual C++ runtime."
         ).format(reason=error)
-    return _("Something unexpected happened ({kind}: {reason}). Nothing was changed; details are in the error log.").format(
+    return _("Something unexpected happened ({kind}: {reason}). Nothing was changed. Details are in the error log.").format(
         kind=type(error).__name__, reason=error
     )
 
 
 def show_error(title: str, error: BaseException) -> None:
-    """Show an error in words, and log where an unexpected one came from; cancelling is no error."""
+    """Show an error in a dialog, and log the traceback of an unexpected one. `Cancelled` is not shown."""
     if isinstance(error, Cancelled):
         return
     if not isinstance(error, CoralBayError):
         logging.error("".join(traceback.format_exception(type(error), error, error.__traceback__)))
-    slicer.util.errorDisplay(f"{title}\n\n{in_words(error)}")
+    slicer.util.errorDisplay(f"{title}\n\n{describe_error(error)}")

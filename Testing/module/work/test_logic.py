@@ -156,7 +156,7 @@ def test_a_newer_task_stops_an_older_one_of_its_lane(coralbay: Any) -> None:
 
 
 def test_a_failing_finish_is_a_failed_task(coralbay: Any) -> None:
-    from CoralBaySlicerCore.work.worker import Task, Worker, in_words
+    from CoralBaySlicerCore.work.worker import Task, Worker, describe_error
 
     worker = Worker()
 
@@ -166,8 +166,8 @@ def test_a_failing_finish_is_a_failed_task(coralbay: Any) -> None:
 
     with pytest.raises(ValueError, match="no place") as caught:
         worker.wait(worker.start(Task(lambda *_: 1, finish)))
-    assert "no place" in in_words(caught.value)
-    assert "PyTorch" in in_words(ImportError("DLL load failed"))
+    assert "no place" in describe_error(caught.value)
+    assert "PyTorch" in describe_error(ImportError("DLL load failed"))
     worker.close()
 
 
@@ -304,7 +304,7 @@ def test_extension_files_agree(coralbay: Any) -> None:
 
 def test_the_module_words_every_remedy_of_the_library(coralbay: Any) -> None:
     from CoralBaySlicerCore.work import remedies
-    from CoralBaySlicerCore.work.worker import in_words
+    from CoralBaySlicerCore.work.worker import describe_error
 
     from CoralBayLib.core.errors import LibraryError, Remedy
 
@@ -312,5 +312,7 @@ def test_the_module_words_every_remedy_of_the_library(coralbay: Any) -> None:
     details = {"encoder": "coralbay", "path": "library", "package": "lancedb", "reason": "offline"}
     for remedy in Remedy:
         assert remedies.remedy_text(LibraryError("It failed.", remedy=remedy, **details))
-    assert in_words(LibraryError("There is no library.", remedy=Remedy.CREATE_LIBRARY)).startswith("There is no library. Add ")
-    assert in_words(LibraryError("It failed.")) == "It failed."
+    assert describe_error(LibraryError("There is no library.", remedy=Remedy.CREATE_LIBRARY)).startswith(
+        "There is no library. Add "
+    )
+    assert describe_error(LibraryError("It failed.")) == "It failed."
