@@ -8,7 +8,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.features.store import Store
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBayLib.fewshot.segmenter import Segmenter
-from CoralBayLib.imaging.grid import Volume, resample
+from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.imaging.palette import label_color
+from CoralBayLib.imaging.resampling import resample
 from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
 from CoralBayLib.imaging.volume_io import read_labelmap, read_volume
 from CoralBayLib.similarity.search import Query, Region, find_regions, similarity_map
@@ -131,7 +132,7 @@ class Demo:
         names = {number: name for name, number in numbers.items()}
         truth = {number: reference.array == labels[name] for name, number in numbers.items()}
         clickers = {number: Annotator(working, labels[name], self.seed) for name, number in numbers.items()}
-        prompts = Prompts([], [], names)
+        prompts = replace(Prompts.none(), names=names)
         for name, number in numbers.items():
             points, inside = Annotator(reference, labels[name], self.seed).strokes(SLICES)
             true = self._true_labels(reference, points, labels, numbers)

@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
+from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -41,8 +42,8 @@ _MOVED: dict[str, tuple[str, ...]] = {
     "encoders.weights.manage": ("encoders.weights_manager",),
     "encoders.weights.shelf": ("encoders.weights.cache",),
     "errors": ("core.errors",),
-    "expected": ("fewshot.expected",),
-    "geometry": ("imaging.grid",),
+    "expected": ("fewshot.uncertainty",),
+    "geometry": ("imaging.grid", "imaging.resampling"),
     "image_features": ("fewshot.evidence.voxel_features",),
     "inside": ("similarity.feature_maps",),
     "io": ("imaging.volume_io",),
@@ -83,7 +84,7 @@ _MOVED: dict[str, tuple[str, ...]] = {
     "scans.splits": ("scan_probes.splits",),
     "scans.stability": ("scan_probes.perturbation",),
     "scans.table": ("scan_probes.table",),
-    "segmentation": ("fewshot.segmentation",),
+    "segmentation": ("fewshot.segmenter", "fewshot.labeling"),
     "segmentation_io": ("imaging.segmentation_io",),
     "shared_basis": ("features.shared_basis",),
     "simulate": ("demo.annotator",),
@@ -96,7 +97,7 @@ _MOVED: dict[str, tuple[str, ...]] = {
 """Old path: the new ones, all relative to the package. A name of a module that was split is looked up in each in turn."""
 
 
-class MovedModules:
+class MovedModules(Loader):
     """Finds modules under the paths that they had in version 0.1.0, in `sys.meta_path`.
 
     It comes first there: the ordinary finder would load a submodule of a renamed package a second time under the old path.

@@ -76,8 +76,9 @@ class Labels:
         """
         task = _require_task(task)
         kind = {"classification": str, "regression": float, "survival": bool}[task]
-        times = np.asarray(times, float) if len(times) else np.zeros(len(values))
-        return cls(task, np.array([kind(value) for value in values]), np.array([str(name) for name in patients]), times)
+        known_times = np.asarray(times, float) if len(times) else np.zeros(len(values))
+        labels, names = np.array([kind(value) for value in values]), np.array([str(name) for name in patients])
+        return cls(task, labels, names, known_times)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -253,7 +253,7 @@ def test_jumping_to_suggested_places_one_after_another(ready: Any, driver: Any) 
     driver.settle()
     mouse.key("U")
     driver.settle()
-    assert panel.ui.previewLabel.text.startswith("Is this Structure 2?")
+    assert panel.ui.previewLabel.text.startswith("Does this belong to Structure 2?")
 
 
 def test_the_table_tells_the_dice_to_expect_of_what_is_shown(ready: Any, driver: Any) -> None:
