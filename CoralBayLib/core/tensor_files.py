@@ -27,10 +27,7 @@ def write_tensors(path: str | os.PathLike, kind: str, header: Mapping[str, Any],
     Raises:
         StoreError: the file could not be written; an existing one is unchanged.
     """
-    from safetensors.torch import save
-
-    metadata = {f"coralbay.{kind}": json.dumps(dict(header))}
-    data = save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata)
+    data = encode_tensors(kind, header, tensors)
     # safetensors' own function for files makes them readable by their owner only, and has other errors for a full disk.
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
@@ -54,3 +51,28 @@ def read_tensors(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], di
             return header, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise ProbeError(f"{path.name} is no {kind}, or a damaged one ({error}). Make it again.") from error
+
+
+def encode_tensors(kind: str, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> bytes:
+    """The content of the file that `write_tensors` writes."""
+    from safetensors.torch import save
+
+    metadata = {f"coralbay.{kind}": json.dumps(dict(header))}
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata)
+
+
+def decode_tensors(data: bytes, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The header and the tensors that `encode_tensors` encoded.
+
+    Raises:
+        ProbeError: the data are damaged, or of another kind.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        length = int.from_bytes(data[:8], "little")
+        metadata = json.loads(data[8 : 8 + length])["__metadata__"]
+        return json.loads(metadata[f"coralbay.{kind}"]), load(data)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ProbeError(f"The data are no {kind}, or are damaged ({error}).") from error

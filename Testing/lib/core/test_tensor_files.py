@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from CoralBayLib.core.errors import ProbeError, StoreError
-from CoralBayLib.core.tensor_files import read_tensors, write_tensors
+from CoralBayLib.core.tensor_files import decode_tensors, encode_tensors, read_tensors, write_tensors
 
 
 def test_what_was_written_is_read_and_may_be_written_over(tmp_path):
@@ -53,3 +53,19 @@ def test_a_full_disk_leaves_what_was_there(tmp_path):
         signal.signal(signal.SIGXFSZ, old_handler)
     assert read_tensors(path, "probe")[1]["weights"] == 1
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_content_of_a_file_can_be_encoded_and_decoded_in_memory(tmp_path):
+    header, tensors = {"scans": 3, "name": "ä"}, {"weights": torch.arange(6.0).reshape(2, 3), "bias": torch.zeros(0)}
+    data = encode_tensors("basis", header, tensors)
+    write_tensors(tmp_path / "basis", "basis", header, tensors)
+    assert (tmp_path / "basis").read_bytes() == data
+    for read, found in (decode_tensors(data, "basis"), read_tensors(tmp_path / "basis", "basis")):
+        assert read == header
+        assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+
+
+@pytest.mark.parametrize("damaged", [b"", b"nonsense", b"\xff" * 64, encode_tensors("basis", {}, {"a": torch.ones(9)})[:-8]])
+def test_damaged_content_is_refused(damaged):
+    with pytest.raises(ProbeError, match="no basis, or are damaged"):
+        decode_tensors(damaged, "basis")
