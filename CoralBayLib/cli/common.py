@@ -203,7 +203,7 @@ def open_library(args: argparse.Namespace) -> Library:
 
 def library_encoder_name(args: argparse.Namespace, library: Library) -> str:
     """The encoder that the options choose; with "auto" the one that the library has, when it has only one."""
-    if args.encoder != "auto" or args.encoder_file or not library.folder.exists():
+    if args.encoder != "auto" or args.encoder_file or not library.storage.exists():
         return args.encoder
     names = [each.encoder for each in library.stats()]
     return names[0] if len(names) == 1 else args.encoder

@@ -8,11 +8,13 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.core.formatting import format_bytes
 
 from . import library_queries
 from .common import Common, library_encoder_name, open_cache, open_encoder, open_library
 from .console import Console
+from .remedies import remedy_text
 
 if TYPE_CHECKING:
     from CoralBayLib.library import Outcome
@@ -77,24 +79,25 @@ def run_add(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with console.bar("Adding") as progress:
         options: dict[str, Any] = {"store": open_cache(args), "assume_hu": args.assume_hu, "with_uids": args.with_uids}
         options["workers"] = _ray_workers(args, encoder.name) if args.ray else None
-        for outcome in library.adding(args.scans, encoder, progress, **options):
+        for outcome in library.iter_add(args.scans, encoder, progress, **options):
             outcomes.append(outcome)
             if outcome.state != "known" and not console.quiet:
                 done = f"{outcome.regions} regions, {outcome.embedding_s + outcome.storing_s:.1f} s"
-                console.say(f"{outcome.state}: {outcome.path} ({outcome.detail or done})")
+                advice = remedy_text(CoralBayError(remedy=outcome.remedy), vars(args))
+                console.say(f"{outcome.state}: {outcome.path} ({outcome.detail or done}) {advice}".rstrip())
     counts = {state: sum(o.state == state for o in outcomes) for state in ("added", "known", "moved", "left out")}
     embedding, storing = sum(o.embedding_s for o in outcomes), sum(o.storing_s for o in outcomes)
     summary = [f"{counts['added']} added ({sum(o.regions for o in outcomes)} regions)", f"{counts['known']} already there"]
     summary += [f"{counts[state]} {state}" for state in ("moved", "left out") if counts[state]]
     console.result(f"{', '.join(summary)}; {embedding:.1f} s reading and embedding, {storing:.1f} s writing.")
     return {
-        "library": str(library.folder.root),
+        "library": str(library.storage.root),
         "encoder": encoder.name,
         **{state.replace(" ", "_"): count for state, count in counts.items()},
         "seconds": time.perf_counter() - begin,
         "embedding_s": embedding,
         "storing_s": storing,
-        "scans": [asdict(outcome) for outcome in outcomes],
+        "scans": [outcome.as_dict() for outcome in outcomes],
         # An error only when no scan that was named is in the library now.
         "exit_status": int(bool(outcomes) and counts["left out"] == len(outcomes)),
     }
@@ -109,8 +112,8 @@ def run_stats(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         console.result(f"{each.encoder}: {each.scans} scans, {each.regions} regions of {each.dimension} numbers, {index}")
         console.result(f"  weights {each.weights_sha256[:16]}, {each.setting}; basis from {each.basis_scans} scans")
     nbytes = library.nbytes()
-    console.result(f"{format_bytes(nbytes)} in {library.folder.root}")
-    return {"library": str(library.folder.root), "bytes": nbytes, "encoders": [asdict(each) for each in found]}
+    console.result(f"{format_bytes(nbytes)} in {library.storage.root}")
+    return {"library": str(library.storage.root), "bytes": nbytes, "encoders": [asdict(each) for each in found]}
 
 
 def run_remove(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -128,14 +131,16 @@ def run_verify(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     library = open_library(args)
     with console.bar("Checking") as progress:
         found = library.verify(args.repair, progress)
-    for finding in found[:_MOST_LISTED]:
-        where = f"{finding.path}: " if finding.path else ""
-        console.result(f"{finding.encoder}: {where}{finding.text}{' Repaired.' if finding.repaired else ''}")
+    for issue in found[:_MOST_LISTED]:
+        where = f"{issue.path}: " if issue.path else ""
+        console.result(f"{issue.encoder}: {where}{issue.text}{' Repaired.' if issue.repaired else ''}")
     if len(found) > _MOST_LISTED:
         console.result(f"... and {len(found) - _MOST_LISTED} more (--json lists all).")
-    harmful = sum(finding.harmful for finding in found)
-    console.result(f"{len(found)} findings, {harmful} of which need a repair." if found else "No damage found.")
-    return {"findings": [asdict(finding) for finding in found], "harmful": harmful, "exit_status": int(harmful > 0)}
+    harmful = sum(issue.harmful for issue in found)
+    console.result(f"{len(found)} issues, {harmful} of which need a repair." if found else "No damage found.")
+    for remedy in dict.fromkeys(issue.remedy for issue in found if issue.remedy):
+        console.result(remedy_text(CoralBayError(remedy=remedy), vars(args)))
+    return {"findings": [issue.as_dict() for issue in found], "harmful": harmful, "exit_status": int(harmful > 0)}
 
 
 def run_export(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -146,9 +151,9 @@ def run_export(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _ray_workers(args: argparse.Namespace, name: str) -> Any:
-    from CoralBayLib.library.ray_workers import OnRay
+    from CoralBayLib.library.ray_workers import RayWorkers
 
-    return OnRay(partial(_load, name, args.weights, args.device, args.setting, args.encoder_file), args.ray)
+    return RayWorkers(partial(_load, name, args.weights, args.device, args.setting, args.encoder_file), args.ray)
 
 
 def _load(name: str, weights: str | None, device: str, setting: str | None, file: str | None) -> Any:

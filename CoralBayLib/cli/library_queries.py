@@ -75,7 +75,7 @@ def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from CoralBayLib.similarity.search import Query
 
     library = open_library(args)
-    library.folder.require()
+    library.storage.require()
     query = None
     if args.segment:
         file, label = _file_and_label(args.segment)
@@ -83,7 +83,7 @@ def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     elif args.point:
         query = Query.sphere(args.point, args.radius_mm) if args.radius_mm > 0 else Query.point(args.point)
     pyramid = embed_scan(args, console, library_encoder_name(args, library)).pyramid
-    limits = {"within": args.include, "without": args.exclude, "others": args.exclude_query_scan}
+    limits = {"include": args.include, "exclude": args.exclude, "exclude_query_scan": args.exclude_query_scan}
     begin = time.perf_counter()
     hits: list[Any] = []
     if query is None:
@@ -95,10 +95,11 @@ def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     console.result("rank  score  " + ("" if query is None else "position (RAS mm)                 ") + "scan")
     for hit in hits:
         where = "" if query is None else "R {:7.1f}  A {:7.1f}  S {:7.1f}  ".format(*hit.ras)
-        marks = (" (the query's own scan)" if hit.own else "") + ("" if hit.there else " (file not found)")
+        marks = " (the query's own scan)" if hit.is_query_scan else ""
+        marks += "" if hit.file_exists else " (file not found)"
         console.result(f"{hit.rank:4d}  {hit.score:5.3f}  {where}{hit.path or hit.scan[:12]}{marks}")
     kind = "scans" if query is None else "regions"
-    return {kind: [asdict(hit) for hit in hits], "seconds": seconds, "encoder": pyramid.identity["encoder"]}
+    return {kind: [hit.as_dict() for hit in hits], "seconds": seconds, "encoder": pyramid.identity["encoder"]}
 
 
 def run_cluster(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -110,7 +111,7 @@ def run_cluster(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             "--ct (the scan to draw the clusters in) and --map (the file to write) need each other. Give both or neither."
         )
     library = open_library(args)
-    library.folder.require()
+    library.storage.require()
     name = library_encoder_name(args, library)
     pyramid = embed_scan(args, console, name).pyramid if args.ct else None
     if pyramid is not None:

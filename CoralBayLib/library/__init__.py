@@ -1,7 +1,7 @@
-"""A library of scans: regions and scans like a query, across many scans.
+"""A library of scans: search regions and scans that are similar to a query, across many scans.
 
-What is kept of a scan are short vectors of its tissue with their places, and where its file lies; no voxels. They lie in
-one folder, in LanceDB tables, beside the basis that makes the vectors of all scans comparable.
+A library keeps short vectors of each scan's tissue with their positions, and the path of its file, but no voxels. They are in
+LanceDB tables, beside the basis that makes the vectors of all scans comparable.
 
 Example::
 
@@ -20,7 +20,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from CoralBayLib.core.errors import LibraryError, QueryError
+from CoralBayLib.core.deprecation import deprecated_attribute, deprecated_names, deprecated_parameters
+from CoralBayLib.core.errors import LibraryError, QueryError, Remedy
 from CoralBayLib.core.progress import CancelToken, Progress
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.pyramid import FeaturePyramid
@@ -29,33 +30,34 @@ from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.similarity.search import Query
 
 from . import clusters, search, transactions, verify
-from .basis import LibraryBasis
+from .basis import LibraryBasis, load_basis
 from .clusters import Cluster, Clustering
-from .discovery import LeftOut, ScanSource, find_scans
+from .discovery import ScanSource, Skipped, find_scans
 from .export import export, export_clusters
-from .ingest import Adding, Outcome, known_scans
-from .records import ScanRecord, named
+from .ingest import Ingest, Outcome, known_scans
+from .records import ScanRecord, resolve_scan
 from .search import RegionHit, ScanHit
-from .stats import Stats, stats_of
-from .storage.base import default_place, place_of
-from .storage.folder import file_name
-from .storage.lance import readable
+from .stats import Stats, compute_stats
+from .storage.format import slug
+from .storage.open import default_location, open_storage
 from .tables import Tables
-from .verify import Finding
-from .workers import Here, Workers
+from .verify import Issue
+from .workers import DraftWorkers, LocalWorkers
 
 __all__ = [
     "Cluster",
     "Clustering",
-    "Finding",
+    "Issue",
     "Library",
     "Outcome",
     "RegionHit",
     "ScanHit",
     "ScanRecord",
     "Stats",
-    "default_place",
+    "default_location",
 ]
+
+__getattr__ = deprecated_names(__name__, {"Finding": "Issue", "default_place": "default_location"})
 
 
 class Library:
@@ -63,14 +65,20 @@ class Library:
 
     Args:
         path: the folder, or an address of object storage such as `s3://bucket/folder`; it need not exist before the first
-            `add`. `CORALBAY_LIBRARY` or `library` in the cache folder when None.
+            `add`. `CORALBAY_LIBRARY` or `library` in the cache folder if None.
+
+    Attributes:
+        storage: its files, tables and lock.
 
     Raises:
-        LibraryError: the path cannot be that of a library.
+        LibraryError: the address cannot be used.
     """
 
+    folder = deprecated_attribute("folder", "storage")
+    adding = deprecated_attribute("adding", "iter_add")
+
     def __init__(self, path: str | os.PathLike | None = None) -> None:
-        self.folder = place_of(path)
+        self.storage = open_storage(path)
 
     def add(
         self,
@@ -80,10 +88,10 @@ class Library:
         cancel: CancelToken | None = None,
         **options: Any,
     ) -> list[Outcome]:
-        """Add what is new; arguments, options and errors are those of `adding`. Returns what has become of each scan."""
-        return list(self.adding(scans, encoder, progress, cancel, **options))
+        """Add the scans that are new; arguments and errors as in `iter_add`. Returns the outcome of each scan."""
+        return list(self.iter_add(scans, encoder, progress, cancel, **options))
 
-    def adding(
+    def iter_add(
         self,
         scans: Volume | str | os.PathLike | Iterable[str | os.PathLike],
         encoder: Encoder,
@@ -94,45 +102,50 @@ class Library:
         assume_hu: bool = False,
         with_uids: bool = False,
         name: str = "",
-        workers: Workers | None = None,
-    ) -> Iterable[Outcome]:
-        """Add what is new, and tell of each scan as soon as it is done.
+        workers: DraftWorkers | None = None,
+    ) -> Ingest:
+        """Add the scans that are new while iterating, which gives the outcome of each scan as soon as it is done.
 
-        A scan is in the library as a whole or not at all, whenever the work ends. It is known by its voxels and geometry,
-        so that a copy is not added twice. The first scans decide the basis: let them be of the kind that will follow.
+        A scan is in the library completely or not at all, whenever the work ends. It is recognized by its voxels and
+        geometry, so a copy is not added twice. The basis is fitted on the first scans, which should be like those that
+        follow.
 
         Args:
             scans: a volume, or files and folders to search for images and DICOM series.
-            encoder: from `load_encoder`. A library may hold several, one version of each.
+            encoder: from `load_encoder`. A library can hold several encoders, each with one version of its weights.
             progress: told the fraction done and the time left.
-            cancel: checked between the network's layers; what is done stays done.
-            store: where embeddings are looked for and kept; with one, no embedding is computed twice.
+            cancel: checked between the network's layers; scans that were already added are kept.
+            store: where embeddings are looked for and kept, so that none is computed twice.
             assume_hu: skip the check that the values look like HU.
             with_uids: keep DICOM SeriesInstanceUIDs.
-            name: what a volume from memory is called in results.
-            workers: those who embed; this process when None.
+            name: the path of a volume from memory in results.
+            workers: make the drafts; `LocalWorkers` if None.
 
         Raises:
-            LibraryError: LanceDB is not installed, or the folder is no library of this format.
+            LibraryError: LanceDB is not installed, or the folder holds no library of this format.
             EncoderError: the library has features of another version of this encoder.
             StoreError: the disk is full or the folder cannot be written; the library is as it was.
             Cancelled: `cancel` was called.
         """
-        known = {record.path: record for record in known_scans(self.folder, encoder.name).values()}
+        known = {record.path: record for record in known_scans(self.storage, encoder.name).values()}
         if isinstance(scans, Volume):
-            found, left_out = [ScanSource(name, volume=scans)], list[LeftOut]()
+            found, skipped = [ScanSource(name, volume=scans)], list[Skipped]()
         else:
             paths = [scans] if isinstance(scans, (str, os.PathLike)) else list(scans)
-            found, left_out = find_scans(paths, {path: record.stamp for path, record in known.items()}, progress, cancel)
-        same = [each for each in found if each.path in known and each.stamp and known[each.path].stamp == each.stamp]
-        paths_same = {each.path for each in same}
-        return Adding(
-            self.folder,
+            fingerprints = {path: record.fingerprint for path, record in known.items()}
+            found, skipped = find_scans(paths, fingerprints, progress, cancel)
+        unchanged = {
+            each.path
+            for each in found
+            if each.path in known and each.fingerprint and known[each.path].fingerprint == each.fingerprint
+        }
+        return Ingest(
+            self.storage,
             encoder,
-            workers or Here(encoder),
-            [each for each in found if each.path not in paths_same],
-            left_out,
-            [known[path] for path in sorted(paths_same)],
+            workers or LocalWorkers(encoder),
+            [each for each in found if each.path not in unchanged],
+            skipped,
+            [known[path] for path in sorted(unchanged)],
             progress,
             cancel,
             store,
@@ -140,6 +153,7 @@ class Library:
             with_uids,
         )
 
+    @deprecated_parameters(within="include", without="exclude", others="exclude_query_scan")
     def search_regions(
         self,
         pyramid: FeaturePyramid,
@@ -147,21 +161,21 @@ class Library:
         k: int = 10,
         *,
         min_distance_mm: float = 20.0,
-        within: Sequence[str] | None = None,
-        without: Sequence[str] = (),
-        others: bool = False,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        exclude_query_scan: bool = False,
         exact: bool = False,
     ) -> list[RegionHit]:
-        """The regions of the library most like a query.
+        """The regions of the library that are most similar to a query, best first.
 
         Args:
-            pyramid: of the scan the query is from, which need not be in the library.
-            query: a place in it.
-            k: the most regions to return.
-            min_distance_mm: between two regions of one scan; of those nearer to each other the best is returned.
-            within: scans to search, by path or by the first digits of their names; all when None.
-            without: scans to leave out.
-            others: leave out the scan the query is from.
+            pyramid: of the scan that the query is from, which need not be in the library.
+            query: a position or region in that scan.
+            k: maximum number of regions.
+            min_distance_mm: minimum distance between two regions of one scan; of closer regions only the best is returned.
+            include: scans to search, by path or by the first digits of their IDs; all if None.
+            exclude: scans not to search.
+            exclude_query_scan: do not search the scan that the query is from.
             exact: compare every region, without the approximate index.
 
         Raises:
@@ -171,74 +185,72 @@ class Library:
         """
         tables, basis = self._open(pyramid.identity["encoder"])
         vector = search.query_vector(basis, pyramid, query)
-        own, allowed, excluded = self._limits(tables, pyramid, within, without, others)
-        return search.search_regions(tables, vector, own, k, min_distance_mm, allowed, excluded, exact)
+        query_scans, included, excluded = self._limits(tables, pyramid, include, exclude, exclude_query_scan)
+        return search.search_regions(tables, vector, query_scans, k, min_distance_mm, included, excluded, exact)
 
+    @deprecated_parameters(within="include", without="exclude", others="exclude_query_scan")
     def search_scans(
         self,
         pyramid: FeaturePyramid,
         k: int = 10,
         *,
-        within: Sequence[str] | None = None,
-        without: Sequence[str] = (),
-        others: bool = False,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+        exclude_query_scan: bool = False,
     ) -> list[ScanHit]:
-        """The scans of the library most like a scan; arguments and errors are those of `search_regions`."""
+        """The scans of the library that are most similar to a scan; arguments and errors as in `search_regions`."""
         tables, basis = self._open(pyramid.identity["encoder"])
         basis.require(pyramid.identity, pyramid.signature, basis.levels)
-        own, allowed, excluded = self._limits(tables, pyramid, within, without, others)
-        return search.search_scans(tables, pyramid, own, k, allowed, excluded)
+        query_scans, included, excluded = self._limits(tables, pyramid, include, exclude, exclude_query_scan)
+        return search.search_scans(tables, pyramid, query_scans, k, included, excluded)
 
     def scans(self, encoder: str | None = None) -> list[ScanRecord]:
-        """What is told of the scans of an encoder, or of all encoders, by path.
+        """The records of the scans of an encoder, or of all encoders, sorted by encoder and path.
 
         Raises:
             LibraryError: there is no library, or it is damaged.
         """
-        self.folder.require()
-        names = self.folder.names() if encoder is None else [file_name(encoder)]
+        self.storage.require()
         found: list[ScanRecord] = []
-        for name in names:
-            tables = Tables(self.folder, name)
-            with readable("scans"):
-                found += tables.records() if tables.complete else []
+        for name in self.storage.encoders() if encoder is None else [encoder]:
+            tables = Tables(self.storage, name)
+            found += tables.records() if tables.complete else []
         return sorted(found, key=lambda record: (record.encoder, record.path))
 
     def remove(self, scan: str, cancel: CancelToken | None = None) -> list[ScanRecord]:
-        """Remove a scan, of all encoders; returns what was told of it.
+        """Remove a scan, of all encoders; returns its records.
 
         Args:
-            scan: its path, or the first digits of its name.
+            scan: its path, or the first digits of its ID.
             cancel: ends waiting for another writer.
 
         Raises:
             LibraryError: there is no such scan, or the library is damaged.
             StoreError: the folder cannot be written.
         """
-        chosen = set(named(self.scans(), scan))
-        found = [record for record in self.scans() if record.scan in chosen]
+        records = self.scans()
+        chosen = resolve_scan(records, scan)
+        found = [record for record in records if record.scan == chosen]
         for encoder in sorted({record.encoder for record in found}):
-            transactions.remove(self.folder, encoder, sorted(chosen), cancel)
+            transactions.remove(self.storage, encoder, [chosen], cancel)
         return found
 
-    def verify(
-        self, repair: bool = False, progress: Progress | None = None, cancel: CancelToken | None = None
-    ) -> list[Finding]:
-        """Read the whole library and say what is wrong with it; see `checks.verify`."""
-        return verify.verify(self.folder, repair, progress, cancel)
+    def verify(self, repair: bool = False, progress: Progress | None = None, cancel: CancelToken | None = None) -> list[Issue]:
+        """Read the whole library and report its faults; see `verify.verify`."""
+        return verify.verify(self.storage, repair, progress, cancel)
 
     def stats(self) -> list[Stats]:
-        """What the library holds, an entry for each encoder.
+        """The statistics of each encoder.
 
         Raises:
             LibraryError: there is no library, or it is damaged.
         """
-        self.folder.require()
-        return [stats_of(self.folder, name) for name in self.folder.names()]
+        self.storage.require()
+        return [compute_stats(self.storage, name) for name in self.storage.encoders()]
 
     def nbytes(self) -> int:
-        """Bytes of the library's files."""
-        return self.folder.nbytes()
+        """Size of the library in bytes."""
+        return self.storage.nbytes()
 
     def cluster(
         self,
@@ -248,19 +260,19 @@ class Library:
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> Clustering:
-        """Clusters of the regions of all scans of an encoder, so that one is one kind of anatomy; see `clusters.cluster`."""
+        """Cluster the regions of all scans of an encoder by kind of anatomy; see `clusters.cluster`."""
         return clusters.cluster(self._open(encoder)[0], count, seed, progress, cancel)
 
     def cluster_map(self, clustering: Clustering, pyramid: FeaturePyramid, cancel: CancelToken | None = None) -> Volume:
-        """The clusters as a labelmap of a scan, which need not be in the library; see `Clustering.map_of`."""
-        return clustering.map_of(self._open(clustering.encoder)[1], pyramid, cancel)
+        """The clusters as a labelmap of a scan, which need not be in the library; see `Clustering.labelmap`."""
+        return clustering.labelmap(self._open(clustering.encoder)[1], pyramid, cancel)
 
     def export_clusters(self, clustering: Clustering, path: str | os.PathLike, cancel: CancelToken | None = None) -> None:
-        """Write the cluster of every region as CSV or JSON; see `exporting.export_clusters`."""
+        """Write the cluster of every region as CSV or JSON; see `export.export_clusters`."""
         export_clusters(self._open(clustering.encoder)[0], clustering, path, cancel)
 
     def export(self, path: str | os.PathLike) -> int:
-        """Write the list of scans as CSV or JSON by the suffix; returns how many there are.
+        """Write the list of scans as CSV or JSON, by the suffix; returns the number of scans.
 
         Raises:
             LibraryError: another suffix, or no library.
@@ -270,27 +282,42 @@ class Library:
         export(records, path)
         return len(records)
 
-    def _open(self, encoder: str) -> tuple[Tables, LibraryBasis]:
-        self.folder.require()
-        if file_name(encoder) not in self.folder.names():
-            known = ", ".join(self.folder.names()) or "no encoder yet"
+    def require_encoder(self, encoder: str) -> None:
+        """Check that the library has features of an encoder.
+
+        Raises:
+            LibraryError: it has none, or there is no library.
+        """
+        self.storage.require()
+        encoders = self.storage.encoders()
+        if slug(encoder) not in encoders:
+            known = ", ".join(encoders) or "no encoder yet"
             raise LibraryError(
-                f"The library holds features of {known}, none of '{encoder}'. Choose one of them with --encoder."
+                f"The library holds features of {known}, but none of '{encoder}'.",
+                remedy=Remedy.CHOOSE_ENCODER if encoders else Remedy.ADD_SCANS,
+                encoder=encoder,
             )
-        basis = self.folder.load_basis(encoder)
-        tables = Tables(self.folder, encoder)
+
+    def _open(self, encoder: str) -> tuple[Tables, LibraryBasis]:
+        self.require_encoder(encoder)
+        basis = load_basis(self.storage, encoder)
+        tables = Tables(self.storage, encoder)
         tables.require()
         return tables, basis
 
     def _limits(
-        self, tables: Tables, pyramid: FeaturePyramid, within: Sequence[str] | None, without: Sequence[str], others: bool
+        self,
+        tables: Tables,
+        pyramid: FeaturePyramid,
+        include: Sequence[str] | None,
+        exclude: Sequence[str],
+        exclude_query_scan: bool,
     ) -> tuple[set[str], set[str] | None, set[str]]:
-        """The query's own scans, those to search, and those to leave out, all by name."""
-        with readable("scans"):
-            own = {record.scan for record in tables.records_of(pyramid.key)}
-            records = tables.records() if within is not None or without else []
-        allowed = {name for each in within for name in named(records, each)} if within is not None else None
-        excluded = {name for each in without for name in named(records, each)}
-        if allowed is not None and not allowed:
+        """IDs of the scan that the query is from, of those to search, and of those not to search."""
+        query_scans = {record.scan for record in tables.records_of(pyramid.key)}
+        records = tables.records() if include is not None or exclude else []
+        included = {resolve_scan(records, each) for each in include} if include is not None else None
+        excluded = {resolve_scan(records, each) for each in exclude}
+        if included is not None and not included:
             raise QueryError("There is no scan to search in.")
-        return own, allowed, excluded | own if others else excluded
+        return query_scans, included, excluded | query_scans if exclude_query_scan else excluded

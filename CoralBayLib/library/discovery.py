@@ -1,8 +1,7 @@
-"""What to embed: the scans that lie in folders."""
+"""Which scans a folder contains."""
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,12 +11,12 @@ from pathlib import Path
 from CoralBayLib.core.paths import error_message
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.imaging.dicom import ct_series
+from CoralBayLib.imaging.formats import DICOM_SUFFIXES, READABLE_SUFFIXES, SEGMENTATION_SUFFIX
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.imaging.volume_io import quiet_itk
 
-SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
-_DICOM_SUFFIXES = (".dcm", ".ima")
-_SEGMENTATION = ".seg.nrrd"
+_DETACHED_HEADERS = (".nhdr", ".mhd")
+"""Headers whose voxels are in another file of the same name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,23 +25,23 @@ class ScanSource:
 
     Attributes:
         path: a file, a folder with one DICOM series, or one slice of a series in a folder with several; for a volume in
-            memory whatever it is to be called.
-        stamp: another one when the files have changed; tells nothing of them. Empty for a volume in memory.
-        volume: the scan itself when it is in memory.
+            memory its name.
+        fingerprint: hash of the files' names, sizes and modification times; empty for a volume in memory.
+        volume: the scan itself if it is in memory.
     """
 
     path: str
-    stamp: str = ""
+    fingerprint: str = ""
     volume: Volume | None = None
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A file that is not added.
+class Skipped:
+    """A file or folder that is not added.
 
     Attributes:
         path: of the file or folder.
-        reason: in words.
+        reason: a sentence.
     """
 
     path: str
@@ -54,101 +53,102 @@ def find_scans(
     known: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
-) -> tuple[list[ScanSource], list[LeftOut]]:
-    """The scans in files and folders, sub-folders included, by path; each once.
+) -> tuple[list[ScanSource], list[Skipped]]:
+    """The scans in files and folders, including subfolders, each once and sorted by path.
 
     Args:
-        paths: files, and folders to search. Hidden files and folders are passed over.
-        known: stamps by path, of scans whose DICOM folder need not be looked into again while it has that stamp.
-        progress: told how many were found so far.
-        cancel: checked after each.
+        paths: files, and folders to search. Hidden files and folders are ignored.
+        known: fingerprints by path; a DICOM folder that still has its fingerprint is not read again.
+        progress: told the number of scans found so far.
+        cancel: checked after each scan.
 
     Returns:
-        scans: image files that do not say that they are segmentations, and DICOM series of CT. Whether they can be read
-            is not known yet.
-        left_out: what looked like a scan and is none.
+        scans: image files that are not named as segmentations, and DICOM series of CT. Whether they can be read is not
+            known yet.
+        skipped: files and folders that are not scans although they look like it.
 
     Raises:
         Cancelled: `cancel` was called.
     """
-    found: dict[str, ScanSource | LeftOut] = {}
-    for path in paths:
-        path = os.path.abspath(Path(path).expanduser())
-        if os.path.isdir(path):
-            for each in _walk(path, known or {}):
+    found: dict[str, ScanSource | Skipped] = {}
+    for each in paths:
+        path = os.path.abspath(Path(each).expanduser())  # noqa: PTH100 - normalizes "..", keeps symbolic links
+        if os.path.isdir(path):  # noqa: PTH112 - False where access is denied; pathlib raises
+            for source in _walk(path, known or {}):
                 raise_if_cancelled(cancel)
-                found[each.path] = each
+                found[source.path] = source
                 report(progress, 0.0, f"Looking for scans: {len(found)} so far")
-        elif os.path.exists(path):
+        elif os.path.exists(path):  # noqa: PTH110 - False where access is denied; pathlib raises
             found[path] = _source(path)
         else:
-            found[path] = LeftOut(path, "There is no such file or folder.")
-    each_once = [found[path] for path in sorted(found)]
-    return [e for e in each_once if isinstance(e, ScanSource)], [e for e in each_once if isinstance(e, LeftOut)]
+            found[path] = Skipped(path, "There is no such file or folder.")
+    by_path = [found[path] for path in sorted(found)]
+    return [e for e in by_path if isinstance(e, ScanSource)], [e for e in by_path if isinstance(e, Skipped)]
 
 
-def _walk(folder: str, known: Mapping[str, str]) -> Iterator[ScanSource | LeftOut]:
-    for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and not name.endswith(".lance"))
+def _walk(root: str, known: Mapping[str, str]) -> Iterator[ScanSource | Skipped]:
+    for folder, subfolders, files in os.walk(root):
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and not name.endswith(".lance"))
         others = []
         for name in sorted(files):
-            path = os.path.join(place, name)
             if name.startswith("."):
                 continue
-            if name.lower().endswith(_SEGMENTATION):
-                yield LeftOut(path, "A segmentation, not a scan.")
-            elif name.lower().endswith(SUFFIXES):
+            path = str(Path(folder, name))
+            if name.lower().endswith(SEGMENTATION_SUFFIX):
+                yield Skipped(path, "A segmentation, not a scan.")
+            elif name.lower().endswith(READABLE_SUFFIXES):
                 yield _source(path)
             else:
                 others.append(path)
         try:
             if any(_is_dicom(path) for path in others):
-                yield from _series(place, _stamp(others), known)
+                yield from _series(folder, fingerprint(others), known)
         except OSError as error:
-            yield LeftOut(place, f"It cannot be read: {error_message(error)}.")
+            yield Skipped(folder, f"It cannot be read: {error_message(error)}.")
 
 
-def _source(path: str) -> ScanSource | LeftOut:
+def _source(path: str) -> ScanSource | Skipped:
     try:
-        return ScanSource(path, _stamp(_parts(path)))
+        return ScanSource(path, fingerprint(_parts(path)))
     except OSError as error:
-        return LeftOut(path, f"It cannot be read: {error_message(error)}.")
+        return Skipped(path, f"It cannot be read: {error_message(error)}.")
 
 
-def _series(folder: str, stamp: str, known: Mapping[str, str]) -> Iterator[ScanSource | LeftOut]:
-    """The scans of a folder with DICOM files."""
-    if known.get(folder) == stamp:
-        yield ScanSource(folder, stamp)
+def _series(folder: str, current: str, known: Mapping[str, str]) -> Iterator[ScanSource | Skipped]:
+    """The scans of a folder with DICOM files whose fingerprint is `current`."""
+    if known.get(folder) == current:
+        yield ScanSource(folder, current)
         return
     with quiet_itk():
         series = ct_series(Path(folder))
     if not series:
-        yield LeftOut(folder, "No CT series with more than one slice among its DICOM files.")
+        yield Skipped(folder, "No CT series with more than one slice among its DICOM files.")
     elif len(series) == 1:
-        yield ScanSource(folder, stamp)
+        yield ScanSource(folder, current)
     else:
-        for one in series:
-            yield ScanSource(one.files[0], _stamp(one.files))
+        for each in series:
+            yield ScanSource(each.files[0], fingerprint(each.files))
 
 
 def _is_dicom(path: str) -> bool:
-    if path.lower().endswith(_DICOM_SUFFIXES):
+    if path.lower().endswith(DICOM_SUFFIXES):
         return True
-    with open(path, "rb") as data:
+    with Path(path).open("rb") as data:
         return data.read(132)[128:] == b"DICM"
 
 
 def _parts(path: str) -> list[str]:
-    """The file, and for a header whose voxels are elsewhere what has the same name."""
-    if not path.lower().endswith((".nhdr", ".mhd")):
+    """The file; for a header whose voxels are in another file, all files of the same name."""
+    if not path.lower().endswith(_DETACHED_HEADERS):
         return [path]
-    return sorted(glob.glob(glob.escape(os.path.splitext(path)[0]) + ".*"))
+    header = Path(path)
+    return sorted(str(each) for each in header.parent.iterdir() if each.name.startswith(f"{header.stem}."))
 
 
-def _stamp(files: Iterable[str]) -> str:
-    """A hash of names, sizes and times of change, so that neither can be read from it."""
+def fingerprint(files: Iterable[str]) -> str:
+    """A hash of names, sizes and modification times, from which none of them can be recovered."""
     digest = hashlib.sha256()
     for file in files:
-        status = os.stat(file)
-        digest.update(f"{os.path.basename(file)}\0{status.st_size}\0{status.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
+        path, status = Path(file), Path(file).stat()
+        digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""What a library holds as files for people and other programs: the list of its scans, and clusters of its regions."""
+"""The list of scans, and the clusters of regions, as CSV or JSON."""
 
 from __future__ import annotations
 
@@ -15,62 +15,65 @@ from CoralBayLib.core.errors import LibraryError
 from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.core.progress import CancelToken
 
-from .clusters import Clustering, assigned
+from .clusters import Clustering, assign
 from .records import ScanRecord
 from .tables import Tables
 
 
 def export(records: Sequence[ScanRecord], path: str | os.PathLike) -> None:
-    """Write what is told of scans, a row each, as CSV or JSON by the suffix.
+    """Write the records of scans as CSV or JSON, by the suffix.
 
     Raises:
         LibraryError: another suffix.
-        StoreError: the file could not be written; whatever stood there before is untouched.
+        StoreError: the file could not be written; an existing file is unchanged.
     """
     path = Path(path)
-    rows = [{**asdict(record), "there": record.there} for record in records]
-    if path.suffix.lower() == ".json":
-        with atomic_write(path) as temporary:
+    suffix = _suffix(path)
+    rows = [{**record.to_row(), "there": record.exists} for record in records]
+    with atomic_write(path) as temporary:
+        if suffix == ".json":
             temporary.write_text(json.dumps({"scans": rows}, indent=1, ensure_ascii=False), encoding="utf-8")
-    elif path.suffix.lower() == ".csv":
-        names = [*ScanRecord.__dataclass_fields__, "there"]
-        with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-            table = csv.DictWriter(file, names)
+            return
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, [*ScanRecord.columns(), "there"])
             table.writeheader()
             for row in rows:
                 table.writerow({name: _cell(value) for name, value in row.items()})
-    else:
-        raise LibraryError(f"Cannot tell the format of {path.name}: use .csv or .json.")
 
 
 def export_clusters(tables: Tables, clustering: Clustering, path: str | os.PathLike, cancel: CancelToken | None = None) -> None:
-    """Write the cluster of every region: as CSV a row for each, as JSON by scan, with what is in each cluster beside it.
+    """Write the cluster of every region: CSV with a row per region, or JSON by scan, which also describes the clusters.
 
     Raises:
         LibraryError: another suffix, or the tables cannot be read.
-        StoreError: the file could not be written; whatever stood there before is untouched.
+        StoreError: the file could not be written; an existing file is unchanged.
         Cancelled: `cancel` was called.
     """
     path = Path(path)
-    kind = path.suffix.lower()
-    if kind not in (".csv", ".json"):
-        raise LibraryError(f"Cannot tell the format of {path.name}: use .csv or .json.")
+    suffix = _suffix(path)
     with atomic_write(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        if kind == ".csv":
+        if suffix == ".csv":
             table = csv.writer(file)
             table.writerow(["scan", "R", "A", "S", "cluster"])
-            for scans, ras, numbers in assigned(tables, clustering, cancel):
-                places = np.round(ras.astype(float), 2).tolist()
-                table.writerows([scan, *place, n] for scan, place, n in zip(scans, places, numbers.tolist(), strict=True))
+            for scans, ras, numbers in assign(tables, clustering, cancel):
+                points = np.round(ras.astype(float), 2).tolist()
+                table.writerows([scan, *point, n] for scan, point, n in zip(scans, points, numbers.tolist(), strict=True))
             return
         regions: dict[str, list[list[float]]] = {}
-        for scans, ras, numbers in assigned(tables, clustering, cancel):
-            for scan, place, n in zip(scans, np.round(ras.astype(float), 2).tolist(), numbers.tolist(), strict=True):
-                regions.setdefault(scan, []).append([*place, n])
-        whole = {"encoder": clustering.encoder, "clusters": [asdict(each) for each in clustering.clusters], "regions": regions}
-        json.dump(whole, file, ensure_ascii=False)
+        for scans, ras, numbers in assign(tables, clustering, cancel):
+            for scan, point, n in zip(scans, np.round(ras.astype(float), 2).tolist(), numbers.tolist(), strict=True):
+                regions.setdefault(scan, []).append([*point, n])
+        clusters = [asdict(each) for each in clustering.clusters]
+        json.dump({"encoder": clustering.encoder, "clusters": clusters, "regions": regions}, file, ensure_ascii=False)
+
+
+def _suffix(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in (".csv", ".json"):
+        raise LibraryError(f"Cannot tell the format of {path.name}: use .csv or .json.")
+    return suffix
 
 
 def _cell(value: object) -> object:
-    """Lists as numbers with blanks between."""
+    """Tuples as numbers separated by blanks."""
     return " ".join(f"{each:.10g}" for each in value) if isinstance(value, tuple) else value

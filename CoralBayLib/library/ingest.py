@@ -1,45 +1,48 @@
-"""Adding scans to a library: the plan, one scan after the other into plain rows, and each committed when it is done."""
+"""Adding scans to a library: each is embedded, projected with the library's basis, and committed before the next."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
-from CoralBayLib.core.errors import CoralBayError
+from CoralBayLib.core.errors import CoralBayError, Remedy
 from CoralBayLib.core.formatting import format_duration
 from CoralBayLib.core.progress import CancelToken, Progress, report, seconds_left
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.store import Store
 
-from . import basis as bases
-from .basis import LibraryBasis
-from .discovery import LeftOut, ScanSource
-from .records import Draft, ScanRecord, rows_of
-from .storage.base import Place
-from .storage.lance import lancedb, readable
+from .basis import LibraryBasis, fit_basis, has_basis, load_basis
+from .discovery import ScanSource, Skipped
+from .drafts import DraftOptions, DraftResult, project_draft
+from .records import Draft, ScanRecord
+from .storage.base import Storage
+from .storage.lance import import_lancedb
 from .tables import Tables
-from .transactions import commit, finish, moved, settle_basis
-from .workers import Made, Wanted, Workers
+from .transactions import commit, ensure_basis, finish, update_path
+from .workers import DraftWorkers
 
 FIRST = 8
-"""Scans that a new basis is fitted on, drawn evenly from those to be added."""
-_TIDY_EVERY = 100
+"""Number of scans that a new basis is fitted on, spread evenly over those to be added."""
+_COMPACT_EVERY = 100
+"""Number of committed scans after which the tables are compacted."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What has become of one scan.
+    """What happened to one scan.
 
     Attributes:
-        path: the scan's.
-        state: "added"; "known" when the library has its voxels already; "moved" when it has them from a place where they
-            no longer are; "left out".
-        detail: why it was left out, or where the library knows it from.
-        regions: how many were added.
-        embedding_s: seconds it took to read and embed the scan.
-        storing_s: seconds it took to write its rows.
+        path: of the scan.
+        state: "added"; "known" if the library has these voxels already; "moved" if it has them with a path that no longer
+            exists, which was updated; "left out".
+        detail: why it was left out, or the path under which the library knows it.
+        regions: number of regions that were added.
+        embedding_s: seconds for reading and embedding the scan.
+        storing_s: seconds for writing its rows.
+        remedy: what can be done if it was left out.
     """
 
     path: str
@@ -48,31 +51,36 @@ class Outcome:
     regions: int = 0
     embedding_s: float = 0.0
     storing_s: float = 0.0
+    remedy: Remedy | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outcome as JSON."""
+        return {**asdict(self), "remedy": self.remedy.name.lower() if self.remedy else None}
 
 
 @dataclass
-class Adding:
-    """One run of adding; iterate over it for the outcome of each scan.
+class Ingest:
+    """One run of adding; iterating over it adds the scans and gives the `Outcome` of each.
 
     Attributes:
-        folder: the library's.
+        storage: of the library.
         encoder: from `load_encoder`.
-        workers: those who embed.
-        scans: those to be looked at.
-        left_out: files that are no scans.
-        known: scans the library has from the same path with the same stamp.
+        workers: make the drafts.
+        scans: to be added.
+        skipped: files and folders that are no scans.
+        known: scans that the library has with the same path and fingerprint.
         progress: told the fraction done and the time left.
-        cancel: checked between the network's layers; what is done stays done.
+        cancel: checked between the network's layers; scans that were already added are kept.
         store: where embeddings are looked for and kept.
         assume_hu: skip the check that the values look like HU.
         with_uids: keep DICOM SeriesInstanceUIDs.
     """
 
-    folder: Place
+    storage: Storage
     encoder: Encoder
-    workers: Workers
+    workers: DraftWorkers
     scans: Sequence[ScanSource]
-    left_out: Sequence[LeftOut] = ()
+    skipped: Sequence[Skipped] = ()
     known: Sequence[ScanRecord] = ()
     progress: Progress | None = None
     cancel: CancelToken | None = None
@@ -86,22 +94,22 @@ class Adding:
     _committed: int = 0
 
     def __iter__(self) -> Iterator[Outcome]:
-        yield from (Outcome(each.path, "left out", each.reason) for each in self.left_out)
+        yield from (Outcome(each.path, "left out", each.reason) for each in self.skipped)
         yield from (Outcome(record.path, "known") for record in self.known)
         if not self.scans:
             return
         self._started = time.perf_counter()
-        # Whatever stands in the way is better said before an hour of embedding than after it.
-        with self.folder.locked(self.cancel):
-            self.folder.create()
-        self._records = known_scans(self.folder, self.encoder.name)
-        if self.folder.has_basis(self.encoder.name) or self._records:
-            self._basis = self.folder.load_basis(self.encoder.name)
+        # Before the first scan is embedded, so that errors come at once.
+        with self.storage.locked(self.cancel):
+            self.storage.create()
+        self._records = known_scans(self.storage, self.encoder.name)
+        if has_basis(self.storage, self.encoder.name) or self._records:
+            self._basis = load_basis(self.storage, self.encoder.name)
             self._basis.require_encoder(self.encoder)
         try:
-            yield from self._all()
+            yield from self._add_all()
         except BaseException:
-            # Whatever ended it is what the user is to hear of.
+            # The error that ended the run must not be hidden by another.
             with suppress(CoralBayError):
                 self._finish()
             raise
@@ -110,96 +118,96 @@ class Adding:
 
     def _finish(self) -> None:
         if self._committed:
-            finish(self.folder, self.encoder.name)
+            finish(self.storage, self.encoder.name)
 
-    def _all(self) -> Iterator[Outcome]:
-        held: list[Made] = []
-        for made in self._made():
+    def _add_all(self) -> Iterator[Outcome]:
+        waiting: list[tuple[DraftResult, Draft]] = []
+        for result in self._results():
             self._done += 1
-            if made.draft is None:
-                yield self._met_again(made) if made.known else Outcome(made.source.path, "left out", made.reason)
+            if result.draft is None:
+                yield self._without_draft(result)
             elif self._basis is not None:
-                yield self._commit(made, made.draft)
+                yield self._commit(self._basis, result, result.draft)
             else:
-                held.append(made)
-                if len(held) == FIRST:
-                    yield from self._settle(held)
-        if self._basis is None and held:
-            yield from self._settle(held)
+                waiting.append((result, result.draft))
+                if len(waiting) == FIRST:
+                    yield from self._commit_first(waiting)
+        if self._basis is None and waiting:
+            yield from self._commit_first(waiting)
 
-    def _made(self) -> Iterator[Made]:
-        """What comes of each scan."""
-        wanted = Wanted(self._records, None, self.store, self.assume_hu, self.with_uids)
+    def _results(self) -> Iterator[DraftResult]:
+        options = DraftOptions(self._records, None, self.store, self.assume_hu, self.with_uids)
         waiting = list(self.scans)
         if self._basis is None:
-            # Those drawn evenly come first, then the rest, so that bad files among them are made up for.
+            # Scans spread evenly over all come first, then the others, which replace those that cannot be used.
             first = range(0, len(waiting), max(1, len(waiting) // FIRST))[:FIRST]
             waiting = [waiting[n] for n in first] + [each for n, each in enumerate(waiting) if n not in first]
-            # The first that can be used decides which levels are compared.
+            # The first scan that can be used decides which levels are compared.
             while waiting:
-                (made,) = self.workers.drafts([waiting.pop(0)], wanted, self._tell, self.cancel)
-                yield made
-                if made.draft is not None:
-                    wanted = replace(wanted, levels=made.draft.levels)
+                (result,) = self.workers.drafts([waiting.pop(0)], options, self._report, self.cancel)
+                yield result
+                if result.draft is not None:
+                    options = replace(options, levels=result.draft.levels)
                     break
         else:
-            wanted = replace(wanted, levels=self._basis.levels)
-        yield from self.workers.drafts(waiting, wanted, self._tell, self.cancel)
+            options = replace(options, levels=self._basis.levels)
+        yield from self.workers.drafts(waiting, options, self._report, self.cancel)
 
-    def _settle(self, held: list[Made]) -> Iterator[Outcome]:
-        """Fit the basis on the scans that wait for it, and write them."""
-        drafts = {made.draft.record.scan: made.draft for made in held if made.draft is not None}
-        self._basis = settle_basis(self.folder, bases.fit(list(drafts.values())), self.cancel)
-        for made in held:
-            assert made.draft is not None
-            yield self._commit(made, made.draft)
+    def _commit_first(self, waiting: list[tuple[DraftResult, Draft]]) -> Iterator[Outcome]:
+        """Fit the basis on the scans that wait for it, and commit them."""
+        drafts = {draft.record.scan: draft for _, draft in waiting}
+        self._basis = ensure_basis(self.storage, fit_basis(list(drafts.values())), self.cancel)
+        for result, draft in waiting:
+            yield self._commit(self._basis, result, draft)
 
-    def _tell(self, fraction: float, message: str) -> None:
+    def _report(self, fraction: float, _message: str) -> None:
         done = min(1.0, (self._done + fraction) / len(self.scans))
         seconds = seconds_left(time.perf_counter() - self._started, done) if self._done else None
         left = f", about {format_duration(seconds)} left" if seconds is not None else ""
         report(self.progress, done, f"Scan {min(self._done + 1, len(self.scans))} of {len(self.scans)}{left}")
 
-    def _met_again(self, made: Made) -> Outcome:
-        source, record = made.source, self._records[made.known]
-        if not source.path or record.path == source.path or record.there:
-            if record.path == source.path and record.stamp != source.stamp:
-                moved(self.folder, record, source.path, source.stamp, self.cancel)
+    def _without_draft(self, result: DraftResult) -> Outcome:
+        """Of a scan that is known or could not be used."""
+        source = result.source
+        if not result.known:
+            return Outcome(source.path, "left out", result.reason, remedy=result.remedy)
+        record = self._records[result.known]
+        if not source.path or record.path == source.path or record.exists:
+            if record.path == source.path and record.fingerprint != source.fingerprint:
+                update_path(self.storage, record, source.path, source.fingerprint, self.cancel)
             return Outcome(source.path, "known", "" if record.path == source.path else f"as {record.path}")
-        self._records[record.scan] = moved(self.folder, record, source.path, source.stamp, self.cancel)
+        self._records[record.scan] = update_path(self.storage, record, source.path, source.fingerprint, self.cancel)
         return Outcome(source.path, "moved", f"from {record.path}" if record.path else "")
 
-    def _commit(self, made: Made, draft: Draft) -> Outcome:
-        assert self._basis is not None
+    def _commit(self, basis: LibraryBasis, result: DraftResult, draft: Draft) -> Outcome:
         begin = time.perf_counter()
-        rows = rows_of(draft, self._basis)
+        rows = project_draft(draft, basis)
         path = rows.record.path
-        # A file that was written anew: what it held before is nowhere to be found now.
-        replaced = [each.scan for each in self._records.values() if each.path == path and each.stamp]
-        new = commit(self.folder, rows, replaced, self.cancel)
+        # If the file was overwritten, the scan that it held before no longer exists.
+        replaced = [each.scan for each in self._records.values() if each.path == path and each.fingerprint]
+        is_new = commit(self.storage, rows, replaced, self.cancel)
         self._committed += 1
         for scan in replaced:
             del self._records[scan]
         self._records[rows.record.scan] = rows.record
-        if self._committed % _TIDY_EVERY == 0:
-            finish(self.folder, self.encoder.name, self.cancel)
-        took = time.perf_counter() - begin
-        if not new:
-            return Outcome(path, "known", "its voxels have been added meanwhile", 0, made.seconds, took)
+        if self._committed % _COMPACT_EVERY == 0:
+            finish(self.storage, self.encoder.name, self.cancel)
+        seconds = time.perf_counter() - begin
+        if not is_new:
+            return Outcome(path, "known", "its voxels were added meanwhile", 0, result.seconds, seconds)
         detail = "in place of what the file held before" if replaced else ""
-        return Outcome(path, "added", detail, rows.record.regions, made.seconds, took)
+        return Outcome(path, "added", detail, rows.record.regions, result.seconds, seconds)
 
 
-def known_scans(folder: Place, encoder: str) -> dict[str, ScanRecord]:
-    """The scans a library has of an encoder, by their names in it; none when it does not exist yet.
+def known_scans(storage: Storage, encoder: str) -> dict[str, ScanRecord]:
+    """The records of an encoder's scans by ID; none if the library does not exist yet.
 
     Raises:
         LibraryError: LanceDB is not installed, or the library is of another format or damaged.
     """
-    lancedb()
-    if not folder.exists():
+    import_lancedb()
+    if not storage.exists():
         return {}
-    folder.require()
-    tables = Tables(folder, encoder)
-    with readable("scans"):
-        return {record.scan: record for record in tables.records()} if tables.complete else {}
+    storage.require()
+    tables = Tables(storage, encoder)
+    return {record.scan: record for record in tables.records()} if tables.complete else {}

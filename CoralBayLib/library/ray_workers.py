@@ -1,7 +1,7 @@
-"""Embedding on the machines of a Ray cluster. What they make is committed here, in the order of the scans, so that the
-library is the same as if all had been done in one process.
+"""Drafts made on the machines of a Ray cluster.
 
-Every machine must see the scans under the same paths, and the encoder's weights. Ray is imported at first use.
+This process commits them in the order of the scans, so the library is the same as if one process had done everything. Every
+machine needs the scans under the same paths, and the encoder's weights. Ray is imported at first use.
 """
 
 from __future__ import annotations
@@ -14,47 +14,49 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from CoralBayLib.core.errors import CoralBayError, LibraryError
+from CoralBayLib.core.errors import CoralBayError, LibraryError, Remedy
 from CoralBayLib.core.paths import error_message
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.encoders.base import Encoder
 
 from .discovery import ScanSource
-from .workers import Made, Wanted, make
+from .drafts import DraftOptions, DraftResult, make_draft
 
 RETRIES = 3
-"""How often a scan is given to another worker when its worker was lost."""
-_LOOK_EVERY_S = 0.5
-_REACHED_WITHIN_S = 10.0
-_AHEAD = 2
-"""Scans in work for each of the cluster's processors."""
+"""How often a scan is given to another worker after its worker was lost."""
+_POLL_S = 0.5
+_CONNECT_TIMEOUT_S = 10.0
+_SCANS_PER_PROCESSOR = 2
+"""Scans that are submitted at the same time, for each processor of the cluster."""
 
 
-class OnRay:
+class RayWorkers:
     """Makes drafts on a Ray cluster.
 
     Args:
-        load: makes the encoder; called once in each worker process, so it must be a function that can be sent there.
-        address: of the cluster, such as "auto" or "ray://host:10001"; "local" starts one on this machine.
-        processors: processors that one scan gets.
+        load: loads the encoder; called once in each worker process, so Ray must be able to pickle it.
+        address: of the cluster, for example "auto" or "ray://host:10001"; "local" starts one on this machine.
+        processors: number of processors for one scan.
 
     Raises:
         LibraryError: Ray is not installed, or the cluster cannot be reached.
 
     Example::
 
-        workers = OnRay(partial(load_encoder, "coralbay-mini"), "ray://head:10001")
+        workers = RayWorkers(partial(load_encoder, "coralbay-mini"), "ray://head:10001")
         library.add("/data/scans", load_encoder("coralbay-mini"), workers=workers)
     """
 
     def __init__(self, load: Callable[[], Encoder], address: str = "auto", processors: float = 1) -> None:
-        # Ray tells its makers how it is used unless it is told not to.
+        # Ray reports its use to its developers unless this is set.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
         except ImportError as error:
             raise LibraryError(
-                f"Embedding on a cluster needs the package Ray ({error}). Install it: pip install ray"
+                f"Embedding on a cluster needs the Python package Ray ({error}).",
+                remedy=Remedy.INSTALL_PACKAGE,
+                package="ray",
             ) from error
         self._ray = ray
         try:
@@ -66,61 +68,61 @@ class OnRay:
             raise LibraryError(
                 f"The Ray cluster '{address}' cannot be reached ({error_message(error)}). Check its address."
             ) from error
-        # A scan that takes down its worker, by want of memory say, is not tried for ever.
+        # Retries are limited because a scan may itself kill its worker, for example by using all memory.
         self._work = ray.remote(num_cpus=processors, max_retries=RETRIES)(_work)
         self._load, self._key = load, uuid4().hex
         self._processors = processors
 
     def drafts(
-        self, sources: Sequence[ScanSource], wanted: Wanted, progress: Progress | None, cancel: CancelToken | None
-    ) -> Iterator[Made]:
-        """As in `Workers`; several scans are in work at a time.
+        self, sources: Sequence[ScanSource], options: DraftOptions, progress: Progress | None, cancel: CancelToken | None
+    ) -> Iterator[DraftResult]:
+        """See `DraftWorkers.drafts`; several scans are processed at the same time.
 
         Raises:
             Cancelled: `cancel` was called.
             EncoderError: the encoder cannot be used.
         """
         ray, waiting = self._ray, deque(sources)
-        told = replace(wanted, known=frozenset(wanted.known))
-        most = max(1, int(_AHEAD * ray.cluster_resources().get("CPU", 1) / self._processors))
+        options = replace(options, known=frozenset(options.known))
+        limit = max(1, int(_SCANS_PER_PROCESSOR * ray.cluster_resources().get("CPU", 1) / self._processors))
         running: deque[tuple[ScanSource, Any]] = deque()
         try:
             while waiting or running:
                 raise_if_cancelled(cancel)
-                while waiting and len(running) < most:
+                while waiting and len(running) < limit:
                     source = waiting.popleft()
-                    running.append((source, self._work.remote(self._key, self._load, source, told)))
+                    running.append((source, self._work.remote(self._key, self._load, source, options)))
                 source, ref = running.popleft()
                 report(progress, 0.0, "Embedding")
                 raise_if_cancelled(cancel)
                 try:
-                    while not ray.wait([ref], timeout=_LOOK_EVERY_S)[0]:
+                    while not ray.wait([ref], timeout=_POLL_S)[0]:
                         raise_if_cancelled(cancel)
                     yield ray.get(ref)
                 except ray.exceptions.RayTaskError as error:
                     cause = error.cause
                     raise cause if isinstance(cause, CoralBayError) else error from None
                 except ray.exceptions.RayError as error:
-                    words = f"Its worker was lost {RETRIES + 1} times ({type(error).__name__}); it may need more memory."
-                    yield Made(source, reason=words)
+                    reason = f"Its worker was lost {RETRIES + 1} times ({type(error).__name__}); it may need more memory."
+                    yield DraftResult(source, reason=reason)
         finally:
             for _, ref in running:
                 ray.cancel(ref, force=True)
 
 
 def _require_reachable(address: str) -> None:
-    """OSError when nothing listens at `host:port`: Ray itself goes on trying for many minutes."""
+    """Raise OSError if nothing listens at `host:port`; Ray itself would retry for many minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_REACHED_WITHIN_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_TIMEOUT_S).close()
 
 
 _encoders: dict[str, Encoder] = {}
 
 
-def _work(key: str, load: Callable[[], Encoder], source: ScanSource, wanted: Wanted) -> Made:
-    """One scan's draft, in a worker process; the encoder stays for the next."""
+def _work(key: str, load: Callable[[], Encoder], source: ScanSource, options: DraftOptions) -> DraftResult:
+    """Make one draft in a worker process, which keeps the encoder for the next."""
     if key not in _encoders:
         _encoders.clear()
         _encoders[key] = load()
-    return make(source, _encoders[key], wanted)
+    return make_draft(source, _encoders[key], options)

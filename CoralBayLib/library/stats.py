@@ -1,12 +1,12 @@
-"""What a library holds, in numbers."""
+"""Statistics of a library."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .index import described
-from .storage.base import Place
-from .storage.lance import readable
+from .basis import load_basis
+from .storage.base import Storage
+from .storage.index import find_index
 from .tables import Tables
 
 
@@ -17,13 +17,13 @@ class Stats:
     Attributes:
         encoder: its name.
         weights_sha256: of its weights.
-        setting: how it was run.
-        scans: how many.
-        regions: how many.
+        setting: its inference mode.
+        scans: number of scans.
+        regions: number of regions.
         dimension: length of a region's vector.
-        basis_scans: how many scans the basis was fitted on.
-        index: kind of the approximate index; empty while searches are exact.
-        indexed: regions in the index.
+        basis_scans: number of scans that the basis was fitted on.
+        index: kind of the approximate index; empty if searches are exact.
+        indexed: number of regions in the index.
     """
 
     encoder: str
@@ -37,22 +37,21 @@ class Stats:
     indexed: int
 
 
-def stats_of(folder: Place, encoder: str) -> Stats:
-    """What a library holds of an encoder.
+def compute_stats(storage: Storage, encoder: str) -> Stats:
+    """The statistics of an encoder.
 
     Args:
-        folder: the library's.
-        encoder: as it is in the names of files.
+        storage: of the library.
+        encoder: its name or slug.
 
     Raises:
         LibraryError: the library is damaged.
     """
-    basis = folder.load_basis(encoder)
-    tables = Tables(folder, encoder)
+    basis = load_basis(storage, encoder)
+    tables = Tables(storage, encoder)
     scans, regions, index = 0, 0, None
     if tables.complete:
-        with readable(encoder):
-            scans, regions, index = tables.scans.count_rows(), tables.regions.count_rows(), described(tables.regions)
+        scans, regions, index = tables.scans.count(), tables.regions.count(), find_index(tables.regions)
     return Stats(
         encoder=basis.identity["encoder"],
         weights_sha256=basis.identity["weights"],
@@ -61,6 +60,6 @@ def stats_of(folder: Place, encoder: str) -> Stats:
         regions=regions,
         dimension=len(basis.projection),
         basis_scans=basis.scans,
-        index=index.index_type if index is not None else "",
-        indexed=(index.num_indexed_rows or 0) if index is not None else 0,
+        index=index.kind if index is not None else "",
+        indexed=index.indexed if index is not None else 0,
     )

@@ -1,8 +1,8 @@
-"""What changes a library. Every change is made with its lock held, and a scan is there as a whole or not at all.
+"""Changes of a library. Each is made with the lock held, and a scan is in the library completely or not at all.
 
-The regions of a scan are written first and its row last: regions without a row do not count, searches pass over them,
-and the next writer removes them. That is all it takes to survive being killed at any moment. On object storage a writer
-that was held up can lose its lock; it looks before each step, and after the last counts what is there.
+The regions of a scan are written first and its row last. Regions without a row are ignored by searches and removed by the next
+writer, so a writer may be killed at any moment. On object storage a writer that was delayed can lose its lock; it checks the
+lock before each step, and counts the rows after the last.
 """
 
 from __future__ import annotations
@@ -15,138 +15,144 @@ from datetime import timedelta
 from CoralBayLib.core.errors import LostLockError
 from CoralBayLib.core.progress import CancelToken
 
-from .basis import LibraryBasis
-from .index import maintain
+from .basis import LibraryBasis, has_basis, load_basis, save_basis
 from .records import ScanRecord, ScanRows
-from .storage.base import Place
-from .storage.lance import tidying, writable
-from .tables import Tables, among
+from .storage.base import Storage
+from .storage.index import maintain
+from .storage.lance_errors import LANCE_ERRORS, explain_compacting, explain_writing
+from .tables import Tables, sql_in
 
 _MARGIN_BYTES = 1 << 20
 _KEPT = timedelta(hours=1)
-"""Files of earlier states are kept this long, for those who are still reading them."""
+"""Files of earlier states are kept this long for processes that are still reading them."""
 
 
-def settle_basis(folder: Place, basis: LibraryBasis, cancel: CancelToken | None = None) -> LibraryBasis:
-    """Keep a basis for its encoder, or give the one that another process has kept meanwhile.
+def ensure_basis(storage: Storage, basis: LibraryBasis, cancel: CancelToken | None = None) -> LibraryBasis:
+    """Save a basis for its encoder; if another process has saved one meanwhile, return that instead.
 
     Raises:
         StoreError: it could not be written.
-        EncoderError: the one that is there is for other features.
+        EncoderError: the saved one is for other features.
     """
-    with folder.locked(cancel):
-        folder.create()
-        if not folder.has_basis(basis.identity["encoder"]):
-            folder.save_basis(basis)
+    encoder = basis.identity["encoder"]
+    with storage.locked(cancel):
+        storage.create()
+        if not has_basis(storage, encoder):
+            save_basis(storage, basis)
             return basis
-    there = folder.load_basis(basis.identity["encoder"])
-    there.require(basis.identity, basis.signature, basis.levels)
-    return there
+    saved = load_basis(storage, encoder)
+    saved.require(basis.identity, basis.signature, basis.levels)
+    return saved
 
 
-def commit(folder: Place, rows: ScanRows, replaced: Collection[str] = (), cancel: CancelToken | None = None) -> bool:
-    """Write a scan; tells whether it was new.
+def commit(storage: Storage, rows: ScanRows, replaced: Collection[str] = (), cancel: CancelToken | None = None) -> bool:
+    """Write a scan; returns whether it was new.
 
     Args:
-        folder: the library's.
+        storage: of the library.
         rows: of the scan.
-        replaced: scans to be removed once it is there.
+        replaced: scans to remove once it is written.
         cancel: ends waiting for another writer.
 
     Raises:
-        StoreError: the disk is full or the folder cannot be written; the library is as it was.
+        StoreError: the disk is full or the storage cannot be written; the library is as it was.
         LibraryError: the tables cannot be read.
     """
-    with folder.locked(cancel):
-        tables = Tables(folder, rows.record.encoder)
-        with writable():
-            folder.require_space(2 * rows.nbytes + _MARGIN_BYTES)
+    with storage.locked(cancel):
+        tables = Tables(storage, rows.record.encoder)
+        with explain_writing():
+            storage.require_space(2 * rows.nbytes + _MARGIN_BYTES)
             tables.create(rows.vectors.shape[1], len(rows.scan_vector))
-            drop_orphans(tables)
+            remove_orphans(tables)
             if tables.records([rows.record.scan]):
                 return False
-            folder.require_lock()
+            storage.require_lock()
             try:
                 tables.put_regions(rows)
-                folder.require_lock()
+                storage.require_lock()
                 tables.put_scan(rows)
-                _require_whole(folder, tables, rows)
+                _require_complete(storage, tables, rows)
             except LostLockError:
-                # Whatever is left without its scan, the next writer removes.
+                # The next writer removes regions without a scan.
                 raise
-            except (OSError, ValueError, RuntimeError):
-                # On a full disk this may fail too: then the next writer does it.
-                with suppress(OSError, ValueError, RuntimeError):
+            except LANCE_ERRORS:
+                # On a full disk this may fail too; then the next writer does it.
+                with suppress(*LANCE_ERRORS):
                     tables.remove([rows.record.scan])
                 raise
             tables.remove(replaced)
     return True
 
 
-def _require_whole(folder: Place, tables: Tables, rows: ScanRows) -> None:
-    """See that nobody took the regions for orphans while the scan's row was on its way."""
+def _require_complete(storage: Storage, tables: Tables, rows: ScanRows) -> None:
+    """Check that no other writer removed the regions as orphans before the scan's row was written."""
     try:
-        folder.require_lock()
+        storage.require_lock()
     except LostLockError:
-        if tables.regions.count_rows(among([rows.record.scan])) != rows.record.regions:
-            tables.scans.delete(among([rows.record.scan]))
+        where = sql_in([rows.record.scan])
+        if tables.regions.count(where) != rows.record.regions:
+            tables.scans.delete(where)
             raise
 
 
-def moved(folder: Place, record: ScanRecord, path: str, stamp: str, cancel: CancelToken | None = None) -> ScanRecord:
-    """Note where a scan is now.
+def update_path(
+    storage: Storage, record: ScanRecord, path: str, fingerprint: str, cancel: CancelToken | None = None
+) -> ScanRecord:
+    """Change the path and the fingerprint of a scan.
 
     Raises:
         StoreError: it could not be written.
     """
-    with folder.locked(cancel), writable():
-        Tables(folder, record.encoder).scans.update(where=f"scan = '{record.scan}'", values={"path": path, "stamp": stamp})
-    return replace(record, path=path, stamp=stamp)
+    with storage.locked(cancel), explain_writing():
+        Tables(storage, record.encoder).update_path(record.scan, path, fingerprint)
+    return replace(record, path=path, fingerprint=fingerprint)
 
 
-def remove(folder: Place, encoder: str, scans: Iterable[str], cancel: CancelToken | None = None) -> None:
-    """Delete scans and what they leave behind.
+def remove(storage: Storage, encoder: str, scans: Iterable[str], cancel: CancelToken | None = None) -> None:
+    """Delete scans, and compact the tables.
 
     Raises:
         StoreError: it could not be written.
     """
-    with folder.locked(cancel), writable():
-        tables = Tables(folder, encoder)
+    with storage.locked(cancel), explain_writing():
+        tables = Tables(storage, encoder)
         tables.require()
         tables.remove(scans)
-        folder.require_lock()
-        tidy(tables)
+        storage.require_lock()
+        compact(tables)
 
 
-def finish(folder: Place, encoder: str, cancel: CancelToken | None = None) -> None:
-    """After many scans: join small files and bring the index up to date.
+def finish(storage: Storage, encoder: str, cancel: CancelToken | None = None) -> None:
+    """Compact the tables and update the index, after many scans were added.
 
     Raises:
-        StoreError: it could not be written; the library is as it was, but slower than it might be.
+        StoreError: it could not be written; the library is as it was, but slower than it could be.
     """
-    with folder.locked(cancel), writable():
-        tables = Tables(folder, encoder)
+    with storage.locked(cancel), explain_writing():
+        tables = Tables(storage, encoder)
         if tables.complete:
-            drop_orphans(tables)
-            folder.require_lock()
-            tidy(tables)
+            remove_orphans(tables)
+            storage.require_lock()
+            compact(tables)
 
 
-def tidy(tables: Tables) -> None:
-    """Join small files, drop what no state needs any more, and bring the index up to date; the lock is held."""
-    with tidying():
+def compact(tables: Tables) -> None:
+    """Merge small files, delete those that are no longer needed, and update the index. The lock must be held.
+
+    Raises:
+        StoreError: it could not be written.
+    """
+    with explain_compacting():
         for table in (tables.scans, tables.regions):
-            # Whatever is not part of a state was left by a writer that was killed: nobody else writes now.
-            table.optimize(cleanup_older_than=_KEPT, delete_unverified=True)
+            table.compact(_KEPT)
         maintain(tables.regions)
 
 
-def drop_orphans(tables: Tables) -> int:
-    """Remove regions whose scan is not there; returns how many. The lock is held."""
-    if tables.whole():
+def remove_orphans(tables: Tables) -> int:
+    """Remove regions whose scan does not exist; returns how many. The lock must be held."""
+    if tables.is_consistent():
         return 0
     known = {record.scan for record in tables.records()}
     orphans = {scan: count for scan, count in tables.regions_by_scan().items() if scan not in known}
-    for start in range(0, len(orphans), 500):
-        tables.remove(list(orphans)[start : start + 500])
+    tables.remove(orphans)
     return sum(orphans.values())

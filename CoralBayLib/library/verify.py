@@ -1,39 +1,43 @@
-"""What may be wrong with a library, and putting right what can be."""
+"""Damage to a library: finding it and repairing it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from CoralBayLib.core.errors import LibraryError, StoreError
+from CoralBayLib.core.errors import LibraryError, Remedy, StoreError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
-from .basis import LibraryBasis
-from .storage.base import Place
-from .storage.lance import readable, writable
+from .basis import LibraryBasis, load_basis
+from .records import ScanRecord
+from .storage.base import Storage
+from .storage.format import basis_name
+from .storage.lance_errors import explain, explain_writing
 from .tables import Tables
-from .transactions import tidy
+from .transactions import compact
 
-_PART_ROWS = 100_000
+_BATCH_ROWS = 100_000
 _LENGTH_ERROR = 0.01
-"""Rounding to half precision changes the length of a vector by less than a tenth of this."""
+"""Allowed deviation of a vector's length from 1; rounding to half precision causes less than a tenth of this."""
 
 
 @dataclass(frozen=True)
-class Finding:
-    """Something that is not as it should be.
+class Issue:
+    """A fault of a library.
 
     Attributes:
         kind: "orphans" (regions without a scan), "incomplete" (a scan without all its regions), "double" (a scan twice),
-            "values" (a scan's regions hold what was never written), "basis" (missing, damaged, or for other vectors),
-            "table" (missing or unreadable), "gone" (a scan's file is no longer where it was).
-        encoder: whose part of the library it is.
-        text: what is wrong, and what to do.
-        path: the scan's, where it is about one.
-        repaired: whether it has been put right.
+            "values" (a scan's regions hold values that were never written), "basis" (missing, damaged, or for other
+            vectors), "table" (missing or unreadable), "gone" (a scan's file no longer exists).
+        encoder: whose part of the library it is in.
+        text: the fault, in words that hold for every front end.
+        path: of the scan, if it concerns one.
+        repaired: whether it was repaired.
+        remedy: what can be done about it.
     """
 
     kind: str
@@ -41,143 +45,159 @@ class Finding:
     text: str
     path: str = ""
     repaired: bool = False
+    remedy: Remedy | None = None
 
     @property
     def harmful(self) -> bool:
-        """Whether searches suffer; a file that has moved does no harm to them."""
+        """Whether searches are affected; a missing file does not affect them."""
         return not self.repaired and self.kind != "gone"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The issue as JSON."""
+        return {**asdict(self), "remedy": self.remedy.name.lower() if self.remedy else None}
 
 
 def verify(
-    folder: Place, repair: bool = False, progress: Progress | None = None, cancel: CancelToken | None = None
-) -> list[Finding]:
-    """Read the whole library and say what is wrong with it.
+    storage: Storage, repair: bool = False, progress: Progress | None = None, cancel: CancelToken | None = None
+) -> list[Issue]:
+    """Read the whole library and report its faults.
 
     Args:
-        folder: the library's.
-        repair: put right what can be: regions without a scan are removed, and so are scans that have not all their regions
-            or wrong ones, or whose table or basis is lost; these are to be added again then, which takes no computing while
-            their embeddings are in the store. Files that no state of the library needs any more are deleted.
-        progress: told how far it is.
-        cancel: checked between the parts.
+        storage: of the library.
+        repair: repair what can be repaired. Regions without a scan are removed, and so are scans with missing or wrong
+            regions, or whose table or basis is lost. These can be added again, without computing if their embeddings are
+            in the store. Files that are no longer needed are deleted.
+        progress: told the fraction done.
+        cancel: checked between batches.
 
     Raises:
-        LibraryError: there is no library, or it is of another format.
+        LibraryError: there is no library, or it has another format.
         StoreError: a repair could not be written.
         Cancelled: `cancel` was called.
     """
-    folder.require()
-    found: list[Finding] = []
-    names = folder.names()
-    for number, encoder in enumerate(names):
+    storage.require()
+    found: list[Issue] = []
+    encoders = storage.encoders()
+    for number, encoder in enumerate(encoders):
         raise_if_cancelled(cancel)
-        report(progress, number / len(names), f"Checking {encoder}")
-        # A writer in its middle looks like damage, so that writers are waited for.
-        with folder.locked(cancel):
-            found += _verify_one(folder, encoder, repair, cancel)
+        report(progress, number / len(encoders), f"Checking {encoder}")
+        # A library in the middle of a change looks damaged, so writers must be finished.
+        with storage.locked(cancel):
+            found += _verify_encoder(storage, encoder, repair, cancel)
     report(progress, 1.0, "Checked")
     return found
 
 
-def _verify_one(folder: Place, encoder: str, repair: bool, cancel: CancelToken | None) -> list[Finding]:
-    lost = list(_lost(folder, encoder, cancel))
+def _verify_encoder(storage: Storage, encoder: str, repair: bool, cancel: CancelToken | None) -> list[Issue]:
+    lost = list(_find_lost(storage, encoder, cancel))
     if lost:
-        return _start_anew(folder, encoder, lost) if repair else lost
-    tables = Tables(folder, encoder)
+        return _remove_lost(storage, encoder, lost) if repair else lost
+    tables = Tables(storage, encoder)
     if not tables.complete:
-        return []  # only the basis is settled
+        return []  # there is only the basis
     records = tables.records()
     times = Counter(record.scan for record in records)
-    regions, spoilt = _counted(tables, cancel)
+    regions, invalid = _count_regions(tables, cancel)
     orphans = {scan: count for scan, count in regions.items() if scan not in times}
-    found, wrong = [], set(orphans)
+    found: list[Issue] = []
+    damaged = set(orphans)
     if orphans:
-        count = sum(orphans.values())
-        text = f"{count} regions belong to no scan: writing was cut off. `verify --repair` or the next `add` removes them."
-        found.append(Finding("orphans", encoder, text, "", repair))
-    for record in {record.scan: record for record in records}.values():
-        there = regions[record.scan]
-        if times[record.scan] > 1:
-            text = f"The scan is in the table {times[record.scan]} times. Remove it (`verify --repair` does) and add it again."
-            found.append(Finding("double", encoder, text, record.path, repair))
-            wrong.add(record.scan)
-        elif there != record.regions:
-            text = f"{there} of its {record.regions} regions are there. Remove it (`verify --repair` does) and add it again."
-            found.append(Finding("incomplete", encoder, text, record.path, repair))
-            wrong.add(record.scan)
-        elif spoilt[record.scan]:
-            text = (
-                f"{spoilt[record.scan]} of its {record.regions} regions hold values that were never written, as from a bad "
-                "disk. Remove it (`verify --repair` does) and add it again."
-            )
-            found.append(Finding("values", encoder, text, record.path, repair))
-            wrong.add(record.scan)
-        elif record.path and not record.there:
-            text = "It is not there any more. Searches still find it; adding it from its new place notes that."
-            found.append(Finding("gone", encoder, text, record.path))
-    if repair:
-        with writable():
-            folder.require_lock()
-            tables.remove(sorted(wrong))
-            tidy(tables)
-    return found
+        text = f"{sum(orphans.values())} regions belong to no scan, because writing was interrupted."
+        found.append(Issue("orphans", encoder, text, remedy=Remedy.REPAIR_LIBRARY))
+    for scan, record in {record.scan: record for record in records}.items():
+        issue = _check_scan(encoder, record, times[scan], regions[scan], invalid[scan])
+        if issue is not None:
+            found.append(issue)
+            damaged |= {scan} if issue.harmful else set()
+    if not repair:
+        return found
+    with explain_writing():
+        storage.require_lock()
+        tables.remove(sorted(damaged))
+        compact(tables)
+    return [_repaired(issue) if issue.harmful else issue for issue in found]
 
 
-def _counted(tables: Tables, cancel: CancelToken | None) -> tuple[Counter[str], Counter[str]]:
-    """How many regions there are of each scan, and how many of them cannot be right: a vector has unit length."""
-    there, spoilt = Counter[str](), Counter[str]()
-    for scans, ras, vectors in tables.parts(cancel):
+def _check_scan(encoder: str, record: ScanRecord, times: int, regions: int, invalid: int) -> Issue | None:
+    """The fault of a scan, if any.
+
+    Args:
+        encoder: whose part of the library it is in.
+        record: of the scan.
+        times: how often it is in the table of scans.
+        regions: number of its regions.
+        invalid: number of its regions with impossible values.
+    """
+    if times > 1:
+        kind, text = "double", f"The scan is in the library {times} times."
+    elif regions != record.regions:
+        kind, text = "incomplete", f"Only {regions} of its {record.regions} regions are in the library."
+    elif invalid:
+        kind = "values"
+        text = f"{invalid} of its {record.regions} regions hold values that were never written, as from a faulty disk."
+    elif record.path and not record.exists:
+        text = "The file no longer exists. Searches still find the scan; adding it from its new folder updates the path."
+        return Issue("gone", encoder, text, record.path)
+    else:
+        return None
+    return Issue(kind, encoder, text, record.path, remedy=Remedy.REPAIR_LIBRARY)
+
+
+def _repaired(issue: Issue) -> Issue:
+    if not issue.path:
+        return replace(issue, repaired=True, remedy=None)
+    return replace(issue, text=f"{issue.text} It was removed.", repaired=True, remedy=Remedy.ADD_SCANS_AGAIN)
+
+
+def _count_regions(tables: Tables, cancel: CancelToken | None) -> tuple[Counter[str], Counter[str]]:
+    """The number of regions of each scan, and of those whose vectors are not of unit length or whose RAS is not finite."""
+    regions, invalid = Counter[str](), Counter[str]()
+    for scans, ras, vectors in tables.batches(cancel):
         length = np.linalg.norm(vectors.astype(np.float32), axis=1)
-        right = (np.abs(length - 1) < _LENGTH_ERROR) & np.isfinite(ras).all(axis=1)
-        there.update(scans)
-        spoilt.update(scans[row] for row in np.flatnonzero(~right))
-    return there, spoilt
+        valid = (np.abs(length - 1) < _LENGTH_ERROR) & np.isfinite(ras).all(axis=1)
+        regions.update(scans)
+        invalid.update(scans[row] for row in np.flatnonzero(~valid))
+    return regions, invalid
 
 
-def _lost(folder: Place, encoder: str, cancel: CancelToken | None) -> Iterator[Finding]:
-    """What makes the whole part of an encoder useless."""
+def _find_lost(storage: Storage, encoder: str, cancel: CancelToken | None) -> Iterator[Issue]:
+    """Faults that make the whole part of an encoder unusable."""
+
+    def issue(kind: str, text: str) -> Issue:
+        return Issue(kind, encoder, text, remedy=Remedy.REPAIR_LIBRARY)
+
     try:
-        basis: LibraryBasis | None = folder.load_basis(encoder)
+        basis: LibraryBasis | None = load_basis(storage, encoder)
     except LibraryError as error:
         basis = None
-        yield Finding("basis", encoder, f"{error.args[0].split(' `coralbay')[0]} Its regions cannot be searched without it.")
+        yield issue("basis", f"{error} The regions cannot be searched without it.")
+    tables = Tables(storage, encoder)
     for name in ("regions", "scans"):
         try:
-            tables = Tables(folder, encoder, only=name)
-            table = getattr(tables, name)
+            table = tables.find(name)
             if table is None:
-                if not _fresh(folder, encoder):
-                    yield Finding("table", encoder, f"The table '{name}' is missing.")
+                if not tables.empty:
+                    yield issue("table", f"The table '{name}' is missing.")
                 continue
-            with readable(name):
-                # Every value is read, since damage shows only where it is.
-                for _ in table.search().limit(table.count_rows()).to_batches(_PART_ROWS):
-                    raise_if_cancelled(cancel)
-            if name == "regions" and basis is not None and table.schema.field("vector").type.list_size != len(basis.projection):
-                yield Finding("basis", encoder, "The basis is for vectors of another length than the table of regions holds.")
+            # Every value is read, because damage shows only where it is.
+            for _ in table.batches(_BATCH_ROWS):
+                raise_if_cancelled(cancel)
+            if name == "regions" and basis is not None and table.vector_length != len(basis.projection):
+                yield issue("basis", "The basis is for vectors of another length than those in the table of regions.")
         except LibraryError as error:
-            yield Finding("table", encoder, str(error).split(" `coralbay")[0])
+            yield issue("table", str(error))
 
 
-def _fresh(folder: Place, encoder: str) -> bool:
-    """Whether neither table is there: a library whose first scan has not been committed yet."""
-    tables = Tables(folder, encoder)
-    return tables.regions is None and tables.scans is None
-
-
-def _start_anew(folder: Place, encoder: str, lost: list[Finding]) -> list[Finding]:
-    """Remove the part of an encoder; says which scans were in it, where that can still be read."""
+def _remove_lost(storage: Storage, encoder: str, lost: list[Issue]) -> list[Issue]:
+    """Remove the part of an encoder; reports the scans that were in it, if they can still be read."""
+    tables = Tables(storage, encoder)
     try:
-        tables = Tables(folder, encoder, only="scans")
-        with readable("scans"):
-            records = tables.records() if tables.scans is not None else []
+        records = tables.records() if tables.find("scans") is not None else []
     except LibraryError:
         records = []
-    try:
-        Tables(folder, encoder, only="").drop()
-        folder.drop_basis(encoder)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise StoreError(f"The damaged part of the library could not be removed ({error}). Delete {folder.root}.") from error
-    found = [Finding(each.kind, encoder, each.text, each.path, True) for each in lost]
-    text = "It was removed with the damaged part. Add it again."
-    return found + [Finding("incomplete", encoder, text, record.path, True) for record in records]
+    with explain(StoreError, "The damaged part of the library could not be removed", f"Delete {storage.root}."):
+        tables.drop()
+        storage.delete_file(basis_name(encoder))
+    text = "It was removed with the damaged part of the library."
+    removed = [Issue("incomplete", encoder, text, record.path, True, Remedy.ADD_SCANS_AGAIN) for record in records]
+    return [_repaired(issue) for issue in lost] + removed

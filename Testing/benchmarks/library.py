@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.library import index
 from CoralBayLib.library.basis import unit
 from CoralBayLib.library.records import ScanRecord, ScanRows
 from CoralBayLib.library.search import search_regions
+from CoralBayLib.library.storage import index
 from CoralBayLib.library.storage.folder import Folder
 from CoralBayLib.library.tables import Tables
-from CoralBayLib.library.transactions import commit, tidy
+from CoralBayLib.library.transactions import commit, compact
 
 from .tables import summary
 from .tables.sections import add_tables_option, put_part, table
@@ -98,7 +98,7 @@ def ten_best(tables: Tables, exact: bool) -> Callable[[NDArray], set]:
     """The places of the ten regions most similar to a query."""
 
     def search(query: NDArray) -> set:
-        return _places(index.nearest(tables.regions, query, BEST, exact).select(["scan", "ras", "_distance"]).to_arrow())
+        return _places(index.nearest(tables.regions, query, BEST, ["scan", "ras", "_distance"], exact=exact))
 
     return search
 
@@ -108,7 +108,7 @@ def true_best(tables: Tables, queries: NDArray) -> list[set]:
     scores = np.full((len(queries), BEST), -np.inf, np.float32)
     rows = np.zeros((len(queries), BEST), np.int64)
     seen = 0
-    table = tables.regions.search().select(["vector"]).limit(tables.regions.count_rows()).with_row_id(True)
+    table = tables.regions.lance.search().select(["vector"]).limit(tables.regions.count()).with_row_id(True)
     for batch in table.to_batches(100_000):
         vectors = batch["vector"].flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1).astype(np.float32)
         # Half precision keeps unit length only approximately.
@@ -121,8 +121,8 @@ def true_best(tables: Tables, queries: NDArray) -> list[set]:
         kept = np.argsort(-scores, axis=1)[:, :BEST]
         scores, rows = np.take_along_axis(scores, kept, 1), np.take_along_axis(rows, kept, 1)
         seen += len(batch)
-    assert seen == tables.regions.count_rows()
-    return [_places(tables.regions.take_row_ids(ids.tolist()).select(["scan", "ras"]).to_arrow()) for ids in rows]
+    assert seen == tables.regions.count()
+    return [_places(tables.regions.lance.take_row_ids(ids.tolist()).select(["scan", "ras"]).to_arrow()) for ids in rows]
 
 
 def _places(rows: Any) -> set:
@@ -155,7 +155,7 @@ def spread(milliseconds: list[float]) -> str:
 
 def measure(tables: Tables, queries: NDArray, names: list[str], folder: Path) -> list[list[str]]:
     """A row of the table for each kind of index."""
-    rows = tables.regions.count_rows()
+    rows = tables.regions.count()
     truth = true_best(tables, queries)
 
     def found_rows(name: str, build: str, size: float, exact: bool, asked: NDArray) -> list[str]:
@@ -167,7 +167,7 @@ def measure(tables: Tables, queries: NDArray, names: list[str], folder: Path) ->
         return row
 
     # Exact search is slow and finds all, so a few queries suffice to time it.
-    result = [found_rows("exact", "-", tables.regions.stats()["total_bytes"] / rows, True, queries[:EXACT_QUERIES])]
+    result = [found_rows("exact", "-", tables.regions.nbytes / rows, True, queries[:EXACT_QUERIES])]
     for name, config in configurations(names, rows).items():
         before, begin, busy = nbytes(folder), time.perf_counter(), time.process_time()
         index.build(tables.regions, config)
@@ -179,9 +179,9 @@ def measure(tables: Tables, queries: NDArray, names: list[str], folder: Path) ->
 def opened(path: Path, encoder: str | None, count: int) -> tuple[Tables, NDArray, str]:
     """An existing library, some of its regions with added noise as queries, and a description."""
     folder, random = Folder(path), np.random.default_rng(0)
-    tables = Tables(folder, encoder or folder.names()[0])
-    rows = tables.regions.count_rows()
-    vectors = tables.regions.search().select(["vector"]).limit(rows).to_arrow()["vector"]
+    tables = Tables(folder, encoder or folder.encoders()[0])
+    rows = tables.regions.count()
+    vectors = tables.regions.read(["vector"])["vector"]
     chosen = np.array(vectors.take(random.choice(rows, count, replace=False)).to_pylist(), np.float32)
     queries = unit(chosen + 0.05 * random.normal(size=chosen.shape).astype(np.float32))
     return tables, queries, f"A library of {len(tables.records())} real scans, {tables.encoder}."
@@ -197,9 +197,9 @@ def made(path: Path, vectors: int, count: int) -> tuple[Tables, NDArray, str]:
     # No index is built before it is timed.
     index.FROM_ROWS = vectors + 1
     begin = time.perf_counter()
-    tidy(tables)
+    compact(tables)
     words = (
-        f"Synthetic vectors, {PER_SCAN} a scan; committed in {seconds:.0f} s, tidied in {time.perf_counter() - begin:.0f} s."
+        f"Synthetic vectors, {PER_SCAN} a scan; committed in {seconds:.0f} s, compacted in {time.perf_counter() - begin:.0f} s."
     )
     return tables, tissue.draw(count, 0), words
 
@@ -223,7 +223,7 @@ def main() -> None:
             tables, queries, words = opened(place, args.encoder, args.queries)
         else:
             tables, queries, words = made(place, args.vectors, args.queries)
-        rows = tables.regions.count_rows()
+        rows = tables.regions.count()
         print(f"{rows} vectors. {words}", flush=True)
         found = measure(tables, queries, args.indices, place)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

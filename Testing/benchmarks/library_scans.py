@@ -28,7 +28,7 @@ from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.encoders.coralbay_mini import CoralBayMiniEncoder
 from CoralBayLib.library import Library
-from CoralBayLib.library.clusters import assigned
+from CoralBayLib.library.clusters import assign
 from CoralBayLib.library.tables import Tables
 
 from .encoders import APART_MM, TOP, Labelled, kind, places, read_scan, untrained
@@ -60,7 +60,7 @@ def regions_of(library: Library, encoder: str, labels: list[Labels]) -> dict[str
     names = {record.scan: record.path for record in library.scans(encoder)}
     by_path = {each.path: each for each in labels}
     found: dict[str, list[str]] = {each.path: [] for each in labels}
-    tables = Tables(library.folder, encoder)
+    tables = Tables(library.storage, encoder)
     for scan in names:
         rows = tables.regions.search().where(f"scan = '{scan}'").select(["ras"]).limit(10**7).to_arrow()
         path = names[scan]
@@ -84,7 +84,7 @@ def precisions(
                 right = []
                 for place in places(asked.scan, asked.scan.largest(each)):
                     hits = library.search_regions(
-                        pyramid, cb.Query.sphere(place, 6.0), TOP, min_distance_mm=APART_MM, within=[searched.path]
+                        pyramid, cb.Query.sphere(place, 6.0), TOP, min_distance_mm=APART_MM, include=[searched.path]
                     )
                     right += [name == each for name in searched.kinds_at(np.array([hit.ras for hit in hits]))]
                 by_kind[each] = float(np.mean(right))
@@ -118,7 +118,7 @@ def clustered(library: Library, labels: list[Labels], encoder: str, count: int, 
     paths = {record.scan: record.path for record in library.scans(encoder)}
     found: dict[str, tuple[list, list]] = {each.path: ([], []) for each in labels}
     clustering = library.cluster(count, encoder, seed)
-    for scans, ras, numbers in assigned(Tables(library.folder, encoder), clustering):
+    for scans, ras, numbers in assign(Tables(library.storage, encoder), clustering):
         for scan in sorted(set(scans)):
             mine = np.array(scans) == scan
             kinds, clusters = found[paths[scan]]

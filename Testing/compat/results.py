@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -113,11 +112,11 @@ def of_library(library: cb.Library, pyramid: cb.FeaturePyramid) -> dict[str, Any
     """Records of the scans, and what is found like the bright spot of the phantom c, and like it as a whole."""
     query = cb.Query.point(CENTRE + BRIGHT["c"])
     return {
-        "records": [asdict(record) for record in library.scans()],
-        "regions": [asdict(hit) for hit in library.search_regions(pyramid, query, k=6, min_distance_mm=12)],
-        "others": [asdict(hit) for hit in library.search_regions(pyramid, query, k=2, others=True, exact=True)],
-        "scans": [asdict(hit) for hit in library.search_scans(pyramid)],
-        "findings": [finding.kind for finding in library.verify()],
+        "records": [record.to_row() for record in library.scans()],
+        "regions": [hit.as_dict() for hit in library.search_regions(pyramid, query, k=6, min_distance_mm=12)],
+        "others": [hit.as_dict() for hit in library.search_regions(pyramid, query, k=2, exclude_query_scan=True, exact=True)],
+        "scans": [hit.as_dict() for hit in library.search_scans(pyramid)],
+        "findings": [issue.kind for issue in library.verify()],
         "names": [stats.encoder for stats in library.stats()],
     }
 

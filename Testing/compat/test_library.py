@@ -55,7 +55,7 @@ def test_a_scan_that_is_in_it_is_known_and_another_is_added(library: cb.Library,
     [new] = library.add(moved, own, name="new")
     assert new.state == "added"
     hits = library.search_regions(cb.embed(moved, own), cb.Query.point(CENTRE), k=1)
-    assert (hits[0].path, hits[0].own) == ("new", True)
+    assert (hits[0].path, hits[0].is_query_scan) == ("new", True)
     assert len(library.scans()) == 4
     assert not any(finding.harmful for finding in library.verify())
 

@@ -115,7 +115,6 @@ def test_every_string_of_the_code_is_translated(coralbay: Any) -> None:
         "worker.py": "%s",
         "bootstrap.py": "not found",
         "library_section.py": "left out",
-        "scan_library.py": "coralbay library",
         "weights.py": "hub cache",
     }
     found, computed = [], []

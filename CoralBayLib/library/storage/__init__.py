@@ -1,1 +1,1 @@
-"""Where a library lies: a folder or object storage, its format and its lock."""
+"""Where a library is kept (a folder or object storage), its on-disk format, its writer lock, and LanceDB."""

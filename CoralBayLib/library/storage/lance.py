@@ -1,99 +1,220 @@
-"""LanceDB, imported at first use so that all else works without it, and its complaints in plain words."""
+"""LanceDB behind two thin classes, a database and a table.
+
+LanceDB is an embedded database whose readers need no lock. Nothing outside this folder touches its objects. It is imported at
+first use, so that everything else works without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
-from CoralBayLib.core.errors import CoralBayError, LibraryError, StoreError
-from CoralBayLib.core.paths import error_message
+from CoralBayLib.core.errors import LibraryError, Remedy
 
-_REMOTE = ('store: "', "RetryError", "HttpError", "credentials", "Generic S3 error")
-"""Words in which LanceDB tells that object storage did not do what was asked."""
-_TOLD = (
-    (
-        ("Failed to get AWS credentials", "MissingCredentials", "no credentials", "Unable to load credentials"),
-        "no credentials for it were found. Set them as for any other program: for S3 AWS_ACCESS_KEY_ID and "
-        "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
-    ),
-    (("NoSuchBucket", "ContainerNotFound", "bucket does not exist"), "there is no such bucket. Make it, or check the address"),
-    (
-        ("status: 401", "status: 403", "Unauthorized", "Unauthenticated", "PermissionDenied", "AccessDenied"),
-        "it refused the credentials. Check them, and that they may read and write there",
-    ),
-    (
-        ("kind: Connect", "kind: Timeout", "connect error", "dns error", "timed out", "resolve region"),
-        "it cannot be reached. Check the network and the endpoint (for S3 AWS_ENDPOINT_URL and AWS_REGION)",
-    ),
-)
-_AS_IT_WAS = "What was done stays done; start again when that is put right."
+from .lance_errors import explain_compacting, explain_reading, explain_writing, is_missing_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VECTOR = "vector"
+"""The column that is searched."""
+_INDEX_CACHE_BYTES = 1 << 30
+_METADATA_CACHE_BYTES = 1 << 28
 
 
-def lancedb() -> Any:
-    """The package.
+def import_lancedb() -> Any:
+    """The package `lancedb`.
 
     Raises:
-        LibraryError: it is not installed; says how to install it.
+        LibraryError: it is not installed.
     """
     try:
         import lancedb
     except ImportError as error:
         raise LibraryError(
-            f"A library of scans needs the package LanceDB ({error}). Install it: pip install lancedb"
+            f"A library of scans needs the Python package LanceDB ({error}).", remedy=Remedy.INSTALL_PACKAGE, package="lancedb"
         ) from error
     return lancedb
 
 
-def readable(name: str) -> AbstractContextManager[None]:
-    """LanceDB's complaints about a table that it reads, as a LibraryError; as a StoreError when object storage did not
-    answer, which says nothing of what lies there.
+class Database:
+    """A connection to LanceDB that always reads the latest state.
+
+    Args:
+        uri: a folder, or an address of object storage.
+        cached: keep indexes and metadata in memory between searches.
+        options: for object storage, as LanceDB names them.
+
+    Attributes:
+        lance: LanceDB's own connection.
+
+    Raises:
+        LibraryError: LanceDB is not installed, or the database cannot be opened.
     """
-    what = f"The table '{name}' of the library cannot be read"
-    return _explained(LibraryError, what, "`coralbay library verify` tells what can be done.")
+
+    def __init__(self, uri: str, cached: bool = False, options: Mapping[str, str] | None = None) -> None:
+        package = import_lancedb()
+        session = package.Session(_INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES) if cached else None
+        options = dict(options) if options is not None else None
+        with explain_reading():
+            self.lance = package.connect(uri, read_consistency_interval=timedelta(0), storage_options=options, session=session)
+
+    def open(self, name: str, label: str = "") -> Table | None:
+        """A table; None if there is no such table.
+
+        Args:
+            name: in the database.
+            label: in messages; the same as `name` if empty.
+
+        Raises:
+            LibraryError: the table cannot be read.
+        """
+        with explain_reading(label or name):
+            try:
+                return Table(self.lance.open_table(name), label or name)
+            except ValueError as error:
+                if is_missing_table(error):
+                    return None
+                raise
+
+    def create(self, name: str, rows: pa.Table | None = None, schema: pa.Schema | None = None, label: str = "") -> Table:
+        """Create a table with these rows, or an empty one of this schema.
+
+        Raises:
+            StoreError: it could not be written.
+        """
+        with explain_writing():
+            return Table(self.lance.create_table(name, rows, schema=schema), label or name)
+
+    def drop(self, name: str) -> None:
+        """Delete a table if it exists."""
+        self.lance.drop_table(name, ignore_missing=True)
+
+    def names(self) -> list[str]:
+        """The names of all tables.
+
+        Raises:
+            LibraryError: they cannot be read.
+        """
+        found: list[str] = []
+        token = None
+        with explain_reading():
+            while True:
+                page = self.lance.list_tables(page_token=token, limit=100)
+                found += page.tables
+                token = page.page_token
+                if not token:
+                    return found
 
 
-def writable() -> AbstractContextManager[None]:
-    """LanceDB's complaints about what it writes, as a StoreError."""
-    then = (
-        "It is as it was. Check that the disk has room and that you may write in the library's folder, then start again; "
-        "what is done stays done."
-    )
-    return _explained(StoreError, "The library could not be written", then)
+class Table:
+    """A table of a `Database`. Methods that read raise LibraryError, and methods that write StoreError.
 
+    Args:
+        lance: LanceDB's own table.
+        label: what messages call it.
 
-def tidying() -> AbstractContextManager[None]:
-    """LanceDB's complaints about what it could not tidy after a change, as a StoreError."""
-    what = "The change was made, but the library could not be tidied"
-    return _explained(StoreError, what, "Free some disk space; the next change tries again.")
+    Attributes:
+        lance: LanceDB's own table.
+        label: what messages call it.
+    """
 
+    def __init__(self, lance: Any, label: str) -> None:
+        self.lance = lance
+        self.label = label
 
-@contextmanager
-def _explained(kind: type[CoralBayError], what: str, then: str) -> Iterator[None]:
-    """LanceDB's complaints as errors of a kind that say what could not be done, why, and what to do then."""
-    try:
-        yield
-    except CoralBayError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:
-        _storage_told(error)
-        raise kind(f"{what} ({_first(error)}). {then}") from error
+    @property
+    def schema(self) -> pa.Schema:
+        """Names and types of the columns."""
+        with explain_reading(self.label):
+            return self.lance.schema
 
+    @property
+    def vector_length(self) -> int:
+        """Length of the vectors that are searched."""
+        return self.schema.field(VECTOR).type.list_size
 
-def _storage_told(error: Exception) -> None:
-    """Raise StoreError when object storage refused or did not answer; its own words, which may tell of keys, are left out."""
-    text = str(error)
-    if "LocalFileSystem" in text or not any(word in text for word in _REMOTE):
-        return
-    for words, told in _TOLD:
-        if any(word in text for word in words):
-            raise StoreError(f"The library's storage did not do what was asked: {told}. {_AS_IT_WAS}") from None
-    if "NotFound" in text or "NoSuchKey" in text or "status: 404" in text:
-        return  # a file of the library is missing, which is damage
-    raise StoreError(f"The library's storage did not do what was asked. {_AS_IT_WAS}") from None
+    @property
+    def nbytes(self) -> int:
+        """Size of the current state in bytes; earlier states that are still on disk are not counted."""
+        with explain_reading(self.label):
+            return int(self.lance.stats()["total_bytes"])
 
+    def count(self, where: str | None = None) -> int:
+        """How many rows there are, or fulfil a condition in SQL."""
+        with explain_reading(self.label):
+            return self.lance.count_rows(where)
 
-def _first(error: Exception) -> str:
-    text = error_message(error) if isinstance(error, OSError) else str(error).split("\n")[0]
-    # What follows are places in LanceDB's own source.
-    return text.removeprefix("lance error: ").split(", /")[0][:200]
+    def read(self, columns: Sequence[str] | None = None, where: str | None = None) -> pa.Table:
+        """All rows, or those that fulfil a condition in SQL."""
+        with explain_reading(self.label):
+            return self._query(columns, where).to_arrow()
+
+    def batches(self, size: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """All rows, at most `size` at a time."""
+        with explain_reading(self.label):
+            yield from self._query(columns, None).to_batches(size)
+
+    def nearest(
+        self,
+        vector: Any,
+        count: int,
+        columns: Sequence[str],
+        where: str | None = None,
+        *,
+        probes: int | None = None,
+        refine: int | None = None,
+    ) -> pa.Table:
+        """The rows whose vectors have the largest cosine with a (D,) vector, best first; `_distance` is 1 - cosine.
+
+        Args:
+            vector: (D,) float32.
+            count: how many rows.
+            columns: to return; `_distance` is one.
+            where: only rows that fulfil this condition in SQL.
+            probes: partitions of the index to search; None compares every row.
+            refine: this many times `count` candidates of the index are compared exactly.
+        """
+        with explain_reading(self.label):
+            query = self.lance.search(vector, vector_column_name=VECTOR).distance_type("cosine").limit(count)
+            query = query.bypass_vector_index() if probes is None else query.nprobes(probes).refine_factor(refine)
+            if where:
+                query = query.where(where)
+            return query.select(list(columns)).to_arrow()
+
+    def append(self, rows: pa.Table | list[dict[str, Any]]) -> None:
+        """Add rows."""
+        with explain_writing():
+            self.lance.add(rows)
+
+    def replace(self, key: str, rows: pa.Table) -> None:
+        """Add rows, each in place of the one with the same value in the column `key` if there is one."""
+        with explain_writing():
+            self.lance.merge_insert(key).when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+    def update(self, where: str, values: Mapping[str, Any]) -> None:
+        """Change the rows that fulfil a condition in SQL."""
+        with explain_writing():
+            self.lance.update(where=where, values=dict(values))
+
+    def delete(self, where: str) -> None:
+        """Delete the rows that fulfil a condition in SQL."""
+        with explain_writing():
+            self.lance.delete(where)
+
+    def compact(self, keep: timedelta) -> None:
+        """Merge small files, add new rows to the index, and delete files that no state younger than `keep` needs.
+
+        The writer lock must be held: files that belong to no state are taken for those of a writer that was killed.
+        """
+        with explain_compacting():
+            self.lance.optimize(cleanup_older_than=keep, delete_unverified=True)
+
+    def _query(self, columns: Sequence[str] | None, where: str | None) -> Any:
+        query = self.lance.search()
+        if columns is not None:
+            query = query.select(list(columns))
+        if where is not None:
+            query = query.where(where)
+        return query.limit(self.lance.count_rows())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -49,7 +50,7 @@ class LibrarySearch:
     def leave(self) -> None:
         """The user turns to something else."""
         self._thumbnails.stop()
-        library_scans.unmark()
+        library_scans.hide_mark()
 
     @property
     def home(self) -> Any:
@@ -84,10 +85,10 @@ class LibrarySearch:
     def open(self, hit: Any) -> None:
         """Show a place, or a scan, of the library; it is loaded if need be."""
         panel = self._panel
-        node = (self.home if hit.own else None) or library_scans.loaded(hit.path)
+        node = (self.home if hit.is_query_scan else None) or library_scans.find_volume(hit.path)
         if node is not None:
             self._show(hit, node)
-        elif not scan_library.is_there(hit.path):
+        elif not os.path.exists(hit.path):  # noqa: PTH110 - False where access is denied; pathlib raises
             slicer.util.warningDisplay(gone(hit))
         elif self._opening is None:
             # Reading is one after the other, and the pictures can wait.
@@ -110,7 +111,7 @@ class LibrarySearch:
 
     def _on_found(self, home: str, hits: list[Any]) -> None:
         self._home = home
-        library_scans.unmark()
+        library_scans.hide_mark()
         self.table.fill(hits)
         self._panel.when_visible(self.make_thumbnails)
         self._panel.refresh()
@@ -124,13 +125,13 @@ class LibrarySearch:
         sources: dict[str, Any] = {}
         home = self.home
         for hit in self.table.hits:
-            node = home if hit.own else library_scans.loaded(hit.path)
+            node = home if hit.is_query_scan else library_scans.find_volume(hit.path)
             if node is not None:
                 sources[hit.scan] = self._panel.logic.features.source(node).scan.volume
-            elif hit.there:
-                sources[hit.scan] = partial(scan_library.read, hit.path)
+            elif hit.file_exists:
+                sources[hit.scan] = partial(scan_library.read_scan, hit.path)
         places = [(hit.scan, getattr(hit, "ras", None)) for hit in self.table.hits]
-        self._thumbnails.want(sources, places, self.table.show_picture)
+        self._thumbnails.request(sources, places, self.table.show_picture)
 
     def _show(self, hit: Any, node: Any) -> None:
         ras, label = (hit.ras, f"{hit.rank} ({hit.score:.2f})") if is_place(hit) else (None, "")

@@ -9,7 +9,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.core.errors import Cancelled
+from CoralBayLib.core.errors import Cancelled, CoralBayError
 from CoralBaySlicerCore.setup import packages
 from CoralBaySlicerCore.work import dicom_database, library_scans, scan_library
 from CoralBaySlicerCore.work.worker import Counted, Task, describe_error
@@ -87,7 +87,7 @@ class LibrarySection:
     def add_database(self) -> None:
         """Add the CT series of Slicer's DICOM database."""
         panel = self._panel
-        database = panel.attempt(_("The DICOM database cannot be used."), dicom_database.opened)
+        database = panel.attempt(_("The DICOM database cannot be used."), dicom_database.open_database)
         if database is not None:
             worker = panel.logic.worker
             self._add_paths(
@@ -101,11 +101,11 @@ class LibrarySection:
 
         def repaired(findings: list[Any]) -> None:
             self._changed()
-            self._report([(each.path or each.encoder, scan_library.in_our_words(each.text)) for each in findings])
+            self._report([(each.path or each.encoder, each.text) for each in findings])
             slicer.util.infoDisplay(_("The library was repaired. What was lost is listed; add those scans again."))
 
         def told(findings: list[Any]) -> None:
-            self._report([(each.path or each.encoder, scan_library.in_our_words(each.text)) for each in findings])
+            self._report([(each.path or each.encoder, each.text) for each in findings])
             if not findings:
                 slicer.util.infoDisplay(_("All is well with the library."))
             elif not any(each.harmful for each in findings):
@@ -166,7 +166,8 @@ class LibrarySection:
         lines.append(_("Added to the library: {count}.").format(count=counts["added"]))
         if counts["known"] or counts["moved"]:
             lines.append(_("There already: {count}.").format(count=counts["known"] + counts["moved"]))
-        self._report([(each.path, each.detail) for each in outcomes if each.state == "left out"])
+        left_out = [each for each in outcomes if each.state == "left out"]
+        self._report([(each.path, describe_error(CoralBayError(each.detail, remedy=each.remedy))) for each in left_out])
         if counts["left out"]:
             lines.append(_("Left out: {count}; the reasons are listed under 'Library'.").format(count=counts["left out"]))
             slicer.util.warningDisplay("\n".join(lines))

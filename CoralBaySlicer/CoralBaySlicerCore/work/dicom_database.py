@@ -1,10 +1,11 @@
-"""The CT series of Slicer's DICOM database, as paths that CoralBayLib can read. Nothing of the patients is looked at."""
+"""The CT series of Slicer's DICOM database, as paths that CoralBayLib can read. No patient data are read."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -15,10 +16,11 @@ from CoralBayLib.core.progress import CancelToken
 
 from .worker import Worker
 
-_AT_ONCE_S = 0.05
+_BATCH_S = 0.05
+"""Seconds for which the main thread is occupied at a time."""
 
 
-def opened() -> Any:
+def open_database() -> Any:
     """Slicer's DICOM database.
 
     Raises:
@@ -26,14 +28,14 @@ def opened() -> Any:
     """
     database = getattr(slicer, "dicomDatabase", None)
     if database is None or not database.isOpen:
-        raise VolumeError(_("No DICOM database is open. Open Slicer's module DICOM once, then try again."))
+        raise VolumeError(_("No DICOM database is open. Open Slicer's DICOM module once, then try again."))
     return database
 
 
 def ct_paths(database: Any, worker: Worker, cancel: CancelToken) -> list[str]:
     """A path for each CT series; on the worker.
 
-    The database belongs to the main thread: it is asked there, little by little, so that the window stays alive.
+    The database may be used on the main thread only. It is queried there in small batches, so that the window responds.
 
     Raises:
         Cancelled: `cancel` was called.
@@ -41,24 +43,24 @@ def ct_paths(database: Any, worker: Worker, cancel: CancelToken) -> list[str]:
     files: list[Sequence[str]] = []
     patients = list(worker.on_main_thread(database.patients, cancel))
     while patients:
-        files += worker.on_main_thread(lambda: _some(database, patients), cancel)
-    return sorted({place_of(each) for each in files})
+        files += worker.on_main_thread(lambda: _next_series(database, patients), cancel)
+    return sorted({series_path(each) for each in files})
 
 
-def place_of(files: Sequence[str]) -> str:
-    """The folder of a series' files when it holds nothing else; otherwise the first of them, which stands for all."""
-    files = [os.path.abspath(file) for file in files]
-    folder = os.path.dirname(files[0])
+def series_path(files: Sequence[str]) -> str:
+    """The path that stands for a DICOM series: the folder of its files if it contains nothing else, otherwise one file."""
+    files = [os.path.abspath(file) for file in files]  # noqa: PTH100 - normalizes "..", keeps symbolic links
+    folder = Path(files[0]).parent
     try:
-        alone = {os.path.join(folder, name) for name in os.listdir(folder)} == set(files)
+        alone = {str(path) for path in folder.iterdir()} == set(files)
     except OSError:
         alone = False
-    return folder if alone and len(files) > 1 else min(files)
+    return str(folder) if alone and len(files) > 1 else min(files)
 
 
-def _some(database: Any, patients: list[str]) -> list[Sequence[str]]:
-    """The files of each CT series of the next few patients, who are taken from the list."""
-    until, found = time.monotonic() + _AT_ONCE_S, []
+def _next_series(database: Any, patients: list[str]) -> list[Sequence[str]]:
+    """The files of each CT series of the next patients, which are removed from the list."""
+    until, found = time.monotonic() + _BATCH_S, []
     while patients and time.monotonic() < until:
         for study in database.studiesForPatient(patients.pop()):
             for series in database.seriesForStudy(study):

@@ -1,9 +1,10 @@
-"""Scans of a library in the scene: found there, loaded, and a place in them shown."""
+"""Scans of a library in the scene: finding them, loading them, and showing a position in them."""
 
 from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -17,8 +18,8 @@ from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.scene.colors import LIBRARY_REGION
 from CoralBaySlicerCore.scene.hidden_nodes import KIND, add_hidden
 
-from .dicom_database import place_of
-from .scan_library import read
+from .dicom_database import series_path
+from .scan_library import read_scan
 from .worker import Task
 
 if TYPE_CHECKING:
@@ -29,47 +30,48 @@ _MARK = "place"
 
 
 def source_of(volume: Any) -> str:
-    """The path that a volume's voxels can be read from: a file, or what stands for a DICOM series; "" when there is none.
+    """The path that a volume can be read from: a file, or that of a DICOM series, see `series_path`.
 
-    A volume that was changed since it was read is no longer what its file holds.
+    "" if there is none, or if the volume was modified since it was read.
     """
     files = _files(volume)
     if not files or volume.GetModifiedSinceRead():
         return ""
-    path = files[0] if len(files) == 1 else place_of(files)
-    return path if os.path.exists(path) else ""
+    path = files[0] if len(files) == 1 else series_path(files)
+    return path if os.path.exists(path) else ""  # noqa: PTH110 - False where access is denied; pathlib raises
 
 
-def loaded(path: str) -> Any:
+def find_volume(path: str) -> Any:
     """The volume node of the scene that was read from a path, or None."""
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if path else ():
         if not volumes.is_scan(node):
             continue
         files = _files(node)
-        if path in (node.GetAttribute(_SOURCE), *files) or (len(files) > 1 and os.path.dirname(files[0]) == path):
+        if path in (node.GetAttribute(_SOURCE), *files) or (len(files) > 1 and str(Path(files[0]).parent) == path):
             return node
     return None
 
 
 def openTask(logic: Tasks, path: str) -> Task:
-    """Load a scan; the result is its volume node. DICOM is read on the reader, files by Slicer."""
-    if not os.path.isdir(path) and path.lower().endswith(READABLE_SUFFIXES):
-        run, finish = _nothing, lambda _read: _load(path)
+    """Load a scan; the result is its volume node. Slicer reads files on the main thread, the reader reads DICOM."""
+    is_folder = os.path.isdir(path)  # noqa: PTH112 - False where access is denied; pathlib raises
+    if not is_folder and path.lower().endswith(READABLE_SUFFIXES):
+        run, finish = _nothing, lambda _none: _load_file(path)
     else:
-        run, finish = lambda *_: read(path), partial(_node, path)
+        run, finish = lambda *_: read_scan(path), partial(_add_volume, path)
     return logic.reader.start(Task(run, finish, title=_("Loading the scan")))
 
 
 def show(volume: Any, ras: ArrayLike | None, label: str = "") -> None:
-    """Show a scan in the slice views, centred on a place with a mark, or as a whole.
+    """Show a scan in the slice views, centered on a marked position, or the whole scan.
 
     Args:
         volume: its node.
-        ras: the place, RAS mm of the volume's own space; None for the whole.
-        label: beside the mark.
+        ras: (3,) RAS mm in the volume's own space; None for the whole scan.
+        label: of the mark.
     """
     slicer.util.setSliceViewerLayers(background=volume, fit=ras is None)
-    unmark()
+    hide_mark()
     if ras is None:
         return
     (world,) = volumes.to_world(volume, [ras])
@@ -81,8 +83,8 @@ def show(volume: Any, ras: ArrayLike | None, label: str = "") -> None:
     volumes.jump_to(world)
 
 
-def unmark() -> None:
-    """Take the mark out of the views."""
+def hide_mark() -> None:
+    """Hide the mark in the views."""
     if _mark() is not None:
         _mark().GetDisplayNode().SetVisibility(False)
 
@@ -93,14 +95,14 @@ def _mark() -> Any:
 
 
 def _make_mark() -> Any:
-    made = add_hidden("vtkMRMLMarkupsFiducialNode", _("Place in the library"), _MARK)
-    made.CreateDefaultDisplayNodes()
-    made.SetLocked(True)
-    display = made.GetDisplayNode()
+    node = add_hidden("vtkMRMLMarkupsFiducialNode", _("Position in the library"), _MARK)
+    node.CreateDefaultDisplayNodes()
+    node.SetLocked(True)
+    display = node.GetDisplayNode()
     display.SetSaveWithScene(False)
     for paint in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
         paint(*LIBRARY_REGION)
-    return made
+    return node
 
 
 def _files(volume: Any) -> list[str]:
@@ -109,23 +111,23 @@ def _files(volume: Any) -> list[str]:
     if storage is None or not storage.GetFileName():
         return []
     names = [storage.GetNthFileName(n) for n in range(storage.GetNumberOfFileNames())] or [storage.GetFileName()]
-    return [os.path.abspath(storage.GetAbsoluteFilePath(name) or name) for name in names]
+    return [os.path.abspath(storage.GetAbsoluteFilePath(name) or name) for name in names]  # noqa: PTH100 - normalizes '..'
 
 
 def _nothing(_progress: Progress, _cancel: CancelToken) -> None:
     return None
 
 
-def _load(path: str) -> Any:
+def _load_file(path: str) -> Any:
     try:
         return slicer.util.loadVolume(path, {"show": False})
     except RuntimeError as error:
         raise VolumeError(
-            _("Slicer could not read {name}. The file may be damaged; see the error log.").format(name=os.path.basename(path))
+            _("Slicer could not read {name}. The file may be damaged; see the error log.").format(name=Path(path).name)
         ) from error
 
 
-def _node(path: str, volume: Any) -> Any:
+def _add_volume(path: str, volume: Any) -> Any:
     name = slicer.mrmlScene.GenerateUniqueName(_("CT of the library"))
     node = slicer.util.addVolumeFromArray(volume.array, ijkToRAS=volume.grid.ijk_to_ras, name=name)
     node.SetAttribute(_SOURCE, path)

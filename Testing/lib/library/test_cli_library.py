@@ -53,6 +53,7 @@ def test_add_search_and_remove(run, scans):
     assert status == 0
     assert {hit["path"] for hit in found["regions"]} == {str(scans / "b.nrrd"), str(scans / "c.nrrd")}
     assert found["encoder"] == "pooling"
+    assert [set(hit) for hit in found["regions"]] == [{"rank", "score", "ras", "scan", "path", "there", "own"}] * 2
     status, out, _ = run("search", "--ct", scans / "a.nrrd", "--scan")
     assert status == 0
     assert "the query's own scan" in out
@@ -101,6 +102,7 @@ def test_verify_tells_by_its_status(run, scans, tmp_path):
     status, out, _ = run("verify")
     assert status == 1
     assert "basis" in out
+    assert "`coralbay library verify --repair`" in out
     status, out, _ = run("verify", "--repair", "--json")
     assert status == 0
     assert {f["path"] for f in json.loads(out)["findings"]} >= {str(path) for path in scans.iterdir()}

@@ -51,7 +51,7 @@ def test_one_cluster_is_one_kind_in_all_scans(tissues):
     tables, kinds = tissues
     found = clusters.cluster(tables, KINDS)
     numbers, known = [], []
-    for scans, ras, mine in clusters.assigned(tables, found):
+    for scans, ras, mine in clusters.assign(tables, found):
         numbers += mine.tolist()
         known += [kinds[(scan, *map(float, place))] for scan, place in zip(scans, ras, strict=True)]
     assert adjusted_mutual_info_score(known, numbers) > 0.95
@@ -68,7 +68,7 @@ def test_the_map_of_a_scan_agrees_with_its_regions(filled, encoder):
     scan = next(record.scan for record in filled.scans() if record.path.endswith("a.nrrd"))
     drawn = filled.cluster_map(found, cb.embed(make_scan("a"), encoder))
     agreed = []
-    for scans, ras, numbers in clusters.assigned(Tables(filled.folder, "pooling"), found):
+    for scans, ras, numbers in clusters.assign(Tables(filled.storage, "pooling"), found):
         mine = np.array(scans) == scan
         agreed += (drawn.nearest_values(ras[mine]) == numbers[mine]).tolist()
     assert np.mean(agreed) > 0.8
@@ -77,24 +77,24 @@ def test_the_map_of_a_scan_agrees_with_its_regions(filled, encoder):
 
 def test_every_region_is_in_one(filled):
     found = filled.cluster(5, "pooling")
-    rows = Tables(filled.folder, "pooling").regions.count_rows()
+    rows = Tables(filled.storage, "pooling").regions.count()
     assert sum(each.count for each in found.clusters) == rows
     assert [each.number for each in found.clusters] == [1, 2, 3, 4, 5]
     assert all(0 <= value <= 1 for each in found.clusters for value in each.position)
-    assert np.allclose(np.linalg.norm(found.centres, axis=1), 1, atol=1e-5)
+    assert np.allclose(np.linalg.norm(found.centers, axis=1), 1, atol=1e-5)
     assert filled.cluster(5, "pooling").clusters == found.clusters
 
 
 def test_positions_are_those_of_the_regions(filled):
     """Against numbers from the table itself."""
     found = filled.cluster(4, "pooling")
-    rows = Tables(filled.folder, "pooling").regions.to_arrow().to_pylist()
+    rows = Tables(filled.storage, "pooling").regions.read().to_pylist()
     sums = {}
     for scan in {row["scan"] for row in rows}:
         mine = [row for row in rows if row["scan"] == scan]
         ras = np.array([row["ras"] for row in mine])
         place = (ras - ras.min(axis=0)) / (ras.max(axis=0) - ras.min(axis=0))
-        for number, each in zip(found.of(np.array([row["vector"] for row in mine])), place, strict=True):
+        for number, each in zip(found.predict(np.array([row["vector"] for row in mine])), place, strict=True):
             sums.setdefault(int(number), []).append(each)
     for each in found.clusters:
         assert np.allclose(each.position, np.mean(sums[each.number], axis=0), atol=1e-4)
@@ -102,7 +102,7 @@ def test_positions_are_those_of_the_regions(filled):
 
 def test_parts_of_the_table_make_no_difference(filled, monkeypatch):
     whole = filled.cluster(4, "pooling").clusters
-    monkeypatch.setattr(tables_module, "_PART_ROWS", 100)
+    monkeypatch.setattr(tables_module, "_BATCH_ROWS", 100)
     parts = filled.cluster(4, "pooling").clusters
     assert [each.count for each in parts] == [each.count for each in whole]
     assert [each.examples for each in parts] == [each.examples for each in whole]

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.core.errors import LibraryError, StoreError
+from CoralBayLib.core.errors import LibraryError, Remedy, StoreError
 from CoralBayLib.library import Library, transactions
 from CoralBayLib.library.tables import Tables
 
@@ -34,8 +34,8 @@ def adder(*arguments) -> subprocess.Popen:
 
 def contents(library):
     """All rows, in an order that does not depend on who wrote first."""
-    tables = Tables(library.folder, "pooling")
-    regions = tables.regions.to_arrow().to_pylist()
+    tables = Tables(library.storage, "pooling")
+    regions = tables.regions.read().to_pylist()
     rows = sorted((row["scan"], *row["ras"], *np.array(row["vector"]).tolist()) for row in regions)
     return rows, sorted((record.scan, record.path, record.regions) for record in tables.records())
 
@@ -55,9 +55,9 @@ def one_first(library, scans, encoder):
 def test_killed_in_the_middle(one_first, scans, encoder, moment, tmp_path):
     """Of the two scans that are left the first is done when the process is killed with the second in work."""
     straight = Library(tmp_path / "straight")
-    shutil.copytree(one_first.folder.root, straight.folder.root)
+    shutil.copytree(one_first.storage.root, straight.storage.root)
     straight.add(scans, encoder)
-    process = adder(scans, one_first.folder.root, moment)
+    process = adder(scans, one_first.storage.root, moment)
     process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
     before = len(one_first.scans())
@@ -65,7 +65,7 @@ def test_killed_in_the_middle(one_first, scans, encoder, moment, tmp_path):
     pyramid = cb.embed(make_scan("c"), encoder)
     hits = one_first.search_regions(pyramid, cb.Query.point(spot("c")), k=99, min_distance_mm=0)
     assert len({hit.scan for hit in hits}) <= before
-    assert {finding.kind for finding in one_first.verify()} == ({"orphans"} if moment == "before its row" else set())
+    assert {issue.kind for issue in one_first.verify()} == ({"orphans"} if moment == "before its row" else set())
     states = [outcome.state for outcome in one_first.add(scans, encoder)]
     assert states.count("added") == 3 - before
     assert whole(one_first, 3)
@@ -73,7 +73,7 @@ def test_killed_in_the_middle(one_first, scans, encoder, moment, tmp_path):
 
 
 def test_killed_while_the_basis_is_found(library, scans, encoder):
-    process = adder(scans, library.folder.root, "embedding")
+    process = adder(scans, library.storage.root, "embedding")
     process.communicate(timeout=120)
     assert process.returncode == -signal.SIGKILL
     assert library.stats() == []
@@ -97,7 +97,7 @@ def test_a_library_with_nothing_but_its_basis(library, scans, encoder, monkeypat
 
 
 def test_a_search_passes_over_regions_whose_scan_is_not_there(filled, scans, encoder):
-    tables = Tables(filled.folder, "pooling")
+    tables = Tables(filled.storage, "pooling")
     lost = next(record for record in filled.scans() if record.path.endswith("b.nrrd"))
     tables.scans.delete(f"scan = '{lost.scan}'")
     pyramid = cb.embed(cb.read_volume(scans / "b.nrrd"), encoder)
@@ -105,22 +105,22 @@ def test_a_search_passes_over_regions_whose_scan_is_not_there(filled, scans, enc
     assert len(hits) == 5
     assert lost.scan not in {hit.scan for hit in hits}
     found = filled.verify()
-    assert [finding.kind for finding in found] == ["orphans"]
+    assert [issue.kind for issue in found] == ["orphans"]
     assert found[0].harmful
     assert str(lost.regions) in found[0].text
-    assert all(finding.repaired for finding in filled.verify(repair=True))
+    assert all(issue.repaired for issue in filled.verify(repair=True))
     assert whole(filled, 2)
 
 
 def test_two_processes_add_at_once(library, scans, encoder):
     """Both find the library new, and each has scans that the other has too."""
     cb.write_volume(make_scan("a", "axial"), scans / "d.nrrd")
-    first, second = adder(scans, library.folder.root), adder(scans, library.folder.root)
+    first, second = adder(scans, library.storage.root), adder(scans, library.storage.root)
     states = [json.loads(process.communicate(timeout=180)[0]) for process in (first, second)]
     assert first.returncode == second.returncode == 0
     assert sorted(a for s in states for a in s) == ["added"] * 4 + ["known"] * 4
     assert whole(library, 4)
-    assert len(library.folder.names()) == 1
+    assert len(library.storage.encoders()) == 1
 
 
 def test_full_disk_is_told_before_anything_is_written(one_first, scans, encoder, monkeypatch):
@@ -162,18 +162,19 @@ def test_a_folder_that_cannot_be_made(scans, encoder):
 @pytest.mark.parametrize("table", ["regions", "scans"])
 @pytest.mark.parametrize("part", ["data", "_versions"])
 def test_a_damaged_table(filled, scans, encoder, table, part):
-    for path in (filled.folder.root / f"{table}_pooling.lance" / part).iterdir():
+    for path in (filled.storage.root / f"{table}_pooling.lance" / part).iterdir():
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     pyramid = cb.embed(cb.read_volume(scans / "a.nrrd"), encoder)
-    with pytest.raises(LibraryError, match="verify"):
+    with pytest.raises(LibraryError, match="cannot be read") as caught:
         filled.search_regions(pyramid, cb.Query.point(spot("a")))
+    assert caught.value.remedy is Remedy.CHECK_LIBRARY
     found = filled.verify()
-    assert {(finding.kind, finding.harmful) for finding in found} == {("table", True)}
+    assert {(issue.kind, issue.harmful) for issue in found} == {("table", True)}
     repaired = filled.verify(repair=True)
-    assert not any(finding.harmful for finding in repaired)
+    assert not any(issue.harmful for issue in repaired)
     if table == "regions":
         # What is to be added again can still be told.
-        assert {finding.path for finding in repaired if finding.path} == {str(path) for path in scans.iterdir()}
+        assert {issue.path for issue in repaired if issue.path} == {str(path) for path in scans.iterdir()}
     assert filled.stats() == []
     filled.add(scans, encoder)
     assert whole(filled, 3)
@@ -182,42 +183,45 @@ def test_a_damaged_table(filled, scans, encoder, table, part):
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"nonsense")])
 def test_without_its_basis(filled, scans, encoder, damage):
-    path = filled.folder.basis_path("pooling")
+    path = filled.storage.root / "pooling.basis.safetensors"
     damage(path)
     calls = encoder.calls
     with pytest.raises(LibraryError, match="basis"):
         filled.add(make_scan("a", "axial"), encoder)
     assert encoder.calls == calls
-    assert [finding.kind for finding in filled.verify()] == ["basis"]
+    assert [issue.kind for issue in filled.verify()] == ["basis"]
     repaired = filled.verify(repair=True)
-    assert {finding.path for finding in repaired if finding.path} == {str(path) for path in scans.iterdir()}
+    assert {issue.path for issue in repaired if issue.path} == {str(path) for path in scans.iterdir()}
     filled.add(scans, encoder)
     assert whole(filled, 3)
 
 
 def test_a_scan_without_its_regions(filled):
     record = filled.scans()[2]
-    Tables(filled.folder, "pooling").regions.delete(f"scan = '{record.scan}'")
+    Tables(filled.storage, "pooling").regions.delete(f"scan = '{record.scan}'")
     found = filled.verify()
-    assert [(finding.kind, finding.path) for finding in found] == [("incomplete", record.path)]
-    filled.verify(repair=True)
+    assert [(issue.kind, issue.path) for issue in found] == [("incomplete", record.path)]
+    assert found[0].remedy is Remedy.REPAIR_LIBRARY
+    assert found[0].as_dict()["remedy"] == "repair_library"
+    (repaired,) = filled.verify(repair=True)
+    assert (repaired.repaired, repaired.remedy) == (True, Remedy.ADD_SCANS_AGAIN)
     assert whole(filled, 2)
 
 
 def test_values_that_were_never_written(filled, scans, encoder):
     """A bad disk has changed some bytes in the middle of a file, which still can be read."""
     record = filled.scans()[1]
-    tables = Tables(filled.folder, "pooling")
-    row = tables.regions.search().where(f"scan = '{record.scan}'").limit(9).to_arrow()["vector"][8]
+    tables = Tables(filled.storage, "pooling")
+    row = tables.regions.read(where=f"scan = '{record.scan}'")["vector"][8]
     written = np.array(row.as_py(), np.float16).tobytes()
     changed = 0
-    for path in (filled.folder.root / "regions_pooling.lance" / "data").iterdir():
+    for path in (filled.storage.root / "regions_pooling.lance" / "data").iterdir():
         data = path.read_bytes()
         changed += data.count(written)
         path.write_bytes(data.replace(written, b"X" * len(written)))
     assert changed
     found = filled.verify()
-    assert [(finding.kind, finding.path, finding.harmful) for finding in found] == [("values", record.path, True)]
+    assert [(issue.kind, issue.path, issue.harmful) for issue in found] == [("values", record.path, True)]
     assert found[0].text.startswith("1 of its ")
     filled.verify(repair=True)
     assert whole(filled, 2)
@@ -225,7 +229,7 @@ def test_values_that_were_never_written(filled, scans, encoder):
     assert whole(filled, 3)
 
 
-def test_a_library_that_cannot_be_tidied_has_changed_all_the_same(filled, monkeypatch):
+def test_a_library_that_cannot_be_compacted_has_changed_all_the_same(filled, monkeypatch):
     def full(_regions):
         raise OSError(errno.ENOSPC, "No space left on device, /some/where/in/a/library.rs:12")
 
@@ -239,7 +243,7 @@ def test_a_repair_deletes_what_removed_scans_have_left(filled, monkeypatch):
     path = filled.scans()[0].path.encode()
 
     def kept():
-        return any(path in file.read_bytes() for file in filled.folder.root.rglob("*") if file.is_file())
+        return any(path in file.read_bytes() for file in filled.storage.root.rglob("*") if file.is_file())
 
     filled.remove(filled.scans()[0].path)
     filled.verify(repair=True)
@@ -251,8 +255,8 @@ def test_a_repair_deletes_what_removed_scans_have_left(filled, monkeypatch):
 
 
 def test_a_scan_that_is_there_twice(filled):
-    tables = Tables(filled.folder, "pooling")
-    tables.scans.add(tables.scans.to_arrow().slice(0, 1))
-    assert [finding.kind for finding in filled.verify()] == ["double"]
+    tables = Tables(filled.storage, "pooling")
+    tables.scans.append(tables.scans.read().slice(0, 1))
+    assert [issue.kind for issue in filled.verify()] == ["double"]
     filled.verify(repair=True)
     assert whole(filled, 2)

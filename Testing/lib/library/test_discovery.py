@@ -23,20 +23,20 @@ def test_images_in_folders_and_subfolders_each_once(scans):
     (scans / "notes.txt").write_text("no scan")
     (scans / ".hidden.nrrd").write_text("no scan")
     (scans / "organs.seg.nrrd").write_text("no scan")
-    found, left_out = find_scans([scans, scans / "a.nrrd", scans / "no-such.nrrd"])
+    found, skipped = find_scans([scans, scans / "a.nrrd", scans / "no-such.nrrd"])
     assert names(found, scans) == ["a.nrrd", "b.nrrd", "c.nrrd", "more/d.nii.gz"]
-    assert names(left_out, scans) == ["no-such.nrrd", "organs.seg.nrrd"]
-    assert "no such file" in left_out[0].reason
-    assert "segmentation" in left_out[1].reason
+    assert names(skipped, scans) == ["no-such.nrrd", "organs.seg.nrrd"]
+    assert "no such file" in skipped[0].reason
+    assert "segmentation" in skipped[1].reason
 
 
 def test_a_folder_of_slices_is_one_scan(tmp_path):
     array = np.zeros((4, 8, 8), np.int16)
     write_dicom(tmp_path / "one", array)
     (tmp_path / "one" / "report.txt").write_text("no slice")
-    found, left_out = find_scans([tmp_path])
+    found, skipped = find_scans([tmp_path])
     assert names(found, tmp_path) == ["one"]
-    assert not left_out
+    assert not skipped
 
 
 def test_a_folder_of_two_series_is_two_scans_that_can_be_read(tmp_path):
@@ -47,23 +47,23 @@ def test_a_folder_of_two_series_is_two_scans_that_can_be_read(tmp_path):
     assert [cb.read_volume(each.path).array[0, 0, 0] for each in found] == [7, 9]
 
 
-def test_dicom_without_a_ct_is_left_out(tmp_path):
+def test_dicom_without_a_ct_is_skipped(tmp_path):
     write_dicom(tmp_path / "mr", np.zeros((4, 8, 8), np.int16), modality="MR")
-    found, left_out = find_scans([tmp_path])
+    found, skipped = find_scans([tmp_path])
     assert not found
-    assert "No CT series" in left_out[0].reason
+    assert "No CT series" in skipped[0].reason
 
 
 def test_the_stamp_changes_with_the_files_and_tells_nothing_of_them(scans):
-    before = {each.path: each.stamp for each in find_scans([scans])[0]}
+    before = {each.path: each.fingerprint for each in find_scans([scans])[0]}
     os.utime(scans / "b.nrrd", (1, 1))
-    after = {each.path: each.stamp for each in find_scans([scans])[0]}
+    after = {each.path: each.fingerprint for each in find_scans([scans])[0]}
     assert {os.path.basename(path) for path in before if before[path] != after[path]} == {"b.nrrd"}
     assert all(len(stamp) == 32 and int(stamp, 16) for stamp in after.values())
 
 
 def test_a_known_folder_of_slices_is_not_looked_into_again(tmp_path, monkeypatch):
     write_dicom(tmp_path / "one", np.zeros((4, 8, 8), np.int16))
-    known = {each.path: each.stamp for each in find_scans([tmp_path])[0]}
+    known = {each.path: each.fingerprint for each in find_scans([tmp_path])[0]}
     monkeypatch.setattr("CoralBayLib.library.discovery.ct_series", lambda folder: 1 / 0)
     assert [each.path for each in find_scans([tmp_path], known)[0]] == list(known)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from CoralBayLib.library import index
 from CoralBayLib.library.records import ScanRecord, ScanRows
 from CoralBayLib.library.search import search_regions
+from CoralBayLib.library.storage import index
 from CoralBayLib.library.storage.folder import Folder
 from CoralBayLib.library.tables import Tables
 from CoralBayLib.library.transactions import commit, finish, remove
@@ -37,7 +37,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def found(tables, vector, exact, k=10, **limits):
-    limits = {"allowed": None, "excluded": (), **limits}
+    limits = {"included": None, "excluded": (), **limits}
     hits = search_regions(tables, vector, (), k, 0.0, exact=exact, **limits)
     return {(hit.scan, hit.ras) for hit in hits}
 
@@ -51,12 +51,12 @@ def test_an_index_from_enough_regions_on(folder):
     commit(folder, rows(0, 2000))
     finish(folder, "pooling")
     tables = Tables(folder, "pooling")
-    assert index.described(tables.regions) is None
+    assert index.find_index(tables.regions) is None
     assert recall(tables) == 1
     commit(folder, rows(1, 2000))
     finish(folder, "pooling")
-    known = index.described(tables.regions)
-    assert known.num_indexed_rows == 4000
+    known = index.find_index(tables.regions)
+    assert known.indexed == 4000
     assert recall(tables) >= 0.95
 
 
@@ -69,7 +69,7 @@ def test_new_regions_are_found_before_and_after_they_are_in_the_index(folder):
     query = new.vectors[7].astype(np.float32)
     best = (new.record.scan, tuple(float(v) for v in new.points_ras[7]))
     for unindexed in (500, 0):
-        assert index.described(tables.regions).num_unindexed_rows == unindexed
+        assert index.find_index(tables.regions).unindexed == unindexed
         assert best in found(tables, query, exact=False, k=1)
         finish(folder, "pooling")
     assert recall(tables) >= 0.95
@@ -79,16 +79,16 @@ def test_the_index_is_trained_anew_when_the_library_has_grown(folder):
     commit(folder, rows(0, 4000))
     finish(folder, "pooling")
     tables = Tables(folder, "pooling")
-    first = index.described(tables.regions).name
+    first = index.find_index(tables.regions).name
     commit(folder, rows(1, 3000))
     finish(folder, "pooling")
-    assert index.described(tables.regions).name == first
+    assert index.find_index(tables.regions).name == first
     commit(folder, rows(2, 2000))
     finish(folder, "pooling")
-    known = index.described(tables.regions)
+    known = index.find_index(tables.regions)
     assert known.name != first
-    assert known.num_indexed_rows == 9000
-    assert [i.name for i in tables.regions.list_indices() if "vector" in i.columns] == [known.name]
+    assert known.indexed == 9000
+    assert [i.name for i in tables.regions.lance.list_indices() if "vector" in i.columns] == [known.name]
     assert recall(tables) >= 0.95
 
 
@@ -97,11 +97,11 @@ def test_limits_and_removal_hold_with_an_index(folder):
         commit(folder, rows(number, 2000))
     finish(folder, "pooling")
     tables = Tables(folder, "pooling")
-    assert {scan for scan, _ in found(tables, KINDS[0], False, 30, allowed=["0001"])} == {"0001"}
+    assert {scan for scan, _ in found(tables, KINDS[0], False, 30, included=["0001"])} == {"0001"}
     assert "0001" not in {scan for scan, _ in found(tables, KINDS[0], False, 30, excluded=["0001"])}
     remove(folder, "pooling", ["0001"])
     assert {scan for scan, _ in found(tables, KINDS[0], False, 99)} == {"0000", "0002"}
-    assert tables.regions.count_rows() == 4000
+    assert tables.regions.count() == 4000
     assert recall(tables) >= 0.95
 
 
@@ -109,6 +109,6 @@ def test_vectors_of_an_odd_length_have_an_index_too(folder):
     commit(folder, rows(0, 4000, dimension=13))
     finish(folder, "pooling")
     tables = Tables(folder, "pooling")
-    assert index.described(tables.regions).num_indexed_rows == 4000
+    assert index.find_index(tables.regions).indexed == 4000
     query = rows(0, 4000, dimension=13).vectors[5].astype(np.float32)
     assert found(tables, query, False) & found(tables, query, True)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.core.errors import Cancelled, EncoderError, LibraryError, QueryError
+from CoralBayLib.core.errors import Cancelled, EncoderError, LibraryError, QueryError, Remedy
 from CoralBayLib.library import Library
-from CoralBayLib.library.basis import LibraryBasis
+from CoralBayLib.library.basis import load_basis
 from CoralBayLib.library.tables import Tables
 from Testing.lib.conftest import PoolingEncoder, phantom, phantom_grid
 from Testing.lib.imaging.test_dicom import SECRET, UID
@@ -27,7 +27,7 @@ pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 
 def regions_of(library, name="pooling"):
     """All rows of the table of regions."""
-    return Tables(library.folder, name).regions.to_arrow()
+    return Tables(library.storage, name).regions.read()
 
 
 def test_what_is_told_of_a_scan(filled, scans):
@@ -39,7 +39,7 @@ def test_what_is_told_of_a_scan(filled, scans):
     assert np.allclose(np.reshape(record.ijk_to_ras, (4, 4)), volume.grid.ijk_to_ras)
     assert (record.encoder, record.weights_sha256, record.setting) == ("pooling", "0" * 64, "whole")
     assert record.series_uid is None
-    assert record.there
+    assert record.exists
 
 
 def test_regions_are_whitened_unit_vectors_of_tissue(library, encoder):
@@ -54,7 +54,7 @@ def test_regions_are_whitened_unit_vectors_of_tissue(library, encoder):
     assert np.linalg.norm(ras - CENTRE, axis=1).max() < 43
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=2e-3)
     pyramid = cb.embed(volume, encoder)
-    basis = LibraryBasis.load(library.folder.basis_path("pooling"))
+    basis = load_basis(library.storage, "pooling")
     expected = basis.view(pyramid).sample_whitened(ras).numpy()
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     assert np.abs(vectors - expected).max() < 2e-3
@@ -62,21 +62,21 @@ def test_regions_are_whitened_unit_vectors_of_tissue(library, encoder):
 
 def test_a_spot_is_found_in_the_other_scans(filled, scans, encoder):
     pyramid = cb.embed(cb.read_volume(scans / "a.nrrd"), encoder)
-    hits = filled.search_regions(pyramid, cb.Query.sphere(spot("a"), 4.0), k=2, others=True)
+    hits = filled.search_regions(pyramid, cb.Query.sphere(spot("a"), 4.0), k=2, exclude_query_scan=True)
     assert [hit.rank for hit in hits] == [1, 2]
     assert {hit.path for hit in hits} == {str(scans / "b.nrrd"), str(scans / "c.nrrd")}
     for hit in hits:
         name = hit.path[-6]
         assert np.linalg.norm(hit.ras - spot(name)) < 16
-        assert not hit.own
+        assert not hit.is_query_scan
 
 
 def test_the_querys_own_scan_is_marked(filled, scans, encoder):
     pyramid = cb.embed(cb.read_volume(scans / "b.nrrd"), encoder)
     hits = filled.search_regions(pyramid, cb.Query.sphere(spot("b"), 4.0), k=20)
-    assert hits[0].own
+    assert hits[0].is_query_scan
     assert hits[0].path == str(scans / "b.nrrd")
-    assert {hit.own for hit in hits if hit.path != str(scans / "b.nrrd")} == {False}
+    assert {hit.is_query_scan for hit in hits if hit.path != str(scans / "b.nrrd")} == {False}
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
@@ -96,13 +96,13 @@ def test_search_in_some_scans(filled, scans, encoder):
     pyramid = cb.embed(cb.read_volume(scans / "a.nrrd"), encoder)
     names = {record.path[-6]: record.scan for record in filled.scans()}
     query = cb.Query.point(spot("a"))
-    found = filled.search_regions(pyramid, query, within=[names["b"][:8]])
+    found = filled.search_regions(pyramid, query, include=[names["b"][:8]])
     assert {hit.scan for hit in found} == {names["b"]}
-    found = filled.search_regions(pyramid, query, k=999, min_distance_mm=0, without=[str(scans / "b.nrrd")])
+    found = filled.search_regions(pyramid, query, k=999, min_distance_mm=0, exclude=[str(scans / "b.nrrd")])
     assert {hit.scan for hit in found} == {names["a"], names["c"]}
     assert len(found) == sum(record.regions for record in filled.scans() if record.scan != names["b"])
-    with pytest.raises(LibraryError, match="0 scans"):
-        filled.search_regions(pyramid, query, within=["no-such-scan"])
+    with pytest.raises(LibraryError, match="found 0 scans"):
+        filled.search_regions(pyramid, query, include=["no-such-scan"])
     with pytest.raises(QueryError, match="outside the volume"):
         filled.search_regions(pyramid, cb.Query.point([900, 0, 0]))
 
@@ -110,15 +110,15 @@ def test_search_in_some_scans(filled, scans, encoder):
 def test_scans_like_a_scan(filled, scans, encoder):
     pyramid = cb.embed(cb.read_volume(scans / "c.nrrd"), encoder)
     hits = filled.search_scans(pyramid)
-    assert hits[0].own
+    assert hits[0].is_query_scan
     assert hits[0].score == pytest.approx(1, abs=1e-5)
     assert len(hits) == 3
-    assert str(scans / "c.nrrd") not in {hit.path for hit in filled.search_scans(pyramid, others=True)}
+    assert str(scans / "c.nrrd") not in {hit.path for hit in filled.search_scans(pyramid, exclude_query_scan=True)}
 
 
 def test_a_query_may_come_from_a_scan_that_is_not_there(filled, encoder):
     hits = filled.search_regions(cb.embed(make_scan("b", "axial"), encoder), cb.Query.sphere(spot("b"), 4.0), k=3)
-    assert not any(hit.own for hit in hits)
+    assert not any(hit.is_query_scan for hit in hits)
     assert len(hits) == 3
 
 
@@ -149,13 +149,13 @@ def test_a_file_that_was_written_anew_replaces_what_it_held(filled, scans, encod
 def test_a_moved_scan_is_still_found_and_its_new_place_noted(filled, scans, encoder):
     pyramid = cb.embed(cb.read_volume(scans / "a.nrrd"), encoder)
     (scans / "b.nrrd").rename(scans / "it's moved.nrrd")
-    hits = {hit.path: hit.there for hit in filled.search_scans(pyramid)}
+    hits = {hit.path: hit.file_exists for hit in filled.search_scans(pyramid)}
     assert hits[str(scans / "b.nrrd")] is False
     assert [(f.kind, f.harmful) for f in filled.verify()] == [("gone", False)]
     calls = encoder.calls
     assert [o.state for o in filled.add(scans, encoder)].count("moved") == 1
     assert encoder.calls == calls
-    assert {hit.path: hit.there for hit in filled.search_scans(pyramid)}[str(scans / "it's moved.nrrd")] is True
+    assert {hit.path: hit.file_exists for hit in filled.search_scans(pyramid)}[str(scans / "it's moved.nrrd")] is True
     assert filled.verify() == []
 
 
@@ -178,7 +178,7 @@ def test_nothing_of_the_patient_goes_in(library, tmp_path, encoder):
     library.add(slices, encoder)
     record = library.scans()[0]
     assert record.series_uid is None
-    for path in library.folder.root.rglob("*"):
+    for path in library.storage.root.rglob("*"):
         data = path.read_bytes() if path.is_file() else b""
         assert SECRET.encode() not in data
         assert UID.encode() not in data
@@ -190,13 +190,13 @@ def test_nothing_of_the_patient_goes_in(library, tmp_path, encoder):
 
 def test_the_basis_stays(filled, encoder):
     before = regions_of(filled)
-    path = filled.folder.basis_path("pooling")
+    path = filled.storage.root / "pooling.basis.safetensors"
     written = path.read_bytes()
     filled.add(make_scan("a", "anisotropic"), encoder, name="a volume")
     assert path.read_bytes() == written
     assert regions_of(filled).slice(0, before.num_rows).equals(before)
     assert "a volume" in {record.path for record in filled.scans()}
-    assert LibraryBasis.load(path).scans == 3
+    assert load_basis(filled.storage, "pooling").scans == 3
 
 
 class OtherWeights(PoolingEncoder):
@@ -209,7 +209,7 @@ class OtherName(PoolingEncoder):
 
 def test_other_weights_and_settings_are_refused(filled, scans):
     volume = make_scan("a", "axial")
-    others = (OtherWeights((4, 8)), "weights"), (PoolingEncoder((4, 8), window=(32, 32, 32)), "setting")
+    others = (OtherWeights((4, 8)), "weights"), (PoolingEncoder((4, 8), window=(32, 32, 32)), "inference mode")
     for encoder, what in others:
         with pytest.raises(EncoderError, match=what):
             filled.add(volume, encoder)
@@ -244,7 +244,7 @@ def test_removed_scans_are_gone(filled, scans, encoder):
     assert after.regions == before.regions - record.regions
     assert record.scan not in set(regions_of(filled)["scan"].to_pylist())
     assert filled.verify() == []
-    with pytest.raises(LibraryError, match="0 scans"):
+    with pytest.raises(LibraryError, match="found 0 scans"):
         filled.remove(record.path)
     assert [o.state for o in filled.add(scans, encoder)].count("added") == 1
     assert filled.stats()[0].regions == before.regions
@@ -257,10 +257,43 @@ def test_export(filled, tmp_path, scans):
     assert [row["path"] for row in rows] == [str(scans / f"{name}.nrrd") for name in "abc"]
     matrix = np.array(rows[0]["ijk_to_ras"].split(), float).reshape(4, 4)
     assert np.allclose(matrix, cb.read_volume(scans / "a.nrrd").grid.ijk_to_ras)
+    # Other programs read these names.
+    columns = "scan embedding path stamp size_ijk spacing_mm ijk_to_ras regions encoder weights_sha256 setting added series_uid"
+    assert " ".join(rows[0]) == f"{columns} there"
     filled.export(tmp_path / "list.json")
     assert [row["scan"] for row in json.loads((tmp_path / "list.json").read_text())["scans"]] == [r["scan"] for r in rows]
     with pytest.raises(LibraryError, match=r"\.csv or \.json"):
         filled.export(tmp_path / "list.xlsx")
+
+
+def test_old_names_keep_working_with_a_warning(filled, scans, encoder):
+    pyramid = cb.embed(cb.read_volume(scans / "b.nrrd"), encoder)
+    with pytest.warns(DeprecationWarning, match="exclude_query_scan"):
+        hits = filled.search_regions(pyramid, cb.Query.point(spot("b")), k=2, others=True, without=[])
+    with pytest.warns(DeprecationWarning, match="is_query_scan"):
+        assert (hits[0].there, hits[0].own) == (True, False)
+    record = filled.scans()[0]
+    with pytest.warns(DeprecationWarning, match="fingerprint"):
+        assert (record.stamp, record.there) == (record.fingerprint, True)
+    with pytest.warns(DeprecationWarning, match="storage"):
+        assert filled.folder is filled.storage
+    with pytest.warns(DeprecationWarning, match="iter_add"):
+        assert {outcome.state for outcome in filled.adding(scans, encoder)} == {"known"}
+    clustering = filled.cluster(3, "pooling")
+    with pytest.warns(DeprecationWarning, match="centers"):
+        assert clustering.centres is clustering.centers
+    with pytest.warns(DeprecationWarning, match="default_location"):
+        assert cb.library.default_place() == cb.library.default_location()
+
+
+def test_an_encoder_that_the_library_lacks(filled, tmp_path):
+    filled.require_encoder("pooling")
+    with pytest.raises(LibraryError, match="features of pooling, but none of 'other'") as caught:
+        filled.require_encoder("other")
+    assert caught.value.remedy is Remedy.CHOOSE_ENCODER
+    with pytest.raises(LibraryError, match="no library of scans") as caught:
+        Library(tmp_path / "none").require_encoder("pooling")
+    assert (caught.value.remedy, caught.value.details) == (Remedy.CREATE_LIBRARY, {"path": str(tmp_path / "none")})
 
 
 def test_progress_and_cancel(library, scans, encoder):
@@ -292,7 +325,7 @@ def test_progress_goes_from_nothing_to_all_and_tells_the_time_left(library, scan
 
 
 def test_a_library_of_another_format_is_refused_with_words(filled, encoder):
-    mark = filled.folder.root / "library.json"
+    mark = filled.storage.root / "library.json"
     for version, words in ((99, "Update CoralBay"), (0, "a new folder")):
         mark.write_text(json.dumps({"format": version}))
         for use in (filled.stats, filled.verify, lambda: filled.add(make_scan("a"), encoder)):
@@ -323,7 +356,7 @@ def test_without_lancedb_all_else_works_and_the_package_is_named(tmp_path):
         "try:\n"
         f"    cb.Library({str(tmp_path / 'new')!r}).add(make_scan('a'), PoolingEncoder((2, 4, 8)))\n"
         "except cb.CoralBayError as error:\n"
-        "    assert 'pip install' in str(error)\n"
+        "    assert error.remedy.name == 'INSTALL_PACKAGE' and error.details == {'package': 'lancedb'}\n"
         "else:\n"
         "    raise AssertionError\n"
     )

@@ -15,10 +15,10 @@ import pytest
 
 import CoralBayLib as cb
 from CoralBayLib.core.errors import LibraryError, LostLockError, StoreError
-from CoralBayLib.library import Library
+from CoralBayLib.library import Library, verify
 from CoralBayLib.library.storage import lock, object_store
 from CoralBayLib.library.storage.lock import Lease
-from CoralBayLib.library.storage.object_store import Bucket
+from CoralBayLib.library.storage.object_store import ObjectStore
 from CoralBayLib.library.tables import Tables
 
 from .conftest import spot
@@ -53,7 +53,7 @@ def told(url: str, data: bytes = b"") -> None:
 def nobody(patch) -> None:
     """From now on nobody answers."""
     patch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    patch.setattr(object_store, "_PATIENCE", {"client_max_retries": "1", "client_retry_timeout": "2s"})
+    patch.setattr(object_store, "_TIMEOUTS", {"client_max_retries": "1", "client_retry_timeout": "2s"})
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_killed_in_the_middle(remote, scans, encoder, moment, monkeypatch, addre
     assert before == (3 if moment == "after its row" else 2)
     # The dead one's lock runs out.
     monkeypatch.setattr(lock, "DEAD_AFTER_S", 3.0)
-    assert {finding.kind for finding in remote.verify()} == ({"orphans"} if moment == "before its row" else set())
+    assert {issue.kind for issue in remote.verify()} == ({"orphans"} if moment == "before its row" else set())
     states = [outcome.state for outcome in remote.add(scans, encoder)]
     assert states.count("added") == 3 - before
     assert whole(remote, 3)
@@ -120,7 +120,7 @@ def test_two_processes_add_at_once(remote, scans, encoder, address):
     states = [json.loads(process.communicate(timeout=300)[0]) for process in (first, second)]
     assert sorted(a for s in states for a in s) == ["added"] * 3 + ["known"] * 3
     assert whole(remote, 3)
-    assert len(remote.folder.names()) == 1
+    assert len(remote.storage.encoders()) == 1
 
 
 def test_one_lock_for_many(address):
@@ -128,7 +128,7 @@ def test_one_lock_for_many(address):
     inside, most, order = [], [], []
 
     def work(number):
-        with Bucket(address).locked():
+        with ObjectStore(address).locked():
             inside.append(number)
             most.append(len(inside))
             order.append(number)
@@ -144,21 +144,21 @@ def test_one_lock_for_many(address):
 
 
 def test_the_lock_does_not_gather_files(address, monkeypatch):
-    monkeypatch.setattr(lock, "_TIDY_EVERY", 1)
+    monkeypatch.setattr(lock, "_COMPACT_EVERY", 1)
     monkeypatch.setattr(lock, "_KEPT", timedelta(0))
     for _ in range(5):
-        with Bucket(address).locked():
+        with ObjectStore(address).locked():
             pass
-    assert len(Bucket(address).connect().open_table(lock.TABLE).list_versions()) <= 3
+    assert len(ObjectStore(address).connect().lance.open_table(lock.TABLE).list_versions()) <= 3
 
 
 def test_a_lock_that_was_taken_over_is_noticed(address, monkeypatch):
     monkeypatch.setattr(lock, "BEAT_S", 3600.0)  # it is held up
-    held_up = Lease(Bucket(address).connect())
+    held_up = Lease(ObjectStore(address).connect())
     held_up.acquire()
     held_up.require()
     monkeypatch.setattr(lock, "DEAD_AFTER_S", 0.0)
-    other = Lease(Bucket(address).connect())
+    other = Lease(ObjectStore(address).connect())
     other.acquire()
     held_up._good_until = 0.0  # as its own clock says by then
     with pytest.raises(LostLockError, match="another writer"):
@@ -178,17 +178,17 @@ def test_a_writer_that_lost_its_lock_leaves_nothing_half_written(remote, scans, 
     def require_lock(self):
         counts.append(1)
         if len(counts) == step:
-            orphans = [each for each in Tables(remote.folder, "pooling").regions_by_scan() if each not in known]
-            Tables(remote.folder, "pooling").regions.delete(f"scan IN ('{orphans[0]}')" if orphans else "false")
+            orphans = [each for each in Tables(remote.storage, "pooling").regions_by_scan() if each not in known]
+            Tables(remote.storage, "pooling").regions.delete(f"scan IN ('{orphans[0]}')" if orphans else "false")
             raise LostLockError("lost")
 
     known = {record.scan for record in remote.scans()}
     with monkeypatch.context() as context:
-        context.setattr(Bucket, "require_lock", require_lock)
+        context.setattr(ObjectStore, "require_lock", require_lock)
         with pytest.raises(LostLockError):
             remote.add(scans / "b.nrrd", encoder)
     assert len(remote.scans()) == 1
-    assert {finding.kind for finding in remote.verify()} == set()
+    assert {issue.kind for issue in remote.verify()} == set()
     remote.add(scans, encoder)
     assert whole(remote, 3)
 
@@ -196,15 +196,15 @@ def test_a_writer_that_lost_its_lock_leaves_nothing_half_written(remote, scans, 
 def test_lost_answers_are_no_damage(remote, scans, encoder, monkeypatch):
     """While the storage is away, `verify --repair` must not take its tables for lost."""
     remote.add(scans, encoder)
-    read = Bucket.load_basis
+    read = verify.load_basis
     with monkeypatch.context() as context:
 
-        def away(self, encoder):
-            basis = read(self, encoder)
+        def away(storage, encoder):
+            basis = read(storage, encoder)
             nobody(context)
             return basis
 
-        context.setattr(Bucket, "load_basis", away)
+        context.setattr(verify, "load_basis", away)
         with pytest.raises(StoreError, match="cannot be reached"):
             remote.verify(repair=True)
     monkeypatch.setattr(lock, "DEAD_AFTER_S", 3.0)
@@ -255,8 +255,8 @@ def test_a_missing_file_is_damage(remote, scans, encoder, storage):
     for part in client.list_objects_v2(Bucket="scans", Prefix="archive/regions_pooling.lance/data/")["Contents"]:
         client.delete_object(Bucket="scans", Key=part["Key"])
     found = remote.verify()
-    assert {(finding.kind, finding.harmful) for finding in found} == {("table", True)}
-    assert not any(finding.harmful for finding in remote.verify(repair=True))
+    assert {(issue.kind, issue.harmful) for issue in found} == {("table", True)}
+    assert not any(issue.harmful for issue in remote.verify(repair=True))
     remote.add(scans, encoder)
     assert whole(remote, 3)
 
@@ -269,7 +269,7 @@ def test_without_a_library(remote):
 def test_a_place_with_other_tables_is_refused(remote, scans, encoder):
     import pyarrow as pa
 
-    remote.folder.connect().create_table("other", pa.table({"a": [1]}))
+    remote.storage.connect().create("other", pa.table({"a": [1]}))
     with pytest.raises(LibraryError, match="other tables"):
         remote.add(scans, encoder)
     assert encoder.calls == 0
@@ -292,8 +292,8 @@ def test_addresses_that_cannot_be_used(address, told):
 
 def test_the_variable_may_be_an_address(storage, monkeypatch):
     monkeypatch.setenv("CORALBAY_LIBRARY", "s3://scans/archive/")
-    assert Library().folder.root == "s3://scans/archive"
+    assert Library().storage.root == "s3://scans/archive"
 
 
 def test_a_file_address_is_a_folder(tmp_path):
-    assert Library(f"file://{tmp_path}/library").folder.root == tmp_path / "library"
+    assert Library(f"file://{tmp_path}/library").storage.root == tmp_path / "library"

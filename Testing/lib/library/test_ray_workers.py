@@ -24,7 +24,7 @@ from .test_crashes import contents, whole
 pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 ray = pytest.importorskip("ray", reason="the optional package Ray is not installed")
 
-from CoralBayLib.library.ray_workers import OnRay  # noqa: E402 - after it is known that it can be used
+from CoralBayLib.library.ray_workers import RayWorkers  # noqa: E402 - after it is known that it can be used
 
 
 class Dying(PoolingEncoder):
@@ -99,14 +99,14 @@ def marks(tmp_path):
 
 @pytest.fixture
 def workers(cluster, marks):
-    return OnRay(partial(Dying, str(marks)))
+    return RayWorkers(partial(Dying, str(marks)))
 
 
 def test_no_cluster_at_the_address():
     """The first of these tests, since Ray does not look at an address while it has a cluster."""
     assert not ray.is_initialized()
     with pytest.raises(LibraryError, match="Check its address"):
-        OnRay(PoolingEncoder, "127.0.0.1:1")
+        RayWorkers(PoolingEncoder, "127.0.0.1:1")
 
 
 def test_the_same_as_in_one_process(library, scans, encoder, workers, marks, tmp_path):
@@ -118,7 +118,8 @@ def test_the_same_as_in_one_process(library, scans, encoder, workers, marks, tmp
     straight = Library(tmp_path / "straight")
     straight.add(scans, encoder)
     assert contents(library) == contents(straight)
-    assert library.folder.basis_path("pooling").read_bytes() == straight.folder.basis_path("pooling").read_bytes()
+    name = "pooling.basis.safetensors"
+    assert library.storage.read_file(name) == straight.storage.read_file(name) is not None
     assert {o.state for o in library.add(scans, encoder, workers=workers)} == {"known", "left out"}
 
 
@@ -134,7 +135,7 @@ def test_a_scan_that_takes_every_worker_down_is_left_out(library, scans, encoder
 def test_other_weights_on_the_cluster_are_refused(library, scans, encoder, cluster, marks):
     with pytest.raises(EncoderError, match="weights"):
         library.add(scans / "a.nrrd", encoder)
-        library.add(scans, encoder, workers=OnRay(partial(OtherWeights, str(marks))))
+        library.add(scans, encoder, workers=RayWorkers(partial(OtherWeights, str(marks))))
     assert whole(library, 1)
 
 

@@ -37,10 +37,10 @@ def test_this_scan_is_added_from_memory_and_marked_as_its_own(filled: Any, drive
     mouse.press(ready.ui.addScanButton)
     driver.settle()
     assert "Added to the library: 1." in host.dialogs.texts("info")[0]
-    assert all(not hit.own for hit in search(ready, driver))
+    assert all(not hit.is_query_scan for hit in search(ready, driver))
     ready.ui.othersOnlyCheck.click()
     hits = search(ready, driver)
-    own = next(row for row, hit in enumerate(hits) if hit.own)
+    own = next(row for row, hit in enumerate(hits) if hit.is_query_scan)
     assert hits[own].score > 0.9
     assert np.linalg.norm(np.array(hits[own].ras) - ready.place) < 9 + 8
     assert texts(ready.table, 3)[own] == "This scan"
@@ -59,7 +59,7 @@ def test_this_scan_is_added_from_memory_and_marked_as_its_own(filled: Any, drive
 def library_folder() -> str:
     from CoralBayLib.library import Library
 
-    return str(Library().folder.root)
+    return str(Library().storage.root)
 
 
 def test_a_scan_that_was_read_from_a_file_is_added_by_its_file(filled: Any, driver: Any, archive: Any, coralbay: Any) -> None:
@@ -161,13 +161,13 @@ def test_two_series_in_one_folder_and_no_database(
     ready: Any, driver: Any, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import slicer
-    from CoralBaySlicerCore.work.dicom_database import place_of
+    from CoralBaySlicerCore.work.dicom_database import series_path
 
     (_, good), (_, bad), _mr = database.files.values()
-    assert place_of(good) == str(database.good)
+    assert series_path(good) == str(database.good)
     for file in bad:
         shutil.copy(file, database.good / f"other-{Path(file).name}")
-    assert place_of(good[::-1]) == good[0]
+    assert series_path(good[::-1]) == good[0]
     monkeypatch.setattr(slicer, "dicomDatabase", None)
     mouse.press(ready.ui.addDatabaseButton)
     driver.settle()

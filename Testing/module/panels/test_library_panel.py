@@ -210,7 +210,7 @@ def test_rows_have_pictures_of_their_places(filled: Any, driver: Any, archive: A
 
 
 def test_a_cut_is_seen_from_the_feet(app: Any) -> None:
-    from CoralBaySlicerCore.work.thumbnails import cut
+    from CoralBaySlicerCore.work.thumbnails import render
 
     from CoralBayLib.imaging.grid import Grid, Volume
 
@@ -221,13 +221,13 @@ def test_a_cut_is_seen_from_the_feet(app: Any) -> None:
     array = np.full(grid.shape, -1000, np.int16)
     for offset, value in (((32, 0, 0), 240), ((0, 24, 0), 40)):
         array[(np.linalg.norm(ras - centre - offset, axis=1) < 5).reshape(grid.shape)] = value
-    picture = cut(Volume(array, grid), centre)
+    picture = render(Volume(array, grid), centre)
     # 160 mm on 72 pixels: 32 mm to the right of the patient are 14 pixels to the left of the picture.
     assert picture[36, 21].tolist() == [255, 255, 255]
     assert picture[25, 36].tolist() == [128, 128, 128]
     assert picture[36, 50].tolist() == picture[47, 36].tolist() == [0, 0, 0]
     assert picture[36, 42].tolist() == picture[30, 36].tolist() == [51, 230, 255]
-    whole = cut(Volume(array, grid), None)
+    whole = render(Volume(array, grid), None)
     assert whole.max() == 255 and not (whole == (51, 230, 255)).all(axis=2).any()
 
 
@@ -235,7 +235,7 @@ def test_no_library_and_one_of_another_encoder(ready: Any, driver: Any, tmp_path
     from CoralBaySlicerCore.work import scan_library
 
     search(ready, driver)
-    assert "There is no library in" in host.dialogs.texts("error")[0]
+    assert "There is no library of scans in" in host.dialogs.texts("error")[0]
     assert "coralbay library" not in host.dialogs.texts("error")[0]
     other = tmp_path / "other"
     (other / "regions_astra.lance").mkdir(parents=True)
@@ -244,7 +244,7 @@ def test_no_library_and_one_of_another_encoder(ready: Any, driver: Any, tmp_path
     driver.settle()
     assert scan_library.folder() == str(other)
     search(ready, driver)
-    assert "holds features of astra, none of pooling" in host.dialogs.texts("error")[1]
+    assert "holds features of astra, but none of 'pooling'" in host.dialogs.texts("error")[1]
 
 
 def test_a_scan_that_was_moved_says_so_and_is_known_again(filled: Any, driver: Any, archive: Any, tmp_path: Path) -> None:

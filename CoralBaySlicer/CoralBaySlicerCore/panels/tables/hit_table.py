@@ -86,15 +86,15 @@ def scan_name(hit: Any) -> str:
     """What the user knows a scan by: the end of its path, and whether it is still there."""
     # Many files have the same name in folders of their own.
     name = "/".join(Path(hit.path).parts[-2:])
-    if hit.own:
+    if hit.is_query_scan:
         return _("{name} (this scan)").format(name=name) if hit.path else _("This scan")
     if not hit.path:
         return _("Scan {digits}, added from memory").format(digits=hit.scan[:8])
-    return name if hit.there else _("{name} (moved or deleted)").format(name=name)
+    return name if hit.file_exists else _("{name} (moved or deleted)").format(name=name)
 
 
 def _tip(hit: Any) -> str:
-    if hit.there or hit.own:
+    if hit.file_exists or hit.is_query_scan:
         return _("{path}\nDouble-click to open the scan there").format(path=hit.path).strip()
     return gone(hit)
 
