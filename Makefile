@@ -8,7 +8,7 @@ DEV := $(VENV)/.developer
 # Threads that wait without spinning; see CoralBayLib/__init__.py.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test lint bench bench-interaction bench-encoders bench-library screenshots clean
+.PHONY: demo test test-fast lint bench bench-interaction bench-encoders bench-library screenshots clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -26,8 +26,14 @@ $(DEV): $(STAMP)
 demo: $(STAMP)  ## the main job on a real chest CT: numbers, pictures and a segmentation in output/demo
 	$(RUN)/coralbay demo --output output/demo --download
 
+# Every file of tests stays in one process, the order of files is that of Testing/conftest.py.
+PYTEST := $(RUN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
 test: $(DEV)  ## every test that needs neither GPU nor data
-	$(RUN)/python -m pytest
+	$(PYTEST)
+
+test-fast: $(DEV)  ## the same without the tests marked slow, in under two minutes
+	$(PYTEST) -m 'not slow'
 
 lint: $(DEV)
 	$(RUN)/ruff check .

@@ -66,7 +66,9 @@ class qMRMLSliceWidget(_Framed):
         node.SetMappedInLayout(1)
         node.SetLayoutLabel(letter)
         node.SetLayoutColor(*color)
-        node.SetOrientation(orientation)
+        # As the layout's description does it in Slicer: closing the scene turns the view back to it.
+        node.SetDefaultOrientation(orientation)
+        node.SetOrientationToDefault()
         super().__init__(_bar(letter, color), qMRMLSliceView())
         self._view._set_logic(logic)
         node.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._on_node_modified())

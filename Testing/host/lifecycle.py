@@ -24,6 +24,9 @@ from .recorder import Dialogs
 # on, so a test has to look.
 unhandled: list[str] = []
 
+WINDOW_SIZE = (1500, 950)
+"""Width and height of the main window, in pixels."""
+
 dialogs = Dialogs()
 sample_data: list[dict[str, Any]] = sampledata.registered
 
@@ -65,6 +68,7 @@ def start(testing: bool = False) -> Any:
     sampledata.install()
     _app._layout = layout.qSlicerLayoutManager(_app.applicationLogic(), slicer.mrmlScene)
     _window = mainwindow.qSlicerMainWindow(_app._layout)
+    _window.resize(*WINDOW_SIZE)
     _window.show()
     dialogs.install()
     sys.excepthook = _on_exception
@@ -147,6 +151,24 @@ def wait_for(condition: Callable[[], Any], timeout: float = 30.0) -> None:
         if time.monotonic() >= end:
             raise TimeoutError(f"not within {timeout} s")
         process_events(0.005)
+
+
+def reset() -> None:
+    """Undo what a test has left behind: the scene, the views, the mouse mode, the window and the recorded dialogs.
+
+    The modules stay loaded; what a test leaves in them is its own affair.
+    """
+    import slicer
+
+    slicer.mrmlScene.Clear()
+    interaction = _app.applicationLogic().GetInteractionNode()
+    interaction.SetPlaceModePersistence(0)
+    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+    _app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    _window.resize(*WINDOW_SIZE)
+    dialogs.clear()
+    unhandled.clear()
+    process_events()
 
 
 def close() -> None:

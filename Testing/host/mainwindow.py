@@ -99,7 +99,6 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
         self._selector = qSlicerModuleSelectorToolBar(panel)
         self.addToolBar(self._selector)
         self.setStatusBar(QtWidgets.QStatusBar())
-        self.resize(1500, 950)
 
     def moduleSelector(self) -> qSlicerModuleSelectorToolBar:
         return self._selector

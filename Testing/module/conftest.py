@@ -1,4 +1,4 @@
-"""One host for all tests of the module: starting it costs seconds."""
+"""One host for all tests of the module that run in a process: starting it costs seconds."""
 
 import sys
 from collections.abc import Iterator
@@ -22,15 +22,8 @@ def app() -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def clean(app: Any) -> Iterator[None]:
-    """An empty scene before each test, and no exception that nobody saw after it."""
-    import slicer
-
-    slicer.mrmlScene.Clear()
-    interaction = app.applicationLogic().GetInteractionNode()
-    interaction.SetCurrentInteractionMode(interaction.ViewTransform)
-    host.dialogs.clear()
-    host.unhandled.clear()
-    host.process_events()
+    """The host as it was started before each test, and no unhandled exception after it."""
+    host.reset()
     yield
     host.process_events()
     failures, host.unhandled[:] = "\n".join(host.unhandled), []

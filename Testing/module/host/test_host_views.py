@@ -73,6 +73,41 @@ def test_a_volume_is_rendered_with_its_window_and_level(make_volume: Any) -> Non
     assert image.max() < 120
 
 
+def test_closing_the_scene_turns_the_views_back(app: Any) -> None:
+    import slicer
+
+    def orientations() -> dict[str, str]:
+        layout = app.layoutManager()
+        return {name: layout.sliceWidget(name).mrmlSliceNode().GetOrientation() for name in layout.sliceViewNames()}
+
+    expected = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
+    assert orientations() == expected
+    for name in expected:
+        app.layoutManager().sliceWidget(name).mrmlSliceNode().SetSliceToRASByNTP(0, 0.6, 0.8, 1, 0, 0, 5, 6, 7, 0)
+    assert set(orientations().values()) == {"Reformat"}
+    slicer.mrmlScene.Clear()
+    assert orientations() == expected
+
+
+def test_a_test_leaves_nothing_in_the_host(make_volume: Any, markups: Any) -> None:
+    import slicer
+
+    make_volume()
+    layout, window = slicer.app.layoutManager(), slicer.util.mainWindow()
+    size = window.size
+    window.resize(900, 700)
+    layout.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+    slicer.util.infoDisplay("seen")
+    host.reset()
+    assert slicer.util.getNodesByClass("vtkMRMLVolumeNode") == []
+    assert markups.GetScene() is None
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    assert (interaction.GetCurrentInteractionMode(), interaction.GetPlaceModePersistence()) == (interaction.ViewTransform, 0)
+    assert layout.layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
+    assert window.size == size
+    assert host.dialogs.texts() == []
+
+
 def test_a_segment_is_outlined_in_its_color(make_volume: Any) -> None:
     import slicer
 
