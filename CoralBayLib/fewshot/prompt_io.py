@@ -16,9 +16,7 @@ import numpy as np
 
 from CoralBayLib.core.errors import PromptError
 
-from .prompts import BACKGROUND, Prompts
-
-BACKGROUND_NAMES = ("background", "negative", "bg", "0")
+from .prompts import BACKGROUND, BACKGROUND_NAMES, Prompts
 
 _POINT_MARKUPS = ("Fiducial", "Line", "Curve", "ClosedCurve")
 _SIGNS = {"RAS": np.array([1.0, 1.0, 1.0]), "LPS": np.array([-1.0, -1.0, 1.0])}

@@ -16,6 +16,9 @@ from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.imaging.grid import Grid, Volume
 
 BACKGROUND = 0
+"""Label of negative prompts."""
+BACKGROUND_NAMES = ("background", "negative", "bg", "0", "hintergrund", "fond", "fondo")
+"""Names of the background, in lower case: English with abbreviations, German, French, and Spanish or Italian."""
 
 
 @dataclass(frozen=True, eq=False)

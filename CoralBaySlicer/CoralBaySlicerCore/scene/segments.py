@@ -13,14 +13,13 @@ from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from CoralBayLib.core.errors import PromptError, VolumeError
+from CoralBayLib.fewshot.prompts import BACKGROUND_NAMES
 from CoralBayLib.imaging.cropping import CroppedMask
 
 from .colors import label_color
 from .volumes import VolumeSnapshot, between, follow, linear_between
 
 _MOST_POINTS = 2000
-BACKGROUND_NAMES = ("background", "hintergrund", "fond", "fondo")
-"""Segments of these names hold negative prompts."""
 
 
 def ids(segmentation: Any) -> list[str]:

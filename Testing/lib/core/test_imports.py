@@ -14,7 +14,18 @@ MODULES = (
     "core.progress",
     "core.resources",
     "core.tensor_files",
+    "fewshot.options",
+    "fewshot.prompt_io",
+    "fewshot.prompts",
+    "imaging.cropping",
+    "imaging.dicom",
+    "imaging.formats",
+    "imaging.grid",
+    "imaging.hounsfield",
     "imaging.palette",
+    "imaging.scan_folders",
+    "imaging.segmentation_io",
+    "imaging.volume_io",
 )
 
 
