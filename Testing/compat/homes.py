@@ -24,3 +24,10 @@ def library_folder() -> str:
     from CoralBaySlicerCore.work import scan_library
 
     return scan_library.folder()
+
+
+def read_settings_again() -> None:
+    """Have the module read the application's settings as when it starts."""
+    from CoralBaySlicerCore.setup import settings
+
+    settings.read_again()

@@ -46,7 +46,7 @@ def test_an_old_scene_opens_with_all_that_was_in_it(opened: Any, then: dict[str,
     assert opened.panel.parameters.volume is nodes["volume"]
     volume = ct("a")
     assert np.array_equal(slicer.util.arrayFromVolume(nodes["volume"]), volume.array)
-    found = [[s.label, s.name, s.colour, s.world_points()] for s in homes.structures_of(nodes["volume"])]
+    found = [[s.label, s.name, s.color, s.world_points()] for s in homes.structures_of(nodes["volume"])]
     assert [each[:2] for each in found] == [each[:2] for each in then["structures"]]
     for now, before in zip(found, then["structures"], strict=True):
         assert now[2] == close_to(tuple(before[2]))
@@ -89,6 +89,8 @@ def test_old_settings_of_the_computer_count(coralbay: Any) -> None:
     settings.setValue("CoralBaySlicer/Weights/own-texture", "/archive/own.safetensors")
     settings.setValue("CoralBaySlicer/Device", "cpu")
     settings.setValue("CoralBaySlicer/Library", "/archive/library")
+    # They are there before the module starts.
+    homes.read_settings_again()
     try:
         coralbay.logic.getParameterNode().encoder = "own-texture"
         choice = coralbay.logic.choice()

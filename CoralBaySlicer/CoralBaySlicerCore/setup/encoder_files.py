@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
 from CoralBayLib.encoders.cards import EncoderCard
+
+from . import settings
 
 _KEY = "CoralBaySlicer/EncoderFiles"
 
@@ -56,7 +57,7 @@ class EncoderFile:
 def remembered() -> list[EncoderFile]:
     """The encoders of all files that the user agreed to run."""
     try:
-        return [EncoderFile(**each) for each in json.loads(str(qt.QSettings().value(_KEY) or "[]"))]
+        return [EncoderFile(**each) for each in json.loads(settings.read(_KEY) or "[]")]
     except (ValueError, TypeError):
         return []
 
@@ -140,4 +141,4 @@ def _sha256(path: Any) -> str:
 
 
 def _write(files: list[EncoderFile]) -> None:
-    qt.QSettings().setValue(_KEY, json.dumps([asdict(each) for each in files]))
+    settings.write(_KEY, json.dumps([asdict(each) for each in files]))

@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import qt
 
 
+@cache
+def read(key: str) -> str:
+    """The text under a key of the application's settings, or ""; read once, because every click asks for some."""
+    return str(qt.QSettings().value(key) or "")
+
+
+def write(key: str, text: str) -> None:
+    """Save a text under a key of the application's settings."""
+    qt.QSettings().setValue(key, text)
+    read.cache_clear()
+
+
+def read_again() -> None:
+    """Have the settings read again, as after they were changed elsewhere."""
+    read.cache_clear()
+
+
 def weights_file(encoder: str) -> str:
     """The path of the weights file that the user chose for an encoder, or ""."""
-    return str(qt.QSettings().value(f"CoralBaySlicer/Weights/{encoder}") or "")
+    return read(f"CoralBaySlicer/Weights/{encoder}")
 
 
 def set_weights_file(encoder: str, path: str) -> None:
     """Save the path of a weights file; "" for none."""
-    qt.QSettings().setValue(f"CoralBaySlicer/Weights/{encoder}", path)
+    write(f"CoralBaySlicer/Weights/{encoder}", path)
 
 
 def weights_fingerprint(encoder: str) -> tuple[int, ...]:
@@ -29,9 +47,9 @@ def weights_fingerprint(encoder: str) -> tuple[int, ...]:
 
 def device() -> str:
     """The device that the user chose; "auto" by default."""
-    return str(qt.QSettings().value("CoralBaySlicer/Device") or "auto")
+    return read("CoralBaySlicer/Device") or "auto"
 
 
 def set_device(name: str) -> None:
     """Save the choice of a device."""
-    qt.QSettings().setValue("CoralBaySlicer/Device", name)
+    write("CoralBaySlicer/Device", name)

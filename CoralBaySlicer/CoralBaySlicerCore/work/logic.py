@@ -49,6 +49,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
     """
 
     def __init__(self, parent: Any = None) -> None:
+        settings.read_again()
         ScriptedLoadableModuleLogic.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         Tasks.__init__(self, self.choice)

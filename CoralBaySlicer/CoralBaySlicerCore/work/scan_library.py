@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import qt
 import slicer
 from numpy.typing import ArrayLike
 from slicer.i18n import tr as _
@@ -16,7 +15,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import Cancelled, LibraryError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, subprogress
 from CoralBaySlicerCore.scene import volumes
-from CoralBaySlicerCore.setup import packages
+from CoralBaySlicerCore.setup import packages, settings
 
 from .worker import Counted, Shown, Task, Worker
 
@@ -31,12 +30,12 @@ _SETTING = "CoralBaySlicer/Library"
 
 def folder() -> str:
     """The library's folder that the user chose on this computer; "" for the default location."""
-    return str(qt.QSettings().value(_SETTING) or "")
+    return settings.read(_SETTING)
 
 
 def set_folder(path: str) -> None:
     """Save the choice of a folder."""
-    qt.QSettings().setValue(_SETTING, path)
+    settings.write(_SETTING, path)
 
 
 def open_library(path: str) -> Any:
