@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+from CoralBayLib.core.deprecation import deprecated_names
 from CoralBayLib.core.errors import CoralBayError, LibraryError, Remedy
 from CoralBayLib.core.paths import error_message
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
@@ -21,6 +22,8 @@ from CoralBayLib.encoders.base import Encoder
 
 from .discovery import ScanSource
 from .drafts import DraftOptions, DraftResult, make_draft
+
+__getattr__ = deprecated_names(__name__, {"OnRay": "RayWorkers"})
 
 RETRIES = 3
 """How often a scan is given to another worker after its worker was lost."""
