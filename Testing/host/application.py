@@ -4,14 +4,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from host.qt.pythonqt import shim
+from host.qt.qtproperty import stored
+from host.views.layout import qSlicerLayoutManager
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
 from .iomanager import qSlicerIOManager
-from .layout import qSlicerLayoutManager
 from .modules import qSlicerModuleManager
-from .pythonqt import shim
-from .qtproperty import stored
 from .scene import Scene
 
 

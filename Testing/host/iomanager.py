@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from host.qt.pythonqt import shim
 from PySide6 import QtCore
-
-from .pythonqt import shim
 
 _TYPES = {
     ".mrml": "SceneFile",

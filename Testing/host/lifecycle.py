@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
+from host.qt import pythonqt
 from PySide6 import QtCore, QtGui
 
-from . import pythonqt, sampledata
+from . import sampledata
 from .recorder import Dialogs
 
 # Tracebacks of exceptions that nobody caught: in a slot, in an observer, in a thread. Slicer would print them and go
@@ -53,7 +54,9 @@ def start(testing: bool = False) -> Any:
 
     namespace.install()
     # These define shim classes, which need the patched Qt and a tidy slicer.
-    from . import application, layout, mainwindow, modules
+    from host.views import layout
+
+    from . import application, mainwindow, modules
     from .widgets import ctk, markups, qmrml, segmenteditor  # noqa: F401  importing them registers them
 
     namespace.add_shims()

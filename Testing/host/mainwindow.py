@@ -3,11 +3,10 @@
 from typing import Any
 
 import slicer
+from host.qt.pythonqt import shim
+from host.qt.qtproperty import stored
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
-
-from .pythonqt import shim
-from .qtproperty import stored
 
 
 def _panel_of(name: str) -> Any:

@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import slicer
+from host.qt.pythonqt import shim
+from host.qt.qtproperty import stored
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
-
-from .pythonqt import shim
-from .qtproperty import stored
 
 
 @shim

@@ -9,9 +9,8 @@ from typing import Any
 
 import slicer
 import slicer.util
+from host.qt.pythonqt import SHIMS
 from PySide6 import QtCore, QtGui, QtWidgets
-
-from .pythonqt import SHIMS
 
 # Slicer's own Base/Python/slicer, where it is at hand.
 PYTHON_DIR = "SLICER_PYTHON_DIR"
@@ -37,7 +36,7 @@ def remove_leaks() -> None:
 
 
 def _qt_module() -> types.ModuleType:
-    from .uiloader import QUiLoader
+    from host.qt.uiloader import QUiLoader
 
     module = types.ModuleType("qt", "Qt's classes in one namespace, as in Slicer.")
 

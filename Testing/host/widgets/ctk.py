@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from host.pythonqt import shim
-from host.qtproperty import forwarded, row, stored
+from host.qt.pythonqt import shim
+from host.qt.qtproperty import forwarded, row, stored
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 import slicer
 import vtk
 from host.observations import Observations
-from host.pythonqt import shim
-from host.qtproperty import row, stored
+from host.qt.pythonqt import shim
+from host.qt.qtproperty import row, stored
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 

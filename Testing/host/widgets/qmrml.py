@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from host.pythonqt import shim
-from host.qtproperty import stored
+from host.qt.pythonqt import shim
+from host.qt.qtproperty import stored
 from PySide6 import QtWidgets
 from PySide6.QtCore import Property, Signal
 

@@ -5,8 +5,8 @@ Headers: CTK Libs/Widgets/ctkDoubleRangeSlider.h and ctkRangeWidget.h.
 
 from typing import Any
 
-from host.pythonqt import shim
-from host.qtproperty import row, stored
+from host.qt.pythonqt import shim
+from host.qt.qtproperty import row, stored
 from PySide6 import QtGui, QtWidgets
 from PySide6.QtCore import Property, Signal
 

@@ -3,8 +3,8 @@
 from math import isfinite
 from typing import ClassVar
 
-from host.pythonqt import shim
-from host.qtproperty import forwarded, row, stored
+from host.qt.pythonqt import shim
+from host.qt.qtproperty import forwarded, row, stored
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 

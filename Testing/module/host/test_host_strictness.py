@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from host import headers
-from host.pythonqt import SHIMS, MissingInHostError, shim
+from host.qt import headers
+from host.qt.pythonqt import SHIMS, MissingInHostError, shim
 
 
 def test_slicer_lacks_what_the_wheel_spills(app: Any) -> None:

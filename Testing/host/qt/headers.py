@@ -4,7 +4,7 @@ PythonQt shows Python only properties, slots, signals, ``Q_INVOKABLE`` methods a
 collected. The result is kept in ``header_members.json``; a shim class that has any other public member is refused
 (see ``pythonqt.shim``), hence a module cannot pass here by calling something that Slicer lacks. Refresh it with::
 
-    python Testing/host/headers.py --slicer <Slicer source> --ctk <CTK source>
+    python Testing/host/qt/headers.py --slicer <Slicer source> --ctk <CTK source>
 """
 
 import argparse

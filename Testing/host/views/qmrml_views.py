@@ -5,11 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 import slicer
 import vtk
+from host.qt.pythonqt import shim
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property
 from vtk.util.numpy_support import vtk_to_numpy
-
-from .pythonqt import shim
 
 _BOTH = ("OrientationMarker", "Ruler", "Markups", "ColorLegend", "LinearTransforms")
 _SLICE_MANAGERS = ("VolumeGlyphSlice", "ModelSlice", "Crosshair", "ScalarBar", *_BOTH)

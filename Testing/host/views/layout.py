@@ -4,11 +4,11 @@ from typing import Any
 
 import slicer
 import vtk
+from host.qt.pythonqt import shim
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Property, Signal
 
-from .pythonqt import shim
-from .views import qMRMLSliceView, qMRMLThreeDView, register_managers
+from .qmrml_views import qMRMLSliceView, qMRMLThreeDView, register_managers
 
 # Name: letter, color, orientation.
 _SLICES = {
