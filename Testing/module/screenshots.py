@@ -124,10 +124,10 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     panel.segment.ui.overlaySelector.currentIndex = 2
     panel.segment.ui.outlinesCheck.click()
     picture("together")
-    panel.segment.ui.togetherCheck.click()
+    panel.segment.ui.showAllCheck.click()
     for each in few_shot.structures:
         each.node.GetDisplayNode().SetVisibility(False)
-    panel.segment.ui.solidCheck.click()
+    panel.segment.ui.show3DCheck.click()
     mouse.press(panel.segment.ui.applyButton)
     picture("segments")
     widget.panel.parameters.output.GetDisplayNode().SetVisibility2D(False)

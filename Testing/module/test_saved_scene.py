@@ -62,7 +62,7 @@ def test_an_old_scene_opens_with_all_that_was_in_it(opened: Any, then: dict[str,
 
 
 def test_an_old_scene_is_worked_on(opened: Any, driver: Any) -> None:
-    """The prompts still lie in the volume, and make segments of their names and colours."""
+    """The prompts still lie in the volume, and make segments of their names and colors."""
     import slicer
 
     parameters = opened.logic.getParameterNode()

@@ -79,11 +79,11 @@ class Previewer:
             self._previewed = None
         self._fitted_on, self._fitted_with = prompts, features
         if features is None:
-            self._stop(_("Compute the embeddings of this scan first (step 1)."))
+            self._stop(_("Compute the features of this scan first (step 1)."))
         elif self.given is not None or marked:
             self._start(prompts, self.given)
         else:
-            self._stop(_("Click on a structure that you want."))
+            self._stop(_("Click on the structure to segment."))
         if changed:
             # A new prompt asks for the preview, whichever map is shown.
             self.logic.overlays.request(Owner.PREVIEW)
@@ -189,7 +189,7 @@ class Previewer:
             return None
         ahead = self.logic.worker.blocked_by(task)
         if ahead is not None and ahead.title:
-            self._say(_("The preview waits for this to finish: {title}").format(title=ahead.title))
+            self._say(_("The preview waits for another task: {title}").format(title=ahead.title))
             task.on_progress = lambda *_args: self._say("")
         self._running = task
         return task
@@ -259,11 +259,11 @@ def _missing(segmenter: Segmenter | None) -> str:
     names = [name for label, name in probe.names_.items() if label not in probe.prompts_.labels]
     if not names:
         return ""
-    return _("Not found in this scan: {names}. Click on them if they are there.").format(names=", ".join(names))
+    return _("Not found in this scan: {names}. Click on them if they are present.").format(names=", ".join(names))
 
 
 def _hint(prompts: Prompts) -> str:
     """A message that says how to improve the preview; "" if nothing is missing."""
     if len(np.unique(prompts.labels)) == 1:
-        return _("Press 0 and click on a few places that do not belong to the structure: the preview gets better.")
+        return _("To improve the preview, press 0 and click on a few locations outside of the structure.")
     return ""

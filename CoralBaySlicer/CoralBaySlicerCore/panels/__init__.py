@@ -1,1 +1,1 @@
-"""One panel a workflow, in the order of work."""
+"""The module's panel: one file per step, or per section of a step."""

@@ -1,4 +1,4 @@
-"""The row that shows what is running, how far it is, how long it will take, and stops it."""
+"""The row that shows the running task, its progress and the time left, with a button that cancels it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SETTLED = 0.08
 
 
 class Activity:
-    """Shows the task that runs, and names those that wait for it.
+    """Shows the running task and names the waiting tasks.
 
     Args:
         ui: with `activityFrame`, `activityLabel`, `progressBar` and `cancelButton`.
-        changed: called after a task has ended, so that the panels show the new state.
+        changed: called after a task has ended, to refresh the panels.
     """
 
     def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
@@ -33,7 +33,7 @@ class Activity:
 
     @property
     def task(self) -> Task | None:
-        """The task that is shown: the one that last told how far it is, or the first of those that wait."""
+        """The task that is shown: the one that reported progress last, or the first of those that wait."""
         return self._tasks[0] if self._tasks else None
 
     def follow(
@@ -43,13 +43,13 @@ class Activity:
         done: Callable[[Any], None] | None = None,
         on_error: Callable[[Exception], bool] | None = None,
     ) -> None:
-        """Show a task until it ends; an error is shown below the line `failure`, unless there is a way out of it.
+        """Show a task until it ends, and its error if it fails.
 
         Args:
-            task: that was started.
-            failure: the first line of the message, should it fail.
+            task: a started task.
+            failure: first line of the error message.
             done: called with the result.
-            on_error: called with the error; whether it has dealt with it.
+            on_error: called with the error; returns whether it was handled. If not, the error is shown.
         """
 
         def failed(error: Exception) -> None:
@@ -64,13 +64,13 @@ class Activity:
         self._show(0.0 if task is self.task else self._ui.progressBar.value / 100)
 
     def cancel(self) -> None:
-        """Stop the task that is shown; those that wait for it go on."""
+        """Cancel the task that is shown; waiting tasks continue."""
         if self.task is not None:
             self.task.cancel()
             self._show(self._ui.progressBar.value / 100)
 
     def _progress(self, task: Task, fraction: float) -> None:
-        # One may run between two steps of another that was started before it.
+        # A task may run between two steps of a task that was started earlier.
         self._tasks.remove(task)
         self._tasks.insert(0, task)
         self._show(fraction)

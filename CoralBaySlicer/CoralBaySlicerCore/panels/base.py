@@ -1,4 +1,4 @@
-"""What the panels share: their .ui file, the parameters, and how they start work and show errors."""
+"""Base class of the panels: the .ui file, the parameters, starting tasks and showing errors."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _UI = Path(__file__).resolve().parents[2] / "Resources" / "UI"
 
 
 class Panel:
-    """A workflow's part of the module's panel.
+    """One step of the module's panel.
 
     A subclass gives its `name` and its .ui file, connects its widgets in `setup`, and shows its state in `refresh`. To add
     a panel, write its file and its .ui file and list it in `module_panel.PANELS`.
 
     Args:
-        logic: the verbs.
-        activity: where running work is shown.
+        logic: of the module.
+        activity: shows running tasks.
     """
 
     name = ""
@@ -47,33 +47,33 @@ class Panel:
         self.setup()
 
     def setup(self) -> None:
-        """Connect the widgets; called once."""
+        """Connect the widgets. Called once."""
 
     def refresh(self) -> None:
-        """Show the state as it is; called whenever parameters or features changed."""
+        """Show the current state. Called whenever parameters or features have changed."""
 
     def shortcuts(self) -> dict[str, Callable[[], Any]]:
-        """What keys do while the module is shown, by key sequence."""
+        """Actions by key sequence, active while the module is shown."""
         return {}
 
     def enter(self) -> None:
-        """The user has come to the module: what had to wait for that is done."""
+        """Called when the user enters the module: run deferred actions."""
         later, self._later = self._later, []
         for action in later:
             action()
 
     def exit(self) -> None:
-        """The user is about to leave the module."""
+        """Called when the user leaves the module."""
 
     def forget(self) -> None:
-        """The scene closes."""
+        """Called when the scene closes: drop all state of the scene."""
         self._later = []
 
     def close(self) -> None:
-        """The module goes."""
+        """Called when the module is unloaded."""
 
     def set_parameters(self, parameters: CoralBaySlicerParameters | None) -> None:
-        """Connect to the parameters of the scene; None while it has none."""
+        """Connect to the parameters of the scene; None to disconnect."""
         if self.parameters is not None and self._gui_tag is not None:
             self.parameters.disconnectGui(self._gui_tag)
         self.parameters, self._gui_tag = parameters, None
@@ -82,11 +82,11 @@ class Panel:
 
     @property
     def volume(self) -> Any:
-        """The scan at work, or None."""
+        """The current scan, or None."""
         return self.parameters.volume if self.parameters is not None else None
 
     def when_visible(self, action: Callable[[], Any]) -> None:
-        """Do something to the views now, or once the user has come back: another module has them meanwhile."""
+        """Run an action on the views now or, while another module is shown, when the user comes back."""
         if self.parameters is not None:
             action()
         else:
@@ -100,51 +100,51 @@ class Panel:
         allow_fallback: bool = False,
         on_error: Callable[[Exception], bool] | None = None,
     ) -> None:
-        """Start a task, show its progress, and its error in words.
+        """Start a task, show its progress, and show an error message if it fails.
 
-        The user may have left the module by the time it is done, and there are no parameters then: `done` uses those
-        that were taken beforehand, and `when_visible`.
+        The user may have left the module when the task ends; `parameters` is then None. So `done` uses parameters that
+        were read before the start, and `when_visible`.
 
         Args:
-            failure: the first line of the message, should it fail.
-            start: makes and starts the task; may raise.
+            failure: first line of the error message.
+            start: creates and starts the task; may raise.
             done: called with the result.
-            allow_fallback: whether it may be started anew with another encoder, should this one's weights not be had.
-            on_error: called with the error, `Cancelled` included; whether all has been said about it.
+            allow_fallback: whether to offer a restart with the encoder that needs no download, if weights are missing.
+            on_error: called with the error, also with `Cancelled`; returns whether it was handled.
         """
 
-        def told(error: Exception) -> bool:
+        def handled(error: Exception) -> bool:
             if on_error is not None and on_error(error):
                 return True
             return allow_fallback and self._fall_back(failure, error, lambda: self.run(failure, start, done, on_error=on_error))
 
         try:
             task = start()
-        except Exception as error:  # shown to the user in words
+        except Exception as error:  # shown to the user
             show_error(failure, error)
             return
         if task is not None:
-            self.activity.follow(task, failure, done, told)
+            self.activity.follow(task, failure, done, handled)
 
     def attempt(self, failure: str, action: Callable[[], Any]) -> Any:
-        """Do something short; show its error in words. Returns its result, or None when it failed."""
+        """Run a short action. Returns its result, or shows an error message and returns None."""
         try:
             return action()
-        except Exception as error:  # shown to the user in words
+        except Exception as error:  # shown to the user
             show_error(failure, error)
             return None
 
     def _fall_back(self, failure: str, error: Exception, again: Callable[[], None]) -> bool:
-        """Offer to go on with the encoder that needs no download; whether the user was asked."""
+        """Offer to continue with the encoder that needs no download; returns whether the user was asked."""
         if not isinstance(error, WeightsError) or self.parameters is None or self.parameters.encoder == FALLBACK:
             return False
         here = shipped_card(FALLBACK).title
         question = _(
-            "The weights of the chosen encoder are not on this computer, or cannot be used.\n\nGo on with {here}, which "
-            "comes with CoralBay and needs no download? To use the chosen one, allow the download, or choose a weights "
-            "file or import weights under Advanced in step 1."
+            "The weights of the chosen encoder are not on this computer, or cannot be used.\n\nContinue with {here}, which is "
+            "included in CoralBay and needs no download? To use the chosen encoder instead, press Cancel, then allow the "
+            "download, or choose a weights file or import weights under Advanced in step 1."
         ).format(here=here)
-        title = _("CoralBay: go on with {here}").format(here=here)
+        title = _("CoralBay: continue with {here}").format(here=here)
         if slicer.util.confirmOkCancelDisplay(f"{failure}\n\n{question}", title, detailedText=str(error)):
             choose_encoder(self.parameters, FALLBACK)
             again()
@@ -152,5 +152,5 @@ class Panel:
 
 
 def chosen_path(answer: Any) -> str:
-    """The path a file dialog gave: PythonQt gives a string, other bindings a pair with the filter."""
+    """The path chosen in a file dialog: PythonQt returns a string, other bindings a pair of path and filter."""
     return str(answer[0] if isinstance(answer, tuple) else answer or "")

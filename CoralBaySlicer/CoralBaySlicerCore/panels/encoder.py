@@ -1,4 +1,4 @@
-"""The encoder of step 1: which one, how it is run, and what there is to know about it."""
+"""Section of step 1: choice of the encoder and its inference mode, and encoders from Python files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .base import Panel, chosen_path
 
 
 class EncoderSection:
-    """The part of the panel of step 1 that is about the encoder.
+    """The encoder in step 1.
 
     Args:
         panel: of step 1.
@@ -35,7 +35,7 @@ class EncoderSection:
         ui.settingSelector.connect("currentIndexChanged(int)", lambda *_: self._on_setting())
 
     def refresh(self) -> None:
-        """Show what is chosen, and its card."""
+        """Show the chosen encoder and its card."""
         ui, name = self._panel.ui, self._panel.parameters.encoder
         self._updating = True
         if ui.encoderSelector.findData(name) < 0:
@@ -45,7 +45,7 @@ class EncoderSection:
         self._updating = False
         card = self._cards.get(name)
         ui.encoderSelector.toolTip = (
-            encoder_cards.details(card) if card else _("The pretrained network that turns the CT into features")
+            encoder_cards.details(card) if card else _("The pretrained network that computes features from the CT")
         )
         file = encoder_files.file_of(name)
         ui.encoderLabel.text = (file.missing() if file else "") or (encoder_cards.summary(card) if card else "")
@@ -54,7 +54,7 @@ class EncoderSection:
         ui.forgetEncoderButton.enabled = ui.addEncoderButton.enabled and file is not None
 
     def offer(self, offered: Sequence[EncoderCard]) -> None:
-        """Put encoders into the menu, or renew what it says of them."""
+        """Add encoders to the menu, or update their entries."""
         selector = self._panel.ui.encoderSelector
         self._updating = True
         for card in offered:
@@ -68,7 +68,7 @@ class EncoderSection:
         self._updating = False
 
     def add_file(self) -> None:
-        """Offer the encoders of a Python file, which is run once the user has agreed."""
+        """Add the encoders of a Python file, which is run after the user has agreed."""
         panel, parameters = self._panel, self._panel.parameters
         path = chosen_path(qt.QFileDialog.getOpenFileName(panel.root, _("Add encoder from file"), "", "*.py"))
         if not path or not encoder_files.ask_to_run(path):
@@ -86,7 +86,7 @@ class EncoderSection:
         panel.run(_("The encoder could not be added."), start, done)
 
     def forget_file(self) -> None:
-        """Take the chosen encoder, and others of its file, from the menu."""
+        """Remove the chosen encoder, and others of its file, from the menu."""
         panel = self._panel
         file = encoder_files.file_of(panel.parameters.encoder)
         if file is None:
@@ -102,11 +102,11 @@ class EncoderSection:
             panel.refresh()
 
         def start() -> Any:
-            # On the worker, after whatever may still tell the menu of these encoders; it needs nothing installed.
-            task = Task(lambda *_a: encoder_files.unload(file.path), title=_("Forgetting the encoder"))
+            # On the worker, after tasks that may still add these encoders to the menu. It needs no packages.
+            task = Task(lambda *_a: encoder_files.unload(file.path), title=_("Removing the encoder from the menu"))
             return panel.logic.worker.start(task)
 
-        panel.run(_("The encoder could not be forgotten."), start, lambda _r: done(encoder_files.forget(file.path)))
+        panel.run(_("The encoder could not be removed from the menu."), start, lambda _r: done(encoder_files.forget(file.path)))
 
     def _fill_settings(self) -> None:
         ui, parameters = self._panel.ui, self._panel.parameters

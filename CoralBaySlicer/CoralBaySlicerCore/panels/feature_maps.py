@@ -1,4 +1,4 @@
-"""Step 4: a look inside the features."""
+"""Step 4: the features as a color map, and clusters of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .base import Panel, chosen_path
 
 
 class FeatureMapsPanel(Panel):
-    """The features' main directions as colors, and clusters of like places as a labelmap."""
+    """Shows principal components of the features as colors, and clusters of similar locations as a labelmap."""
 
     name = "feature_maps"
     ui_file = "FeatureMapsPanel.ui"
@@ -35,7 +35,7 @@ class FeatureMapsPanel(Panel):
         ui.clustersButton.connect("clicked(bool)", lambda *_: self.make_clusters())
 
     def refresh(self) -> None:
-        """Show what can be done now."""
+        """Show the current state."""
         if self.parameters is None:
             return
         ui, there = self.ui, self.volume is not None
@@ -43,18 +43,18 @@ class FeatureMapsPanel(Panel):
         ui.hideColorsButton.enabled = self.logic.overlays.owner is Owner.FEATURES
         ui.saveBasisButton.enabled = ui.newBasisButton.enabled = self.basis is not None
         ui.basisLabel.text = (
-            _("The colors of the next scan are made from this scan's basis, so equal colors mean equal features.")
+            _("Further scans are shown in the same colors: equal colors mean equal features.")
             if self.basis is not None
-            else _("The first scan that is colored gives the basis for the others.")
+            else _("The first scan that is shown determines the colors for further scans.")
         )
 
     def forget(self) -> None:
-        """Let go of the basis."""
+        """Drop the color basis."""
         super().forget()
         self.basis = None
 
     def show_colors(self) -> None:
-        """Show the features as colors over the scan."""
+        """Compute the feature map and show it over the scan."""
         volume, basis = self.volume, self.basis
 
         def finish(result: Any) -> None:
@@ -62,36 +62,36 @@ class FeatureMapsPanel(Panel):
             self.logic.overlays.update(overlays.FEATURES, rgb, geometry, volume)
 
         self.run(
-            _("The colors could not be computed."),
+            _("The feature map could not be computed."),
             lambda: self.logic.start(
                 volume,
                 lambda pyramid, _c: feature_maps.colors(pyramid, basis),
                 finish,
                 "feature-maps",
-                _("Coloring the features"),
+                _("Computing the feature map"),
             ),
             lambda _result: self.when_visible(partial(self._show, volume)),
             allow_fallback=True,
         )
 
     def hide_colors(self) -> None:
-        """Show what the views showed before."""
+        """Hide the feature map."""
         self.logic.overlays.release(Owner.FEATURES)
 
     def new_basis(self) -> None:
-        """Let the next scan that is colored give the basis."""
+        """Drop the color basis; the next scan that is shown defines a new one."""
         self.basis = None
         self.refresh()
 
     def save_basis(self) -> None:
-        """Write the basis, to give another scan or another session the same colors."""
-        path = chosen_path(qt.QFileDialog.getSaveFileName(self.root, _("Save basis"), "colors.safetensors", "*.safetensors"))
+        """Save the color basis, so that other scans and sessions get the same colors."""
+        path = chosen_path(qt.QFileDialog.getSaveFileName(self.root, _("Save colors"), "colors.safetensors", "*.safetensors"))
         if path:
-            self.attempt(_("The basis could not be saved."), lambda: self.basis.save(path))
+            self.attempt(_("The colors could not be saved."), lambda: self.basis.save(path))
 
     def load_basis(self) -> None:
-        """Read a basis."""
-        path = chosen_path(qt.QFileDialog.getOpenFileName(self.root, _("Load basis"), "", "*.safetensors"))
+        """Load a color basis."""
+        path = chosen_path(qt.QFileDialog.getOpenFileName(self.root, _("Load colors"), "", "*.safetensors"))
         if not path:
             return
 
@@ -104,10 +104,10 @@ class FeatureMapsPanel(Panel):
             self.basis = basis
             self.refresh()
 
-        self.run(_("The basis could not be loaded."), lambda: self.logic.workTask(read, _("Loading the basis")), done)
+        self.run(_("The colors could not be loaded."), lambda: self.logic.workTask(read, _("Loading the colors")), done)
 
     def make_clusters(self) -> None:
-        """Make a labelmap of clusters of like places."""
+        """Create a labelmap of clusters of similar locations."""
         volume, count = self.volume, self.parameters.clusters
 
         def finish(result: Any) -> Any:
@@ -137,7 +137,7 @@ class FeatureMapsPanel(Panel):
         )
 
     def _show(self, volume: Any) -> None:
-        # The user may have turned to another scan meanwhile.
+        # The user may have chosen another scan meanwhile.
         if volume is self.volume:
             self.logic.overlays.request(Owner.FEATURES)
         self.refresh()

@@ -1,4 +1,4 @@
-"""Step 3's search of a library: what was found, with pictures, and opening it."""
+"""Section of step 3: search in a library, results with thumbnails, and opening them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .tables.hit_table import HitTable, gone, is_place
 
 
 class LibrarySearch:
-    """The part of the panel of step 3 that looks beyond the scene.
+    """The search in a library of scans.
 
     Args:
         panel: of step 3.
@@ -37,34 +37,34 @@ class LibrarySearch:
         self._thumbnails = Thumbnails(panel.logic.reader)
 
     def refresh(self) -> None:
-        """Show what can be done now."""
+        """Show the current state."""
         self.section.refresh()
 
     def forget(self) -> None:
-        """The scene closes, and with it the scan that the query was from."""
+        """Called when the scene closes, with the scan of the query."""
         self.leave()
         self._home = ""
         self.table.fill([])
         self.section.forget()
 
     def leave(self) -> None:
-        """The user turns to something else."""
+        """Stop making thumbnails and remove the mark from the views."""
         self._thumbnails.stop()
         library_scans.hide_mark()
 
     @property
     def home(self) -> Any:
-        """The scan that was searched from, or None."""
+        """The scan of the last query, or None."""
         return slicer.mrmlScene.GetNodeByID(self._home) if self._home else None
 
     def go_home(self) -> None:
-        """Turn back to the scan that was searched from."""
+        """Show the scan of the last query."""
         if self.home is not None and self.home is not self._panel.volume:
             slicer.util.setSliceViewerLayers(background=self.home)
             self._panel.parameters.volume = self.home
 
     def search(self) -> None:
-        """Look in the library for what is like the query."""
+        """Search the library for the query."""
         panel, parameters, volume = self._panel, self._panel.parameters, self._panel.volume
 
         def start() -> Any:
@@ -83,7 +83,7 @@ class LibrarySearch:
         panel.run(failure, start, partial(self._on_found, volume.GetID()), allow_fallback=True)
 
     def open(self, hit: Any) -> None:
-        """Show a place, or a scan, of the library; it is loaded if need be."""
+        """Show a result; its scan is loaded if necessary."""
         panel = self._panel
         node = (self.home if hit.is_query_scan else None) or library_scans.find_volume(hit.path)
         if node is not None:
@@ -91,7 +91,7 @@ class LibrarySearch:
         elif not os.path.exists(hit.path):  # noqa: PTH110 - False where access is denied; pathlib raises
             slicer.util.warningDisplay(gone(hit))
         elif self._opening is None:
-            # Reading is one after the other, and the pictures can wait.
+            # Scans are read one after the other; the thumbnails can wait.
             self._thumbnails.stop()
 
             def start() -> Any:
@@ -117,11 +117,11 @@ class LibrarySearch:
         self._panel.refresh()
         if not hits:
             slicer.util.infoDisplay(
-                _("The library holds nothing to compare with. Add other scans, or do not leave out the query's scan.")
+                _("Nothing was found: the library contains no other scan. Add scans, or clear 'Exclude the query scan'.")
             )
 
     def make_thumbnails(self) -> None:
-        """Have the pictures cut that are not there yet."""
+        """Request the thumbnails of all results."""
         sources: dict[str, Any] = {}
         home = self.home
         for hit in self.table.hits:

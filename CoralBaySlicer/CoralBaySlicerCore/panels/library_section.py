@@ -1,4 +1,4 @@
-"""Step 3's section about the library: where it lies, what is in it, adding to it, and checking it."""
+"""Section of step 3: the folder and content of the library, adding scans, and checking it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .tables.report_table import ReportTable
 
 
 class LibrarySection:
-    """The library that is chosen.
+    """The chosen library.
 
     Args:
         panel: of step 3.
@@ -39,7 +39,7 @@ class LibrarySection:
         self._table = ReportTable(ui.libraryReport)
 
     def refresh(self) -> None:
-        """Show the folder, and what the library holds."""
+        """Show the folder and the content of the library."""
         ui = self._panel.ui
         self._updating = True
         if ui.libraryPath.currentPath != scan_library.folder():
@@ -50,7 +50,9 @@ class LibrarySection:
         if state == self._told:
             return
         if packages.missing(packages.LIBRARY):
-            ui.libraryLabel.text = _("Needs the Python package LanceDB, which is asked for at the first use.")
+            ui.libraryLabel.text = _(
+                "The library needs the Python package LanceDB. You are asked to install it at the first use."
+            )
             return
         self._told = state
         task = scan_library.statsTask(self._panel.logic, scan_library.folder())
@@ -58,13 +60,13 @@ class LibrarySection:
         task.on_failed = lambda error: self._show_error(error)
 
     def forget(self) -> None:
-        """Look anew at the next occasion."""
+        """Read the content again at the next refresh."""
         self._told = None
 
     # -- what the user does
 
     def add_scan(self) -> None:
-        """Add the scan at work: by its file when it is what the file holds, otherwise from memory and without a name."""
+        """Add the current scan: its file if it is unchanged, otherwise its voxels, without a path."""
         panel = self._panel
 
         def start(outcomes: list[Any]) -> Any:
@@ -78,11 +80,11 @@ class LibrarySection:
         self._add(start)
 
     def add_folder(self) -> None:
-        """Add the scans of a folder, sub-folders included."""
+        """Add the scans of a folder and its subfolders."""
         panel = self._panel
         folder = str(qt.QFileDialog.getExistingDirectory(panel.root, _("Folder with scans")) or "")
         if folder:
-            self._add_paths(lambda _progress, _cancel: [folder], _("There are no scans in this folder. Choose another."))
+            self._add_paths(lambda _progress, _cancel: [folder], _("There are no scans in this folder. Choose another folder."))
 
     def add_database(self) -> None:
         """Add the CT series of Slicer's DICOM database."""
@@ -92,28 +94,30 @@ class LibrarySection:
             worker = panel.logic.worker
             self._add_paths(
                 lambda _progress, cancel: dicom_database.ct_paths(database, worker, cancel),
-                _("There is no CT series in the DICOM database. Import some in Slicer's module DICOM."),
+                _("There is no CT series in the DICOM database. Import CTs with Slicer's DICOM module."),
             )
 
     def check(self) -> None:
-        """Read the whole library, say what is wrong with it, and offer to put it right."""
+        """Check the library, show its errors and offer to repair them."""
         panel, folder = self._panel, scan_library.folder()
 
         def repaired(findings: list[Any]) -> None:
             self._changed()
             self._report([(each.path or each.encoder, each.text) for each in findings])
-            slicer.util.infoDisplay(_("The library was repaired. What was lost is listed; add those scans again."))
+            slicer.util.infoDisplay(
+                _("The library was repaired. Scans that were removed are listed under 'Library'; add them again.")
+            )
 
         def told(findings: list[Any]) -> None:
             self._report([(each.path or each.encoder, each.text) for each in findings])
             if not findings:
-                slicer.util.infoDisplay(_("All is well with the library."))
+                slicer.util.infoDisplay(_("No errors were found in the library."))
             elif not any(each.harmful for each in findings):
-                slicer.util.infoDisplay(_("The library can be searched. What was found is listed under 'Library'."))
+                slicer.util.infoDisplay(_("The library can be searched. Minor problems are listed under 'Library'."))
             elif slicer.util.confirmOkCancelDisplay(
                 _(
-                    "Searches suffer from what is listed under 'Library'. Repair it? What is damaged is removed from the "
-                    "library, and can be added again."
+                    "The library is damaged (details under 'Library'), so search results may be incomplete. Repair it? Damaged "
+                    "entries are removed and can be added again."
                 )
             ):
                 panel.run(
@@ -140,14 +144,17 @@ class LibrarySection:
             return tasks[0]
 
         def ended(error: Exception) -> bool:
-            # What was done stays, however it ended.
+            # Scans that were added stay, however the task ended.
             cancelled = isinstance(error, Cancelled)
             if outcomes:
                 self._changed()
                 self._tell(outcomes, _("Cancelled.") if cancelled else describe_error(error))
             elif cancelled and isinstance(tasks[0].says, Counted):
                 slicer.util.infoDisplay(
-                    _("Cancelled before the first scans were added. What was embedded is kept: adding again goes on there.")
+                    _(
+                        "Cancelled before the first scans were added. Features that were computed are kept, so adding the "
+                        "scans again is faster."
+                    )
                 )
             return bool(outcomes)
 
@@ -160,16 +167,16 @@ class LibrarySection:
         )
 
     def _tell(self, outcomes: Sequence[Any], end: str) -> None:
-        """Say what has become of the scans."""
+        """Show how many scans were added and skipped."""
         counts = {state: sum(each.state == state for each in outcomes) for state in ("added", "known", "moved", "left out")}
         lines = [end] if end else []
         lines.append(_("Added to the library: {count}.").format(count=counts["added"]))
         if counts["known"] or counts["moved"]:
-            lines.append(_("There already: {count}.").format(count=counts["known"] + counts["moved"]))
+            lines.append(_("Already in the library: {count}.").format(count=counts["known"] + counts["moved"]))
         left_out = [each for each in outcomes if each.state == "left out"]
         self._report([(each.path, describe_error(CoralBayError(each.detail, remedy=each.remedy))) for each in left_out])
         if counts["left out"]:
-            lines.append(_("Left out: {count}; the reasons are listed under 'Library'.").format(count=counts["left out"]))
+            lines.append(_("Skipped: {count}. The reasons are listed under 'Library'.").format(count=counts["left out"]))
             slicer.util.warningDisplay("\n".join(lines))
         else:
             slicer.util.infoDisplay("\n".join(lines))
@@ -185,13 +192,13 @@ class LibrarySection:
 
     def _show_stats(self, root: str, stats: Sequence[Any]) -> None:
         ui = self._panel.ui
-        scans = [_("{count} of {encoder}").format(count=each.scans, encoder=each.encoder) for each in stats if each.scans]
+        scans = [_("{count} with {encoder}").format(count=each.scans, encoder=each.encoder) for each in stats if each.scans]
         ui.libraryLabel.text = (
             _("Scans in the library: {scans}").format(scans=", ".join(scans))
             if scans
-            else _("There is nothing in the library yet. Add scans to it.")
+            else _("The library is empty. Add scans to it.")
         )
-        ui.libraryLabel.setToolTip(_("The library lies in {folder}").format(folder=root))
+        ui.libraryLabel.setToolTip(_("Folder of the library: {folder}").format(folder=root))
         if not scans:
             ui.libraryBox.collapsed = False
 

@@ -1,4 +1,4 @@
-"""The module's panel: its steps, the parameters of the scene, and what happens when the scene closes."""
+"""The module's panel: its steps, the parameters of the scene, and closing of the scene."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _UI_FILE = Path(__file__).resolve().parents[2] / "Resources" / "UI" / "CoralBayS
 
 
 class ModulePanel(VTKObservationMixin):
-    """All of the module that a user sees.
+    """The whole panel of the module.
 
     Args:
-        logic: the verbs.
-        parent: Slicer's widget of the module.
+        logic: of the module.
+        parent: the module's widget in Slicer.
 
     Attributes:
         panels: the steps; each is also an attribute by its `name`, such as `scan` and `segment`.
@@ -52,7 +52,7 @@ class ModulePanel(VTKObservationMixin):
         for panel in self.panels:
             setattr(self, panel.name, panel)
             self.ui.panels.layout().addWidget(panel.root)
-        # Many changes come in bursts; one look at the end is enough.
+        # Changes often come in bursts; one refresh at the end is enough.
         self._refresh_timer = qt.QTimer()
         self._refresh_timer.setSingleShot(True)
         self._refresh_timer.setInterval(0)
@@ -69,7 +69,7 @@ class ModulePanel(VTKObservationMixin):
         self.addObserver(scene, scene.NodeRemovedEvent, self._schedule)
 
     def enter(self) -> None:
-        """Connect to the scene and take the keys."""
+        """Connect to the scene and activate the shortcuts."""
         self._connect()
         shortcuts = {key: action for panel in self.panels for key, action in panel.shortcuts().items()}
         for key, action in shortcuts.items():
@@ -82,7 +82,7 @@ class ModulePanel(VTKObservationMixin):
             panel.enter()
 
     def exit(self) -> None:
-        """Give back the keys, the mouse and what the views showed. Work that runs goes on."""
+        """Deactivate the shortcuts and restore the mouse mode and the views. Running tasks continue."""
         for shortcut in self._shortcuts:
             shortcut.enabled = False
             shortcut.setParent(None)
@@ -94,7 +94,7 @@ class ModulePanel(VTKObservationMixin):
         self._set_parameters(None)
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Disconnect from everything."""
         self.exit()
         if slicer.app.layoutManager() is not None:
             slicer.app.layoutManager().disconnect("layoutChanged(int)", self._schedule)
@@ -104,7 +104,7 @@ class ModulePanel(VTKObservationMixin):
             panel.close()
 
     def refresh(self) -> None:
-        """Show the state as it is."""
+        """Show the current state."""
         if self.parameters is None or slicer.mrmlScene.IsBatchProcessing():
             return
         for panel in self.panels:

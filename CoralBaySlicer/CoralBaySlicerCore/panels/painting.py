@@ -1,4 +1,4 @@
-"""Prompts by painting: the Segment Editor inside the panel of step 2."""
+"""Section of step 2: prompts painted with the Segment Editor."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EFFECTS = ("Paint", "Draw", "Erase")
 
 
 class Painting:
-    """Makes a segmentation to paint prompts in, and edits it with Slicer's own brushes.
+    """Creates a segmentation for painted prompts and edits it with Slicer's Segment Editor.
 
     Args:
         panel: of step 2.
@@ -30,7 +30,7 @@ class Painting:
         panel.ui.paintButton.connect("clicked(bool)", lambda *_: self.paint())
 
     def refresh(self) -> None:
-        """Follow the segmentation that was chosen."""
+        """Show the chosen segmentation in the editor."""
         panel = self._panel
         panel.ui.paintButton.enabled = panel.volume is not None
         if self._editor is not None:
@@ -41,7 +41,7 @@ class Painting:
                 self._editor.setSourceVolumeNode(panel.volume)
 
     def paint(self) -> None:
-        """Start to paint; the structures of the table become segments to paint in."""
+        """Start painting. Each structure of the table gets a segment."""
         panel, few_shot = self._panel, self._few_shot
         place_mode.stop()
         panel.logic.overlays.request(Owner.PREVIEW)
@@ -63,12 +63,12 @@ class Painting:
         self._editor.setActiveEffectByName("Paint")
 
     def exit(self) -> None:
-        """Put the brush down, so that it does not paint in another module."""
+        """Deactivate the brush, so that it does not paint in another module."""
         if self._editor is not None and self._editor.mrmlSegmentEditorNode() is not None:
             self._editor.setActiveEffectByName("")
 
     def close(self) -> None:
-        """Let go of the views."""
+        """Disconnect from the views."""
         self.exit()
         if self._editor is not None:
             self._editor.removeViewObservations()

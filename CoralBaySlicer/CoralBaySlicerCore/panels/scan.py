@@ -17,7 +17,7 @@ from .weights import WeightsSection
 
 
 class ScanPanel(Panel):
-    """Chooses volume, encoder, device and weights; computes the embeddings or takes them from the store."""
+    """Chooses volume, encoder, device and weights; computes the features or reads them from the store."""
 
     name = "scan"
     ui_file = "ScanPanel.ui"
@@ -37,7 +37,7 @@ class ScanPanel(Panel):
         ui.clearStoreButton.connect("clicked(bool)", lambda *_: self.clear_store())
 
     def refresh(self) -> None:
-        """Show what is chosen, and whether the features are at hand."""
+        """Show what is chosen, and whether the features are ready."""
         ui, parameters = self.ui, self.parameters
         if parameters is None:
             return
@@ -62,12 +62,12 @@ class ScanPanel(Panel):
         if volumes.is_transformed_nonlinearly(volume):
             slicer.util.warningDisplay(
                 _(
-                    "A non-linear transform is applied to this volume. Features are computed on the volume as it is "
-                    "stored, and points are taken through the transform; segments stay under the same transform."
+                    "A non-linear transform is applied to this volume. Features are computed on the untransformed volume. "
+                    "Points are transformed to it, and segments are placed under the same transform."
                 )
             )
         self.run(
-            _("The embeddings could not be computed."),
+            _("The features could not be computed."),
             lambda: self.logic.embedTask(volume),
             lambda _result: self.refresh(),
             allow_fallback=True,
@@ -75,9 +75,9 @@ class ScanPanel(Panel):
         self.refresh()
 
     def clear_store(self) -> None:
-        """Delete all stored embeddings after asking."""
+        """Delete all stored features after asking."""
         if not slicer.util.confirmOkCancelDisplay(
-            _("Delete all stored embeddings from this computer? They can be computed again at any time.")
+            _("Delete the stored features of all scans from this computer? They can be computed again at any time.")
         ):
             return
 
@@ -86,26 +86,26 @@ class ScanPanel(Panel):
 
             return Store().clear()
 
-        def told(count: int) -> None:
-            slicer.util.infoDisplay(_("Stored embeddings deleted: {count}").format(count=count))
+        def show_count(count: int) -> None:
+            slicer.util.infoDisplay(_("The stored features were deleted (scans: {count}).").format(count=count))
 
         self.run(
-            _("The stored embeddings could not be deleted."),
-            lambda: self.logic.workTask(clear, _("Deleting stored embeddings")),
-            told,
+            _("The stored features could not be deleted."),
+            lambda: self.logic.workTask(clear, _("Deleting stored features")),
+            show_count,
         )
 
     def _status(self, ready: bool) -> str:
         if self.volume is None:
             return _("Choose a CT.")
         if ready:
-            return _("Embeddings are ready. Go on with step 2, 3 or 4.")
+            return _("The features are ready. Continue with any other step.")
         if self.activity.task is not None:
             return _("Working...")
-        return _("Not computed yet for this scan and encoder.")
+        return _("The features of this scan are not computed yet.")
 
     def _look_in_store(self) -> None:
-        """Take the features from the store when they are there; asks nothing and installs nothing."""
+        """Read the features from the store if they are there, without any question or installation."""
         try:
             looked_for = (volumes.read(self.volume).fingerprint, self.logic.choice())
         except CoralBayError:

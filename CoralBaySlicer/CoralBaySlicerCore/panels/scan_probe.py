@@ -1,4 +1,4 @@
-"""Step 5's probe: kept in a file, applied to scans, and asked what speaks for what it says."""
+"""Section of step 5: a scan probe is saved, loaded, applied and explained by a saliency map."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .base import Panel, chosen_path
 
 
 class ScanProbeSection:
-    """The probe on whole scans that was learnt or loaded last.
+    """The scan probe that was trained or loaded last.
 
     Args:
         panel: of step 5.
@@ -46,44 +46,44 @@ class ScanProbeSection:
         ui.loadScanProbeButton.connect("clicked(bool)", lambda *_: self.load())
         ui.applyTableButton.connect("clicked(bool)", lambda *_: self.apply_to_table())
         ui.applyScanButton.connect("clicked(bool)", lambda *_: self.apply_to_scan())
-        ui.speaksButton.connect("clicked(bool)", lambda *_: self.toggle_map())
-        ui.speaksSelector.connect("currentIndexChanged(int)", lambda *_: self._on_for())
-        ui.saidLabel.visible = False
+        ui.saliencyButton.connect("clicked(bool)", lambda *_: self.toggle_map())
+        ui.saliencyClassSelector.connect("currentIndexChanged(int)", lambda *_: self._on_for())
+        ui.predictionLabel.visible = False
 
     def refresh(self) -> None:
-        """Show what can be done, and the map as the parameters say."""
+        """Show the current state."""
         ui, panel, probe = self._panel.ui, self._panel, self.probe
         there, scan = probe is not None, panel.volume is not None
         ui.scanProbeLabel.text = self._about()
         ui.saveScanProbeButton.enabled = there
         ui.applyTableButton.enabled = there and panel.parameters.scansTable is not None
-        ui.applyScanButton.enabled = ui.speaksButton.enabled = there and scan
+        ui.applyScanButton.enabled = ui.saliencyButton.enabled = there and scan
         shown = self.shown
-        ui.speaksButton.checked = shown
-        ui.speaksLookForm.visible = shown
-        ui.speaksForm.visible = there
-        ui.speaksSelector.visible = ui.speaksSelectorLabel.visible = ui.speaksSelector.count > 1
+        ui.saliencyButton.checked = shown
+        ui.saliencyDisplayForm.visible = shown
+        ui.saliencyForm.visible = there
+        ui.saliencyClassSelector.visible = ui.saliencyClassSelectorLabel.visible = ui.saliencyClassSelector.count > 1
 
     @property
     def shown(self) -> bool:
-        """Whether the map is over the scan."""
+        """Whether the saliency map is shown."""
         return self._panel.logic.overlays.owner is Owner.SALIENCY
 
     def forget(self) -> None:
-        """The scene closes."""
+        """Called when the scene closes."""
         self._say("")
 
     def take(self, probe: Any) -> None:
-        """Use another probe from now on."""
+        """Use another probe."""
         self.probe = probe
         self._say("")
         self._panel.logic.overlays.release(Owner.SALIENCY)
-        selector = self._panel.ui.speaksSelector
+        selector = self._panel.ui.saliencyClassSelector
         selector.blockSignals(True)
         selector.clear()
         for name in probe.classes_ or [probe.target]:
             selector.addItem(name)
-        # What is looked for stands last among two: "yes" after "no", 1 after 0.
+        # Of two classes, the positive one is last: "yes" after "no", 1 after 0.
         selector.setCurrentIndex(1 if len(probe.classes_) == 2 else 0)
         selector.blockSignals(False)
         self._panel.ui.probeBox.collapsed = False
@@ -135,7 +135,7 @@ class ScanProbeSection:
         panel.run(failure, lambda: scan_probes.applyTask(panel.logic, probe, self._study()), done)
 
     def apply_to_scan(self) -> None:
-        """Predict for the scan at work."""
+        """Predict for the current scan."""
         panel, probe, volume = self._panel, self.probe, self._panel.volume
 
         def finish(said: dict[str, float]) -> None:
@@ -154,16 +154,16 @@ class ScanProbeSection:
         panel.run(_("The probe could not be applied. Nothing was changed."), start)
 
     def toggle_map(self) -> None:
-        """Show what speaks for it, or what was there before."""
+        """Show or hide the saliency map."""
         if self.shown:
             self._panel.logic.overlays.release(Owner.SALIENCY)
         else:
             self.show_map()
 
     def show_map(self) -> None:
-        """Compute and show which places speak for what is chosen."""
+        """Compute and show the saliency map of the chosen class."""
         panel, probe, volume = self._panel, self.probe, self._panel.volume
-        said = max(panel.ui.speaksSelector.currentIndex, 0)
+        said = max(panel.ui.saliencyClassSelector.currentIndex, 0)
 
         def finish(result: Any) -> None:
             panel.logic.overlays.update(overlay.SALIENCY, *result, volume)
@@ -174,11 +174,11 @@ class ScanProbeSection:
                 lambda pyramid, _cancel: scan_probes.saliency(pyramid, probe, said),
                 finish,
                 overlay.SALIENCY,
-                _("Looking for what speaks for it"),
+                _("Computing the saliency map"),
             )
 
         panel.run(
-            _("What speaks for it cannot be shown."),
+            _("The saliency map could not be computed."),
             start,
             lambda _result: panel.when_visible(partial(self._show_if, volume)),
         )
@@ -189,23 +189,23 @@ class ScanProbeSection:
     def _about(self) -> str:
         probe = self.probe
         if probe is None:
-            return _("There is no probe yet. Learn one from a table, or load one.")
+            return _("There is no probe yet. Train one on a table, or load one.")
         if probe.task_ == "survival":
-            return _("Tells the log risk of '{target}', compared with the average scan.").format(target=probe.target)
+            return _("Predicts the log risk of '{target}', relative to the average scan.").format(target=probe.target)
         if probe.task_ == "regression":
-            return _("Tells '{target}'.").format(target=probe.target)
-        return _("Tells '{target}': {classes}.").format(target=probe.target, classes=", ".join(probe.classes_))
+            return _("Predicts '{target}'.").format(target=probe.target)
+        return _("Predicts '{target}': {classes}.").format(target=probe.target, classes=", ".join(probe.classes_))
 
     def _say(self, text: str) -> None:
-        self._panel.ui.saidLabel.text = text
-        self._panel.ui.saidLabel.visible = bool(text)
+        self._panel.ui.predictionLabel.text = text
+        self._panel.ui.predictionLabel.visible = bool(text)
 
     def _on_for(self) -> None:
         if self.shown:
             self.show_map()
 
     def _show_if(self, volume: Any) -> None:
-        # The user may have turned to another scan meanwhile.
+        # The user may have chosen another scan meanwhile.
         if volume is self._panel.volume:
             self._panel.logic.overlays.request(Owner.SALIENCY)
         self._panel.refresh()

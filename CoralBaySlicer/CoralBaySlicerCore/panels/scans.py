@@ -1,4 +1,4 @@
-"""Step 5: probes on whole scans, learnt from a table and tested."""
+"""Step 5: scan probes, trained on a table and cross-validated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _COLUMNS = {
 
 
 class ScansPanel(Panel):
-    """A table of scans is the question; a probe, how good it is, and predictions in new tables are the answer."""
+    """Trains a scan probe on a table; shows its metrics, plots and predictions in new tables."""
 
     name = "scans"
     ui_file = "ScansPanel.ui"
@@ -45,7 +45,7 @@ class ScansPanel(Panel):
         self._shown: tuple[Any, Any] | None = None
         self._report = ReportTable(ui.scansReport)
         self.probe = ScanProbeSection(self, lambda: self.study(to_learn=False), self.show_predictions, self.tell)
-        tasks = ((_("Classes"), "classify"), (_("A number"), "regress"), (_("Survival"), "survive"))
+        tasks = ((_("Classification"), "classify"), (_("Regression (a number)"), "regress"), (_("Survival"), "survive"))
         for name, task in tasks:
             ui.taskSelector.addItem(name, task)
         ui.taskSelector.connect("currentIndexChanged(int)", lambda *_: self._on_task())
@@ -54,10 +54,10 @@ class ScansPanel(Panel):
         ui.loadTableButton.connect("clicked(bool)", lambda *_: self.load_table())
         ui.fitButton.connect("clicked(bool)", lambda *_: self.fit())
         ui.showScansButton.connect("clicked(bool)", lambda *_: self.show())
-        ui.figuresLabel.visible = False
+        ui.metricsLabel.visible = False
 
     def refresh(self) -> None:
-        """Show what is chosen, and what can be done."""
+        """Show the current state."""
         if self.parameters is None:
             return
         ui, parameters = self.ui, self.parameters
@@ -69,7 +69,7 @@ class ScansPanel(Panel):
         ui.timeColumnSelector.visible = ui.timeColumnSelectorLabel.visible = survive
         another = parameters.everyScanAnother
         ui.patientColumnSelector.visible = ui.patientColumnSelectorLabel.visible = not another
-        ui.targetColumnSelectorLabel.text = _("Event seen:") if survive else _("Column:")
+        ui.targetColumnSelectorLabel.text = _("Event column:") if survive else _("Target column:")
         ui.scansEncoderLabel.text = _("Encoder: {name} (step 1)").format(name=title(parameters.encoder))
         there = parameters.scansTable is not None
         ui.fitButton.enabled = there
@@ -77,7 +77,7 @@ class ScansPanel(Panel):
         self.probe.refresh()
 
     def forget(self) -> None:
-        """The tables and plots go with the scene; the probe has nothing to do with it."""
+        """Drop tables and plots, which belong to the scene; keep the probe, which does not."""
         super().forget()
         self._shown = None
         self._tell("", ())
@@ -95,35 +95,35 @@ class ScansPanel(Panel):
                 self.refresh()
 
     def fit(self) -> None:
-        """Learn a probe from the table, and test it."""
+        """Train a probe on the table and cross-validate it."""
         source = self.parameters.scansTable
 
         def start() -> Any:
             return scan_probes.fitTask(self.logic, self.study())
 
         self.run(
-            _("The scans could not be learnt from."), start, lambda result: self._on_fitted(source, result), allow_fallback=True
+            _("The probe could not be trained."), start, lambda result: self._on_fitted(source, result), allow_fallback=True
         )
 
     def study(self, to_learn: bool = True) -> scan_tables.Study:
-        """The table, and what its columns mean.
+        """The table and the meaning of its columns.
 
         Args:
-            to_learn: whether the target must be there, and whose scans they are.
+            to_learn: whether the target and patient columns are required.
 
         Raises:
-            ScansError: something is not chosen.
+            ScansError: a required column is not chosen.
         """
         parameters = self.parameters
         another, survive = parameters.everyScanAnother, parameters.scansTask == "survive"
         wanted = [(parameters.scanColumn, _("Choose the column with the paths of the scans."))]
         if to_learn:
             if not another:
-                why = _("Choose the column that tells whose scan it is, or tick that every scan is of another patient.")
+                why = _("Choose the patient column, or check 'One scan per patient'.")
                 wanted.append((parameters.patientColumn, why))
-            wanted.append((parameters.targetColumn, _("Choose the column that is to be learnt.")))
+            wanted.append((parameters.targetColumn, _("Choose the target column.")))
             if survive:
-                wanted.append((parameters.timeColumn, _("Choose the column with the time.")))
+                wanted.append((parameters.timeColumn, _("Choose the time column.")))
         if parameters.scansTable is not None:
             for column, words in wanted:
                 if not column:
@@ -138,14 +138,14 @@ class ScansPanel(Panel):
         )
 
     def show(self) -> None:
-        """Show plot and table in the views."""
+        """Show the plot and the table beside the slice views."""
         if self._shown is not None:
             scan_tables.show(*(node if slicer.mrmlScene.IsNodePresent(node) else None for node in self._shown))
 
     def show_predictions(self, source: Any, predictions: scan_tables.Predictions, name: str) -> Any:
-        """Put predictions into a new table node beside the user's; returns it."""
+        """Write predictions to a new table node, a copy of the source table with more columns; returns it."""
         if source is None or not slicer.mrmlScene.IsNodePresent(source):
-            raise ScansError(_("The table was removed meanwhile. Choose another and try again."))
+            raise ScansError(_("The table was removed during the computation. Choose another and try again."))
         node = scan_tables.add_predictions(source, predictions, name)
         self._shown = (None, node)
         self._report.fill(predictions.left_out)
@@ -166,7 +166,7 @@ class ScansPanel(Panel):
         plots = scan_tables.add_charts(result.charts, target)
         self._shown = (plots[0], metrics)
         lines = [
-            _("{target}: {scans} scans of {patients} patients, tested on patients that were not learnt from.").format(
+            _("{target}: {scans} scans of {patients} patients, tested on patients not used for training.").format(
                 target=target, scans=result.scans, patients=result.patients
             )
         ]
@@ -176,9 +176,9 @@ class ScansPanel(Panel):
         self.refresh()
 
     def tell(self, text: str) -> None:
-        """Say something below the buttons."""
-        self.ui.figuresLabel.text = text
-        self.ui.figuresLabel.visible = bool(text)
+        """Show a text below the buttons."""
+        self.ui.metricsLabel.text = text
+        self.ui.metricsLabel.visible = bool(text)
 
     def _tell(self, text: str, left_out: Sequence[tuple[str, str]]) -> None:
         self.tell(text)
@@ -188,7 +188,7 @@ class ScansPanel(Panel):
         return getattr(self.ui, f"{column}Selector")
 
     def _offer_columns(self, columns: tuple[str, ...]) -> None:
-        """Offer the columns of the table, and choose those whose names say what they are."""
+        """List the columns of the table, and choose those with usual names."""
         if columns != self._offered:
             self._offered = columns
             for column in _COLUMNS:

@@ -23,7 +23,7 @@ _NAME, _COUNT, _KEY, _DICE = range(4)
 
 
 class SegmentPanel(Panel):
-    """Clicks and strokes become a preview at once, and segments on demand."""
+    """Turns points and strokes into a live preview, and into segments on request."""
 
     name = "segment"
     ui_file = "SegmentPanel.ui"
@@ -40,12 +40,12 @@ class SegmentPanel(Panel):
         for title, kind in (
             (_("Probability of the selected structure"), overlays.PROBABILITY),
             (_("Uncertainty"), overlays.UNCERTAINTY),
-            (_("Nothing"), "off"),
+            (_("None"), "off"),
         ):
             ui.overlaySelector.addItem(title, kind)
         table = ui.structureTable
         table.setColumnCount(4)
-        table.setHorizontalHeaderLabels([_("Structure"), _("Points"), _("Key"), _("Dice to expect")])
+        table.setHorizontalHeaderLabels([_("Structure"), _("Points"), _("Key"), _("Estimated Dice")])
         table.horizontalHeader().setSectionResizeMode(_NAME, qt.QHeaderView.Stretch)
         table.verticalHeader().visible = False
         table.verticalHeader().setDefaultSectionSize(22)
@@ -62,18 +62,18 @@ class SegmentPanel(Panel):
             ui.suggestButton: self.jump_to_suggested,
             ui.applyButton: self.apply,
             ui.undoApplyButton: self.undo_apply,
-            ui.solidCheck: self.show_in_3d,
+            ui.show3DCheck: self.show_in_3d,
         }
         for button, action in clicks.items():
             button.connect("clicked(bool)", _ignoring(action))
         ui.overlaySelector.connect("currentIndexChanged(int)", lambda *_: self._on_overlay())
         ui.shortcutsLabel.text = _(
-            "Keys: 1 to 9 click a structure, 0 click background, Z undo, Y redo, U place most worth a click, Esc stop clicking"
+            "Keys: 1 to 9 place points of a structure, 0 of the background, Z undo, Y redo, U suggest next click, Esc stop"
         )
         self.few_shot.addObserver(place_mode.interaction(), place_mode.interaction().InteractionModeChangedEvent, self._on_mode)
 
     def shortcuts(self) -> dict[str, Callable[[], None]]:
-        """What the keys do while the module is shown."""
+        """Actions by key."""
         keys: dict[str, Callable[[], None]] = {
             "Z": self.few_shot.undo,
             "Y": self.few_shot.redo,
@@ -85,7 +85,7 @@ class SegmentPanel(Panel):
         return keys
 
     def refresh(self) -> None:
-        """Show structures, preview and what can be done now."""
+        """Show the structures, the preview and the current state."""
         if self.parameters is None:
             return
         ui, few_shot = self.ui, self.few_shot
@@ -115,12 +115,12 @@ class SegmentPanel(Panel):
         self._show_preview()
 
     def exit(self) -> None:
-        """Give the mouse back."""
+        """Stop placing points and painting."""
         place_mode.stop()
         self._painting.exit()
 
     def forget(self) -> None:
-        """Let go of the scan and its prompts."""
+        """Drop the scan and its prompts."""
         super().forget()
         self._options = None
         self.few_shot.set_painted(None)
@@ -134,15 +134,15 @@ class SegmentPanel(Panel):
     # -- what the user does
 
     def add_structure(self) -> None:
-        """Add a structure and start to click on it."""
-        structure = self.attempt(_("No structure could be added."), self.few_shot.add_structure)
+        """Add a structure and start placing its points."""
+        structure = self.attempt(_("The structure could not be added."), self.few_shot.add_structure)
         if structure is not None:
             place_mode.start(structure.node)
             self.logic.overlays.request(Owner.PREVIEW)
             self.refresh()
 
     def remove_structure(self) -> None:
-        """Remove the structure that is selected, and its points."""
+        """Remove the selected structure and its points."""
         structure = self.few_shot.active_structure
         if structure is not None and structure.label:
             place_mode.stop()
@@ -150,7 +150,7 @@ class SegmentPanel(Panel):
             self.refresh()
 
     def click_on(self, label: int) -> None:
-        """Let clicks place points of a structure; label 0 is the background."""
+        """Start placing points of a structure; label 0 is the background."""
         if not any(each.label == label for each in self.few_shot.structures):
             if label > 1 or self.volume is None:
                 return
@@ -161,30 +161,28 @@ class SegmentPanel(Panel):
         self.refresh()
 
     def update_preview(self) -> None:
-        """Compute the preview from the prompts as they are, and show it."""
+        """Compute the preview from the current prompts, and show it."""
         self.few_shot.update()
         self.logic.overlays.request(Owner.PREVIEW)
 
     def jump_to_suggested(self) -> None:
-        """Go to the place where a prompt is expected to mend most of the selected structure; again, to the next."""
+        """Go to the location where a click is expected to improve the selected structure most; again, to the next one."""
 
         def found(world: Any) -> None:
-            # The views of another module are not ours to move.
+            # While another module is shown, its views are left alone.
             if self.parameters is not None:
                 volumes.jump_to(world)
 
         few_shot = self.few_shot
         self.logic.overlays.request(Owner.PREVIEW)
-        self.attempt(
-            _("There is no place to go to."), lambda: few_shot.suggest_click(few_shot.shown, few_shot.prompts(), found)
-        )
+        self.attempt(_("No click can be suggested."), lambda: few_shot.suggest_click(few_shot.shown, few_shot.prompts(), found))
 
     def apply(self) -> None:
         """Write the structures as segments on the scan's own grid."""
         few_shot, parameters = self.few_shot, self.parameters
         prompts = few_shot.prompts()
         options = Options(parameters.threshold / 100, parameters.connected)
-        # What the user sees is what is written.
+        # The segments are those of the preview.
         probe, segmenter = few_shot.given, few_shot.segmenter
 
         def start() -> Any:
@@ -206,17 +204,17 @@ class SegmentPanel(Panel):
             if parameters.solid or had_surfaces:
                 self._show_surfaces(segmentation, centre=not had_surfaces)
 
-        self.run(_("The segments could not be made. Nothing was changed."), start, done)
+        self.run(_("The segments could not be created. Nothing was changed."), start, done)
 
     def undo_apply(self) -> None:
-        """Bring the segments back as they were before the last Apply."""
+        """Restore the segments as they were before the last Apply."""
         surfaces.remove(self.parameters.output)
         self.logic.undo.restore(self.parameters.output)
         self.refresh()
         self.show_in_3d()
 
     def show_in_3d(self) -> None:
-        """Show the segments that were written in the 3D views, or take them away, as is ticked."""
+        """Show the output segments in the 3D views, or remove them, as the check box says."""
         output = self.parameters.output if self.parameters is not None else None
         surfaces.remove(output)
         if output is not None and self.parameters.solid:
@@ -225,7 +223,7 @@ class SegmentPanel(Panel):
     # -- inner workings
 
     def _show_preview(self) -> None:
-        """Draw the preview, if it is shown; it is also when the user has changed how it is displayed."""
+        """Draw the preview if it owns the views. A change of its display options requests them."""
         parameters = self.parameters
         options = DisplayOptions(
             parameters.overlay,
@@ -250,7 +248,7 @@ class SegmentPanel(Panel):
 
     def _show_surfaces(self, segmentation: Any, centre: bool) -> None:
         def done(_segmentation: Any) -> None:
-            # Not each time: whoever has turned the view wants to keep it.
+            # Only the first time: later the user may have rotated the view.
             if centre and self.parameters is not None:
                 slicer.util.resetThreeDViews()
 
@@ -265,13 +263,13 @@ class SegmentPanel(Panel):
         for row, structure in enumerate(known):
             name = qt.QTableWidgetItem(structure.name)
             name.setData(qt.Qt.DecorationRole, qt.QColor(*(round(255 * part) for part in structure.color)))
-            name.setToolTip(_("Double-click to rename; select to click on it and to see its probability"))
+            name.setToolTip(_("Double-click to rename. Select to place points and to see the probability."))
             dice, error = expected.get(structure.label, (None, None))
             told = "" if dice is None else f"{dice:.2f} ± {error:.2f}"
             texts = (str(len(structure.world_points())), str(structure.label), told)
             cells = (name, *(qt.QTableWidgetItem(text) for text in texts))
             cells[_DICE].setToolTip(
-                _("How far this preview is likely to overlap with the truth (1: wholly), as its own probabilities tell")
+                _("Expected Dice coefficient of this preview, estimated from its own probabilities (1 = perfect)")
             )
             for column, cell in enumerate(cells):
                 if column != _NAME or structure.label == 0:
@@ -324,5 +322,5 @@ class SegmentPanel(Panel):
 
 
 def _ignoring(action: Callable[[], Any]) -> Callable[..., None]:
-    """A slot that does not pass the button's state on."""
+    """A slot that ignores the arguments of its signal."""
     return lambda *_: action()

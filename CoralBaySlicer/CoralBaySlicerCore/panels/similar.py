@@ -1,4 +1,4 @@
-"""Step 3: regions that look alike."""
+"""Step 3: search for similar regions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .tables.region_table import RegionTable
 
 
 class SimilarPanel(Panel, VTKObservationMixin):
-    """A point, a segment or an ROI is the question; a map and a ranked table are the answer."""
+    """Searches for regions similar to a point, a segment or an ROI; shows a map and a ranked table."""
 
     name = "similar"
     ui_file = "SimilarPanel.ui"
@@ -38,7 +38,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         self.logic.overlays.offer(Owner.SIMILARITY, self._draw)
         for title, scope in ((_("This scan"), "scan"), (_("Library"), "library")):
             ui.scopeSelector.addItem(title, scope)
-        for title, kind in ((_("A point"), "point"), (_("A segment"), "segment"), (_("A region of interest"), "roi")):
+        for title, kind in ((_("Point"), "point"), (_("Segment"), "segment"), (_("Region of interest (ROI)"), "roi")):
             ui.querySelector.addItem(title, kind)
         self._table = RegionTable(ui.regionTable, self.go_to)
         self.library = LibrarySearch(self, self.query_points)
@@ -55,16 +55,16 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     @property
     def in_library(self) -> bool:
-        """Whether a library is searched, rather than the scene."""
+        """Whether a library is searched instead of the scene."""
         return self.parameters is not None and self.parameters.scope == "library"
 
     @property
     def regions(self) -> list[FoundRegion]:
-        """The regions that were found, as the table shows them."""
+        """The results in the order of the table."""
         return self._table.regions
 
     def refresh(self) -> None:
-        """Show what can be done now, and the map as the parameters say."""
+        """Show the current state."""
         if self.parameters is None:
             return
         ui, kind = self.ui, self.parameters.queryKind
@@ -83,8 +83,8 @@ class SimilarPanel(Panel, VTKObservationMixin):
         ui.placeQueryButton.enabled = self.volume is not None
         ui.placeQueryButton.checked = node is not None and place_mode.is_placing(node)
         ui.showQueryButton.enabled = self._can_show_query(node)
-        ui.othersLabel.text = self._about_others()
-        ui.othersLabel.visible = bool(ui.othersLabel.text) and not self.in_library
+        ui.otherScansLabel.text = self._about_others()
+        ui.otherScansLabel.visible = bool(ui.otherScansLabel.text) and not self.in_library
         ui.distanceSpin.visible = ui.distanceSpinLabel.visible = kind != "whole"
         ui.showQueryButton.visible = kind != "whole"
         there = self.volume is not None and self.volume.GetID() in self.logic.similarities
@@ -106,7 +106,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         self.removeObservers()
 
     def forget(self) -> None:
-        """Let go of what was found."""
+        """Drop the results."""
         super().forget()
         self.removeObservers()
         self._table.fill([])
@@ -115,7 +115,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
     # -- what the user does
 
     def place_query(self) -> None:
-        """Let the next click say what to look for."""
+        """Start placing the query point, or stop it."""
         node = query_markups.node(self.volume) or query_markups.make(self.volume)
         if place_mode.is_placing(node):
             place_mode.stop()
@@ -125,7 +125,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         self.refresh()
 
     def search(self) -> None:
-        """Look for regions like the query."""
+        """Search for regions similar to the query."""
         parameters, volume = self.parameters, self.volume
         if volume is None:
             return
@@ -145,40 +145,40 @@ class SimilarPanel(Panel, VTKObservationMixin):
                 parameters.similarityThreshold / 100,
             )
 
-        self.run(_("The search could not be done."), start, self._on_found, allow_fallback=True)
+        self.run(_("The search failed."), start, self._on_found, allow_fallback=True)
 
     def query_points(self) -> np.ndarray:
         """The query, (N, 3) RAS mm of the world.
 
         Raises:
-            QueryError: nothing was pointed at.
+            QueryError: no query is chosen, or it is empty.
         """
         parameters, volume = self.parameters, self.volume
         if parameters.queryKind == "point":
             node = query_markups.node(volume)
             points = structures.Structure(1, node).world_points() if node is not None else np.empty((0, 3))
             if not len(points):
-                raise QueryError(_("Press 'Click a place', then click in a view on what you are looking for."))
+                raise QueryError(_("Press 'Place query point', then click in a slice view on the location to search for."))
             return points
         if parameters.queryKind == "segment":
             if parameters.querySegmentation is None or not parameters.querySegment:
                 raise QueryError(_("Choose a segment to look for."))
             own = segments.points(parameters.querySegmentation, parameters.querySegment, volume)
             if not len(own):
-                raise QueryError(_("The segment is empty. Choose another, or paint something in it."))
+                raise QueryError(_("The segment is empty. Choose another segment."))
             return volumes.to_world(volume, own)
         if parameters.queryRoi is None:
             raise QueryError(_("Choose a region of interest, or draw one with Slicer's Markups module."))
         return query_markups.inside(parameters.queryRoi, volume)
 
     def show_query(self) -> None:
-        """Centre the views on what is looked for."""
+        """Center the views on the query."""
         if self.in_library:
             self.library.go_home()
         self.attempt(_("The query cannot be shown."), lambda: volumes.jump_to(self.query_points().mean(axis=0)))
 
     def go_to(self, region: FoundRegion) -> None:
-        """Centre the views on a region, in its scan."""
+        """Center the views on a region, in its scan."""
         volume = slicer.mrmlScene.GetNodeByID(region.node_id)
         if volume is not None and volume is not self.volume:
             slicer.util.setSliceViewerLayers(background=volume)
@@ -186,7 +186,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         volumes.jump_to(region.ras)
 
     def to_markups(self) -> None:
-        """Make a point list of the regions."""
+        """Create a point list of the regions."""
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", _("Similar regions"))
         node.CreateDefaultDisplayNodes()
         for region in self.regions:
@@ -194,26 +194,26 @@ class SimilarPanel(Panel, VTKObservationMixin):
             node.SetNthControlPointLabel(index, f"{region.rank} ({region.score:.2f})")
 
     def to_segment(self) -> None:
-        """Make a segment of what belongs to the regions of this scan."""
+        """Write the regions of this scan as a segment."""
         self.attempt(
-            _("The segment could not be made."), lambda: query_markups.to_segment(self.logic, self.volume, self.parameters)
+            _("The segment could not be created."), lambda: query_markups.to_segment(self.logic, self.volume, self.parameters)
         )
         self.refresh()
 
     # -- inner workings
 
     def _show_scope(self) -> None:
-        """Show what has to do with the scene, or what has to do with the library."""
+        """Show the widgets for a search in the scene or in a library."""
         ui, there = self.ui, self.in_library
         ui.scopeSelector.currentIndex = max(ui.scopeSelector.findData(self.parameters.scope), 0)
-        for widget in (ui.libraryLabel, ui.libraryBox, ui.hitTable, ui.othersOnlyCheck):
+        for widget in (ui.libraryLabel, ui.libraryBox, ui.hitTable, ui.excludeQueryScanCheck):
             widget.visible = there
-        for widget in (ui.everywhereCheck, ui.mapForm, ui.regionTable, ui.resultRow):
+        for widget in (ui.allScansCheck, ui.mapForm, ui.regionTable, ui.resultRow):
             widget.visible = not there
-        ui.searchButton.text = _("Search the library") if there else _("Find similar regions")
+        ui.searchButton.text = _("Search library") if there else _("Find similar regions")
         whole = ui.querySelector.findData("whole")
         if there and whole < 0:
-            ui.querySelector.addItem(_("The whole scan"), "whole")
+            ui.querySelector.addItem(_("Whole scan"), "whole")
         elif not there and whole >= 0:
             ui.querySelector.removeItem(whole)
         if there:
@@ -229,7 +229,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         return self.parameters.queryRoi is not None
 
     def _about_others(self) -> str:
-        """What the search of all scans will do or could not do, in words; "" when there is nothing to say."""
+        """A message about the other scans: which must be computed first, and which were skipped; "" if there is none."""
         if not self.parameters.everywhere or self.volume is None:
             return ""
         others = volumes.other_scans(self.volume)
@@ -240,9 +240,9 @@ class SimilarPanel(Panel, VTKObservationMixin):
         missing = [node.GetName() for node in known if self.logic.features.cached(node) is None]
         missing = [name for name in missing if name not in self.logic.left_out]
         if missing:
-            lines.append(_("Embedded first, which takes a while: {names}").format(names=", ".join(missing)))
-        lines += [_("Left out: {name}. {reason}").format(name=name, reason=why) for name, why in self.logic.left_out.items()]
-        return "\n".join(lines) or _("The embeddings of all scans are ready.")
+            lines.append(_("Features to be computed first, which takes a while: {names}").format(names=", ".join(missing)))
+        lines += [_("Skipped: {name}. {reason}").format(name=name, reason=why) for name, why in self.logic.left_out.items()]
+        return "\n".join(lines) or _("The features of all scans are ready.")
 
     def _on_found(self, regions: list[FoundRegion]) -> None:
         self._table.fill(regions)
@@ -269,7 +269,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
             self.addObserver(node, node.PointPositionDefinedEvent, self._on_point)
 
     def _on_point(self, node: Any, event: Any) -> None:
-        # The newest click is the question; one click is enough.
+        # The query is the last click only.
         place_mode.stop()
         while node.GetNumberOfControlPoints() > 1:
             node.RemoveNthControlPoint(0)

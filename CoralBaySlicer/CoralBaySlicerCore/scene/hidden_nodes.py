@@ -1,4 +1,4 @@
-"""Nodes of the module's own that the user does not choose from, and the views they are shown in."""
+"""Nodes that are hidden from the user's selectors, and the slice views."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ KIND = "CoralBaySlicer.Overlay"
 
 
 def add_hidden(node_class: str, name: str, kind: str) -> Any:
-    """A node that is neither offered in selectors nor saved: it can be made again at any time."""
+    """Add a node that is not listed in selectors and not saved with the scene."""
     node = slicer.mrmlScene.CreateNodeByClass(node_class)
     node.UnRegister(None)
     node.SetName(name)
     node.SetAttribute(KIND, kind)
-    # Before it is added: selectors look once, when it comes.
+    # Set before the node is added: selectors check it only then.
     node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)
     return slicer.mrmlScene.AddNode(node)
 
 
 def composites() -> list[Any]:
-    """What each slice view is composed of."""
+    """The composite nodes of the slice views: which volumes each shows."""
     return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
 
 
 def first_view() -> Any:
-    """The node of the first slice view that is seen, or None."""
+    """The slice node of the first visible slice view, or None."""
     layout = slicer.app.layoutManager()
     for name in layout.sliceViewNames() if layout is not None else ():
         widget = layout.sliceWidget(name)

@@ -1,6 +1,6 @@
-"""The label layer of the slice views: all structures of a preview at once, each in its color.
+"""The label layer of the slice views, which shows all structures of a preview in their colors.
 
-What that layer showed before is remembered, and brought back when the structures are hidden.
+What the layer showed before is remembered, and restored when the structures are hidden.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _NAME = "structures"
 
 
 class LabelLayer:
-    """A labelmap over the scan, as outlines or filled."""
+    """A labelmap over the scan, drawn as outlines or filled."""
 
     def __init__(self) -> None:
-        # By view; None for one in which the user has chosen another labelmap meanwhile.
+        # By view; None for a view in which the user has chosen another labelmap meanwhile.
         self._before: dict[str, tuple[str | None, float, bool] | None] = {}
         self._held: tuple[Any, Any] = (None, None)
         self._colors: Colors = {}
@@ -38,19 +38,19 @@ class LabelLayer:
         return next((node for node in found if node.GetAttribute(KIND) == _NAME), None)
 
     def update(self, labels: NDArray, geometry: NDArray, volume: Any, colors: Colors) -> None:
-        """Put labels [k, j, i] into the node, which is made at first.
+        """Set the voxels of the labelmap node, which is created if necessary.
 
         Args:
-            labels: 0 where there is nothing.
+            labels: [k, j, i], 0 for the background.
             geometry: (4, 4), IJK to the volume's own RAS mm.
-            volume: the scan they lie on.
+            volume: the scan they belong to.
             colors: of the labels.
         """
         node = self.node
         if node is None:
             node = add_hidden("vtkMRMLLabelMapVolumeNode", "CoralBay: " + _("Structures"), _NAME)
             self._held, self._colors = (None, None), {}
-        # The same array again costs nothing: setting voxels renders every view.
+        # The same array is not set again: setting voxels renders every view.
         if self._held[0] is not labels or self._held[1] is not volume:
             put_array(node, labels, geometry, volume)
             self._held = (labels, volume)
@@ -65,7 +65,7 @@ class LabelLayer:
             self._colors = dict(colors)
 
     def show(self, opacity: float, outlines: bool) -> None:
-        """Show the labels in all slice views, but where the user has chosen another labelmap meanwhile."""
+        """Show the labels in all slice views, except where the user has chosen another labelmap meanwhile."""
         node = self.node
         if node is None:
             return
@@ -75,7 +75,7 @@ class LabelLayer:
             if key not in self._before:
                 self._before[key] = (composite.GetLabelVolumeID(), composite.GetLabelOpacity(), bool(view.GetUseLabelOutline()))
             elif composite.GetLabelVolumeID() != node.GetID():
-                self._give_back(composite, view)
+                self._restore(composite, view)
                 continue
             with slicer.util.NodeModify(composite):
                 composite.SetLabelVolumeID(node.GetID())
@@ -85,19 +85,19 @@ class LabelLayer:
     def hide(self) -> None:
         """Show what the views showed before."""
         for composite in composites() if self.shown else ():
-            self._give_back(composite, _slice_node(composite))
+            self._restore(composite, _slice_node(composite))
         self.forget()
 
     def forget(self) -> None:
-        """There is nothing to bring back, as when the scene was closed."""
+        """Forget what the views showed before, as when the scene was closed."""
         self.shown = False
         self._before = {}
 
-    def _give_back(self, composite: Any, view: Any) -> None:
+    def _restore(self, composite: Any, view: Any) -> None:
         before, node = self._before.get(composite.GetID()), self.node
         if before is None:
             return
-        # A user who has put something else there meanwhile keeps it.
+        # The user may have chosen another labelmap meanwhile.
         if node is not None and composite.GetLabelVolumeID() == node.GetID():
             with slicer.util.NodeModify(composite):
                 composite.SetLabelVolumeID(before[0])
@@ -107,13 +107,13 @@ class LabelLayer:
 
 
 def _slice_node(composite: Any) -> Any:
-    """The slice node of the view that a composite node is of."""
+    """The slice node of the view of a composite node."""
     name = composite.GetLayoutName()
     return next(node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetLayoutName() == name)
 
 
 def _fill(table: Any, colors: Colors) -> None:
-    """Make a color node hold these, and nothing to see for 0 and all other labels."""
+    """Set a color table to these colors; 0 and all other labels are transparent."""
     count = max(colors, default=0) + 1
     with slicer.util.NodeModify(table):
         table.SetTypeToUser()

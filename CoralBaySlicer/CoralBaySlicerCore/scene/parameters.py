@@ -1,6 +1,6 @@
-"""The module's state, kept in the scene: a saved scene reopens with it.
+"""The module's parameters, which are saved with the scene.
 
-What belongs to the machine rather than to the scene (weights file, device) is kept in the application's settings.
+Settings of the computer (weights file, device) are kept in the application's settings instead.
 """
 
 from typing import Annotated
@@ -10,7 +10,7 @@ from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 
 def choose_encoder(parameters: "CoralBaySlicerParameters", name: str) -> None:
-    """Turn to another encoder; the setting was that of the one before."""
+    """Choose another encoder, with its default inference mode."""
     with slicer.util.NodeModify(parameters.parameterNode):
         parameters.setting = ""
         parameters.encoder = name
@@ -18,38 +18,38 @@ def choose_encoder(parameters: "CoralBaySlicerParameters", name: str) -> None:
 
 @parameterNodeWrapper
 class CoralBaySlicerParameters:
-    """All choices that are saved with a scene.
+    """The parameters of the module. Their names are saved in scenes.
 
     Attributes:
-        volume: the scan at work.
-        encoder, setting: which network, and how it is run ("" for its default).
-        assumeHU: the user vouches for the values being HU.
-        threshold: probability, percent, from which a voxel belongs to a structure.
-        overlayOpacity: of the probability and the uncertainty, percent.
-        overlay: "probability", "uncertainty" or "off".
-        together, outlines: whether all structures of the preview are shown, and as outlines rather than filled.
-        livePreview: whether the preview follows every prompt.
-        connected: whether only pieces that a prompt touches are kept.
-        solid: whether the segments are shown in 3D.
-        painted: segments that serve as prompts.
-        output: where Apply writes.
+        volume: the current scan.
+        encoder, setting: the name of the encoder and its inference mode ("" for the default).
+        assumeHU: whether the values are taken as HU without a check.
+        threshold: minimum probability of a structure's voxels, percent.
+        overlayOpacity: of the probability or uncertainty map and of filled structures, percent.
+        overlay: the map of the preview: "probability", "uncertainty" or "off".
+        together, outlines: whether all structures of the preview are shown, and whether as outlines.
+        livePreview: whether the preview is updated after every prompt.
+        connected: whether only connected components with a prompt are kept.
+        solid: whether the output segments are shown in 3D.
+        painted: segmentation whose segments are used as prompts.
+        output: segmentation that Apply writes to.
         queryKind: "point", "segment", "roi" or, in a library only, "whole".
-        querySegmentation, querySegment, queryRoi: the query, when it is no point.
-        regionCount: most regions to list.
-        regionDistance: least distance between them, mm.
-        similarityThreshold: percent from which the map is shown and a region reaches.
-        similarityOpacity: of its overlay, percent.
+        querySegmentation, querySegment, queryRoi: the query, unless it is a point.
+        regionCount: maximum number of regions.
+        regionDistance: minimum distance between them, mm.
+        similarityThreshold: minimum similarity of the map and of a region's voxels, percent.
+        similarityOpacity: of the similarity map, percent.
         everywhere: whether to search all loaded volumes.
-        scope: where like regions are looked for: "scan" or "library".
-        othersOnly: whether the scan that the query is from is left out of what the library's search finds.
-        showIn3D: whether the similarity is rendered in 3D.
-        clusters: how many.
-        colourOpacity: of the colors of the features, percent.
-        scansTable: with a row for each scan that is learnt from.
-        scanColumn, patientColumn, targetColumn, timeColumn: which of its columns mean what.
-        everyScanAnother: there is no column of patients, since every scan is of another one.
-        scansTask: what is learnt: "classify", "regress" or "survive".
-        speaksThreshold, speaksOpacity: of the map of what speaks for it, percent.
+        scope: where to search: "scan" or "library".
+        othersOnly: whether the scan of the query is excluded from the results of a library search.
+        showIn3D: whether the similarity map is shown in 3D.
+        clusters: number of clusters.
+        colourOpacity: of the feature map, percent.
+        scansTable: table with one row per scan.
+        scanColumn, patientColumn, targetColumn, timeColumn: the names of its columns.
+        everyScanAnother: whether every scan is of a different patient, so that no patient column is needed.
+        scansTask: what is predicted: "classify", "regress" or "survive".
+        speaksThreshold, speaksOpacity: of the saliency map, percent.
     """
 
     volume: slicer.vtkMRMLScalarVolumeNode

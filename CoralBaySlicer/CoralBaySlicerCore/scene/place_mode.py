@@ -1,4 +1,4 @@
-"""Placing points with the mouse, through Slicer's own place mode."""
+"""Placing points with the mouse in Slicer's place mode."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import slicer
 
 
 def start(node: Any) -> None:
-    """Let every click in a view add a point to a markups node, until `stop` or until the user leaves the mode."""
+    """Let every click in a view add a point to a markups node, until `stop` or until the user ends place mode."""
     selection = slicer.app.applicationLogic().GetSelectionNode()
     selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
     selection.SetActivePlaceNodeID(node.GetID())
@@ -16,12 +16,12 @@ def start(node: Any) -> None:
 
 
 def stop() -> None:
-    """Give the mouse back to the views."""
+    """End place mode."""
     interaction().SwitchToViewTransformMode()
 
 
 def is_placing(node: Any) -> bool:
-    """Whether a click would add a point to this node."""
+    """Whether a click adds a point to this node."""
     if node is None or interaction() is None:
         return False
     active = slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID()
@@ -29,5 +29,5 @@ def is_placing(node: Any) -> bool:
 
 
 def interaction() -> Any:
-    """The node that holds the mouse mode."""
+    """The interaction node, which holds the mouse mode."""
     return slicer.app.applicationLogic().GetInteractionNode()

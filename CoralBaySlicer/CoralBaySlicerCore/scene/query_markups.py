@@ -50,7 +50,7 @@ def inside(roi: Any, volume: Any) -> NDArray[np.float64]:
     """
     size = np.array(roi.GetSize())
     if not (size > 0).all():
-        raise QueryError(_("The region of interest has no extent. Draw it anew."))
+        raise QueryError(_("The region of interest has no extent. Draw it again."))
     axes = [np.linspace(-0.5, 0.5, max(2, min(40, int(length / _STEP_MM) + 1))) * length for length in size]
     own = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     if len(own) > _MOST_POINTS:
@@ -70,7 +70,7 @@ def to_segment(logic: Any, volume: Any, parameters: Any) -> Any:
     """Write the regions found in a volume as one segment; returns the segmentation node."""
     found = logic.similarities[volume.GetID()]
     if not found.pieces.any():
-        raise QueryError(_("No place is as similar as the threshold asks. Lower it and search again."))
+        raise QueryError(_("No location reaches the similarity threshold. Lower the threshold and search again."))
     target = parameters.output or segments.new(volume, _("{volume} segmentation").format(volume=volume.GetName()))
     geometry = segments.way_to(target, volume) @ found.geometry
     logic.undo.save(target)

@@ -41,7 +41,7 @@ def points(segmentation: Any, segment_id: str, volume: Any) -> NDArray[np.float6
     name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     segment = segmentation.GetSegmentation().GetSegment(segment_id) if segmentation is not None else None
     if segment is None:
-        raise PromptError(_("Choose a segment that exists."))
+        raise PromptError(_("The segment no longer exists. Choose another."))
     if not segmentation.GetSegmentation().ContainsRepresentation(name) and not (
         segmentation.GetSegmentation().CreateRepresentation(name)
     ):

@@ -49,7 +49,9 @@ def read(node: Any) -> VolumeSnapshot:
     array = slicer.util.arrayFromVolume(node)
     if array.ndim != 3:
         raise VolumeError(
-            _("The volume '{name}' has several values a voxel. Choose a CT with one.").format(name=node.GetName())
+            _("The volume '{name}' has several values per voxel. Choose a CT with one value per voxel.").format(
+                name=node.GetName()
+            )
         )
     volume = Volume(array, Grid(array.shape, ijk_to_ras(node)))
     return VolumeSnapshot(volume, node.GetID(), node.GetName(), fingerprint(node))

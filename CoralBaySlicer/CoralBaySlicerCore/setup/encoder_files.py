@@ -50,7 +50,7 @@ class EncoderFile:
             return ""
         return _(
             "The file of the encoder '{title}' is missing: {path}. Put it back, or remove the encoder from the menu with "
-            "Advanced > Forget encoder file."
+            "Advanced > Remove encoder from menu."
         ).format(title=self.title, path=self.path)
 
 

@@ -128,7 +128,7 @@ def _load_file(path: str) -> Any:
 
 
 def _add_volume(path: str, volume: Any) -> Any:
-    name = slicer.mrmlScene.GenerateUniqueName(_("CT of the library"))
+    name = slicer.mrmlScene.GenerateUniqueName(_("CT from the library"))
     node = slicer.util.addVolumeFromArray(volume.array, ijkToRAS=volume.grid.ijk_to_ras, name=name)
     node.SetAttribute(_SOURCE, path)
     node.CreateDefaultDisplayNodes()

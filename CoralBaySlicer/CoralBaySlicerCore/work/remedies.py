@@ -16,12 +16,12 @@ def words() -> dict[Remedy, str]:
         Remedy.CHOOSE_DEVICE: _("Choose another device in step 1."),
         Remedy.CHOOSE_SERIES: _("Load one series with Slicer's DICOM module."),
         Remedy.ASSUME_HU: _("If you are sure that the values are HU, tick 'The values are Hounsfield units' in step 1."),
-        Remedy.NAME_PATIENTS: _("Choose the column of patients, or tick the box that every scan is of another patient."),
+        Remedy.NAME_PATIENTS: _("Choose the patient column, or check 'One scan per patient' in step 5."),
         Remedy.CREATE_LIBRARY: _("Add scans under 'Library', or choose another folder there."),
         Remedy.ADD_SCANS: _("Add scans under 'Library'."),
         Remedy.ADD_SCANS_AGAIN: _("Add the scans again under 'Library'."),
-        Remedy.CHECK_LIBRARY: _("Press 'Check' under 'Library' to see what is wrong."),
-        Remedy.REPAIR_LIBRARY: _("Press 'Check' under 'Library'; it offers to repair the library."),
+        Remedy.CHECK_LIBRARY: _("Press 'Check library' under 'Library' to see what is wrong."),
+        Remedy.REPAIR_LIBRARY: _("Press 'Check library' under 'Library'; it offers to repair the library."),
         Remedy.INSTALL_PACKAGE: _("Install it in Slicer's Python console: slicer.util.pip_install('{package}')"),
         Remedy.FREE_MEMORY: _(
             "Crop the volume, choose an inference mode with small windows in step 1, or close other programs."

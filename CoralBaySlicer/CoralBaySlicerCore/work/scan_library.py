@@ -128,9 +128,9 @@ def confirm_then(logic: Tasks, paths: Callable[[Progress, CancelToken], list[str
         if not scans and not skipped:
             raise LibraryError(nothing)
         question = _(
-            "Scans found: {count}. New scans are embedded one after the other. This can take long, especially without a "
-            "graphics card; other tasks of this module run between two scans.\n\nYou can cancel at any time. Scans that were "
-            "already added stay in the library, and adding the others later continues from there. Start?"
+            "Scans found: {count}. The features of new scans are computed, one scan after the other. This can take "
+            "long, especially without a graphics card; other tasks of this module run between two scans.\n\nYou can cancel at "
+            "any time. Scans that were already added stay in the library, and you can add the others later. Start?"
         ).format(count=len(scans))
         title = _("CoralBay: add to the library")
         if not logic.worker.on_main_thread(lambda: slicer.util.confirmOkCancelDisplay(question, title), cancel):

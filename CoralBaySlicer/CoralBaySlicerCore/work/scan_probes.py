@@ -176,7 +176,7 @@ def _embed(
     def show_progress(fraction: float, _message: str) -> None:
         if progress is not None:
             number = min(len(paths), int(fraction * len(paths)) + 1)
-            progress(fraction, Counted(_("Embedding scan {n} of {count}").format(n=number, count=len(paths))))
+            progress(fraction, Counted(_("Computing features: scan {n} of {count}").format(n=number, count=len(paths))))
 
     return embed_scans(paths, encoder, show_progress, cancel, store=Store())
 

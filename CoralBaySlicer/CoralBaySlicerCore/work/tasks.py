@@ -87,7 +87,7 @@ class Tasks:
             self.features.put(source, pyramid)
             return pyramid
 
-        return self._start(Task(run, finish, title=_("Computing embeddings of {name}").format(name=source.scan.name)))
+        return self._start(Task(run, finish, title=_("Computing features of {name}").format(name=source.scan.name)))
 
     def storedTask(self, volume: Any) -> Task:
         """Fetch a volume's features from the store if they are there; the result is None otherwise."""
@@ -98,7 +98,7 @@ class Tasks:
                 self.features.put(source, pyramid)
             return pyramid
 
-        return self._start(Task(lambda *_: self.features.stored(source), finish, "stored", _("Looking for embeddings")))
+        return self._start(Task(lambda *_: self.features.stored(source), finish, "stored", _("Looking for stored features")))
 
     def segmentTask(
         self,
@@ -137,7 +137,7 @@ class Tasks:
             own = self.features.put(source, pyramid)
             node = slicer.mrmlScene.GetNodeByID(target) if target else None
             if target and node is None:
-                raise CoralBayError(_("The segmentation was removed meanwhile. Choose another and apply again."))
+                raise CoralBayError(_("The segmentation was removed during the computation. Choose another and apply again."))
             node = node or segments.new(own, _("{volume} segmentation").format(volume=own.GetName()))
             surfaces.remove(node)
             self.undo.save(node)

@@ -112,14 +112,14 @@ def test_the_users_own_labelmap_comes_back(two: Any, driver: Any, coralbay: Any)
     import slicer
 
     panel, first, _second = two
-    panel.ui.togetherCheck.click()
+    panel.ui.showAllCheck.click()
     driver.settle()
     assert layer_of()[0] is None
     own = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "own")
     slicer.util.updateVolumeFromArray(own, np.ones((4, 4, 4), np.uint8))
     own.CreateDefaultDisplayNodes()
     slicer.util.setSliceViewerLayers(label=own, labelOpacity=0.3)
-    panel.ui.togetherCheck.click()
+    panel.ui.showAllCheck.click()
     driver.settle()
     shown, composite, view = layer_of()
     assert shown is not own
@@ -174,7 +174,7 @@ def test_segments_are_shown_in_3d_when_ticked(two: Any, driver: Any, coralbay: A
     before = pictures.pixels("1")
     assert not inner.ContainsRepresentation(name)
     with EventLoopMonitor() as monitor:
-        panel.ui.solidCheck.click()
+        panel.ui.show3DCheck.click()
         driver.settle()
     print(f"\nevent loop blocked for at most {1000 * monitor.longest_s:.0f} ms")
     assert monitor.longest_s < 1
@@ -199,7 +199,7 @@ def test_segments_are_shown_in_3d_when_ticked(two: Any, driver: Any, coralbay: A
     mouse.press(panel.ui.undoApplyButton)
     driver.settle()
     assert volume_of(inner.GetNthSegment(0).GetRepresentation(name)) == pytest.approx(volume_of(surface))
-    panel.ui.solidCheck.click()
+    panel.ui.show3DCheck.click()
     driver.settle()
     assert not inner.ContainsRepresentation(name)
 

@@ -63,7 +63,7 @@ def test_a_click_places_a_prompt_and_the_overlay_follows(ready: Any, driver: Any
     driver.settle()
     # The rest of the body stands for the background until there are prompts for it.
     assert panel.few_shot.preview is not None
-    assert "Press 0" in panel.ui.previewLabel.text
+    assert "press 0" in panel.ui.previewLabel.text
     mouse.key("0")
     mouse.click_view("Red", place + [0, 22, 0])
     driver.settle()

@@ -61,7 +61,7 @@ def test_a_preview_says_what_it_waits_for(embedding: Any, coralbay: Any, driver:
     for structure, offset in zip(panel.few_shot.structures, ([0, 0, 0], [0, 22, 0]), strict=True):
         structure.node.AddControlPointWorld(*(place + offset))
     host.wait_for(lambda: "waits" in panel.ui.previewLabel.text)
-    assert "Computing embeddings of other" in panel.ui.previewLabel.text
+    assert "Computing features of other" in panel.ui.previewLabel.text
     assert panel.ui.previewLabel.visible
     task.cancel()
     driver.settle()
@@ -76,7 +76,7 @@ def test_what_runs_is_shown_and_stopped_before_what_waits(embedding: Any, coralb
     top, panel = coralbay.panel.ui, coralbay.panel.similar
     query_markups.make(node).AddControlPointWorld(*place)
     panel.search()
-    assert top.activityLabel.text.startswith("Computing embeddings of other")
+    assert top.activityLabel.text.startswith("Computing features of other")
     assert "Waiting: Looking for similar regions" in top.activityLabel.text
     mouse.press(top.cancelButton)
     assert task.token.cancelled

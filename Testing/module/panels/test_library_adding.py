@@ -38,7 +38,7 @@ def test_this_scan_is_added_from_memory_and_marked_as_its_own(filled: Any, drive
     driver.settle()
     assert "Added to the library: 1." in host.dialogs.texts("info")[0]
     assert all(not hit.is_query_scan for hit in search(ready, driver))
-    ready.ui.othersOnlyCheck.click()
+    ready.ui.excludeQueryScanCheck.click()
     hits = search(ready, driver)
     own = next(row for row, hit in enumerate(hits) if hit.is_query_scan)
     assert hits[own].score > 0.9
@@ -53,7 +53,7 @@ def test_this_scan_is_added_from_memory_and_marked_as_its_own(filled: Any, drive
     assert kept and not any(SECRET.encode() in path.read_bytes() for path in kept)
     mouse.press(ready.ui.addScanButton)
     driver.settle()
-    assert "There already: 1." in host.dialogs.texts("info")[-1]
+    assert "Already in the library: 1." in host.dialogs.texts("info")[-1]
 
 
 def library_folder() -> str:
@@ -72,7 +72,7 @@ def test_a_scan_that_was_read_from_a_file_is_added_by_its_file(filled: Any, driv
     driver.settle()
     mouse.press(filled.ui.addScanButton)
     driver.settle()
-    assert "There already: 1." in host.dialogs.texts("info")[-1]
+    assert "Already in the library: 1." in host.dialogs.texts("info")[-1]
     slicer.util.arrayFromVolume(node)[:] += 1
     slicer.util.arrayFromVolumeModified(node)
     assert library_scans.source_of(node) == ""
@@ -136,7 +136,7 @@ def test_the_cts_of_the_dicom_database_are_added_after_a_word(
     mouse.press(ready.ui.addDatabaseButton)
     driver.settle()
     assert "Added to the library: 1." in host.dialogs.texts("warning")[0], host.dialogs.texts()
-    assert "Left out: 1" in host.dialogs.texts("warning")[0]
+    assert "Skipped: 1" in host.dialogs.texts("warning")[0]
     assert ready.ui.libraryReport.visible
     assert texts(ready.ui.libraryReport, 0) == ["bad"]
     assert "same value" in texts(ready.ui.libraryReport, 1)[0]
@@ -189,7 +189,7 @@ def test_cancel_loses_nothing_that_is_done(ready: Any, driver: Any, archive: Any
     host.wait_for(lambda: "scan 2 of 11" in top.activityLabel.text, 120)
     mouse.press(top.cancelButton)
     driver.settle()
-    assert "What was embedded is kept" in host.dialogs.texts("info")[-1]
+    assert "Features that were computed are kept" in host.dialogs.texts("info")[-1]
     host.process_events(0.05)
     host.dialogs.answer(str(archive.folder))
     mouse.press(ready.ui.addFolderButton)
@@ -202,11 +202,11 @@ def test_cancel_loses_nothing_that_is_done(ready: Any, driver: Any, archive: Any
     assert said.startswith("Cancelled.\nAdded to the library: ")
     done = int(said.rsplit(" ", 1)[1].strip("."))
     assert 8 <= done < 11
-    assert f"{done} of pooling" in ready.ui.libraryLabel.text
+    assert f"{done} with pooling" in ready.ui.libraryLabel.text
     host.dialogs.clear()
     add_folder(ready, driver, archive.folder)
     said = host.dialogs.texts("info")[-1]
-    assert f"Added to the library: {11 - done}.\nThere already: {done}." in said
+    assert f"Added to the library: {11 - done}.\nAlready in the library: {done}." in said
 
 
 def test_what_is_missing_is_asked_for(ready: Any, driver: Any, archive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +238,7 @@ def test_a_damaged_library_says_so_and_is_repaired(filled: Any, driver: Any, arc
         file.write_bytes(b"no table")
     assert search(filled, driver) == []
     error = host.dialogs.texts("error")[0]
-    assert "cannot be read" in error and "'Check' under 'Library'" in error and "coralbay library" not in error
+    assert "cannot be read" in error and "'Check library' under 'Library'" in error and "coralbay library" not in error
     mouse.press(filled.ui.checkLibraryButton)
     driver.settle()
     assert "Repair it?" in host.dialogs.texts("confirm")[-1]
@@ -249,7 +249,7 @@ def test_a_damaged_library_says_so_and_is_repaired(filled: Any, driver: Any, arc
     assert search(filled, driver)
     mouse.press(filled.ui.checkLibraryButton)
     driver.settle()
-    assert "All is well" in host.dialogs.texts("info")[-1]
+    assert "No errors were found" in host.dialogs.texts("info")[-1]
     assert not filled.ui.libraryReport.visible
 
 
@@ -271,7 +271,7 @@ def test_the_scene_may_be_closed_and_the_module_left_while_scans_are_added(
     driver.settle()
     coralbay.panel.parameters.scope = "library"
     driver.settle()
-    assert "2 of pooling" in ready.ui.libraryLabel.text
+    assert "2 with pooling" in ready.ui.libraryLabel.text
 
 
 @pytest.mark.usefixtures("slow")

@@ -92,12 +92,12 @@ def mark() -> Any:
 def test_the_panel_shows_what_belongs_to_the_scope(coralbay: Any, driver: Any) -> None:
     ui = coralbay.panel.similar.ui
     driver.open(coralbay.panel.similar)
-    assert not any(each.visible for each in (ui.libraryBox, ui.libraryLabel, ui.hitTable, ui.othersOnlyCheck))
+    assert not any(each.visible for each in (ui.libraryBox, ui.libraryLabel, ui.hitTable, ui.excludeQueryScanCheck))
     assert ui.regionTable.visible
     ui.scopeSelector.currentIndex = 1
     driver.settle()
     assert ui.libraryBox.visible and ui.hitTable.visible and not ui.regionTable.visible and not ui.mapForm.visible
-    assert "nothing in the library yet" in ui.libraryLabel.text
+    assert "library is empty" in ui.libraryLabel.text
     assert not ui.libraryBox.collapsed
     ui.querySelector.currentIndex = ui.querySelector.findData("whole")
     driver.settle()
@@ -111,7 +111,7 @@ def test_the_panel_shows_what_belongs_to_the_scope(coralbay: Any, driver: Any) -
 
 def test_a_place_is_found_in_other_scans_and_opened_there(filled: Any, driver: Any, archive: Any, coralbay: Any) -> None:
     ready = filled
-    assert "2 of pooling" in ready.ui.libraryLabel.text
+    assert "2 with pooling" in ready.ui.libraryLabel.text
     hits = search(ready, driver)
     assert host.dialogs.texts("error") == []
     assert {Path(hit.path).name for hit in hits} == set(archive.balls)
@@ -258,7 +258,7 @@ def test_a_scan_that_was_moved_says_so_and_is_known_again(filled: Any, driver: A
     assert "add its new folder" in host.dialogs.texts("warning")[0]
     assert len(volumes_in_scene()) == before
     add_folder(filled, driver, tmp_path / "elsewhere")
-    assert "There already: 2." in host.dialogs.texts("info")[-1]
+    assert "Already in the library: 2." in host.dialogs.texts("info")[-1]
     search(filled, driver)
     open_row(filled, driver, 0)
     assert len(volumes_in_scene()) == before + 1

@@ -58,7 +58,7 @@ def test_embeddings_are_computed_and_found_again(coralbay: Any, driver: Any, sca
     ui = coralbay.panel.scan.ui
     assert not ui.computeButton.enabled
     choose(coralbay, driver, node)
-    assert "Not computed" in ui.statusLabel.text
+    assert "not computed yet" in ui.statusLabel.text
     mouse.press(ui.computeButton)
     driver.settle()
     assert "ready" in ui.statusLabel.text
@@ -80,7 +80,7 @@ def test_changed_voxels_need_new_embeddings(coralbay: Any, driver: Any, scan: An
     slicer.util.arrayFromVolumeModified(node)
     coralbay.panel.refresh()
     driver.settle()
-    assert "Not computed" in coralbay.panel.scan.ui.statusLabel.text
+    assert "not computed yet" in coralbay.panel.scan.ui.statusLabel.text
     assert coralbay.panel.scan.ui.computeButton.enabled
 
 
@@ -183,7 +183,7 @@ def test_without_a_network_one_click_goes_on_with_the_encoder_that_comes_along(c
     mouse.press(ui.computeButton)
     driver.settle()
     (question,) = [each for each in host.dialogs.shown if each.kind == "confirm"]
-    assert "Go on with CoralBay-mini, which comes with CoralBay and needs no download?" in question.text
+    assert "Continue with CoralBay-mini, which is included in CoralBay and needs no download?" in question.text
     assert "No weights for 'coralbay'" in question.details
     assert coralbay.panel.parameters.encoder == "coralbay"
     host.dialogs.answer(True)
@@ -243,7 +243,7 @@ def test_a_download_is_asked_about_on_the_main_thread(
     driver.settle()
     assert "300 MB" in host.dialogs.texts("confirm")[0]
     assert "https://example.org" in host.dialogs.texts("confirm")[0]
-    assert "Go on with CoralBay-mini" in host.dialogs.texts("confirm")[1]
+    assert "Continue with CoralBay-mini" in host.dialogs.texts("confirm")[1]
     assert threads == [threading.main_thread()]
     host.dialogs.answer(True)
     mouse.press(ui.computeButton)
@@ -278,7 +278,7 @@ def test_the_encoder_menu_shows_titles_and_the_card_of_the_chosen_one(coralbay: 
     assert {"CoralBay", "Astra ResNet-152"} <= set(titles)
     ui.encoderSelector.currentIndex = titles.index("Astra ResNet-152")
     driver.settle()
-    assert "pretrained on CT reports" in ui.encoderLabel.text
+    assert "pretrained on CT scans and their reports" in ui.encoderLabel.text
     assert "Licence of the weights: MIT" in ui.encoderLabel.text
     assert "Please cite: Image backbone of Astra_CTRG" in ui.encoderSelector.toolTip
     tip = ui.encoderSelector.itemData(titles.index("CT-FM"), 3)
@@ -300,7 +300,7 @@ def test_stored_embeddings_can_be_deleted(coralbay: Any, driver: Any, scan: Any,
     mouse.press(coralbay.panel.scan.ui.clearStoreButton)
     driver.settle()
     assert not list((tmp_path / "cache" / "embeddings").glob("*.safetensors"))
-    assert host.dialogs.texts("info") == ["Stored embeddings deleted: 1"]
+    assert host.dialogs.texts("info") == ["The stored features were deleted (scans: 1)."]
 
 
 def test_a_damaged_entry_is_computed_again(coralbay: Any, driver: Any, scan: Any, tmp_path: Any) -> None:

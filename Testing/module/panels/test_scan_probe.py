@@ -34,7 +34,7 @@ def test_a_probe_is_saved_and_applied_to_new_scans(ready: Any, driver: Any, cora
     host.dialogs.answer(str(file))
     mouse.press(ready.ui.loadScanProbeButton)
     driver.settle()
-    assert "Tells 'finding': ball, none." in ready.ui.scanProbeLabel.text
+    assert "Predicts 'finding': ball, none." in ready.ui.scanProbeLabel.text
     new = slicer.util.loadTable(str(write(ready.folder / "new.csv", "scan\n1.nrrd\n2.nrrd\n\nnone.nrrd\n")))
     ready.parameters.scansTable = new
     driver.settle()
@@ -46,14 +46,14 @@ def test_a_probe_is_saved_and_applied_to_new_scans(ready: Any, driver: Any, cora
     probability = [float(text or "nan") for text in predictions["probability of ball"]]
     assert probability[0] > 0.5 > probability[1]
     assert np.isnan(probability[-1])
-    assert "Scans predicted: 2." in ready.ui.figuresLabel.text
+    assert "Scans predicted: 2." in ready.ui.metricsLabel.text
     assert [ready.ui.scansReport.item(row, 0).text() for row in range(ready.ui.scansReport.rowCount)][-1] == "none.nrrd"
     load_scan(coralbay, driver, ready.folder / "1.nrrd")
     host.process_events(0.05)
     mouse.press(ready.ui.applyScanButton)
     driver.settle()
-    assert ready.ui.saidLabel.text.startswith("1: ball ")
-    assert float(ready.ui.saidLabel.text.split()[2].strip(",")) == pytest.approx(probability[0], abs=0.006)
+    assert ready.ui.predictionLabel.text.startswith("1: ball ")
+    assert float(ready.ui.predictionLabel.text.split()[2].strip(",")) == pytest.approx(probability[0], abs=0.006)
     host.dialogs.answer(str(ready.folder / "study.csv"))
     mouse.press(ready.ui.loadScanProbeButton)
     driver.settle()
@@ -76,13 +76,13 @@ def test_the_saliency_map_is_that_of_the_library(ready: Any, driver: Any, coralb
 
     learn(ready, driver)
     node = load_scan(coralbay, driver, ready.folder / f"{number}.nrrd")
-    ready.ui.speaksSelector.currentIndex = ready.ui.speaksSelector.findText("ball")
+    ready.ui.saliencyClassSelector.currentIndex = ready.ui.saliencyClassSelector.findText("ball")
     host.process_events(0.05)
-    mouse.press(ready.ui.speaksButton)
+    mouse.press(ready.ui.saliencyButton)
     driver.settle()
     assert host.dialogs.texts("error") == []
     overlays = coralbay.logic.overlays
-    assert overlays.shown == "saliency" and ready.ui.speaksButton.checked and ready.ui.speaksLookForm.visible
+    assert overlays.shown == "saliency" and ready.ui.saliencyButton.checked and ready.ui.saliencyDisplayForm.visible
     shown = overlays.node("saliency")
     percents = slicer.util.arrayFromVolume(shown)
     assert percents.max() == 100
@@ -104,13 +104,13 @@ def test_the_saliency_map_is_that_of_the_library(ready: Any, driver: Any, coralb
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     assert composite.GetForegroundVolumeID() == shown.GetID()
     # The other class has another map.
-    ready.ui.speaksSelector.currentIndex = ready.ui.speaksSelector.findText("none")
+    ready.ui.saliencyClassSelector.currentIndex = ready.ui.saliencyClassSelector.findText("none")
     driver.settle()
     against = slicer.util.arrayFromVolume(overlays.node("saliency"))
     assert against[percents > 50].max(initial=0) == 0
     coralbay.panel.parameters.volume = load_scan(coralbay, driver, ready.folder / "2.nrrd")
     driver.settle()
-    assert overlays.shown is None and not ready.ui.speaksButton.checked
+    assert overlays.shown is None and not ready.ui.saliencyButton.checked
 
 
 def test_a_probe_of_another_encoder_is_refused(ready: Any, driver: Any, coralbay: Any) -> None:
@@ -118,7 +118,7 @@ def test_a_probe_of_another_encoder_is_refused(ready: Any, driver: Any, coralbay
     load_scan(coralbay, driver, ready.folder / "1.nrrd")
     ready.panel.probe.probe.signature = "other"
     host.process_events(0.05)
-    for button in (ready.ui.applyScanButton, ready.ui.speaksButton, ready.ui.applyTableButton):
+    for button in (ready.ui.applyScanButton, ready.ui.saliencyButton, ready.ui.applyTableButton):
         mouse.press(button)
         driver.settle()
         assert "another encoder, weights or setting" in host.dialogs.texts("error")[-1]

@@ -96,11 +96,11 @@ def test_a_table_becomes_metrics_predictions_and_plots(ready: Any, driver: Any) 
 
     parameters, ui = ready.parameters, ready.ui
     assert (parameters.scanColumn, parameters.patientColumn) == ("path", "Patient")
-    assert not ui.timeColumnSelector.visible and not ui.showScansButton.visible and not ui.speaksForm.visible
+    assert not ui.timeColumnSelector.visible and not ui.showScansButton.visible and not ui.saliencyForm.visible
     before = cells(parameters.scansTable)
     learn(ready, driver)
-    assert "12 scans of 10 patients" in ui.figuresLabel.text
-    assert "AUROC: 1.000" in ui.figuresLabel.text
+    assert "12 scans of 10 patients" in ui.metricsLabel.text
+    assert "AUROC: 1.000" in ui.metricsLabel.text
     # The table of the user is as it was; the predictions stand in a new one, beside its columns.
     assert cells(parameters.scansTable) == before
     predictions = table("finding: predictions")
@@ -142,15 +142,15 @@ def test_a_number_and_survival(ready: Any, driver: Any) -> None:
     choose(ui.taskSelector, "regress")
     choose(ui.targetColumnSelector, "size")
     learn(ready, driver)
-    assert "MAE" in ui.figuresLabel.text and "R2" in ui.figuresLabel.text
+    assert "MAE" in ui.metricsLabel.text and "R2" in ui.metricsLabel.text
     assert "predicted size" in table("size: predictions")
     choose(ui.taskSelector, "survive")
     driver.settle()
-    assert ui.timeColumnSelector.visible and ui.targetColumnSelectorLabel.text == "Event seen:"
+    assert ui.timeColumnSelector.visible and ui.targetColumnSelectorLabel.text == "Event column:"
     assert ready.parameters.timeColumn == "days"
     choose(ui.targetColumnSelector, "event")
     learn(ready, driver)
-    assert "concordance" in ui.figuresLabel.text
+    assert "concordance" in ui.metricsLabel.text
     assert "log risk" in table("event: predictions")
 
 
@@ -163,7 +163,7 @@ def test_what_is_not_chosen_is_asked_for(ready: Any, driver: Any) -> None:
         return host.dialogs.texts("error")[-1]
 
     ready.parameters.targetColumn = ""
-    assert "Choose the column that is to be learnt" in complaint()
+    assert "Choose the target column" in complaint()
     ready.parameters.targetColumn = "finding"
     node = ready.parameters.scansTable
     for column in range(node.GetNumberOfColumns()):
@@ -172,8 +172,8 @@ def test_what_is_not_chosen_is_asked_for(ready: Any, driver: Any) -> None:
     ready.panel.refresh()
     driver.settle()
     assert ready.parameters.patientColumn == ""
-    assert "whose scan it is" in complaint()
-    ready.ui.everyScanAnotherCheck.click()
+    assert "Choose the patient column" in complaint()
+    ready.ui.oneScanPerPatientCheck.click()
     driver.settle()
     assert not ready.ui.patientColumnSelector.visible
     ready.parameters.targetColumn = "path"
@@ -215,12 +215,12 @@ def test_progress_and_cancel(ready: Any, driver: Any, coralbay: Any) -> None:
     top = coralbay.panel.ui
     nodes = slicer.mrmlScene.GetNumberOfNodes()
     mouse.press(ready.ui.fitButton)
-    host.wait_for(lambda: "Embedding scan 2 of 13" in top.activityLabel.text, 60)
+    host.wait_for(lambda: "Computing features: scan 2 of 13" in top.activityLabel.text, 60)
     mouse.press(top.cancelButton)
     driver.settle()
     assert host.dialogs.texts() == [] or host.dialogs.texts("error") == []
     assert slicer.mrmlScene.GetNumberOfNodes() == nodes
-    assert not ready.ui.figuresLabel.visible and ready.panel.probe.probe is None
+    assert not ready.ui.metricsLabel.visible and ready.panel.probe.probe is None
     assert not top.activityFrame.visible
 
 
@@ -232,7 +232,7 @@ def test_the_scene_may_be_saved_closed_and_opened(ready: Any, driver: Any, coral
     assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
     slicer.mrmlScene.Clear()
     driver.settle()
-    assert not ready.ui.figuresLabel.visible and not ready.ui.showScansButton.visible
+    assert not ready.ui.metricsLabel.visible and not ready.ui.showScansButton.visible
     assert not ready.ui.fitButton.enabled
     # A probe has nothing to do with the scene.
     assert ready.panel.probe.probe is probe
@@ -250,11 +250,11 @@ def test_the_table_is_removed_and_the_module_left_meanwhile(ready: Any, driver: 
     import slicer
 
     mouse.press(ready.ui.fitButton)
-    host.wait_for(lambda: "Embedding scan 1 of 13" in coralbay.panel.ui.activityLabel.text, 60)
+    host.wait_for(lambda: "Computing features: scan 1 of 13" in coralbay.panel.ui.activityLabel.text, 60)
     slicer.mrmlScene.RemoveNode(ready.parameters.scansTable)
     slicer.util.selectModule("SegmentEditor")
     driver.settle(180)
-    assert "removed meanwhile" in host.dialogs.texts("error")[0]
+    assert "removed during the computation" in host.dialogs.texts("error")[0]
     slicer.util.selectModule("CoralBaySlicer")
     driver.settle()
     # The probe was learnt all the same.

@@ -56,12 +56,12 @@ def maps(coralbay: Any, driver: Any, scan: Any, monkeypatch: pytest.MonkeyPatch)
     show: dict[str, Callable[[], None]] = {
         "similarity": pressed(panel.similar.ui.searchButton),
         "features": pressed(panel.feature_maps.ui.colorsButton),
-        "saliency": pressed(panel.scans.ui.speaksButton),
+        "saliency": pressed(panel.scans.ui.saliencyButton),
     }
     hide: dict[str, Callable[[], None]] = {
         "similarity": pressed(panel.similar.ui.showMapCheck),
         "features": pressed(panel.feature_maps.ui.hideColorsButton),
-        "saliency": pressed(panel.scans.ui.speaksButton),
+        "saliency": pressed(panel.scans.ui.saliencyButton),
     }
     return SimpleNamespace(panel=panel, node=node, place=place, show=show, hide=hide, pressed=pressed)
 
@@ -105,7 +105,7 @@ def test_hiding_a_map_shows_the_one_before(coralbay: Any, maps: Any) -> None:
         assert shown(coralbay) == second, (first, second)
         assert panel.similar.ui.showMapCheck.checked == (second == "similarity")
         assert panel.feature_maps.ui.hideColorsButton.enabled == (second == "features")
-        assert panel.scans.ui.speaksButton.checked == (second == "saliency")
+        assert panel.scans.ui.saliencyButton.checked == (second == "saliency")
         maps.hide[second]()
         assert shown(coralbay) == first, (first, second)
         assert panel.similar.ui.showMapCheck.checked == (first == "similarity")
@@ -138,7 +138,7 @@ def test_work_in_step_2_shows_the_preview_again(coralbay: Any, driver: Any, maps
         action()
         assert shown(coralbay) == "probability", action
     # Work in step 2 ends all other requests.
-    assert not maps.panel.scans.ui.speaksButton.checked
+    assert not maps.panel.scans.ui.saliencyButton.checked
 
 
 def test_a_preview_that_is_renewed_in_the_background_changes_nothing(coralbay: Any, driver: Any, maps: Any) -> None:
@@ -201,4 +201,4 @@ def test_a_closed_scene_is_forgotten(coralbay: Any, driver: Any, maps: Any, tmp_
     slicer.mrmlScene.Clear()
     driver.settle()
     assert coralbay.logic.overlays.shown is None
-    assert not maps.panel.scans.ui.speaksButton.checked
+    assert not maps.panel.scans.ui.saliencyButton.checked

@@ -137,7 +137,7 @@ def test_all_loaded_scans_are_searched(ready: Any, driver: Any, coralbay: Any, s
     transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(shift))
     other.SetAndObserveTransformNodeID(transform.GetID())
     query_markups.make(node).AddControlPointWorld(*place)
-    panel.ui.everywhereCheck.click()
+    panel.ui.allScansCheck.click()
     panel.ui.countSpin.value = 12
     mouse.press(panel.ui.searchButton)
     driver.settle()
@@ -209,21 +209,21 @@ def test_the_search_of_all_scans_says_what_it_needs_and_leaves_out(ready: Any, d
     from CoralBaySlicerCore.scene import query_markups
 
     node, place, panel = ready
-    panel.ui.everywhereCheck.click()
+    panel.ui.allScansCheck.click()
     driver.settle()
-    assert "no other scan" in panel.ui.othersLabel.text
+    assert "no other scan" in panel.ui.otherScansLabel.text
     scan(name="other", seed=4)
     slicer.util.addVolumeFromArray(np.indices((30, 30, 30)).sum(axis=0).astype(np.uint8), name="MR")
     driver.settle()
-    assert "Embedded first, which takes a while: other, MR" in panel.ui.othersLabel.text
+    assert "Features to be computed first, which takes a while: other, MR" in panel.ui.otherScansLabel.text
     query_markups.make(node).AddControlPointWorld(*place)
     mouse.press(panel.ui.searchButton)
     driver.settle()
     assert host.dialogs.texts("error") == []
     assert {region.volume for region in panel.regions} == {"CT", "other"}
-    assert "Embedded first" not in panel.ui.othersLabel.text
-    assert "Left out: MR." in panel.ui.othersLabel.text
-    assert "Hounsfield" in panel.ui.othersLabel.text
+    assert "Features to be computed" not in panel.ui.otherScansLabel.text
+    assert "Skipped: MR." in panel.ui.otherScansLabel.text
+    assert "Hounsfield" in panel.ui.otherScansLabel.text
     assert coralbay.panel.parameters.volume is node
 
 

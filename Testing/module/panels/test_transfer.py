@@ -123,7 +123,7 @@ def test_a_structure_that_is_not_there_is_named(ready: Any, driver: Any, scan: A
     host.dialogs.answer(str(tmp_path / "ball.safetensors"))
     mouse.press(panel.ui.loadProbeButton)
     driver.settle()
-    assert panel.few_shot.message == "Not found in this scan: ball. Click on them if they are there."
+    assert panel.few_shot.message == "Not found in this scan: ball. Click on them if they are present."
     assert not panel.few_shot.preview.labels.any()
 
 
@@ -163,7 +163,7 @@ def test_a_folder_is_segmented_and_what_was_left_out_is_listed(folder: Path, rea
     assert labelmap.array.any()
     assert panel.ui.folderReport.visible
     lines = panel.ui.folderReport.toPlainText().splitlines()
-    assert lines[0].endswith(": 1. Scans left out: 5.")
+    assert lines[0].endswith(": 1. Scans skipped: 5.")
     reasons = dict(line.split(": ", 1) for line in lines[1:])
     assert set(reasons) == {"broken.nrrd", "two.nrrd", "photo.nrrd", "empty", "one.nrrd"}
     assert "Hounsfield" in reasons["photo.nrrd"]
@@ -226,7 +226,7 @@ def test_other_scans_are_the_same_everywhere_and_scans_alone(ready: Any, driver:
     driver.settle()
     assert volumes.other_scans(node) == [other]
     assert [panel.ui.targetList.item(row).text() for row in range(panel.ui.targetList.count)] == ["other"]
-    assert coralbay.panel.similar.ui.othersLabel.text == "Embedded first, which takes a while: other"
+    assert coralbay.panel.similar.ui.otherScansLabel.text == "Features to be computed first, which takes a while: other"
 
 
 def test_a_folder_that_is_gone_is_told(folder: Path, ready: Any, driver: Any, tmp_path: Path) -> None:

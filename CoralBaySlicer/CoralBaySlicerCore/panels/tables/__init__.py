@@ -1,1 +1,1 @@
-"""Tables inside the panels."""
+"""Tables in the panels."""

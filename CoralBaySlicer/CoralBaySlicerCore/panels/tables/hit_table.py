@@ -1,4 +1,4 @@
-"""The table of what a library's search has found, with small pictures."""
+"""Table of the results of a library search, with thumbnails."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _PICTURE, _SCORE, _PLACE, _SCAN = range(4)
 
 
 class HitTable:
-    """Shows a library's hits in a QTableWidget, the best first.
+    """Shows the results of a library search in a QTableWidget, the best first.
 
     Args:
         table: the widget.
-        opened: called with a hit when its row is clicked twice.
+        opened: called with a hit when its row is double-clicked.
 
     Attributes:
         hits: the library's `RegionHit` or `ScanHit`, row by row.
@@ -32,13 +32,13 @@ class HitTable:
     def __init__(self, table: Any, opened: Callable[[Any], None]) -> None:
         self.hits: list[Any] = []
         self._table, self._opened = table, opened
-        headers = (_("Picture"), _("Score"), _("Place (mm)"), _("Scan"))
+        headers = (_("Picture"), _("Score"), _("Position (RAS, mm)"), _("Scan"))
         table.setColumnCount(len(headers))
         table.setHorizontalHeaderLabels(headers)
         tips = (
-            _("An axial cut around the place, or through the middle of the scan"),
+            _("Axial slice around the region, or through the middle of the scan"),
             _("Similarity to the query; 1 is the query itself"),
-            _("Right or left, anterior or posterior, superior or inferior, in the scan's own space"),
+            _("Right or left, anterior or posterior, superior or inferior, in the coordinates of the scan"),
             _("The file or folder of the scan"),
         )
         for column, tip in enumerate(tips):
@@ -50,7 +50,7 @@ class HitTable:
         table.connect("cellDoubleClicked(int,int)", lambda row, _column: self._open(row))
 
     def fill(self, hits: Sequence[Any]) -> None:
-        """Show other hits, without pictures at first."""
+        """Show hits, at first without thumbnails."""
         self.hits = list(hits)
         self._table.setRowCount(len(self.hits))
         for row, hit in enumerate(self.hits):
@@ -65,7 +65,7 @@ class HitTable:
         self._table.setColumnHidden(_PLACE, bool(self.hits) and not is_place(self.hits[0]))
 
     def show_picture(self, scan: str, where: Any, picture: NDArray[np.uint8]) -> None:
-        """Put a picture into the rows it is of."""
+        """Show a thumbnail in the rows of its scan and position."""
         pixmap = qt.QPixmap()
         pixmap.loadFromData(ppm(picture))
         for row, hit in enumerate(self.hits):
@@ -78,32 +78,32 @@ class HitTable:
 
 
 def is_place(hit: Any) -> bool:
-    """Whether a hit is a place in a scan, rather than a scan."""
+    """Whether a hit is a region of a scan, rather than a whole scan."""
     return getattr(hit, "ras", None) is not None
 
 
 def scan_name(hit: Any) -> str:
-    """What the user knows a scan by: the end of its path, and whether it is still there."""
-    # Many files have the same name in folders of their own.
+    """The name of a scan: the end of its path, with a note if the file is missing."""
+    # File names alone are often the same in many folders.
     name = "/".join(Path(hit.path).parts[-2:])
     if hit.is_query_scan:
         return _("{name} (this scan)").format(name=name) if hit.path else _("This scan")
     if not hit.path:
-        return _("Scan {digits}, added from memory").format(digits=hit.scan[:8])
+        return _("Scan {digits}, not from a file").format(digits=hit.scan[:8])
     return name if hit.file_exists else _("{name} (moved or deleted)").format(name=name)
 
 
 def _tip(hit: Any) -> str:
     if hit.file_exists or hit.is_query_scan:
-        return _("{path}\nDouble-click to open the scan there").format(path=hit.path).strip()
+        return _("{path}\nDouble-click to open the scan at this region").format(path=hit.path).strip()
     return gone(hit)
 
 
 def gone(hit: Any) -> str:
-    """Why a scan cannot be opened, and what to do."""
+    """A message that says why a scan cannot be opened, and what to do."""
     if not hit.path:
-        return _("This scan was added from memory, not from a file, so it cannot be opened from here.")
+        return _("This scan was not added from a file, so it cannot be opened from here.")
     return _(
-        "The scan is no longer at\n{path}\n\nConnect the drive it lies on; or, if it was moved, add its new folder under "
-        "'Library': it is recognised and not computed again."
+        "The scan is no longer at\n{path}\n\nConnect its drive. If the scan was moved, add its new folder under 'Library': "
+        "the scan is recognized, and its features are not computed again."
     ).format(path=hit.path)

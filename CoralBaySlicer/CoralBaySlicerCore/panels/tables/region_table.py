@@ -1,4 +1,4 @@
-"""The table of regions that were found: read, sorted, and walked through with mouse or keys."""
+"""Table of similar regions, sorted by its headers and browsed with mouse or keys."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from CoralBaySlicerCore.work.tasks import FoundRegion
 _RANK, _SCORE, _VOLUME, _PLACE, _SCAN = range(5)
 _KEYS: dict[int, Callable[[FoundRegion], Any]] = {
     _RANK: lambda region: region.rank,
-    # The first click on a header asks for the best, or the largest.
+    # The first click on a header shows the best, or the largest, first.
     _SCORE: lambda region: -region.score,
     _VOLUME: lambda region: -region.volume_ml,
-    # From the head downwards.
+    # From superior to inferior.
     _PLACE: lambda region: -region.ras[2],
     _SCAN: lambda region: (region.volume.casefold(), region.rank),
 }
@@ -30,7 +30,7 @@ class RegionTable:
         chosen: called with a region when its row is clicked or reached with the keys.
 
     Attributes:
-        regions: as the table shows them, row by row.
+        regions: in the order of the rows.
     """
 
     def __init__(self, table: Any, chosen: Callable[[FoundRegion], None]) -> None:
@@ -38,15 +38,15 @@ class RegionTable:
         self._table, self._chosen = table, chosen
         self._filling = False
         self._sorted_by, self._falling = _RANK, False
-        headers = (_("Rank"), _("Score"), _("Volume"), _("Place (mm)"), _("Scan"))
+        headers = (_("Rank"), _("Score"), _("Volume"), _("Position (RAS, mm)"), _("Scan"))
         table.setColumnCount(len(headers))
         table.setHorizontalHeaderLabels(headers)
         tips = (
-            _("By similarity, over all scans that were searched; click a header to sort by its column"),
-            _("Similarity at the best place of the region; 1 is the query itself"),
-            _("Millilitres of the connected piece that is at least as similar as the threshold asks"),
-            _("The best place of the region: right or left, anterior or posterior, superior or inferior"),
-            _("The scan the region lies in"),
+            _("Rank by similarity over all scans that were searched. Click a header to sort by its column."),
+            _("Similarity at the most similar point of the region; 1 is the query itself"),
+            _("Volume of the connected region above the similarity threshold, in milliliters"),
+            _("The most similar point of the region: right or left, anterior or posterior, superior or inferior"),
+            _("The scan that contains the region"),
         )
         for column, tip in enumerate(tips):
             table.horizontalHeaderItem(column).setToolTip(tip)
@@ -62,7 +62,7 @@ class RegionTable:
         table.connect("currentCellChanged(int,int,int,int)", lambda row, *_: self._choose(row))
 
     def fill(self, regions: Sequence[FoundRegion]) -> None:
-        """Show other regions, sorted as before."""
+        """Show regions, sorted as before."""
         self.regions = sorted(regions, key=_KEYS[self._sorted_by], reverse=self._falling)
         self._filling = True
         self._table.setRowCount(len(self.regions))
@@ -72,7 +72,7 @@ class RegionTable:
             ):
                 cell = qt.QTableWidgetItem(text)
                 cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
-                cell.setToolTip(_("Click to go there; the up and down keys go on from here"))
+                cell.setToolTip(_("Click to go to this region. The up and down keys go to the next ones."))
                 self._table.setItem(row, column, cell)
         self._table.resizeColumnsToContents()
         self._table.clearSelection()
@@ -92,7 +92,7 @@ class RegionTable:
 
 
 def place(region: FoundRegion) -> str:
-    """Where a region is, as radiologists say it: "R 55 A 72 I 226", in mm from the middle of the world."""
+    """A position in RAS mm as text, such as "R 55 A 72 I 226"."""
     sides = ((_("R"), _("L")), (_("A"), _("P")), (_("S"), _("I")))
     return " ".join(f"{side[part < 0]} {abs(part):.0f}" for side, part in zip(sides, region.ras, strict=True))
 

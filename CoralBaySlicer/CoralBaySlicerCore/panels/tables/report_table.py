@@ -1,4 +1,4 @@
-"""A table of what was left out, and why."""
+"""Table of skipped scans and errors, with the reasons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MOST_PIXELS = 140
 
 
 class ReportTable:
-    """Shows names and reasons in a QTableWidget, which is hidden while there are none.
+    """Shows names and reasons in a QTableWidget, which is hidden while it is empty.
 
     Args:
         table: the widget.
@@ -21,14 +21,14 @@ class ReportTable:
     def __init__(self, table: Any) -> None:
         self._table = table
         table.setColumnCount(2)
-        table.setHorizontalHeaderLabels((_("Scan"), _("Why")))
+        table.setHorizontalHeaderLabels((_("Scan"), _("Reason")))
         table.horizontalHeader().setStretchLastSection(True)
         table.verticalHeader().visible = False
         table.setWordWrap(True)
         table.visible = False
 
     def fill(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Show others; of paths the end, which tells more than the beginning."""
+        """Show rows; of a path only the file name."""
         self._table.visible = bool(rows)
         self._table.setRowCount(len(rows))
         for row, texts in enumerate(rows):
@@ -39,6 +39,6 @@ class ReportTable:
                 self._table.setItem(row, column, cell)
         self._table.resizeColumnToContents(0)
         self._table.resizeRowsToContents()
-        # No higher than what there is to read, and scrolled from some height on.
+        # As high as its rows, up to a limit from which it scrolls.
         height = self._table.horizontalHeader().height + sum(self._table.rowHeight(row) for row in range(len(rows))) + 4
         self._table.setFixedHeight(min(height, _MOST_PIXELS))
