@@ -39,7 +39,7 @@ lint: $(DEV)
 	$(RUN)/ruff check .
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
-	PYTHONPATH=CoralBaySlicer $(RUN)/lint-imports --no-cache --no-logo
+	PYTHONPATH=CoralBaySlicer $(RUN)/lint-imports --no-cache
 
 bench: $(DEV)  ## speed and few-shot quality beside other methods, into Testing/benchmarks/results (hours; continues where it stopped); SCANS as below
 	$(RUN)/python -m Testing.benchmarks.speed --tables

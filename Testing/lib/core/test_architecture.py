@@ -17,6 +17,6 @@ def test_imports_keep_the_contracts():
     pytest.importorskip("importlinter", reason="the developer's package import-linter is not installed")
     code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "CoralBaySlicer")}
-    command = [sys.executable, "-c", code, "--no-cache", "--no-logo"]
+    command = [sys.executable, "-c", code, "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
