@@ -154,4 +154,4 @@ def test_an_encoder_that_was_added_is_chosen(coralbay: Any, driver: Any, marked:
 
 
 def test_the_views_of_another_module_are_not_moved(coralbay: Any, driver: Any, marked: Any, away: Any) -> None:
-    away(coralbay.panel.segment.jump_to_suggested)
+    away(coralbay.panel.segment.suggest_click)

@@ -13,7 +13,7 @@ from CoralBayLib.core.progress import seconds_left
 from CoralBaySlicerCore.work.worker import Task, show_error
 
 _SETTLED = 0.08
-"""Fraction from which the time left can be told from the time taken."""
+"""Fraction of the work from which the time left is estimated from the time taken."""
 
 
 class Activity:

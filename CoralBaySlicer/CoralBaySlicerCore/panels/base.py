@@ -40,7 +40,7 @@ class Panel:
         self.activity = activity
         self.parameters: CoralBaySlicerParameters | None = None
         self._gui_tag: int | None = None
-        self._later: list[Callable[[], Any]] = []
+        self._deferred: list[Callable[[], Any]] = []
         self.root = slicer.util.loadUI(str(_UI / self.ui_file))
         self.ui = slicer.util.childWidgetVariables(self.root)
         self.root.setMRMLScene(slicer.mrmlScene)
@@ -58,7 +58,7 @@ class Panel:
 
     def enter(self) -> None:
         """Called when the user enters the module: run deferred actions."""
-        later, self._later = self._later, []
+        later, self._deferred = self._deferred, []
         for action in later:
             action()
 
@@ -67,7 +67,7 @@ class Panel:
 
     def forget(self) -> None:
         """Called when the scene closes: drop all state of the scene."""
-        self._later = []
+        self._deferred = []
 
     def close(self) -> None:
         """Called when the module is unloaded."""
@@ -90,7 +90,7 @@ class Panel:
         if self.parameters is not None:
             action()
         else:
-            self._later.append(action)
+            self._deferred.append(action)
 
     def run(
         self,

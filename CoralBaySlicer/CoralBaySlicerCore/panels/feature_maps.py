@@ -38,14 +38,14 @@ class FeatureMapsPanel(Panel):
         """Show the current state."""
         if self.parameters is None:
             return
-        ui, there = self.ui, self.volume is not None
-        ui.colorsButton.enabled = ui.clustersButton.enabled = there
+        ui, has_scan = self.ui, self.volume is not None
+        ui.colorsButton.enabled = ui.clustersButton.enabled = has_scan
         ui.hideColorsButton.enabled = self.logic.overlays.owner is Owner.FEATURES
         ui.saveBasisButton.enabled = ui.newBasisButton.enabled = self.basis is not None
         ui.basisLabel.text = (
-            _("Further scans are shown in the same colors: equal colors mean equal features.")
+            _("Other scans will be shown with the same colors.")
             if self.basis is not None
-            else _("The first scan that is shown determines the colors for further scans.")
+            else _("The first scan that is shown sets the colors.")
         )
 
     def forget(self) -> None:

@@ -17,7 +17,7 @@ from CoralBaySlicerCore.work.thumbnails import Thumbnails
 
 from .base import Panel
 from .library_section import LibrarySection
-from .tables.hit_table import HitTable, gone, is_place
+from .tables.hit_table import HitTable, is_region, missing_message
 
 
 class LibrarySearch:
@@ -57,7 +57,7 @@ class LibrarySearch:
         """The scan of the last query, or None."""
         return slicer.mrmlScene.GetNodeByID(self._home) if self._home else None
 
-    def go_home(self) -> None:
+    def show_query_scan(self) -> None:
         """Show the scan of the last query."""
         if self.home is not None and self.home is not self._panel.volume:
             slicer.util.setSliceViewerLayers(background=self.home)
@@ -89,7 +89,7 @@ class LibrarySearch:
         if node is not None:
             self._show(hit, node)
         elif not os.path.exists(hit.path):  # noqa: PTH110 - False where access is denied; pathlib raises
-            slicer.util.warningDisplay(gone(hit))
+            slicer.util.warningDisplay(missing_message(hit))
         elif self._opening is None:
             # Scans are read one after the other; the thumbnails can wait.
             self._thumbnails.stop()
@@ -134,6 +134,6 @@ class LibrarySearch:
         self._thumbnails.request(sources, places, self.table.show_picture)
 
     def _show(self, hit: Any, node: Any) -> None:
-        ras, label = (hit.ras, f"{hit.rank} ({hit.score:.2f})") if is_place(hit) else (None, "")
+        ras, label = (hit.ras, f"{hit.rank} ({hit.score:.2f})") if is_region(hit) else (None, "")
         library_scans.show(node, ras, label)
         self._panel.parameters.volume = node

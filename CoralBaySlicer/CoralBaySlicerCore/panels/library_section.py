@@ -27,7 +27,7 @@ class LibrarySection:
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
-        self._told: tuple | None = None
+        self._shown_state: tuple | None = None
         self._changes = 0
         self._updating = False
         ui = panel.ui
@@ -47,21 +47,21 @@ class LibrarySection:
         self._updating = False
         ui.addScanButton.enabled = self._panel.volume is not None
         state = scan_library.folder(), self._changes
-        if state == self._told:
+        if state == self._shown_state:
             return
         if packages.missing(packages.LIBRARY):
             ui.libraryLabel.text = _(
                 "The library needs the Python package LanceDB. You are asked to install it at the first use."
             )
             return
-        self._told = state
+        self._shown_state = state
         task = scan_library.statsTask(self._panel.logic, scan_library.folder())
         task.on_done = lambda found: self._show_stats(*found)
         task.on_failed = lambda error: self._show_error(error)
 
     def forget(self) -> None:
         """Read the content again at the next refresh."""
-        self._told = None
+        self._shown_state = None
 
     # -- what the user does
 
@@ -108,7 +108,7 @@ class LibrarySection:
                 _("The library was repaired. Scans that were removed are listed under 'Library'; add them again.")
             )
 
-        def told(findings: list[Any]) -> None:
+        def show_findings(findings: list[Any]) -> None:
             self._report([(each.path or each.encoder, each.text) for each in findings])
             if not findings:
                 slicer.util.infoDisplay(_("No errors were found in the library."))
@@ -126,7 +126,8 @@ class LibrarySection:
                     repaired,
                 )
 
-        panel.run(_("The library could not be checked."), lambda: scan_library.checkTask(panel.logic, folder, False), told)
+        failure = _("The library could not be checked.")
+        panel.run(failure, lambda: scan_library.checkTask(panel.logic, folder, False), show_findings)
 
     # -- inner workings
 
@@ -148,7 +149,7 @@ class LibrarySection:
             cancelled = isinstance(error, Cancelled)
             if outcomes:
                 self._changed()
-                self._tell(outcomes, _("Cancelled.") if cancelled else describe_error(error))
+                self._show_outcomes(outcomes, _("Cancelled.") if cancelled else describe_error(error))
             elif cancelled and isinstance(tasks[0].says, Counted):
                 slicer.util.infoDisplay(
                     _(
@@ -161,12 +162,12 @@ class LibrarySection:
         self._panel.run(
             _("The scans could not be added to the library."),
             begin,
-            lambda _outcomes: (self._changed(), self._tell(outcomes, "")),
+            lambda _outcomes: (self._changed(), self._show_outcomes(outcomes, "")),
             allow_fallback=True,
             on_error=ended,
         )
 
-    def _tell(self, outcomes: Sequence[Any], end: str) -> None:
+    def _show_outcomes(self, outcomes: Sequence[Any], end: str) -> None:
         """Show how many scans were added and skipped."""
         counts = {state: sum(each.state == state for each in outcomes) for state in ("added", "known", "moved", "left out")}
         lines = [end] if end else []

@@ -46,22 +46,22 @@ class ScanProbeSection:
         ui.loadScanProbeButton.connect("clicked(bool)", lambda *_: self.load())
         ui.applyTableButton.connect("clicked(bool)", lambda *_: self.apply_to_table())
         ui.applyScanButton.connect("clicked(bool)", lambda *_: self.apply_to_scan())
-        ui.saliencyButton.connect("clicked(bool)", lambda *_: self.toggle_map())
-        ui.saliencyClassSelector.connect("currentIndexChanged(int)", lambda *_: self._on_for())
+        ui.saliencyButton.connect("clicked(bool)", lambda *_: self.toggle_saliency())
+        ui.saliencyClassSelector.connect("currentIndexChanged(int)", lambda *_: self._on_class())
         ui.predictionLabel.visible = False
 
     def refresh(self) -> None:
         """Show the current state."""
         ui, panel, probe = self._panel.ui, self._panel, self.probe
-        there, scan = probe is not None, panel.volume is not None
+        has_probe, has_scan = probe is not None, panel.volume is not None
         ui.scanProbeLabel.text = self._about()
-        ui.saveScanProbeButton.enabled = there
-        ui.applyTableButton.enabled = there and panel.parameters.scansTable is not None
-        ui.applyScanButton.enabled = ui.saliencyButton.enabled = there and scan
+        ui.saveScanProbeButton.enabled = has_probe
+        ui.applyTableButton.enabled = has_probe and panel.parameters.scansTable is not None
+        ui.applyScanButton.enabled = ui.saliencyButton.enabled = has_probe and has_scan
         shown = self.shown
         ui.saliencyButton.checked = shown
         ui.saliencyDisplayForm.visible = shown
-        ui.saliencyForm.visible = there
+        ui.saliencyForm.visible = has_probe
         ui.saliencyClassSelector.visible = ui.saliencyClassSelectorLabel.visible = ui.saliencyClassSelector.count > 1
 
     @property
@@ -71,12 +71,12 @@ class ScanProbeSection:
 
     def forget(self) -> None:
         """Called when the scene closes."""
-        self._say("")
+        self._show_prediction("")
 
     def take(self, probe: Any) -> None:
         """Use another probe."""
         self.probe = probe
-        self._say("")
+        self._show_prediction("")
         self._panel.logic.overlays.release(Owner.SALIENCY)
         selector = self._panel.ui.saliencyClassSelector
         selector.blockSignals(True)
@@ -138,22 +138,22 @@ class ScanProbeSection:
         """Predict for the current scan."""
         panel, probe, volume = self._panel, self.probe, self._panel.volume
 
-        def finish(said: dict[str, float]) -> None:
-            told = ", ".join(f"{name} {value:.2f}" for name, value in said.items())
-            self._say(_("{scan}: {told}").format(scan=volume.GetName(), told=told))
+        def finish(prediction: dict[str, float]) -> None:
+            text = ", ".join(f"{name} {value:.2f}" for name, value in prediction.items())
+            self._show_prediction(_("{scan}: {told}").format(scan=volume.GetName(), told=text))
 
         def start() -> Any:
             return panel.logic.start(
                 volume,
                 lambda pyramid, _cancel: scan_probes.predict_scan(pyramid, probe),
                 finish,
-                "said",
+                "scan-prediction",
                 _("Applying the probe"),
             )
 
         panel.run(_("The probe could not be applied. Nothing was changed."), start)
 
-    def toggle_map(self) -> None:
+    def toggle_saliency(self) -> None:
         """Show or hide the saliency map."""
         if self.shown:
             self._panel.logic.overlays.release(Owner.SALIENCY)
@@ -163,7 +163,7 @@ class ScanProbeSection:
     def show_map(self) -> None:
         """Compute and show the saliency map of the chosen class."""
         panel, probe, volume = self._panel, self.probe, self._panel.volume
-        said = max(panel.ui.saliencyClassSelector.currentIndex, 0)
+        class_index = max(panel.ui.saliencyClassSelector.currentIndex, 0)
 
         def finish(result: Any) -> None:
             panel.logic.overlays.update(overlay.SALIENCY, *result, volume)
@@ -171,7 +171,7 @@ class ScanProbeSection:
         def start() -> Any:
             return panel.logic.start(
                 volume,
-                lambda pyramid, _cancel: scan_probes.saliency(pyramid, probe, said),
+                lambda pyramid, _cancel: scan_probes.saliency(pyramid, probe, class_index),
                 finish,
                 overlay.SALIENCY,
                 _("Computing the saliency map"),
@@ -196,11 +196,11 @@ class ScanProbeSection:
             return _("Predicts '{target}'.").format(target=probe.target)
         return _("Predicts '{target}': {classes}.").format(target=probe.target, classes=", ".join(probe.classes_))
 
-    def _say(self, text: str) -> None:
+    def _show_prediction(self, text: str) -> None:
         self._panel.ui.predictionLabel.text = text
         self._panel.ui.predictionLabel.visible = bool(text)
 
-    def _on_for(self) -> None:
+    def _on_class(self) -> None:
         if self.shown:
             self.show_map()
 

@@ -71,8 +71,7 @@ class ScansPanel(Panel):
         ui.patientColumnSelector.visible = ui.patientColumnSelectorLabel.visible = not another
         ui.targetColumnSelectorLabel.text = _("Event column:") if survive else _("Target column:")
         ui.scansEncoderLabel.text = _("Encoder: {name} (step 1)").format(name=title(parameters.encoder))
-        there = parameters.scansTable is not None
-        ui.fitButton.enabled = there
+        ui.fitButton.enabled = parameters.scansTable is not None
         ui.showScansButton.visible = self._shown is not None
         self.probe.refresh()
 

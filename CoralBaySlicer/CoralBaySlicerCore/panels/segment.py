@@ -47,6 +47,8 @@ class SegmentPanel(Panel):
         table.setColumnCount(4)
         table.setHorizontalHeaderLabels([_("Structure"), _("Points"), _("Key"), _("Estimated Dice")])
         table.horizontalHeader().setSectionResizeMode(_NAME, qt.QHeaderView.Stretch)
+        for column in (_COUNT, _KEY, _DICE):
+            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         table.verticalHeader().visible = False
         table.verticalHeader().setDefaultSectionSize(22)
         table.connect("itemSelectionChanged()", self._on_selected)
@@ -59,7 +61,7 @@ class SegmentPanel(Panel):
             ui.redoButton: self.few_shot.redo,
             ui.clearButton: self.few_shot.clear,
             ui.updateButton: self.update_preview,
-            ui.suggestButton: self.jump_to_suggested,
+            ui.suggestButton: self.suggest_click,
             ui.applyButton: self.apply,
             ui.undoApplyButton: self.undo_apply,
             ui.show3DCheck: self.show_in_3d,
@@ -77,7 +79,7 @@ class SegmentPanel(Panel):
         keys: dict[str, Callable[[], None]] = {
             "Z": self.few_shot.undo,
             "Y": self.few_shot.redo,
-            "U": self.jump_to_suggested,
+            "U": self.suggest_click,
             "Esc": place_mode.stop,
         }
         for label in range(10):
@@ -165,7 +167,7 @@ class SegmentPanel(Panel):
         self.few_shot.update()
         self.logic.overlays.request(Owner.PREVIEW)
 
-    def jump_to_suggested(self) -> None:
+    def suggest_click(self) -> None:
         """Go to the location where a click is expected to improve the selected structure most; again, to the next one."""
 
         def found(world: Any) -> None:
@@ -265,8 +267,8 @@ class SegmentPanel(Panel):
             name.setData(qt.Qt.DecorationRole, qt.QColor(*(round(255 * part) for part in structure.color)))
             name.setToolTip(_("Double-click to rename. Select to place points and to see the probability."))
             dice, error = expected.get(structure.label, (None, None))
-            told = "" if dice is None else f"{dice:.2f} ± {error:.2f}"
-            texts = (str(len(structure.world_points())), str(structure.label), told)
+            estimate = "" if dice is None else f"{dice:.2f} ± {error:.2f}"
+            texts = (str(len(structure.world_points())), str(structure.label), estimate)
             cells = (name, *(qt.QTableWidgetItem(text) for text in texts))
             cells[_DICE].setToolTip(
                 _("Expected Dice coefficient of this preview, estimated from its own probabilities (1 = perfect)")

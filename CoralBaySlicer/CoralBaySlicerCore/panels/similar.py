@@ -87,19 +87,19 @@ class SimilarPanel(Panel, VTKObservationMixin):
         ui.otherScansLabel.visible = bool(ui.otherScansLabel.text) and not self.in_library
         ui.distanceSpin.visible = ui.distanceSpinLabel.visible = kind != "whole"
         ui.showQueryButton.visible = kind != "whole"
-        there = self.volume is not None and self.volume.GetID() in self.logic.similarities
+        has_map = self.volume is not None and self.volume.GetID() in self.logic.similarities
         ui.searchButton.enabled = self.volume is not None
-        ui.showMapCheck.enabled = there
+        ui.showMapCheck.enabled = has_map
         ui.showMapCheck.checked = self.logic.overlays.owner is Owner.SIMILARITY
         ui.markupsButton.enabled = bool(self.regions)
-        ui.segmentButton.enabled = there and any(each.node_id == self.volume.GetID() for each in self.regions)
+        ui.segmentButton.enabled = has_map and any(each.node_id == self.volume.GetID() for each in self.regions)
         self._updating = False
         self._watch(node)
 
     def exit(self) -> None:
         """Stop making thumbnails until the user comes back."""
         self.library.leave()
-        self._later.append(self.library.make_thumbnails)
+        self._deferred.append(self.library.make_thumbnails)
 
     def close(self) -> None:
         """Stop watching the scene."""
@@ -174,7 +174,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
     def show_query(self) -> None:
         """Center the views on the query."""
         if self.in_library:
-            self.library.go_home()
+            self.library.show_query_scan()
         self.attempt(_("The query cannot be shown."), lambda: volumes.jump_to(self.query_points().mean(axis=0)))
 
     def go_to(self, region: FoundRegion) -> None:
@@ -204,19 +204,19 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def _show_scope(self) -> None:
         """Show the widgets for a search in the scene or in a library."""
-        ui, there = self.ui, self.in_library
+        ui, in_library = self.ui, self.in_library
         ui.scopeSelector.currentIndex = max(ui.scopeSelector.findData(self.parameters.scope), 0)
         for widget in (ui.libraryLabel, ui.libraryBox, ui.hitTable, ui.excludeQueryScanCheck):
-            widget.visible = there
+            widget.visible = in_library
         for widget in (ui.allScansCheck, ui.mapForm, ui.regionTable, ui.resultRow):
-            widget.visible = not there
-        ui.searchButton.text = _("Search library") if there else _("Find similar regions")
+            widget.visible = not in_library
+        ui.searchButton.text = _("Search library") if in_library else _("Find similar regions")
         whole = ui.querySelector.findData("whole")
-        if there and whole < 0:
+        if in_library and whole < 0:
             ui.querySelector.addItem(_("Whole scan"), "whole")
-        elif not there and whole >= 0:
+        elif not in_library and whole >= 0:
             ui.querySelector.removeItem(whole)
-        if there:
+        if in_library:
             self.library.refresh()
 
     def _can_show_query(self, node: Any) -> bool:

@@ -48,9 +48,9 @@ class Transfer:
                 item.setFlags(qt.Qt.ItemIsEnabled | qt.Qt.ItemIsUserCheckable)
                 item.setCheckState(qt.Qt.Unchecked)
                 ui.targetList.addItem(item)
-        there = panel.logic.probe is not None
-        ui.saveProbeButton.enabled = ui.applyFolderButton.enabled = there
-        ui.applyToButton.enabled = there and bool(shown)
+        has_probe = panel.logic.probe is not None
+        ui.saveProbeButton.enabled = ui.applyFolderButton.enabled = has_probe
+        ui.applyToButton.enabled = has_probe and bool(shown)
 
     def save(self) -> None:
         """Write the probe to a file."""
@@ -109,11 +109,11 @@ class Transfer:
             return
 
         failure = _("Not all scans of the folder could be segmented. The files that were written are complete.")
-        there = panel.attempt(failure, lambda: existing_segmentations(folder))
-        if there is None:
+        existing = panel.attempt(failure, lambda: existing_segmentations(folder))
+        if existing is None:
             return
         question = _("These segmentations already exist and will be replaced:")
-        if there and not slicer.util.confirmOkCancelDisplay("\n".join([question, *(path.name for path in there)])):
+        if existing and not slicer.util.confirmOkCancelDisplay("\n".join([question, *(path.name for path in existing)])):
             return
 
         def done(result: Any) -> None:

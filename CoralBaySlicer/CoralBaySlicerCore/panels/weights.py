@@ -116,8 +116,8 @@ class WeightsSection:
             records, careful = imported
             if parameters.encoder in [record.encoder for record in records]:
                 panel.logic.features.weights_changed()
-            told = _("{name}, license {licence}")
-            names = "; ".join(told.format(name=record.encoder, licence=record.licence) for record in records)
+            entry = _("{name}, license {licence}")
+            names = "; ".join(entry.format(name=record.encoder, licence=record.licence) for record in records)
             text = _("Weights imported: {names}").format(names=names)
             slicer.util.infoDisplay(f"{text}\n\n{careful}".strip())
 

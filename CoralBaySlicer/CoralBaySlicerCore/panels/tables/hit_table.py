@@ -13,9 +13,9 @@ from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.work.thumbnails import PIXELS, ppm
 
-from .region_table import place
+from .region_table import format_position
 
-_PICTURE, _SCORE, _PLACE, _SCAN = range(4)
+_PICTURE, _SCORE, _POSITION, _SCAN = range(4)
 
 
 class HitTable:
@@ -43,6 +43,7 @@ class HitTable:
         )
         for column, tip in enumerate(tips):
             table.horizontalHeaderItem(column).setToolTip(tip)
+        table.resizeColumnsToContents()
         table.horizontalHeader().setStretchLastSection(True)
         table.verticalHeader().visible = False
         table.verticalHeader().setDefaultSectionSize(PIXELS + 4)
@@ -54,7 +55,7 @@ class HitTable:
         self.hits = list(hits)
         self._table.setRowCount(len(self.hits))
         for row, hit in enumerate(self.hits):
-            texts = ("", f"{hit.score:.2f}", place(hit) if is_place(hit) else "", scan_name(hit))
+            texts = ("", f"{hit.score:.2f}", format_position(hit) if is_region(hit) else "", scan_name(hit))
             for column, text in enumerate(texts):
                 cell = qt.QTableWidgetItem(text)
                 cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
@@ -62,7 +63,7 @@ class HitTable:
                 self._table.setItem(row, column, cell)
         self._table.resizeColumnsToContents()
         self._table.setColumnWidth(_PICTURE, PIXELS + 8)
-        self._table.setColumnHidden(_PLACE, bool(self.hits) and not is_place(self.hits[0]))
+        self._table.setColumnHidden(_POSITION, bool(self.hits) and not is_region(self.hits[0]))
 
     def show_picture(self, scan: str, where: Any, picture: NDArray[np.uint8]) -> None:
         """Show a thumbnail in the rows of its scan and position."""
@@ -77,7 +78,7 @@ class HitTable:
             self._opened(self.hits[row])
 
 
-def is_place(hit: Any) -> bool:
+def is_region(hit: Any) -> bool:
     """Whether a hit is a region of a scan, rather than a whole scan."""
     return getattr(hit, "ras", None) is not None
 
@@ -96,10 +97,10 @@ def scan_name(hit: Any) -> str:
 def _tip(hit: Any) -> str:
     if hit.file_exists or hit.is_query_scan:
         return _("{path}\nDouble-click to open the scan at this region").format(path=hit.path).strip()
-    return gone(hit)
+    return missing_message(hit)
 
 
-def gone(hit: Any) -> str:
+def missing_message(hit: Any) -> str:
     """A message that says why a scan cannot be opened, and what to do."""
     if not hit.path:
         return _("This scan was not added from a file, so it cannot be opened from here.")

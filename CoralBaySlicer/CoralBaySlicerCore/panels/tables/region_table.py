@@ -10,14 +10,14 @@ from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.work.tasks import FoundRegion
 
-_RANK, _SCORE, _VOLUME, _PLACE, _SCAN = range(5)
+_RANK, _SCORE, _VOLUME, _POSITION, _SCAN = range(5)
 _KEYS: dict[int, Callable[[FoundRegion], Any]] = {
     _RANK: lambda region: region.rank,
     # The first click on a header shows the best, or the largest, first.
     _SCORE: lambda region: -region.score,
     _VOLUME: lambda region: -region.volume_ml,
     # From superior to inferior.
-    _PLACE: lambda region: -region.ras[2],
+    _POSITION: lambda region: -region.ras[2],
     _SCAN: lambda region: (region.volume.casefold(), region.rank),
 }
 
@@ -68,7 +68,7 @@ class RegionTable:
         self._table.setRowCount(len(self.regions))
         for row, region in enumerate(self.regions):
             for column, text in enumerate(
-                (str(region.rank), f"{region.score:.2f}", _size(region), place(region), region.volume)
+                (str(region.rank), f"{region.score:.2f}", _size(region), format_position(region), region.volume)
             ):
                 cell = qt.QTableWidgetItem(text)
                 cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
@@ -91,7 +91,7 @@ class RegionTable:
         self.fill(self.regions)
 
 
-def place(region: FoundRegion) -> str:
+def format_position(region: FoundRegion) -> str:
     """A position in RAS mm as text, such as "R 55 A 72 I 226"."""
     sides = ((_("R"), _("L")), (_("A"), _("P")), (_("S"), _("I")))
     return " ".join(f"{side[part < 0]} {abs(part):.0f}" for side, part in zip(sides, region.ras, strict=True))
