@@ -16,6 +16,7 @@ from threadpoolctl import ThreadpoolController
 
 from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import ProbeError, PromptError
+from CoralBayLib.core.names import unique_names
 from CoralBayLib.core.progress import CancelToken, Progress
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 from CoralBayLib.features.pyramid import FeaturePyramid
@@ -285,7 +286,8 @@ class Probe:
         try:
             probe = cls(**header["parameters"])
             probe.labels_ = [int(label) for label in header["labels"]]
-            probe.names_ = {int(label): str(called) for label, called in header["names"].items()}
+            names = {int(label): str(called) for label, called in header["names"].items()}
+            probe.names_ = dict(zip(names, unique_names(names.values()), strict=True))
             probe.signature_ = str(header["signature"])
             probe.weights_, probe.image_weights_ = tensors["weights"], tensors["image_weights"]
             probe.intercept_ = tensors["intercept"]

@@ -6,6 +6,7 @@ The markups format is Slicer's markups-schema (Modules/Loadable/Markups/Resource
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -15,15 +16,19 @@ from typing import Any
 import numpy as np
 
 from CoralBayLib.core.errors import PromptError
+from CoralBayLib.core.names import fold, is_background
+from CoralBayLib.core.paths import error_message
 
-from .prompts import BACKGROUND, BACKGROUND_NAMES, Prompts
+from .prompts import BACKGROUND, MAX_LABEL, Prompts
 
 _POINT_MARKUPS = ("Fiducial", "Line", "Curve", "ClosedCurve")
+_DEFAULT_NAMES = ("f", "p", "l", "c", "cc", "oc", "markupsfiducial", "pointlist", "fiducials")
+"""Names that Slicer gives to new lists, lines and curves, folded."""
 _SIGNS = {"RAS": np.array([1.0, 1.0, 1.0]), "LPS": np.array([-1.0, -1.0, 1.0])}
 
 
 def read_prompts(*paths: str | os.PathLike) -> Prompts:
-    """Read and merge prompts from our own JSON (see `Prompts.save`) or Slicer's markups (`.mrk.json`).
+    """Read and merge prompts from our own JSON (see `Prompts.save`) or Slicer's markups (`.mrk.json`, `.fcsv`).
 
     Raises:
         PromptError: no path is given; a file is missing, of another format, damaged, or has no points.
@@ -37,13 +42,16 @@ def read_prompts(*paths: str | os.PathLike) -> Prompts:
 def _read(path: Path) -> Prompts:
     """Read one file of either format."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8-sig"))
+        text = path.expanduser().read_text(encoding="utf-8-sig")
+        document = None if _is_fcsv(path) else json.loads(text, object_pairs_hook=_object)
     except OSError as error:
-        raise PromptError(f"Prompts file {path} could not be read: {error.strerror}. Check the path.") from error
-    except (ValueError, RecursionError) as error:  # broken JSON or not even text
+        raise PromptError(f"Prompts file {path} could not be read: {error_message(error)}. Check the path.") from error
+    except (ValueError, RecursionError, RuntimeError) as error:  # broken JSON or not even text; no home folder
         raise PromptError(f"{path.name} is not valid JSON ({error}). Save the prompts or markups again.") from error
     try:
-        if isinstance(document, dict) and "markups" in document:
+        if document is None and _is_fcsv(path):
+            prompts = _from_fcsv(text, _stem(path))
+        elif isinstance(document, dict) and "markups" in document:
             prompts = _from_markups(document["markups"], _stem(path))
         elif isinstance(document, dict) and "points" in document:
             prompts = _from_own(document)
@@ -65,14 +73,16 @@ def _from_own(document: dict) -> Prompts:
     names = document.get("names") or {}
     if not isinstance(names, dict) or not all(k.isdecimal() and isinstance(v, str) for k, v in names.items()):
         raise PromptError('expected "names" to give a name for each label, such as {"1": "liver"}.')
+    if any(len(k) > len(str(MAX_LABEL)) for k in names) or len({int(k) for k in names}) < len(names):
+        raise PromptError(f'expected "names" for labels of at most {MAX_LABEL}, each once and without leading zeros.')
     if not all(type(label) is int for label in labels):
         raise PromptError("expected every label to be a whole number: 0 for background, 1 and more for structures.")
     return Prompts(np.array(points), np.asarray(labels), {int(k): v for k, v in names.items() if int(k)})
 
 
 def _from_markups(markups: Any, stem: str) -> Prompts:
-    points, labels, numbers = [], [], dict.fromkeys(BACKGROUND_NAMES, BACKGROUND)
-    names: dict[int, str] = {}
+    points: list[np.ndarray] = []
+    structures: list[str] = []
     for markup in _list(markups, "markups"):
         kind = _get(markup, "type", "a markup")
         if kind not in _POINT_MARKUPS:
@@ -80,17 +90,61 @@ def _from_markups(markups: Any, stem: str) -> Prompts:
         if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "mm", "mm"]):
             raise PromptError(f"expected coordinates in mm, got {markup['coordinateUnits']!r}. Save it in mm.")
         sign = _sign(markup.get("coordinateSystem", "LPS"))
+        texts = []
         for n, point in enumerate(_list(_get(markup, "controlPoints", "the markup"), "controlPoints")):
             where = f"control point {n}"
             _require_object(point, where)
             if point.get("positionStatus", "defined") != "defined":
                 continue
             points.append(_position(_get(point, "position", where), where) * sign)
-            name = structure_name(str(point.get("label") or ""), stem)
-            label = numbers.setdefault(name.casefold(), len(names) + 1)
-            if label != BACKGROUND:
-                names.setdefault(label, name)
-            labels.append(label)
+            texts.append(str(point.get("label") or ""))
+        structures += _structures_of(texts, stem)
+    return _named_points(points, structures)
+
+
+def _from_fcsv(text: str, stem: str) -> Prompts:
+    """Points of Slicer's older format: a CSV whose header lines begin with "#" (vtkMRMLMarkupsFiducialStorageNode)."""
+    header = dict(re.findall(r"^#\s*(\w[\w ]*?)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
+    system = header.get("CoordinateSystem")
+    sign = _sign({"0": "RAS", "1": "LPS"}.get(str(system), system))
+    columns = [name.strip() for name in header.get("columns", "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label").split(",")]
+    if not {"x", "y", "z"} <= set(columns):
+        raise PromptError(f"expected the columns x, y and z, got {', '.join(columns)}.")
+    points, texts = [], []
+    for n, cells in enumerate(csv.reader(line for line in text.splitlines() if line.strip() and not line.startswith("#"))):
+        row = dict(zip(columns, cells, strict=False))
+        try:
+            position = [float(row[axis]) for axis in "xyz"]
+        except (KeyError, ValueError) as error:
+            raise PromptError(f"point {n} has no position of three numbers.") from error
+        points.append(_position(position, f"point {n}") * sign)
+        texts.append(row.get("label") or "")
+    return _named_points(points, _structures_of(texts, stem))
+
+
+def _structures_of(labels: list[str], stem: str) -> list[str]:
+    """The structures that the points of a list mark, from their labels and the list's name.
+
+    Slicer labels points by the name that the list has when they are placed, and keeps the labels when the list is renamed.
+    A list that is named as background is background, unless its points are labeled as several structures.
+    """
+    names = [structure_name(label, stem) for label in labels]
+    folded = {fold(name) for name in names}
+    if is_background(stem) and len(folded) == 1:
+        return [stem] * len(names)
+    return [stem if fold(name) in _DEFAULT_NAMES else name for name in names]
+
+
+def _named_points(points: list[np.ndarray], structures: list[str]) -> Prompts:
+    """Prompts from points and the structure of each; structures are numbered in their order."""
+    numbers: dict[str, int] = {}
+    names: dict[int, str] = {}
+    labels = []
+    for name in structures:
+        label = BACKGROUND if is_background(name) else numbers.setdefault(fold(name), len(numbers) + 1)
+        if label != BACKGROUND:
+            names.setdefault(label, name)
+        labels.append(label)
     return Prompts(np.array(points), np.asarray(labels), names)
 
 
@@ -100,7 +154,20 @@ def structure_name(label: str, stem: str) -> str:
 
 
 def _stem(path: Path) -> str:
-    return re.sub(r"(\.mrk)?\.json$", "", path.name, flags=re.IGNORECASE)
+    return re.sub(r"(\.mrk)?\.json$|\.fcsv$", "", path.name, flags=re.IGNORECASE)
+
+
+def _is_fcsv(path: Path) -> bool:
+    return path.suffix.lower() == ".fcsv"
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, in which each key must be once: a later one would replace an earlier one silently."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _value in pairs]
+        raise ValueError(f'"{next(key for key in keys if keys.count(key) > 1)}" is there twice')
+    return found
 
 
 def _sign(system: Any) -> np.ndarray:

@@ -12,13 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from CoralBayLib.core.deprecation import warn_renamed
 from CoralBayLib.core.errors import PromptError
+from CoralBayLib.core.names import fold, unique_names
 from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.imaging.grid import Grid, Volume
 
 BACKGROUND = 0
 """Label of negative prompts."""
-BACKGROUND_NAMES = ("background", "negative", "bg", "0", "hintergrund", "fond", "fondo")
-"""Names of the background, in lower case: English with abbreviations, German, French, and Spanish or Italian."""
+MAX_LABEL = 65535
+"""Largest label of a structure: labelmaps are stored with 16 bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,11 +29,12 @@ class Prompts:
     Attributes:
         points_ras: (N, 3) RAS mm; N may be 0.
         labels: (N,) int64; 0 is background, structures are 1 and above.
-        names: of the structures, by label; not all need one (see `name`).
+        names: of the structures, by label; not all need one (see `name`). A name that is given twice gets a number the
+            second time, as in "lesion (2)", so that results listed by name keep both.
 
     Raises:
-        PromptError: another shape, a NaN or infinite coordinate, a label that is negative or not whole, or a name for
-            the background.
+        PromptError: another shape, a NaN or infinite coordinate, a label that is negative,
+            not whole or above `MAX_LABEL`, or a name for the background.
 
     Example::
 
@@ -49,8 +51,11 @@ class Prompts:
         if len(points) != len(labels):
             raise PromptError(f"Expected one label for each point, got {len(points)} points and {len(labels)} labels.")
         names = {int(label): str(name).strip() for label, name in (self.names or {}).items()}
+        if max(names, default=1) > MAX_LABEL:
+            raise PromptError(f"Expected names for labels of at most {MAX_LABEL}, got {max(names)}.")
         if min(names, default=1) < 1 or not all(names.values()):
             raise PromptError(f"Expected a name for each structure (label 1 or more), got {names}. Leave the background out.")
+        names = dict(zip(names, unique_names(names.values()), strict=True))
         for name, value in (("points_ras", points), ("labels", labels), ("names", names)):
             object.__setattr__(self, name, value)
 
@@ -132,11 +137,12 @@ class Prompts:
     def merged(self, other: Prompts) -> Prompts:
         """Both sets of points; structures of the same name become one.
 
-        The labels of this set stay. A structure of the other set without a namesake here keeps its label, unless a
-        structure of another name has it here; then it gets the next free one. Without names, labels decide.
+        `CoralBayLib.core.names.fold` says which names are the same. The labels of this set stay. A structure of the other
+        set without a namesake here keeps its label, unless a structure of another name has it here; then it gets the next
+        free one. Without names, labels decide.
         """
-        own = {name.casefold(): label for label, name in self.names.items()}
-        namesakes = {label: own[name.casefold()] for label, name in other.names.items() if name.casefold() in own}
+        own = {fold(name): label for label, name in self.names.items()}
+        namesakes = {label: own[fold(name)] for label, name in other.names.items() if fold(name) in own}
         table, names = {BACKGROUND: BACKGROUND, **namesakes}, dict(self.names)
         rest = {*other.structures, *other.names} - set(namesakes)
         last = max([*self.structures, *self.names, *rest], default=BACKGROUND)
@@ -232,6 +238,8 @@ def _labels(values: ArrayLike) -> NDArray[np.int64]:
             f"Expected labels as whole numbers from 0 (background) upwards, shape (N,), got {given.dtype} of shape "
             f"{given.shape}" + (f" from {given.min()}." if given.dtype.kind in "iuf" else ".")
         )
+    if given.max() > MAX_LABEL:
+        raise PromptError(f"Expected labels of at most {MAX_LABEL}, got {given.max():.0f}. Number the structures from 1.")
     return given.astype(np.int64)
 
 

@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from CoralBayLib.core.errors import CoralBayError
+from CoralBayLib.core.names import fold
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import segments, structures, volumes
 from CoralBaySlicerCore.scene.structures import History, Structure
@@ -128,8 +129,8 @@ class FewShot(Previewer, VTKObservationMixin):
 
     def add_missing(self, names: dict[int, str]) -> None:
         """Add the structures of a probe that are not there yet, so that clicks can correct them."""
-        known = {each.name.casefold() for each in self.structures}
-        new = [name for _label, name in sorted(names.items()) if name.casefold() not in known]
+        known = {fold(each.name) for each in self.structures}
+        new = [name for _label, name in sorted(names.items()) if fold(name) not in known]
         for name in new:
             structures.add(self.volume, name)
         if new:

@@ -7,6 +7,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from CoralBayLib.core.names import fold
 from CoralBaySlicerCore.interactive.controller import FewShot
 from CoralBaySlicerCore.scene import place_mode, segments
 from CoralBaySlicerCore.scene.overlays import Owner
@@ -52,9 +53,9 @@ class Painting:
         if not few_shot.structures:
             few_shot.add_structure()
         inner = painted.GetSegmentation()
-        present = {inner.GetSegment(each).GetName().casefold() for each in segments.ids(painted)}
+        present = {fold(inner.GetSegment(each).GetName()) for each in segments.ids(painted)}
         for structure in few_shot.structures:
-            if structure.name.casefold() not in present:
+            if fold(structure.name) not in present:
                 inner.AddEmptySegment("", structure.name, structure.color)
         self._open_editor()
         panel.refresh()

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from CoralBayLib.core import names as naming
 from CoralBayLib.core.errors import PromptError, VolumeError
-from CoralBayLib.fewshot.prompts import BACKGROUND_NAMES
+from CoralBayLib.core.names import fold
 from CoralBayLib.imaging.cropping import CroppedMask
 
 from .colors import label_color
@@ -29,7 +30,7 @@ def ids(segmentation: Any) -> list[str]:
 
 def is_background(name: str) -> bool:
     """Whether a segment of this name holds negative prompts."""
-    return name.strip().casefold() in (*BACKGROUND_NAMES, _("Background").casefold())
+    return naming.is_background(name, _("Background"))
 
 
 def points(segmentation: Any, segment_id: str, volume: Any) -> NDArray[np.float64]:
@@ -76,11 +77,11 @@ def prompts(segmentation: Any, names: Mapping[int, str], volume: Any) -> tuple[N
     Returns:
         (N, 3) RAS mm and (N,) labels; 0 is background.
     """
-    by_name = {name.casefold(): label for label, name in names.items()}
+    by_name = {fold(name): label for label, name in names.items()}
     found, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
     for segment_id in ids(segmentation):
         name = segmentation.GetSegmentation().GetSegment(segment_id).GetName()
-        label = 0 if is_background(name) else by_name.get(name.casefold())
+        label = 0 if is_background(name) else by_name.get(fold(name))
         if label is not None:
             found.append(points(segmentation, segment_id, volume))
             labels.append(np.full(len(found[-1]), label))
@@ -90,8 +91,8 @@ def prompts(segmentation: Any, names: Mapping[int, str], volume: Any) -> tuple[N
 def new_names(segmentation: Any, known: Sequence[str]) -> list[str]:
     """The names of segments, but background's and those of structures that are known."""
     names = [segmentation.GetSegmentation().GetSegment(each).GetName() for each in ids(segmentation)]
-    folded = {name.casefold() for name in known}
-    return [name for name in names if name.casefold() not in folded and not is_background(name)]
+    folded = {fold(name) for name in known}
+    return [name for name in names if fold(name) not in folded and not is_background(name)]
 
 
 def new(volume: Any, name: str) -> Any:

@@ -10,6 +10,8 @@ import slicer
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
+from CoralBayLib.core.names import fold, unique_names
+
 from . import colors
 from .volumes import follow, from_world
 
@@ -65,12 +67,13 @@ def add(volume: Any, name: str = "") -> Structure:
     """Add a structure to a volume, and the background when this is the first."""
     known = of(volume)
     label = max((structure.label for structure in known), default=0) + 1
-    taken = {structure.name.casefold() for structure in known}
+    taken = {fold(structure.name) for structure in known}
     name = name or next(
         candidate
         for number in range(label, label + len(known) + 1)
-        if (candidate := _("Structure {number}").format(number=number)).casefold() not in taken
+        if fold(candidate := _("Structure {number}").format(number=number)) not in taken
     )
+    name = unique_names([*(structure.name for structure in known), name])[-1]
     structure = _make(volume, label, name, colors.label_color(label))
     if not any(each.label == 0 for each in known):
         _make(volume, 0, _("Background"), colors.BACKGROUND)
@@ -94,7 +97,10 @@ def points_in(volume: Any, structures: list[Structure]) -> tuple[NDArray[np.floa
         placed = structure.world_points()
         points.append(from_world(volume, placed))
         labels.append(np.full(len(placed), structure.label))
-    names = {structure.label: structure.name for structure in structures if structure.label}
+    named = [structure for structure in structures if structure.label]
+    # Nodes can be renamed anywhere in Slicer, so that two structures may have one name by now.
+    unique = unique_names(structure.name for structure in named)
+    names = {structure.label: name for structure, name in zip(named, unique, strict=True)}
     return np.concatenate(points), np.concatenate(labels), names
 
 

@@ -277,3 +277,77 @@ def test_files_that_are_not_json(tmp_path):
             read_prompts(tmp_path / name)
     with pytest.raises(PromptError, match="at least one file"):
         read_prompts()
+
+
+def point_list(path, *labels):
+    points = [{"label": label, "position": [n, 0, 0]} for n, label in enumerate(labels)]
+    path.write_text(json.dumps({"markups": [{"type": "Fiducial", "controlPoints": points}]}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "expected", "names"),
+    [
+        ("liver", ["F-1", "F-2"], [1, 1], {1: "liver"}),
+        ("background", ["F-1", "F-2"], [0, 0], {}),
+        ("background_1", ["background_1-1"], [0], {}),
+        ("Hintergrund", ["liver-1", "liver-2"], [0, 0], {}),
+        ("background", ["liver-1", "spleen-1"], [1, 2], {1: "liver", 2: "spleen"}),
+        ("anything", ["liver-1", "background-1"], [1, 0], {1: "liver"}),
+        ("prompts", ["spleen-1"], [1], {1: "spleen"}),
+    ],
+)
+def test_lists_that_were_renamed(tmp_path, name, labels, expected, names):
+    found = read_prompts(point_list(tmp_path / f"{name}.mrk.json", *labels))
+    assert found.labels.tolist() == expected
+    assert found.names == names
+
+
+def test_names_in_two_unicode_forms_are_one_structure(tmp_path):
+    one = point_list(tmp_path / "a.mrk.json", "L\u00e4sion-1")
+    other = point_list(tmp_path / "b.mrk.json", "La\u0308sion-1")
+    assert read_prompts(one, other).labels.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("system", "right"), [("LPS", 51), ("1", 51), ("RAS", -51), ("0", -51)])
+def test_slicers_older_point_lists(tmp_path, system, right):
+    columns = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+    head = f"# Markups fiducial file version = 4.11\n# CoordinateSystem = {system}\n# columns = {columns}\n"
+    (tmp_path / "F.fcsv").write_text(head + '1,-51,0,-450,0,0,0,1,1,1,0,liver-1,"a, b",\n2,-51,0,-450,0,0,0,1,1,1,0,bg-1,,\n')
+    found = read_prompts(tmp_path / "F.fcsv")
+    np.testing.assert_array_equal(found.points_ras, [[right, 0, -450]] * 2)
+    assert found.labels.tolist() == [1, 0]
+    assert found.names == {1: "liver"}
+
+
+@pytest.mark.parametrize(("system", "line"), [("", "1,2,3,4"), ("LPS", "1,a,b,c"), ("IJK", "1,2,3,4"), ("LPS", "")])
+def test_damaged_older_point_lists(tmp_path, system, line):
+    (tmp_path / "F.fcsv").write_text(f"# CoordinateSystem = {system}\n{line}\n")
+    with pytest.raises(PromptError, match=r"F\.fcsv"):
+        read_prompts(tmp_path / "F.fcsv")
+
+
+@pytest.mark.parametrize(
+    ("label", "names"),
+    [(70000, {}), (2**63, {}), (2**70, {}), (1, {"9" * 5000: "a"}), (1, {"70000": "a"}), (1, {"1": "a", "01": "b"})],
+)
+def test_labels_that_no_labelmap_holds(tmp_path, label, names):
+    (tmp_path / "p.json").write_text(json.dumps({"points": [{"ras": [0, 0, 0], "label": label}], "names": names}))
+    with pytest.raises(PromptError, match=r"p\.json"):
+        read_prompts(tmp_path / "p.json")
+
+
+def test_largest_label():
+    assert Prompts([[0, 0, 0]], [65535]).labels.tolist() == [65535]
+
+
+def test_a_key_that_is_there_twice_is_refused(tmp_path):
+    (tmp_path / "p.json").write_text('{"points": [{"ras": [0, 0, 0], "label": 1}], "names": {"1": "a", "1": "b"}}')
+    with pytest.raises(PromptError, match="twice"):
+        read_prompts(tmp_path / "p.json")
+
+
+def test_two_structures_of_one_name_are_kept():
+    assert prompts([1, 2, 3], {1: "lesion", 2: "Lesion", 3: "liver"}).names == {1: "lesion", 2: "Lesion (2)", 3: "liver"}
+    merged = prompts([1, 2], {1: "lesion", 2: "lesion"}) + prompts([1, 2], {1: "lesion", 2: "lesion"})
+    assert merged.labels.tolist() == [1, 2, 1, 2]
