@@ -27,12 +27,12 @@ class CoralBaySlicer(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["CoralBay contributors"]
         parent.helpText = _(
-            "Segment structures in CT from a few clicks or strokes, and find regions that look alike, with features of "
+            "Segment structures in CT from a few clicks or strokes, and find similar regions, with features of "
             "pretrained networks that are computed once for a scan. Encoders: {encoders}. For research use; not a medical "
             "device."
         ).format(encoders=encoder_cards.titles())
         parent.acknowledgementText = _(
-            "Encoders, with their papers and the licences of their weights: {sources}. If you use the module, please cite "
+            "Encoders, with their papers and the licenses of their weights: {sources}. If you use the module, please cite "
             "the paper of the encoder."
         ).format(sources=encoder_cards.sources())
         slicer.app.connect("startupCompleted()", _register_sample_data)

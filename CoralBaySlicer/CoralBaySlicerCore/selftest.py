@@ -53,7 +53,7 @@ class CoralBaySlicerTest(ScriptedLoadableModuleTest):
 
     def _check(self, logic: Any) -> None:
         volume, place = make_phantom()
-        self.delayDisplay(_("Computing embeddings of a phantom"))
+        self.delayDisplay(_("Computing features of a phantom"))
         logic.getParameterNode().setting = "whole"
         logic.embed(volume)
         background = [place + offset for offset in ([-16, 0, 0], [0, 24, 0], [0, 0, -24])]

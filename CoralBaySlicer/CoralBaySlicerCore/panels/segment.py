@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -17,9 +16,8 @@ from CoralBaySlicerCore.scene.overlays import Owner
 
 from .base import Panel
 from .painting import Painting
+from .tables.structure_table import StructureTable
 from .transfer import Transfer
-
-_NAME, _COUNT, _KEY, _DICE = range(4)
 
 
 class SegmentPanel(Panel):
@@ -34,7 +32,6 @@ class SegmentPanel(Panel):
         self.few_shot = FewShot(self.logic, self.refresh)
         self._painting = Painting(self, self.few_shot)
         self._transfer = Transfer(self, self.few_shot)
-        self._filling = False
         self._options: DisplayOptions | None = None
         self.logic.overlays.offer(Owner.PREVIEW, self._draw)
         for title, kind in (
@@ -43,16 +40,7 @@ class SegmentPanel(Panel):
             (_("None"), "off"),
         ):
             ui.overlaySelector.addItem(title, kind)
-        table = ui.structureTable
-        table.setColumnCount(4)
-        table.setHorizontalHeaderLabels([_("Structure"), _("Points"), _("Key"), _("Estimated Dice")])
-        table.horizontalHeader().setSectionResizeMode(_NAME, qt.QHeaderView.Stretch)
-        for column in (_COUNT, _KEY, _DICE):
-            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
-        table.verticalHeader().visible = False
-        table.verticalHeader().setDefaultSectionSize(22)
-        table.connect("itemSelectionChanged()", self._on_selected)
-        table.connect("itemChanged(QTableWidgetItem*)", self._on_renamed)
+        self._table = StructureTable(ui.structureTable, self._on_selected, self._on_renamed)
         clicks = {
             ui.addStructureButton: self.add_structure,
             ui.removeStructureButton: self.remove_structure,
@@ -97,8 +85,8 @@ class SegmentPanel(Panel):
             few_shot.set_volume(self.volume)
         few_shot.set_painted(self.parameters.painted)
         few_shot.follow_features()
-        self._fill_table()
-        structure, ready = few_shot.active_structure, few_shot.preview is not None
+        structure, preview = few_shot.active_structure, few_shot.preview
+        self._table.fill(few_shot.structures, few_shot.active, preview.dice_estimate if preview is not None else {})
         ui.addStructureButton.enabled = self.volume is not None
         ui.removeStructureButton.enabled = structure is not None and structure.label > 0
         ui.placeButton.enabled = structure is not None
@@ -107,7 +95,7 @@ class SegmentPanel(Panel):
         marked = any(len(each.world_points()) for each in few_shot.structures)
         ui.clearButton.enabled = marked or few_shot.given is not None
         ui.updateButton.enabled = self.volume is not None
-        ui.suggestButton.enabled = ui.applyButton.enabled = ready
+        ui.suggestButton.enabled = ui.applyButton.enabled = preview is not None
         ui.undoApplyButton.enabled = self.logic.undo.can_restore(self.parameters.output)
         ui.previewLabel.text = few_shot.message
         ui.previewLabel.visible = bool(few_shot.message)
@@ -256,38 +244,8 @@ class SegmentPanel(Panel):
 
         self.run(_("The segments could not be shown in 3D."), lambda: self.logic.surfacesTask(segmentation), done)
 
-    def _fill_table(self) -> None:
-        known, preview = self.few_shot.structures, self.few_shot.preview
-        expected = preview.dice_estimate if preview is not None else {}
-        table = self.ui.structureTable
-        self._filling = True
-        table.setRowCount(len(known))
-        for row, structure in enumerate(known):
-            name = qt.QTableWidgetItem(structure.name)
-            name.setData(qt.Qt.DecorationRole, qt.QColor(*(round(255 * part) for part in structure.color)))
-            name.setToolTip(_("Double-click to rename. Select to place points and to see the probability."))
-            dice, error = expected.get(structure.label, (None, None))
-            estimate = "" if dice is None else f"{dice:.2f} ± {error:.2f}"
-            texts = (str(len(structure.world_points())), str(structure.label), estimate)
-            cells = (name, *(qt.QTableWidgetItem(text) for text in texts))
-            cells[_DICE].setToolTip(
-                _("Expected Dice coefficient of this preview, estimated from its own probabilities (1 = perfect)")
-            )
-            for column, cell in enumerate(cells):
-                if column != _NAME or structure.label == 0:
-                    cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
-                table.setItem(row, column, cell)
-            if structure.label == self.few_shot.active:
-                table.selectRow(row)
-        self._filling = False
-
-    def _selected(self) -> structures.Structure | None:
-        row, known = self.ui.structureTable.currentRow(), self.few_shot.structures
-        return known[row] if 0 <= row < len(known) else None
-
-    def _on_selected(self) -> None:
-        structure = None if self._filling else self._selected()
-        if structure is not None and structure.label != self.few_shot.active:
+    def _on_selected(self, structure: structures.Structure) -> None:
+        if structure.label != self.few_shot.active:
             was_placing = self.ui.placeButton.checked
             self.few_shot.activate(structure.label)
             if was_placing:
@@ -295,11 +253,7 @@ class SegmentPanel(Panel):
             self.logic.overlays.request(Owner.PREVIEW)
             self.refresh()
 
-    def _on_renamed(self, item: Any) -> None:
-        known = self.few_shot.structures
-        if self._filling or item.column() != _NAME or not 0 <= item.row() < len(known):
-            return
-        structure, name = known[item.row()], item.text().strip()
+    def _on_renamed(self, structure: structures.Structure, name: str) -> None:
         if structure.label and name and not segments.is_background(name):
             structure.node.SetName(name)
             self.few_shot.update()

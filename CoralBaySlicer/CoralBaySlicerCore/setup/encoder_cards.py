@@ -41,7 +41,7 @@ def summary(card: EncoderCard) -> str:
     """The line under the encoder menu: summary and license of the weights."""
     if not card.weights_licence:
         return card.summary
-    return _("{summary} Licence of the weights: {licence}.").format(summary=card.summary, licence=card.weights_licence)
+    return _("{summary} License of the weights: {licence}.").format(summary=card.summary, licence=card.weights_licence)
 
 
 def details(card: EncoderCard) -> str:
@@ -51,8 +51,8 @@ def details(card: EncoderCard) -> str:
         (card.limits, _("Limits: {text}")),
         (_input(card.input) if card.input else "", _("Input: {text}")),
         (f"{card.parameters / 1e6:.0f}" if card.parameters else "", _("Parameters: {text} million")),
-        (card.code_licence, _("Licence of the code: {text}")),
-        (card.weights_licence, _("Licence of the weights: {text}")),
+        (card.code_licence, _("License of the code: {text}")),
+        (card.weights_licence, _("License of the weights: {text}")),
         (card.source, _("Source: {text}")),
         (card.paper if card.paper != _NONE else "", _("Paper: {text}")),
         (card.citation, _("Please cite: {text}")),

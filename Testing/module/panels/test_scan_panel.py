@@ -279,7 +279,7 @@ def test_the_encoder_menu_shows_titles_and_the_card_of_the_chosen_one(coralbay: 
     ui.encoderSelector.currentIndex = titles.index("Astra ResNet-152")
     driver.settle()
     assert "pretrained on CT scans and their reports" in ui.encoderLabel.text
-    assert "Licence of the weights: MIT" in ui.encoderLabel.text
+    assert "License of the weights: MIT" in ui.encoderLabel.text
     assert "Please cite: Image backbone of Astra_CTRG" in ui.encoderSelector.toolTip
     tip = ui.encoderSelector.itemData(titles.index("CT-FM"), 3)
     for fact in ("1 x 1 x 1 mm; -1024 to 2048 HU", "78 million", "Apache-2.0", "arXiv 2501.09001", "https://huggingface.co"):

@@ -1,0 +1,76 @@
+"""Table of the structures of a scan, with their colors, points, keys and estimated Dice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from CoralBaySlicerCore.scene.structures import Structure
+
+_NAME, _COUNT, _KEY, _DICE = range(4)
+
+
+class StructureTable:
+    """Shows structures in a QTableWidget.
+
+    Args:
+        table: the widget.
+        selected: called with a structure when the user selects its row.
+        renamed: called with a structure and the text when the user has edited its name.
+    """
+
+    def __init__(self, table: Any, selected: Callable[[Structure], None], renamed: Callable[[Structure, str], None]) -> None:
+        self._table, self._selected, self._renamed = table, selected, renamed
+        self._structures: list[Structure] = []
+        self._filling = False
+        table.setColumnCount(4)
+        table.setHorizontalHeaderLabels([_("Structure"), _("Points"), _("Key"), _("Estimated Dice")])
+        table.horizontalHeader().setSectionResizeMode(_NAME, qt.QHeaderView.Stretch)
+        for column in (_COUNT, _KEY, _DICE):
+            table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
+        table.verticalHeader().visible = False
+        table.verticalHeader().setDefaultSectionSize(22)
+        table.connect("itemSelectionChanged()", self._on_selected)
+        table.connect("itemChanged(QTableWidgetItem*)", self._on_changed)
+
+    def fill(self, structures: Sequence[Structure], active: int, estimates: Mapping[int, tuple[float, float]]) -> None:
+        """Show structures.
+
+        Args:
+            structures: in the order of the rows.
+            active: label of the structure whose row is selected.
+            estimates: estimated Dice and its standard deviation, by label.
+        """
+        self._structures, table = list(structures), self._table
+        self._filling = True
+        table.setRowCount(len(self._structures))
+        for row, structure in enumerate(self._structures):
+            name = qt.QTableWidgetItem(structure.name)
+            name.setData(qt.Qt.DecorationRole, qt.QColor(*(round(255 * part) for part in structure.color)))
+            name.setToolTip(_("Double-click to rename. Select to place points and to see the probability."))
+            dice, error = estimates.get(structure.label, (None, None))
+            estimate = "" if dice is None else f"{dice:.2f} ± {error:.2f}"
+            texts = (str(len(structure.world_points())), str(structure.label), estimate)
+            cells = (name, *(qt.QTableWidgetItem(text) for text in texts))
+            cells[_DICE].setToolTip(
+                _("Expected Dice coefficient of this preview, estimated from its own probabilities (1 = perfect)")
+            )
+            for column, cell in enumerate(cells):
+                if column != _NAME or structure.label == 0:
+                    cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
+                table.setItem(row, column, cell)
+            if structure.label == active:
+                table.selectRow(row)
+        self._filling = False
+
+    def _on_selected(self) -> None:
+        row = self._table.currentRow()
+        if not self._filling and 0 <= row < len(self._structures):
+            self._selected(self._structures[row])
+
+    def _on_changed(self, item: Any) -> None:
+        if not self._filling and item.column() == _NAME and 0 <= item.row() < len(self._structures):
+            self._renamed(self._structures[item.row()], item.text().strip())
