@@ -12,6 +12,7 @@ from scipy.special import logit
 
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
+from CoralBayLib.imaging.cropping import bounding_box
 from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBayLib.imaging.resampling import interpolate
 
@@ -62,8 +63,7 @@ def predict_labels(
     for number, label in enumerate(names):
         raise_if_cancelled(cancel)
         report(progress, 0.1 + 0.9 * number / len(names), f"Segmenting {names[label]}")
-        margin = logits(label) - level
-        margin.masked_fill_(outside, _OUTSIDE_BODY)
+        margin = torch.where(outside, _OUTSIDE_BODY, logits(label) - level)
         if seeds is not None and label in seeds:
             keep_prompted_components(margin.numpy(), working, seeds[label])
         rasterize(labels, best, grid, margin, working, label)
@@ -101,7 +101,7 @@ def keep_prompted_components(margin: NDArray[np.float32], grid: Grid, points_ras
         points_ras: (N, 3) RAS mm.
     """
     positive = margin > 0
-    box = next(iter(ndimage.find_objects(positive.view(np.uint8))), None)
+    box = bounding_box(positive)
     if box is None or not len(points_ras):
         return
     components, count = ndimage.label(positive[box])
@@ -130,17 +130,16 @@ def rasterize(labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: to
         working: the grid of the margin.
         label: of this structure.
     """
-    positive = margin > 0
-    spans = [torch.nonzero(positive.amax(dim=tuple(a for a in range(3) if a != axis))).flatten() for axis in (2, 1, 0)]
-    if not len(spans[0]):
+    box = bounding_box(margin.numpy() > 0)
+    if box is None:
         return
     # One voxel more on each side: the border is drawn between it and the next.
-    low, high = np.array([int(s[0]) for s in spans]) - 1, np.array([int(s[-1]) for s in spans]) + 1
-    for box in _boxes(grid, working, low, high):
-        shape = tuple(s.stop - s.start for s in box)
-        part = grid.subgrid([s.start for s in reversed(box)], 1, shape)
+    low, high = np.array([side.start for side in box[::-1]]) - 1, np.array([side.stop for side in box[::-1]])
+    for slab in _boxes(grid, working, low, high):
+        shape = tuple(side.stop - side.start for side in slab)
+        part = grid.subgrid([side.start for side in reversed(slab)], 1, shape)
         values = interpolate(margin[None], working, part)[0].numpy()
-        update_argmax(labels[box], best[box], values, label)
+        update_argmax(labels[slab], best[slab], values, label)
 
 
 def _boxes(grid: Grid, working: Grid, low: NDArray, high: NDArray) -> Iterator[tuple[slice, slice, slice]]:

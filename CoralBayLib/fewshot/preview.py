@@ -40,30 +40,55 @@ class Preview:
         return Volume(self.labels, self.grid)
 
 
-def preview_of(
-    logits: Mapping[int, torch.Tensor], labels: Volume, body: Volume, calibrated: bool, cancel: CancelToken | None = None
-) -> Preview:
-    """Make a preview of log-odds and the labels that were made from them.
+@dataclass(frozen=True, eq=False)
+class ProbabilityMaps:
+    """The part of a preview that does not depend on the threshold.
+
+    Attributes:
+        percent, uncertainty: as in `Preview`.
+        totals: sum of each structure's probability over all voxels, by label.
+    """
+
+    percent: dict[int, NDArray[np.uint8]]
+    uncertainty: NDArray[np.uint8]
+    totals: dict[int, float]
+
+    @classmethod
+    def of(cls, logits: Mapping[int, torch.Tensor], body: Volume, cancel: CancelToken | None = None) -> ProbabilityMaps:
+        """Make the maps.
+
+        Args:
+            logits: (K, J, I) float32 on the working grid, by label; unchanged.
+            body: mask of the patient on the same grid.
+            cancel: checked between structures.
+        """
+        outside = torch.from_numpy(body.array == 0)
+        probability, percent, totals = [], {}, {}
+        for label, one in logits.items():
+            raise_if_cancelled(cancel)
+            probability.append(torch.where(outside, 0.0, one.sigmoid()))
+            # Rounded down, so that the map reaches as far as the labels do.
+            percent[label] = (100 * probability[-1].numpy()).astype(np.uint8)
+            totals[label] = float(probability[-1].sum())
+        return cls(percent, to_percent(uncertainty_map(probability, body).array), totals)
+
+
+def preview_of(maps: ProbabilityMaps, logits: Mapping[int, torch.Tensor], labels: Volume, calibrated: bool) -> Preview:
+    """Make a preview.
 
     Args:
+        maps: of the log-odds.
         logits: (K, J, I) float32 on the working grid, by label; unchanged.
-        labels: the labelmap on the same grid.
-        body: mask of the patient on the same grid.
+        labels: the labelmap that was made from them, on the same grid.
         calibrated: whether the probabilities are those of the scan that the probe was fitted on.
-        cancel: checked between structures.
     """
-    outside = torch.from_numpy(body.array == 0)
-    log_odds = np.full(labels.array.shape, -np.inf, np.float32)
-    probability, percent, totals = [], {}, {}
-    for label, one in logits.items():
-        raise_if_cancelled(cancel)
-        np.copyto(log_odds, one.numpy(), where=labels.array == label)
-        probability.append(one.sigmoid().masked_fill_(outside, 0.0))
-        # Rounded down, so that the map reaches as far as the labels do.
-        percent[label] = (100 * probability[-1].numpy()).astype(np.uint8)
-        totals[label] = float(probability[-1].sum())
-    estimate = dice_from_probabilities(labels.array, log_odds, totals) if calibrated else {}
-    return Preview(labels.grid, labels.array, percent, to_percent(uncertainty_map(probability, body).array), estimate)
+    estimate = {}
+    if calibrated:
+        log_odds = np.zeros(labels.array.shape, np.float32)
+        for label, one in logits.items():
+            np.copyto(log_odds, one.numpy(), where=labels.array == label)
+        estimate = dice_from_probabilities(labels.array, log_odds, maps.totals)
+    return Preview(labels.grid, labels.array, maps.percent, maps.uncertainty, estimate)
 
 
 def to_percent(values: NDArray) -> NDArray[np.uint8]:

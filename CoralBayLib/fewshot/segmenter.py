@@ -16,7 +16,7 @@ from CoralBayLib.imaging.grid import Grid, Volume
 
 from .labeling import predict_labels
 from .options import Options
-from .preview import Preview, preview_of
+from .preview import Preview, ProbabilityMaps, preview_of
 from .probe import Probe
 from .prompts import BACKGROUND, Prompts
 from .transfer import adapt
@@ -51,6 +51,7 @@ class Segmenter:
         self._names: dict[int, str] = {}
         self._seeds: dict[int, NDArray[np.float64]] | None = None
         self._logits: dict[int, torch.Tensor] = {}
+        self._maps: ProbabilityMaps | None = None
         self._unbounded: bool | None = None
 
     def fit(self, prompts: Prompts | None = None) -> Segmenter:
@@ -72,7 +73,7 @@ class Segmenter:
         seeds = self.probe_.prompts_ if self.is_adapted else prompts
         self._names = {label: self.probe_.names_[label] for label in self.probe_.labels_}
         self._seeds = None if seeds is None else self.probe_.seeds(seeds)
-        self.prompts_, self._logits = prompts, {}
+        self.prompts_, self._logits, self._maps = prompts, {}, None
         return self
 
     @property
@@ -106,8 +107,10 @@ class Segmenter:
             logits = probe.logits(self.pyramid, unbounded=options.unbounded)
             raise_if_cancelled(cancel)
             self._logits, self._unbounded = dict(zip(probe.labels_, logits, strict=True)), options.unbounded
+            self._maps = None
         labels = self.labelmap(self.pyramid.grid, options, cancel=cancel)
-        return preview_of(self._logits, labels, self.pyramid.body, self.is_calibrated, cancel)
+        self._maps = self._maps or ProbabilityMaps.of(self._logits, self.pyramid.body, cancel)
+        return preview_of(self._maps, self._logits, labels, self.is_calibrated)
 
     def preview_of_one(
         self,
@@ -147,14 +150,12 @@ class Segmenter:
         partial._seeds = {n: points for n, points in (self._seeds or {}).items() if n != label} | fitted.seeds(alone)
         partial._logits = {**self._logits, label: logits}
         labels = partial.labelmap(self.pyramid.grid, options, cancel=cancel)
-        one = preview_of({label: logits}, labels, self.pyramid.body, self.is_calibrated, cancel)
-        preview = replace(
-            one,
-            percent=before.percent | one.percent,
-            uncertainty=before.uncertainty,
-            dice_estimate=before.dice_estimate | one.dice_estimate,
-        )
-        return partial, preview
+        maps = ProbabilityMaps.of({label: logits}, self.pyramid.body, cancel)
+        one = preview_of(maps, {label: logits}, labels, self.is_calibrated)
+        totals = {**(self._maps.totals if self._maps else {}), **maps.totals}
+        partial._maps = ProbabilityMaps(before.percent | maps.percent, before.uncertainty, totals)
+        estimate = before.dice_estimate | one.dice_estimate
+        return partial, Preview(labels.grid, labels.array, partial._maps.percent, before.uncertainty, estimate)
 
     def labelmap(
         self,

@@ -8,6 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice] | None:
+    """The (k, j, i) slices of the smallest box around a mask; None for an empty mask."""
+    spans = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    if not len(spans[0]):
+        return None
+    k, j, i = (slice(int(indices[0]), int(indices[-1]) + 1) for indices in spans)
+    return k, j, i
+
+
 @dataclass(frozen=True, eq=False)
 class CroppedMask:
     """The voxels of a structure, cut to their bounding box: small enough to be written at once.
@@ -23,9 +32,8 @@ class CroppedMask:
     @classmethod
     def of(cls, mask: NDArray[np.bool_]) -> CroppedMask:
         """Cut a [k, j, i] mask of a whole grid."""
-        spans = [np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-        if not all(len(indices) for indices in spans):
+        box = bounding_box(mask)
+        if box is None:
             return cls((0, 0, 0), np.empty((0, 0, 0), np.uint8))
-        box = tuple(slice(int(indices[0]), int(indices[-1]) + 1) for indices in spans)
         k, j, i = (side.start for side in box)
         return cls((i, j, k), np.ascontiguousarray(mask[box], dtype=np.uint8))
