@@ -1,18 +1,27 @@
-"""Small results on disk: safetensors with a JSON header, never pickle. torch is imported at the first use."""
+"""The envelope of every file of tensors that CoralBay writes: safetensors with a JSON header and a checksum, never pickle.
+
+The checksum is a CRC-32 over the kind, the header, and the name, type, shape and bytes of each tensor. Files of version
+0.1.0 have none; all else is checked. torch is imported at the first use.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import ProbeError
+from .errors import MemoryLimitError, ProbeError
 from .paths import atomic_write
+from .schemas import Schema
 
 if TYPE_CHECKING:
     import torch
+
+_CHECKSUM = "coralbay.crc32"
+_STORE = "embedding"
 
 
 def write_tensors(path: str | os.PathLike, kind: str, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
@@ -33,46 +42,155 @@ def write_tensors(path: str | os.PathLike, kind: str, header: Mapping[str, Any],
         temporary.write_bytes(data)
 
 
-def read_tensors(path: str | os.PathLike, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def read_tensors(
+    path: str | os.PathLike, kind: str, schema: Schema | None = None, **lengths: int
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Read the header and the tensors of a file that `write_tensors` wrote.
+
+    Args:
+        path: the file.
+        kind: what it must hold.
+        schema: what such files have in them; None checks the checksum only.
+        lengths: lengths of the schema's axes that are known beforehand, by name.
 
     Raises:
         ProbeError: the file is missing, damaged, or of another kind.
+        MemoryLimitError: there is too little memory for it.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except (OSError, ValueError):
+        found = False
+    if not found:
         raise ProbeError(f"There is no {kind} at {path}.")
     try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})[f"coralbay.{kind}"])
-            # Copies, because the file may be replaced while they are in use.
-            return header, {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        return open_envelope(path, kind, schema, **lengths)
+    except ValueError as error:
         raise ProbeError(f"{path.name} is no {kind}, or a damaged one ({error}). Make it again.") from error
+    except OSError as error:
+        raise ProbeError(f"{path.name} cannot be read: {error.strerror or error}.") from error
+
+
+def open_envelope(
+    path: Path, kind: str, schema: Schema | None = None, **lengths: int
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """As `read_tensors`, for callers that have their own words.
+
+    Raises:
+        ValueError: the file is damaged or of another kind; says how.
+        OSError: it cannot be read.
+        MemoryLimitError: there is too little memory for it.
+    """
+    from safetensors import safe_open
+
+    with path.open("rb"):  # with the operating system's errors
+        pass
+
+    def read() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            _header(metadata, kind, schema)
+            # Copies: a mapped file that another program cuts short would take the process down.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+        return _checked(metadata, kind, tensors, schema, lengths)
+
+    return _in_words(read, path.name)
 
 
 def encode_tensors(kind: str, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> bytes:
     """The content of the file that `write_tensors` writes."""
     from safetensors.torch import save
 
-    metadata = {f"coralbay.{kind}": json.dumps(dict(header))}
-    return save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=metadata)
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    return save(tensors, metadata=metadata_of(kind, header, tensors))
 
 
-def decode_tensors(data: bytes, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+def decode_tensors(
+    data: bytes, kind: str, schema: Schema | None = None, **lengths: int
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The header and the tensors that `encode_tensors` encoded.
+
+    Args:
+        data: the content.
+        kind, schema, lengths: as in `read_tensors`.
 
     Raises:
         ProbeError: the data are damaged, or of another kind.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load
 
-    try:
+    def read() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length])["__metadata__"]
-        return json.loads(metadata[f"coralbay.{kind}"]), load(data)
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        _header(metadata, kind, schema)
+        return _checked(metadata, kind, load(data), schema, lengths)
+
+    try:
+        return _in_words(read, "The data")
+    except ValueError as error:
         raise ProbeError(f"The data are no {kind}, or are damaged ({error}).") from error
+
+
+def metadata_of(kind: str, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """The metadata of a safetensors file: its header and the checksum. The tensors must be contiguous."""
+    words = json.dumps(dict(header))
+    return {_key(kind): words, _CHECKSUM: _checksum(kind, words, tensors)}
+
+
+def crc32(tensor: torch.Tensor) -> int:
+    """The CRC-32 of the bytes of a contiguous tensor."""
+    import torch
+
+    return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data)
+
+
+def _key(kind: str) -> str:
+    # Entries of the store came before the other kinds.
+    return "coralbay" if kind == _STORE else f"coralbay.{kind}"
+
+
+def _checksum(kind: str, words: str, tensors: Mapping[str, torch.Tensor]) -> str:
+    parts = [[name, str(t.dtype), list(t.shape), crc32(t)] for name, t in sorted(tensors.items())]
+    return f"{zlib.crc32(json.dumps([kind, words, parts]).encode()):08x}"
+
+
+def _header(metadata: Mapping[str, str], kind: str, schema: Schema | None) -> dict[str, Any]:
+    if _key(kind) not in metadata:
+        raise ValueError(f"its metadata lack '{_key(kind)}'")
+    header = json.loads(metadata[_key(kind)], parse_constant=_refuse_constant)
+    if schema is not None:
+        schema.check_header(header)
+    return header
+
+
+def _checked(
+    metadata: Mapping[str, str], kind: str, tensors: dict[str, torch.Tensor], schema: Schema | None, lengths: Mapping[str, int]
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    expected = metadata.get(_CHECKSUM)
+    if expected is not None and expected != _checksum(kind, metadata[_key(kind)], tensors):
+        raise ValueError("its checksum is wrong")
+    header = _header(metadata, kind, None)
+    if schema is not None:
+        schema.check(header, tensors, **lengths)
+    return header, tensors
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"the header holds {name}")
+
+
+def _in_words(
+    read: Callable[[], tuple[dict[str, Any], dict[str, torch.Tensor]]], name: str
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Call `read`, with ValueError for all that damaged bytes make safetensors, torch and JSON raise."""
+    from safetensors import SafetensorError
+
+    try:
+        return read()
+    except MemoryError as error:
+        raise MemoryLimitError(f"There is too little memory to read {name}. Close other programs.") from error
+    except OSError:
+        raise
+    except (SafetensorError, LookupError, TypeError, RuntimeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(str(error) or type(error).__name__) from error

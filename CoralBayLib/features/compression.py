@@ -7,6 +7,7 @@ Testing/benchmarks/RESULTS.md). What is kept is then deflated.
 
 from __future__ import annotations
 
+import math
 import zlib
 
 import numpy as np
@@ -18,6 +19,9 @@ from CoralBayLib.imaging.grid import Grid, Volume
 _STEPS, _FEW, _STEPS_OF_FEW = 48, 16, 127
 """On each side of the middle; twice as many take a fifth more room. Maps of few channels have all that a byte holds: there
 the errors of many do not cancel out, and the room is small anyway."""
+
+_MOST_DEFLATED = 1100
+"""Bytes that one byte of a deflated stream can stand for, at most: 1032 (https://zlib.net/zlib_tech.html)."""
 
 
 def deflate(array: NDArray) -> torch.Tensor:
@@ -38,10 +42,18 @@ def inflate(packed: torch.Tensor, dtype: str, shape: tuple[int, ...]) -> NDArray
     Raises:
         ValueError: the bytes are damaged or of another array.
     """
+    expected = math.prod(shape) * np.dtype(dtype).itemsize
+    if expected > _MOST_DEFLATED * (packed.numel() + 1):
+        raise ValueError(f"{packed.numel()} bytes cannot hold an array of shape {tuple(shape)}")
+    inflater = zlib.decompressobj()
     try:
-        planes = np.frombuffer(zlib.decompress(packed.numpy().data), np.uint8)
+        # One byte more than expected is allowed, so that a longer array is noticed and none fills the memory.
+        data = inflater.decompress(packed.numpy().data, expected + 1)
     except zlib.error as error:
         raise ValueError(str(error)) from error
+    if len(data) != expected or not inflater.eof or inflater.unused_data:
+        raise ValueError(f"the deflated bytes are not of an array of shape {tuple(shape)}")
+    planes = np.frombuffer(data, np.uint8)
     return planes.reshape(np.dtype(dtype).itemsize, -1).T.copy().view(dtype).reshape(shape)
 
 
@@ -103,7 +115,9 @@ def unpack(packed: dict[str, torch.Tensor], shape: tuple[int, ...]) -> torch.Ten
     Raises:
         ValueError: the tensors do not fit together.
     """
-    count = int(np.prod(shape))
+    count = math.prod(shape)
+    if packed["kept"].numel() != -(-count // 8):
+        raise ValueError(f"the mask is not of shape {tuple(shape)}")
     kept = np.unpackbits(packed["kept"].numpy(), count=count).astype(bool)
     centre, scale, elsewhere = (packed[name].numpy() for name in ("centre", "scale", "elsewhere"))
     steps = inflate(packed["steps"], "u1", (len(centre), int(kept.sum())))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from CoralBayLib.core import schemas
 from CoralBayLib.core.resources import resources_dir
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 
@@ -66,7 +67,7 @@ def write_basis(path: Path, basis: SharedBasis, signature: str, scans: list[str]
 def _read(path: Path, signature: str) -> SharedBasis | None:
     if not path.is_file():
         return None
-    header, tensors = read_tensors(path, KIND)
+    header, tensors = read_tensors(path, KIND, schemas.SHARED_BASIS)
     if header.get("signature") != signature:
         return None
     return SharedBasis(tensors["projection"].float(), tensors["offset"].float())

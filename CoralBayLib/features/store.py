@@ -7,28 +7,29 @@ that a reader sees a whole entry or none. A damaged entry is dropped and compute
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import time
 import warnings
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from CoralBayLib.core.errors import StoreError
+from CoralBayLib.core import schemas
+from CoralBayLib.core.errors import CoralBayError, MemoryLimitError, StoreError
 from CoralBayLib.core.paths import atomic_write, cache_dir, error_message
+from CoralBayLib.core.tensor_files import crc32, metadata_of, open_envelope
 from CoralBayLib.imaging.grid import Grid, Volume
 
 from .compression import deflate, inflate, pack, support_mask, unpack
 from .pyramid import Basis, FeaturePyramid, Level
 
 FORMAT_VERSION = 2
+KIND = "embedding"
 _STALE_SECONDS = 24 * 3600
 
 
@@ -68,15 +69,25 @@ class Store:
         self.limit_bytes = limit_bytes
 
     def get(self, key: str) -> FeaturePyramid | None:
-        """The pyramid of a key; None when it is not there or was damaged."""
+        """The pyramid of a key; None, and a warning, when it is damaged or cannot be read; None when it is not there.
+
+        Raises:
+            MemoryLimitError: there is too little memory for it.
+        """
         path = self._path(key)
-        if not path.exists():
-            return None
         try:
             pyramid = _read(path)
-        except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            warnings.warn(f"A stored embedding cannot be read and will be computed again ({error}).", stacklevel=2)
-            path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            return None
+        except MemoryLimitError:
+            raise
+        except (OSError, CoralBayError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            reason = error_message(error)
+            warnings.warn(f"The stored embedding {path.name} cannot be read and is computed again ({reason}).", stacklevel=2)
+            if not isinstance(error, OSError):
+                # Damaged. What merely cannot be opened may be whole.
+                with _unless_busy():
+                    path.unlink()
             return None
         with _unless_busy():
             os.utime(path)
@@ -103,7 +114,7 @@ class Store:
             if shutil.disk_usage(self.root).free < need:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             with atomic_write(path) as temporary:
-                save_file(tensors, temporary, metadata={"coralbay": json.dumps(header)})
+                save_file(tensors, temporary, metadata=metadata_of(KIND, header, tensors))
         except (OSError, SafetensorError) as error:
             raise StoreError(
                 f"Could not write {need / 2**20:.0f} MB to the embedding store ({error_message(error.__cause__ or error)}). "
@@ -126,19 +137,28 @@ class Store:
         return sum(entry.nbytes for entry in self.entries())
 
     def remove(self, key: str) -> bool:
-        """Delete one entry; tells whether it was there."""
+        """Delete one entry; tells whether it was there.
+
+        Raises:
+            StoreError: it may not be deleted.
+        """
         path = self._path(key)
-        there = path.exists()
-        path.unlink(missing_ok=True)
-        return there
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise StoreError(f"Could not delete the stored embedding {path}: {error_message(error)}.") from error
+        return True
 
     def clear(self) -> int:
-        """Delete every entry; returns how many."""
-        entries = self.entries()
-        for entry in entries:
+        """Delete every entry that may be deleted; returns how many were."""
+        deleted = 0
+        for entry in self.entries():
             with _unless_busy():
-                entry.path.unlink(missing_ok=True)
-        return len(entries)
+                entry.path.unlink()
+                deleted += 1
+        return deleted
 
     def __contains__(self, key: str) -> bool:
         return self._path(key).exists()
@@ -161,17 +181,17 @@ class Store:
             if entry.path != keep:
                 with _unless_busy():
                     entry.path.unlink()
-                total -= entry.nbytes
+                    total -= entry.nbytes
 
 
 class _unless_busy:  # noqa: N801 - reads as a phrase: `with _unless_busy()`
-    """Passes over a file that another process removed, or holds open on a system where that locks it."""
+    """Passes over a file that another process removed or holds open, or that this user or file system may not change."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type | None, error: object, trace: object) -> bool:
-        return kind is not None and issubclass(kind, (FileNotFoundError, PermissionError))
+        return kind is not None and issubclass(kind, OSError)
 
 
 def _packed(pyramid: FeaturePyramid) -> tuple[dict[str, torch.Tensor], dict]:
@@ -194,20 +214,21 @@ def _packed(pyramid: FeaturePyramid) -> tuple[dict[str, torch.Tensor], dict]:
         "grid": _grid_to_json(pyramid.grid),
         "source_grid": _grid_to_json(pyramid.source_grid),
         "levels": [{"name": level.name, "grid": _grid_to_json(level.grid)} for level in pyramid.levels],
-        "crc32": {name: _checksum(tensor) for name, tensor in tensors.items()},
+        "crc32": {name: crc32(tensor) for name, tensor in tensors.items()},
     }
     return tensors, header
 
 
 def _read(path: Path) -> FeaturePyramid:
-    with safe_open(path, framework="pt") as file:
-        header = json.loads(file.metadata()["coralbay"])
-        if header["format"] != FORMAT_VERSION:
-            raise ValueError(f"format {header['format']}, expected {FORMAT_VERSION}")
-        # Copies: a mapped file that another program cuts short would take the process down.
-        tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+    header, tensors = open_envelope(path, KIND, schemas.STORE_ENTRY)
+    if header["format"] != FORMAT_VERSION:
+        raise ValueError(f"format {header['format']}, expected {FORMAT_VERSION}")
+    if header["key"] != path.stem:
+        raise ValueError("it is the entry of another key")
+    if set(header["crc32"]) != set(tensors):
+        raise ValueError("a part is missing")
     for name, expected in header["crc32"].items():
-        if _checksum(tensors[name]) != expected:
+        if crc32(tensors[name]) != expected:
             raise ValueError(f"the checksum of {name} is wrong")
     grid = _grid_from_json(header["grid"])
 
@@ -233,10 +254,6 @@ def _read(path: Path) -> FeaturePyramid:
         stored_basis=Basis(**under("basis")),
         stored_similarity_basis=Basis(**under("similarity")),
     )
-
-
-def _checksum(tensor: torch.Tensor) -> int:
-    return zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _grid_to_json(grid: Grid) -> dict:

@@ -21,7 +21,8 @@ BODY_SAMPLES = 4000
 """Points drawn from the whole body."""
 STRUCTURE_SAMPLES, MAX_STRUCTURE_SAMPLES = 150, 4000
 """Points drawn from each structure, and from all together: a probe stays within a few megabytes."""
-_HU_CHANNELS = 2 * len(KNOTS_HU)
+HU_CHANNELS = 2 * len(KNOTS_HU)
+"""Channels of the voxel features that are functions of the HU."""
 _COMPONENTS = 192
 """Components of the basis that are kept, those of the largest variance first."""
 _SMALL_SCAN_MM = 200.0
@@ -91,7 +92,7 @@ class TransferMemory:
             torch.arange(len(voxels)) >= len(voxels) - len(everywhere),
             torch.from_numpy(voxels_per_sample[sampled] * grid.voxel_volume_mm3).float(),
             (pyramid.sample(points) @ projection.T + offset).half(),
-            evidence_of(pyramid).voxel_features.sample(points)[:, :_HU_CHANNELS].half(),
+            evidence_of(pyramid).voxel_features.sample(points)[:, :HU_CHANNELS].half(),
             projection,
             offset,
             torch.tensor(common is not None),

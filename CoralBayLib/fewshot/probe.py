@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
+from CoralBayLib.core import schemas
 from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import ProbeError, PromptError
 from CoralBayLib.core.names import unique_names
@@ -23,8 +24,9 @@ from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Grid, Volume
 
 from .evidence import evidence_of
+from .evidence.voxel_features import VoxelFeatures
 from .labeling import predict_labels
-from .memory import TransferMemory
+from .memory import HU_CHANNELS, TransferMemory
 from .prompts import Prompts
 
 FORMAT_VERSION = 1
@@ -280,10 +282,15 @@ class Probe:
             ProbeError: the file is missing, damaged, or no probe.
         """
         name = Path(path).name
-        header, tensors = read_tensors(path, "probe")
+        lengths = {"image_channels": VoxelFeatures.channels, "tissue": HU_CHANNELS}
+        header, tensors = read_tensors(path, "probe", schemas.PROBE, **lengths)
         if header.get("format") != FORMAT_VERSION:
             raise ProbeError(f"{name} is a probe of format {header.get('format')}; this version reads {FORMAT_VERSION}.")
         try:
+            if len(header["labels"]) != len(tensors["weights"]):
+                raise ValueError("the weights are for another number of structures")
+            if not all(str(label) in header["names"] for label in header["labels"]):
+                raise ValueError("a structure has no name")
             probe = cls(**header["parameters"])
             probe.labels_ = [int(label) for label in header["labels"]]
             names = {int(label): str(called) for label, called in header["names"].items()}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from CoralBayLib.core import schemas
 from CoralBayLib.core.errors import EncoderError, LibraryError, ProbeError, Remedy
 from CoralBayLib.core.tensor_files import decode_tensors, encode_tensors
 from CoralBayLib.encoders.base import Encoder
@@ -84,7 +85,7 @@ class LibraryBasis:
             LibraryError: the data are damaged, or are no basis of a library.
         """
         try:
-            header, tensors = decode_tensors(data, _KIND)
+            header, tensors = decode_tensors(data, _KIND, schemas.LIBRARY_BASIS)
             return cls(
                 tensors["projection"],
                 tensors["offset"],

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, softmax
 
+from CoralBayLib.core import schemas
 from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import ProbeError, Remedy, ScansError
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
@@ -170,12 +171,14 @@ class ScanProbe:
         Raises:
             ProbeError: the file is missing, damaged or not a scan probe.
         """
-        header, tensors = read_tensors(path, "scan probe")
+        header, tensors = read_tensors(path, "scan probe", schemas.SCAN_PROBE)
         if header.get("format") != FORMAT_VERSION:
             raise ProbeError(f"This scan probe has format {header.get('format')}; this version reads {FORMAT_VERSION}.")
         try:
             probe = cls(float(header["strength"]))
             probe.task_, probe.classes_ = current_task(str(header["task"])), [str(name) for name in header["classes"]]
+            if len(tensors["weights"]) != _outputs(probe.task_, len(probe.classes_)):
+                raise ValueError(f"{len(probe.classes_)} classes for {len(tensors['weights'])} outputs")
             probe.strength_ = float(header["strength"])
             probe.weights_, probe.bias_, probe.mean_ = (tensors[name].numpy() for name in ("weights", "bias", "mean"))
             probe.signature, probe.target = str(header["signature"]), str(header["target"])
@@ -196,6 +199,13 @@ class ScanProbe:
             raise ScansError(f"All scans have the class '{self.classes_[0]}'. Add scans of another class.")
         logistic = LogisticRegression(C=self.strength_, max_iter=2000).fit(x, labels.values)
         return logistic.coef_, logistic.intercept_
+
+
+def _outputs(task: str, classes: int) -> int:
+    """The number of linear outputs, see `ScanProbe.weights_`; 0 for classes that cannot be."""
+    if task != "classification":
+        return 0 if classes else 1
+    return 1 if classes == 2 else classes if classes > 2 else 0
 
 
 def classes_of(labels: Labels) -> list[str]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from CoralBayLib.core import schemas
 from CoralBayLib.core.deprecation import deprecated_names
-from CoralBayLib.core.errors import EncoderError, ProbeError, Remedy
+from CoralBayLib.core.errors import EncoderError, Remedy
 from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 from CoralBayLib.features.pyramid import FeaturePyramid
@@ -70,11 +70,8 @@ class FeatureProjection:
         Raises:
             ProbeError: the file is missing, damaged, or not a basis.
         """
-        header, tensors = read_tensors(path, "basis")
-        try:
-            return cls(tensors["weights"], tensors["bias"], str(header["signature"]))
-        except KeyError as error:
-            raise ProbeError(f"The basis {Path(path).name} lacks {error}. Compute it again.") from error
+        header, tensors = read_tensors(path, "basis", schemas.PROJECTION)
+        return cls(tensors["weights"], tensors["bias"], header["signature"])
 
 
 def color_basis(pyramid: FeaturePyramid) -> FeatureProjection:
@@ -103,6 +100,8 @@ def color_map(pyramid: FeaturePyramid, basis: FeatureProjection) -> NDArray[np.u
         EncoderError: the basis is for other features.
     """
     basis.require_fit(pyramid)
+    if len(basis.weights) > 3:
+        raise EncoderError(f"Expected a basis of colors, got one of {len(basis.weights)} rows, as of clusters.")
     colors = np.full((*pyramid.grid.shape, 3), 128, dtype=np.uint8)
     for number, (row, bias) in enumerate(zip(basis.weights, basis.bias, strict=True)):
         values = pyramid.linear_map(row[None], bias)[0].clamp_(-_COLOR_RANGE, _COLOR_RANGE)

@@ -1,0 +1,284 @@
+"""What the files that CoralBay writes must hold: header fields, tensors, types, shapes and ranges, one schema a kind."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+MAX_LABEL = 65535
+"""The largest label of a structure: labelmaps are written as 16-bit numbers."""
+
+Check = Callable[[Any], bool]
+"""Whether a value of a header is as it must be."""
+
+
+def text(value: Any) -> bool:
+    """A string."""
+    return isinstance(value, str)
+
+
+def number(value: Any) -> bool:
+    """A finite number."""
+    return type(value) in (int, float) and abs(value) < 1e300
+
+
+def positive(value: Any) -> bool:
+    """A finite number above zero."""
+    return number(value) and value > 0
+
+
+def whole(low: int, high: int = 2**31) -> Check:
+    """A whole number in a range, both ends included."""
+    return lambda value: type(value) is int and low <= value <= high
+
+
+def one_of(*values: Any) -> Check:
+    """One of some values."""
+    return lambda value: any(type(value) is type(each) and value == each for each in values)
+
+
+def list_of(item: Check, unique: bool = False, least: int = 0) -> Check:
+    """A list of like items."""
+    return lambda value: (
+        isinstance(value, list)
+        and len(value) >= least
+        and all(map(item, value))
+        and (not unique or len(set(value)) == len(value))
+    )
+
+
+def tuple_of(*items: Check) -> Check:
+    """A list of given length, with a check for each item."""
+    return lambda value: (
+        isinstance(value, list) and len(value) == len(items) and all(check(v) for check, v in zip(items, value, strict=True))
+    )
+
+
+def record(**fields: Check) -> Check:
+    """An object with these fields, and perhaps others."""
+    return lambda value: isinstance(value, dict) and all(name in value and check(value[name]) for name, check in fields.items())
+
+
+def names_by_label(value: Any) -> bool:
+    """An object with a name for each label; JSON has the labels as strings."""
+    return isinstance(value, dict) and all(
+        re.fullmatch("[0-9]{1,5}", key) and 1 <= int(key) <= MAX_LABEL and text(name) and name.strip()
+        for key, name in value.items()
+    )
+
+
+_finite_matrix = list_of(list_of(number))
+grid = record(shape=tuple_of(*[whole(1, 2**20)] * 3), ijk_to_ras=_finite_matrix)
+"""A grid as the store writes it; `Grid` checks the rest."""
+
+
+@dataclass(frozen=True)
+class Array:
+    """What one tensor must be.
+
+    Attributes:
+        dtype: its type by torch's name.
+        shape: its length along each axis: a number, or a name that stands for the same length wherever it occurs.
+        low, high: smallest and largest value allowed; floating-point values must be finite in any case.
+        optional: whether it may be missing, as in files of older versions.
+    """
+
+    dtype: str
+    shape: tuple[int | str, ...]
+    low: float = -math.inf
+    high: float = math.inf
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a kind of file must hold.
+
+    Attributes:
+        header: a check for each field that must be there.
+        tensors: by name; "*" stands for any text without a dot, and axes of such tensors are named for each text anew.
+        optional_header: a check for each field that may be missing.
+        sizes: largest length of axes, by name.
+    """
+
+    header: Mapping[str, Check]
+    tensors: Mapping[str, Array]
+    optional_header: Mapping[str, Check] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def check(self, header: Any, tensors: Mapping[str, torch.Tensor], **lengths: int) -> None:
+        """Compare a file with the schema.
+
+        Args:
+            header: of the file.
+            tensors: of the file.
+            lengths: lengths of axes that are known beforehand, by name.
+
+        Raises:
+            ValueError: they differ; says where.
+        """
+        self.check_header(header)
+        known: dict[str, int] = dict(lengths)
+        for name in sorted(tensors):
+            part, spec = self._spec(name)
+            _check_tensor(name, tensors[name], spec, known, part)
+        for axis, most in self.sizes.items():
+            if not 1 <= known.get(axis, 1) <= most:
+                raise ValueError(f"{known[axis]} {axis}, expected 1 to {most}")
+        missing = [name for name, spec in self.tensors.items() if not spec.optional and "*" not in name and name not in tensors]
+        if missing:
+            raise ValueError(f"lacks {', '.join(missing)}")
+
+    def check_header(self, header: Any) -> None:
+        """The part of `check` that needs no tensors."""
+        if not isinstance(header, dict):
+            raise ValueError("the header is no object")
+        for name, check in {**self.header, **self.optional_header}.items():
+            if name not in header:
+                if name in self.optional_header:
+                    continue
+                raise ValueError(f"lacks '{name}'")
+            if not check(header[name]):
+                raise ValueError(f"'{name}' is damaged: {str(header[name])[:40]!r}")
+
+    def _spec(self, name: str) -> tuple[str, Array]:
+        if name in self.tensors:
+            return "", self.tensors[name]
+        for pattern, spec in self.tensors.items():
+            found = re.fullmatch(re.escape(pattern).replace(r"\*", "(.+)"), name) if "*" in pattern else None
+            if found:
+                return found[1] + ".", spec
+        raise ValueError(f"holds an unknown tensor '{name[:40]}'")
+
+
+def _check_tensor(name: str, tensor: torch.Tensor, spec: Array, known: dict[str, int], part: str) -> None:
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype != spec.dtype:
+        raise ValueError(f"{name} is of type {dtype}, expected {spec.dtype}")
+    if tensor.dim() != len(spec.shape):
+        raise ValueError(f"{name} has {tensor.dim()} axes, expected {len(spec.shape)}")
+    for length, axis in zip(tensor.shape, spec.shape, strict=True):
+        expected = axis if isinstance(axis, int) else known.setdefault(f"{part}{axis}", length)
+        if length != expected:
+            raise ValueError(f"{name} has shape {tuple(tensor.shape)}, which does not fit the rest ({axis}: {expected})")
+    if not tensor.numel():
+        return
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        raise ValueError(f"{name} holds values that are not finite")
+    if spec.low > -math.inf or spec.high < math.inf:
+        low, high = (float(bound) for bound in tensor.aminmax())
+        if low < spec.low or high > spec.high:
+            raise ValueError(f"{name} holds values from {low:g} to {high:g}, expected {spec.low:g} to {spec.high:g}")
+
+
+_LABEL = whole(1, MAX_LABEL)
+_MEMORY = {
+    "points_ras": Array("float32", ("samples", 3)),
+    "labels": Array("int64", ("samples",), 0, MAX_LABEL),
+    "body": Array("bool", ("samples",)),
+    "share": Array("float32", ("samples",), low=0),
+    "vectors": Array("float16", ("samples", "components")),
+    "tissue": Array("float16", ("samples", "tissue")),
+    "projection": Array("float32", ("components", "channels")),
+    "offset": Array("float32", ("components",)),
+    "shared": Array("bool", ()),
+}
+
+PROBE = Schema(
+    header={
+        "format": whole(1),
+        "labels": list_of(_LABEL, unique=True, least=1),
+        "names": names_by_label,
+        "signature": text,
+        "parameters": record(C=positive, weak_negatives=whole(0), max_per_label=whole(1)),
+    },
+    optional_header={"scan": text, "scattered": list_of(_LABEL, unique=True)},
+    tensors={
+        "weights": Array("float32", ("structures", "channels")),
+        "image_weights": Array("float32", ("structures", "image_channels")),
+        "intercept": Array("float32", ("structures",)),
+        "points": Array("float64", ("prompts", 3), optional=True),
+        "told": Array("int64", ("prompts",), 0, MAX_LABEL, optional=True),
+        **{f"memory.{name}": Array(a.dtype, a.shape, a.low, a.high, optional=True) for name, a in _MEMORY.items()},
+    },
+)
+"""A few-shot probe, see `fewshot.probe`."""
+
+SCAN_PROBE = Schema(
+    header={
+        "format": whole(1),
+        "task": text,
+        "target": text,
+        "classes": list_of(text, unique=True),
+        "strength": positive,
+        "signature": text,
+        "pooled": list_of(tuple_of(text, whole(1))),
+    },
+    tensors={
+        "weights": Array("float64", ("outputs", "length")),
+        "bias": Array("float64", ("outputs",)),
+        "mean": Array("float64", ("length",)),
+    },
+)
+"""A probe on whole scans, see `scan_probes.model`."""
+
+PROJECTION = Schema(
+    header={"signature": text},
+    tensors={"weights": Array("float32", ("rows", "channels")), "bias": Array("float32", ("rows",))},
+    sizes={"rows": 64},
+)
+"""Colors or clusters of features, see `similarity.feature_maps`."""
+
+SHARED_BASIS = Schema(
+    header={"signature": text, "scans": list_of(text)},
+    tensors={"projection": Array("float16", ("components", "channels")), "offset": Array("float16", ("components",))},
+)
+"""A basis that all scans of an encoder share, see `features.shared_basis`."""
+
+LIBRARY_BASIS = Schema(
+    header={
+        "identity": record(encoder=text),
+        "signature": text,
+        "levels": list_of(text, unique=True, least=1),
+        "scans": whole(1),
+    },
+    tensors={"projection": Array("float32", ("components", "channels")), "offset": Array("float32", ("components",))},
+)
+"""The basis of a library of scans, see `library.basis`."""
+
+_BASIS = {
+    "projection": Array("float32", ("components", "channels")),
+    "offset": Array("float32", ("components",)),
+    "points_ras": Array("float64", ("examples", 3)),
+    "vectors": Array("float32", ("examples", "components")),
+}
+STORE_ENTRY = Schema(
+    header={
+        "format": whole(1),
+        "key": text,
+        "identity": record(encoder=text),
+        "grid": grid,
+        "source_grid": grid,
+        "levels": list_of(record(name=text, grid=grid), least=1),
+        "crc32": lambda value: isinstance(value, dict),
+    },
+    tensors={
+        "image": Array("uint8", ("image bytes",)),
+        "body": Array("uint8", ("body bytes",)),
+        "scan_embedding": Array("float32", ("embedding",), optional=True),
+        **{f"level.*.{name}": Array("uint8", (f"{name} bytes",)) for name in ("kept", "steps")},
+        **{f"level.*.{name}": Array("float32", ("channels",)) for name in ("centre", "scale", "elsewhere")},
+        **{f"basis.{name}": Array(a.dtype, a.shape) for name, a in _BASIS.items()},
+        **{
+            f"similarity.{name}": Array(a.dtype, tuple(n if isinstance(n, int) else f"similar {n}" for n in a.shape))
+            for name, a in _BASIS.items()
+        },
+    },
+)
+"""The features of a scan, see `features.store`."""
