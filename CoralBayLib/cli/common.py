@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from CoralBayLib.core.errors import EncoderError, Remedy, WeightsError
+from CoralBayLib.core.outputs import require_outside, require_writable
 
 from .console import Console
 
@@ -100,6 +104,38 @@ def point(text: str) -> list[float]:
     if len(values) != 3:
         raise argparse.ArgumentTypeError(f"'{text}' is not a position; write three numbers in RAS mm, such as 10,20,30")
     return values
+
+
+_INPUTS = ("ct", "prompts", "probe", "segment", "table", "weights", "encoder_file")
+"""Options and arguments that name files to read."""
+
+
+def inputs_of(args: argparse.Namespace) -> list[str | os.PathLike]:
+    """The files and folders that a command reads."""
+    found: list[str | os.PathLike] = []
+    for name in _INPUTS:
+        value = getattr(args, name, None)
+        found += value if isinstance(value, list) else [value] if value else []
+    return found
+
+
+def require_outputs(args: argparse.Namespace, **suffixes: Sequence[str]) -> None:
+    """Refuse outputs that cannot be written, or that would replace an input, before anything is computed.
+
+    Args:
+        args: of the command.
+        suffixes: by the option that names an output, the suffixes that it may have; empty for any.
+
+    Raises:
+        StoreError: an output cannot be written.
+    """
+    inputs = inputs_of(args)
+    checked: list[Path] = []
+    for option, allowed in suffixes.items():
+        path = getattr(args, option)
+        if path:
+            checked.append(require_writable(path, inputs, suffixes=allowed, others=checked))
+            setattr(args, option, checked[-1])
 
 
 def open_cache(args: argparse.Namespace) -> Store | None:
@@ -199,6 +235,15 @@ def open_library(args: argparse.Namespace) -> Library:
     from CoralBayLib.library import Library
 
     return Library(args.library)
+
+
+def require_library_outputs(args: argparse.Namespace, library: Library, **suffixes: Sequence[str]) -> None:
+    """As `require_outputs`; refuses outputs in the library's own folder, too."""
+    require_outputs(args, **suffixes)
+    root = str(library.storage.root)
+    for option in suffixes:
+        if getattr(args, option) and "://" not in root:
+            require_outside(getattr(args, option), root, "the library")
 
 
 def library_encoder_name(args: argparse.Namespace, library: Library) -> str:

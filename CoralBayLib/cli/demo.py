@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from CoralBayLib.core.outputs import require_writable_folder
+
 from .common import Common, open_cache, open_encoder
 from .console import NOTICE, Console
 
@@ -34,5 +36,6 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from .demo_run import Demo
 
     console.result(NOTICE)
+    args.output = require_writable_folder(args.output)
     encoder = open_encoder(args, console)
     return Demo(args.output, encoder, console, open_cache(args), args.seed).run()

@@ -12,7 +12,7 @@ from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.core.formatting import format_bytes
 
 from . import library_queries
-from .common import Common, library_encoder_name, open_cache, open_encoder, open_library
+from .common import Common, library_encoder_name, open_cache, open_encoder, open_library, require_library_outputs
 from .console import Console
 from .remedies import remedy_text
 
@@ -145,9 +145,11 @@ def run_verify(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def run_export(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay library export`."""
-    count = open_library(args).export(args.file)
+    library = open_library(args)
+    require_library_outputs(args, library, file=(".csv", ".json"))
+    count = library.export(args.file)
     console.result(f"Written: {args.file}, {count} scans. The file contains their paths.")
-    return {"file": args.file, "scans": count}
+    return {"file": str(args.file), "scans": count}
 
 
 def _ray_workers(args: argparse.Namespace, name: str) -> Any:

@@ -9,8 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from CoralBayLib.core.errors import LibraryError
+from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 
-from .common import add_renamed_option, add_series_option, embed_scan, library_encoder_name, open_library, point
+from .common import (
+    add_renamed_option,
+    add_series_option,
+    embed_scan,
+    library_encoder_name,
+    open_library,
+    point,
+    require_library_outputs,
+)
 from .console import Console
 
 
@@ -112,6 +121,7 @@ def run_cluster(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         )
     library = open_library(args)
     library.storage.require()
+    require_library_outputs(args, library, output=(".csv", ".json"), map=WRITABLE_SUFFIXES)
     name = library_encoder_name(args, library)
     pyramid = embed_scan(args, console, name).pyramid if args.ct else None
     if pyramid is not None:
@@ -128,7 +138,11 @@ def run_cluster(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         best = each.examples[0] if each.examples else None
         typical = f"R {best.ras[0]:.0f} A {best.ras[1]:.0f} S {best.ras[2]:.0f} in {best.path}" if best else ""
         console.result(f"{each.number:7d}  {each.count:7d}  {each.scans:5d}  {where:26s}  {typical}")
-    return {"encoder": found.encoder, "clusters": [asdict(each) for each in found.clusters], "to": args.output, "map": args.map}
+    return {"encoder": found.encoder, "clusters": [asdict(each) for each in found.clusters], **_written(args)}
+
+
+def _written(args: argparse.Namespace) -> dict[str, str | None]:
+    return {"to": str(args.output) if args.output else None, "map": str(args.map) if args.map else None}
 
 
 def _file_and_label(text: str) -> tuple[str, int]:

@@ -8,14 +8,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from CoralBayLib.core.errors import ScansError, StoreError
-from CoralBayLib.core.paths import atomic_write, error_message
+from CoralBayLib.core.errors import ScansError
+from CoralBayLib.core.outputs import require_writable_folder
+from CoralBayLib.core.paths import atomic_write
+from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 
-from .common import Common, add_renamed_option, open_cache, open_encoder
+from .common import Common, add_renamed_option, inputs_of, open_cache, open_encoder, require_outputs
 from .console import Console
 from .remedies import remedy_text
 
 NOTICE = "For research use only; a prediction is not a diagnosis."
+_FIT_OUTPUTS = ("probe.safetensors", "predictions.csv", "report.json", "evaluation.png")
+"""Files that `coralbay scans fit` writes."""
 _OLD_TASKS = {"classify": "classification", "regress": "regression", "survive": "survival"}
 """Tasks by their names in version 0.1.0, which still work."""
 
@@ -91,7 +95,7 @@ def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     # Check everything that can be checked before embedding, which may take hours.
     if args.shots is not None:
         few_shot_patients(table.labels, _positive(args, table.labels), args.shots)
-    _make_folder(args.output)
+    require_writable_folder(args.output, [*inputs_of(args), *table.scans], _FIT_OUTPUTS)
     encoder = open_encoder(args, console)
     with console.bar("Embedding") as progress:
         embedded = embed_scans(table.scans, encoder, progress, store=open_cache(args), assume_hu=args.assume_hu)
@@ -146,21 +150,13 @@ def _positive(args: argparse.Namespace, labels: Any) -> str:
     return args.positive or min(sorted(set(labels.values)), key=labels.values.tolist().count)
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"The folder {folder} cannot be made: {error_message(error)}. Choose another folder with --output."
-        ) from error
-
-
 def run_predict(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay scans predict`."""
     from CoralBayLib.features.embedding import embed
     from CoralBayLib.imaging.volume_io import read_volume, write_volume
     from CoralBayLib.scan_probes import ScanProbe, embed_scans, saliency_map
 
+    require_outputs(args, map=WRITABLE_SUFFIXES)
     probe = ScanProbe.load(args.probe)
     if args.map and len(args.ct) > 1:
         raise ScansError("--map is for a single scan. Give one CT, or leave --map out.")

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from CoralBayLib.core.errors import CoralBayError, PromptError, VolumeError
+from CoralBayLib.core.outputs import require_writable_folder
+from CoralBayLib.imaging.formats import SEGMENTATION_SUFFIX
 
-from .common import Common, add_renamed_option, embed_scan, open_cache, open_encoder
+from .common import Common, add_renamed_option, embed_scan, open_cache, open_encoder, require_outputs
 from .console import Console
 from .remedies import remedy_text
 
@@ -73,9 +75,11 @@ def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from CoralBayLib.imaging.palette import label_color
     from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
 
+    args.output = args.output or "segmentation.seg.nrrd"
+    require_outputs(args, output=(SEGMENTATION_SUFFIX,), save_probe=())
     prompts = read_prompts(*args.prompts) if args.prompts else None
     given = Probe.load(args.probe) if args.probe else None
-    output = args.output or "segmentation.seg.nrrd"
+    output = args.output
     scan = embed_scan(args, console)
     segmenter = Segmenter(scan.pyramid, given).fit(prompts)
     probe = segmenter.probe_
@@ -104,6 +108,7 @@ def _segment_folder(args: argparse.Namespace, console: Console) -> dict[str, Any
 
     if args.prompts or not args.probe or args.save_probe:
         raise PromptError(f"{args.ct} is a folder of scans. Give --probe FILE, without --prompts and --save-probe.")
+    require_writable_folder(args.output or args.ct)
     probe = Probe.load(args.probe)
     encoder = open_encoder(args, console)
     with console.bar("Segmenting") as progress:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .common import Common, embed_scan, point
+from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
+
+from .common import Common, embed_scan, point, require_outputs
 from .console import Console
 
 
@@ -40,6 +42,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from CoralBayLib.imaging.volume_io import read_labelmap, write_volume
     from CoralBayLib.similarity.search import Query, find_regions, similarity_map
 
+    require_outputs(args, map=WRITABLE_SUFFIXES)
     if args.segment:
         query = Query.segment(read_labelmap(args.segment), args.label)
     elif args.prompts:

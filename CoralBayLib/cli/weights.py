@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.core.formatting import format_bytes
 
-from .common import Common
+from .common import Common, require_outputs
 from .console import Console
 
 if TYPE_CHECKING:
@@ -117,11 +117,12 @@ def run_export(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay weights export FILE [NAMES]`."""
     from CoralBayLib.encoders.weights_bundle import export_bundle
 
+    require_outputs(args, file=())
     with console.bar("Exporting") as progress:
         records = export_bundle(args.file, args.names or None, progress)
     console.result(f"Written: {args.file}, with the weights of {', '.join(record.encoder for record in records)}.")
     console.say("On the other machine, run `coralbay weights import FILE`. Heed the licences when you give the file to others.")
-    return {"file": args.file, "weights": [record.as_dict() for record in records]}
+    return {"file": str(args.file), "weights": [record.as_dict() for record in records]}
 
 
 def run_import(args: argparse.Namespace, console: Console) -> dict[str, Any]:

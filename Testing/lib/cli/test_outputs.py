@@ -1,0 +1,61 @@
+"""Commands refuse outputs that they cannot or must not write before they compute anything."""
+
+import pytest
+
+from CoralBayLib.encoders import registry
+
+
+@pytest.fixture
+def no_encoder(pooling_by_name, monkeypatch):
+    """The test encoder, which fails the test when it is loaded."""
+
+    def load(*_args, **_options):
+        pytest.fail("the encoder was loaded before the output was checked")
+
+    entry = registry.EncoderEntry(registry._registry["pooling"].card, load)
+    monkeypatch.setitem(registry._registry, "pooling", entry)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("segment", "ct.nrrd", "--prompts", "prompts.json", "-o", "o.nii.gz"),
+        ("segment", "ct.nrrd", "--prompts", "prompts.json", "-o", "nofolder/o.seg.nrrd"),
+        ("segment", "ct.nrrd", "--prompts", "prompts.json", "--save-probe", "prompts.json"),
+        ("segment", "ct.nrrd", "--prompts", "prompts.json", "--save-probe", "ct.nrrd"),
+        ("segment", "ct.nrrd", "--prompts", "prompts.json", "-o", "a.seg.nrrd", "--save-probe", "a.seg.nrrd"),
+        ("similar", "ct.nrrd", "--point", "24,-30,45", "--map", "ct.nrrd"),
+        ("similar", "ct.nrrd", "--point", "24,-30,45", "--map", "map.txt"),
+        ("similar", "ct.nrrd", "--point", "24,-30,45", "--map", "nofolder/map.nrrd"),
+        ("scans", "fit", "table.csv", "--target", "x", "--task", "regression", "-o", "ct.nrrd"),
+        ("demo", "-o", "ct.nrrd"),
+    ],
+)
+def test_refused_first(run, ct, prompts, no_encoder, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("scan,patient,x\nct.nrrd,a,1\n")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    status, _out, error = run(*arguments, "--encoder", "pooling", "--no-cache")
+    assert status == 1
+    assert error.startswith("coralbay: ")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_a_table_is_not_overwritten_by_the_predictions(run, ct, no_encoder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "predictions.csv").write_text("scan,patient,x\nct.nrrd,a,1\n")
+    command = ("scans", "fit", "predictions.csv", "--target", "x", "--task", "regression", "-o", ".")
+    status, _out, error = run(*command, "--encoder", "pooling", "--no-cache")
+    assert status == 1
+    assert "overwrite an input" in error
+
+
+def test_a_library_is_not_overwritten_by_its_export(run, ct, pooling_by_name, tmp_path):
+    library = tmp_path / "library"
+    assert run("library", "add", ct, "--library", library, "--encoder", "pooling", "--no-cache")[0] == 0
+    before = (library / "library.json").read_bytes()
+    status, _out, error = run("library", "export", library / "library.json", "--library", library)
+    assert status == 1
+    assert "library" in error
+    assert (library / "library.json").read_bytes() == before
+    assert run("library", "export", tmp_path / "scans.csv", "--library", library)[0] == 0
