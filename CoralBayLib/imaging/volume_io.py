@@ -1,14 +1,15 @@
 """Volumes to and from files.
 
-SimpleITK reads and writes NRRD, NIfTI-1, MetaImage and DICOM. ITK's space is LPS millimeters (+x to the patient's left,
-+y to the back), CoralBay's is RAS. The first two rows of every matrix change their sign in this module and nowhere else.
+NRRD, NIfTI-1 and MetaImage are read here: every header field is checked before memory is allocated, every checksum is
+compared, and values are as they are in the file. SimpleITK writes them, and reads
+DICOM. ITK's space is LPS millimeters (+x to the patient's left, +y to the back), CoralBay's is RAS. The first two rows of
+every matrix change their sign in this module and nowhere else.
 """
 
 from __future__ import annotations
 
-import gzip
 import os
-import zlib
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,11 @@ from CoralBayLib.core.errors import StoreError, VolumeError
 from CoralBayLib.core.paths import atomic_write, error_message
 
 from .dicom import read_series
-from .formats import WRITABLE_SUFFIXES
+from .formats import READABLE_SUFFIXES, WRITABLE_SUFFIXES
 from .grid import Grid, Volume
+from .headers import looks_like_image, read_header
+from .headers.header import Header
+from .headers.source import open_source
 from .hounsfield import check_ct, slabs, value_range
 
 __all__ = ["check_ct", "read_labelmap", "read_volume", "write_volume"]
@@ -123,29 +127,40 @@ def read_image(path: Path, layers: bool = False) -> tuple[NDArray, Grid, dict[st
         grid: its geometry.
         metadata: the fields of the header, as text.
     """
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
     try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    metadata = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
-    _require_3d(reader, path.name, layers)
-    _require_complete_nifti(path, metadata)
-    size = list(reader.GetSize())
-    if len(size) > 3:  # a fourth axis of length one
-        reader.SetExtractSize(size[:3] + [0] * (len(size) - 3))
-    try:
-        image = reader.Execute()
-    except (RuntimeError, MemoryError) as error:
+        with path.open("rb") as file:
+            source = open_source(path, file)
+            header = read_header(source, path)
+            _require_3d(header, layers)
+            grid = _grid(header)
+            on_disk = path.stat().st_size
+            array = header.read(source, on_disk - file.tell() + source.ahead if source.raw else None, on_disk)
+    except OSError as error:
         raise VolumeError(
-            f"{path.name} could not be read completely ({error_message(error)}). It is probably truncated or damaged. Copy "
-            "or download it again, or export it again from the program that made it."
+            f"{path.name} could not be read ({error_message(error)}). Copy it again, or choose another."
         ) from error
-    spacing, direction = np.array(image.GetSpacing()), np.array(image.GetDirection()).reshape(3, 3)
+    return array, grid, header.fields
+
+
+def _grid(header: Header) -> Grid:
+    """The geometry, from ITK, which sees a temporary file with checked fields, no voxels and no file beside it."""
+    handle, name = tempfile.mkstemp(suffix=header.suffix)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(header.text)
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(name)
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as error:
+            raise _unreadable(header.name, error) from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+    axes = reader.GetDimension()
+    direction = np.array(reader.GetDirection()).reshape(axes, axes)[:3, :3]
     lps = np.eye(4)
-    lps[:3, :3], lps[:3, 3] = direction * spacing, image.GetOrigin()
-    return sitk.GetArrayFromImage(image), Grid(image.GetSize()[::-1], LPS_TO_RAS @ lps), metadata
+    lps[:3, :3], lps[:3, 3] = direction * np.array(reader.GetSpacing()[:3]), reader.GetOrigin()[:3]
+    return Grid(tuple(header.size[2::-1]), LPS_TO_RAS @ lps)
 
 
 @contextmanager
@@ -165,12 +180,25 @@ def require_file(path: str | os.PathLike) -> Path:
     Raises:
         VolumeError: there is no file or folder, or the file is empty.
     """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise VolumeError(f"There is no file or folder {path}. Check the path.")
-    if path.is_file() and path.stat().st_size == 0:
+    try:
+        path = Path(path).expanduser()
+        if not path.exists():
+            raise VolumeError(f"There is no file or folder {printable(path)}. Check the path.")
+        empty = path.is_file() and path.stat().st_size == 0
+    except (OSError, RuntimeError, ValueError) as error:  # too long, with a null character, or `~` without a home
+        if isinstance(error, VolumeError):
+            raise
+        shown = printable(path)
+        shown = shown if len(shown) <= 80 else f"{shown[:40]}...{shown[-20:]}"
+        raise VolumeError(f"The path {shown} cannot be used ({error_message(error)}). Choose another.") from error
+    if empty:
         raise VolumeError(f"{path.name} is empty (0 bytes). Copy or download it again.")
     return path
+
+
+def printable(path: str | os.PathLike) -> str:
+    """A path as text that can be printed and stored: bytes that are not UTF-8 are replaced by question marks."""
+    return os.fspath(path).encode("utf-8", "replace").decode("utf-8")
 
 
 def as_labels(array: NDArray, name: str) -> NDArray:
@@ -191,29 +219,36 @@ def as_labels(array: NDArray, name: str) -> NDArray:
 
 
 def _is_dicom(path: Path) -> bool:
-    return sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "GDCMImageIO"
+    """By its first bytes; a DICOM file without a preamble is known to GDCM alone."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(352)
+    except OSError as error:
+        raise VolumeError(f"{path.name} could not be read ({error_message(error)}). Choose another file.") from error
+    if head[128:132] == b"DICM":
+        return True
+    if looks_like_image(head) or path.name.lower().endswith(READABLE_SUFFIXES) or printable(path) != str(path):
+        return False
+    kind = sitk.ImageFileReader.GetImageIOFromFileName(str(path))
+    if kind and kind not in ("GDCMImageIO", "NrrdImageIO", "NiftiImageIO", "MetaImageIO"):
+        raise VolumeError(
+            f"{path.name} is a 2D picture or has another format ({kind.removesuffix('ImageIO')}). Expected a 3D volume as "
+            "NRRD, NIfTI, MetaImage (.mha, .mhd) or DICOM."
+        )
+    return kind == "GDCMImageIO"
 
 
-def _unreadable(path: Path, error: RuntimeError) -> VolumeError:
-    text = str(error)
-    if "orthonormal" in text:
+def _unreadable(name: str, error: RuntimeError) -> VolumeError:
+    if "orthonormal" in str(error):
         return VolumeError(
-            f"{path.name} has sheared or non-orthogonal axes, which ITK's NIfTI reader does not support. Open it in "
+            f"{name} has sheared or non-orthogonal axes, which ITK's NIfTI reader does not support. Open it in "
             "Slicer, resample it (Resample Scalar/Vector/DWI Volume, or harden its transform) and save it as NRRD."
         )
-    if "Unable to determine ImageIO" in text:
-        return VolumeError(
-            f"{path.name} is not an image in a supported format. Expected NRRD, NIfTI, MetaImage (.mha, .mhd) or "
-            "DICOM. If it is one of these, it is damaged: copy or download it again."
-        )
-    return VolumeError(
-        f"The header of {path.name} could not be read ({error_message(error)}). Copy or download the file again. A .nhdr or "
-        ".mhd header needs its data file in the same folder."
-    )
+    return VolumeError(f"The header of {name} could not be read ({error_message(error)}). Copy or download the file again.")
 
 
-def _require_3d(reader: sitk.ImageFileReader, name: str, layers: bool) -> None:
-    size, channels = reader.GetSize(), reader.GetNumberOfComponents()
+def _require_3d(header: Header, layers: bool) -> None:
+    size, name = header.size, header.name
     if len(size) < 3 or (len(size) == 3 and size[2] == 1):
         raise VolumeError(f"{name} is a single 2D image ({_by(size)}). Expected a 3D volume: choose the whole series.")
     if any(n > 1 for n in size[3:]):
@@ -221,52 +256,24 @@ def _require_3d(reader: sitk.ImageFileReader, name: str, layers: bool) -> None:
             f"{name} is a time series or has several volumes ({_by(size)}). Expected one 3D volume: in Slicer, open it "
             "as a sequence and save one of its frames."
         )
-    if channels > 1 and not layers:
+    if header.components > 1 and not layers:
         raise VolumeError(
-            f"{name} has {channels} values per voxel (color, vectors or several layers). Expected one: a CT in HU, or a "
-            "labelmap exported as a single layer."
-        )
-    if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
-        raise VolumeError(f"{name} holds complex numbers. Expected a CT in HU.")
-
-
-def _require_complete_nifti(path: Path, metadata: dict[str, str]) -> None:
-    """Refuse a truncated NIfTI file: ITK reads it without an error and leaves the missing voxels undefined."""
-    if "vox_offset" not in metadata or path.suffix.lower() not in (".nii", ".gz", ".hdr", ".img"):
-        return
-    data, offset = path, float(metadata["vox_offset"])
-    if path.suffix.lower() == ".hdr":
-        data = next((p for p in (path.with_suffix(".img"), path.with_suffix(".img.gz")) if p.exists()), path)
-    counts = [max(1, int(metadata.get(f"dim[{axis}]", "1"))) for axis in range(1, 8)]
-    expected = int(offset) + int(np.prod(counts)) * int(metadata["bitpix"]) // 8
-    present = _payload_bytes(data, expected)
-    if present < expected:
-        raise VolumeError(
-            f"{path.name} is truncated or damaged: expected {expected:,} bytes of voxels, got {present:,}. Copy or "
-            "download it again."
+            f"{name} has {header.components} values per voxel (color, vectors or several layers). Expected one: a CT in HU, "
+            "or a labelmap exported as a single layer."
         )
 
 
 def _payload_bytes(path: Path, expected: int) -> int:
-    """Size of a file after decompression, in bytes.
+    """Size in bytes of a file that was just written, after decompression.
 
-    A gzip member ends with its uncompressed length modulo 2^32 (RFC 1952). The file is decompressed only when its last
-    four bytes are not the expected length.
+    A gzip member ends with its uncompressed length modulo 2^32 (RFC 1952).
     """
+    size = path.stat().st_size
     if path.suffix.lower() != ".gz":
-        return path.stat().st_size
+        return size
     with path.open("rb") as raw:
-        raw.seek(-min(4, path.stat().st_size), os.SEEK_END)
-        if int.from_bytes(raw.read(4), "little") == expected % (1 << 32):
-            return expected
-    total = 0
-    try:
-        with gzip.open(path) as data:
-            while block := data.read(1 << 22):
-                total += len(block)
-    except (EOFError, OSError, zlib.error):
-        return min(total, expected - 1)
-    return total
+        raw.seek(-min(4, size), os.SEEK_END)
+        return expected if int.from_bytes(raw.read(4), "little") == expected % (1 << 32) else min(size, expected - 1)
 
 
 def _require_orthogonal(grid: Grid, name: str) -> None:
