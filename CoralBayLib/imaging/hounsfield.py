@@ -13,6 +13,10 @@ from .grid import Volume
 
 _SLAB_VOXELS = 1 << 21
 """Size of a slab, in voxels."""
+_PADDING = -1500
+"""No tissue and no air is below this, in HU; what scanners put outside their field of view is."""
+_FAT = -50
+"""Fat is below this, in HU, so that every scan of a patient has voxels below it."""
 
 
 def check_ct(volume: Volume, assume_hu: bool = False) -> None:
@@ -90,7 +94,27 @@ def _not_hu(array: NDArray, low: float, high: float) -> str | None:
         return "soft tissue lies near 1024, so the rescale intercept was probably not applied. Subtract 1024."
     if np.mean((sample > -250) & (sample < 300)) < 1e-3:
         return "almost no voxel lies between -250 and 300, the range of soft tissue. Choose a CT."
+    if low < _PADDING and _intercept_twice(sample):
+        return "soft tissue lies near -1000, so the rescale intercept was probably applied twice. Add 1024."
+    if np.mean(sample < _FAT) < 1e-3:
+        return (
+            f"almost no voxel is below {_FAT}, neither air nor fat. This may be an MR, a PET, or a CT without its rescale "
+            "intercept. Choose a CT."
+        )
     return None
+
+
+def _intercept_twice(sample: NDArray) -> bool:
+    """Whether air lies near -2024 and soft tissue near -1000.
+
+    Padding outside a scanner's field of view has such values too, but all of it has the same one, and soft tissue is then
+    near 0.
+    """
+    outside = sample[sample < _PADDING]
+    soft = np.count_nonzero((sample > -250) & (sample < 300))
+    near_air = np.count_nonzero((sample > -1150) & (sample < -850))
+    one_value = outside.size > 0 and np.mean(outside == np.median(outside)) > 0.8
+    return near_air > 0 and soft < (0.01 if one_value else 0.1) * near_air
 
 
 def _by(numbers) -> str:

@@ -247,6 +247,11 @@ def phantom():
     return Volume(array, Grid(array.shape, np.diag([5.0, 5, 5, 1])))
 
 
+def twice(hu):
+    """The intercept applied twice, to a scan with noise and cortical bone."""
+    return np.where(hu == 700, 1100, hu) + np.random.default_rng(0).integers(-8, 9, hu.shape) - 1024
+
+
 def with_values(values, spacing=5.0):
     return Volume(np.asarray(values), Grid(np.shape(values), np.diag([spacing] * 3 + [1.0])))
 
@@ -257,6 +262,10 @@ def test_a_ct_passes():
     padded = phantom().array.copy()
     padded[:, :3] = -2048
     check_ct(with_values(padded))
+    small = np.full((20, 40, 40), -1000) + np.random.default_rng(0).integers(-8, 9, (20, 40, 40))
+    small[:, 18:22, 18:22] = 40
+    small[:, :, :12] = -2000  # a wrist in a wide field of view
+    check_ct(with_values(small))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -289,6 +298,11 @@ def test_shape_and_size_are_checked_even_when_hu_is_assumed():
         (lambda hu: np.where(hu == -1000, np.where(np.arange(40) < 3, -2000, 24), hu + 1024), "intercept"),
         (lambda hu: hu * 1000, "soft tissue"),
         (lambda hu: np.minimum(hu, 0) - 500, "soft tissue"),
+        (lambda hu: np.where(hu > -500, np.random.default_rng(0).normal(180, 60, hu.shape), 0).clip(0, 427), "MR"),
+        (lambda hu: np.where(hu > -500, np.random.default_rng(0).normal(500, 150, hu.shape), 0).clip(-4, 1277), "MR"),
+        (lambda hu: np.where(hu > -500, np.random.default_rng(0).normal(300, 90, hu.shape), -20), "MR"),
+        (lambda hu: twice(hu), "applied twice"),
+        (lambda hu: np.where(np.arange(40) < 3, -3048, twice(hu)), "applied twice"),
     ],
 )
 def test_what_is_not_hu_is_refused_unless_assumed(change, message):
