@@ -40,10 +40,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _table(cards: list[EncoderCard]) -> list[str]:
-    rows = [("name", "title", "parameters", "maps", "licence: code", "weights")]
+    rows = [("name", "title", "parameters", "maps", "license: code", "weights")]
     for card in cards:
-        licences = card.code_licence or "?", card.weights_licence or "?"
-        rows.append((card.name, card.title, _millions(card.parameters), str(len(card.levels) or "?"), *licences))
+        licenses = card.code_licence or "?", card.weights_licence or "?"
+        rows.append((card.name, card.title, _millions(card.parameters), str(len(card.levels) or "?"), *licenses))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     table = [lines[0]]
@@ -66,7 +66,7 @@ def card_lines(card: EncoderCard) -> list[str]:
         ("modes", "; ".join(f"{mode.name}: {mode.title}" for mode in card.settings)),
         ("parameters", _millions(card.parameters)),
         ("weights", f"{card.source} ({size})" if card.source else ""),
-        ("licence", f"code {card.code_licence or 'unknown'}, weights {card.weights_licence or 'unknown'}"),
+        ("license", f"code {card.code_licence or 'unknown'}, weights {card.weights_licence or 'unknown'}"),
         ("paper", card.paper),
         ("please cite", card.citation),
     ]

