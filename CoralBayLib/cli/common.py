@@ -213,7 +213,7 @@ def embed_scan(args: argparse.Namespace, console: Console, encoder_name: str | N
         console: shows the progress.
         encoder_name: the encoder, when the command knows better than the options.
     """
-    from CoralBayLib.features.embedding import FOUND, embed
+    from CoralBayLib.features.embedding import FOUND_IN_STORE, embed
     from CoralBayLib.imaging.volume_io import read_volume
 
     volume = read_volume(args.ct, series=args.series)
@@ -227,7 +227,7 @@ def embed_scan(args: argparse.Namespace, console: Console, encoder_name: str | N
             progress(fraction, message)
 
         pyramid = embed(volume, encoder, show, store=open_cache(args), assume_hu=args.assume_hu)
-    return EmbeddedScan(volume, pyramid, time.perf_counter() - start, messages == [FOUND])
+    return EmbeddedScan(volume, pyramid, time.perf_counter() - start, messages == [FOUND_IN_STORE])
 
 
 def open_library(args: argparse.Namespace) -> Library:

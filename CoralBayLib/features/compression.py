@@ -1,8 +1,8 @@
-"""Feature maps made small for the disk: a byte a number, and only where the patient is.
+"""Compression of feature maps for the store: one byte per number, and only inside the patient.
 
-Half of a CT's box is air and table, and a channel is kept in 97 even steps between its extremes: these lying six standard
-deviations from the middle, an error of four hundredths of one, which costs the Dice next to nothing (The store,
-Testing/benchmarks/RESULTS.md). What is kept is then deflated.
+Half of the bounding box of a CT is air and table. The values of a channel are rounded to 97 evenly spaced steps between its
+extremes. If these lie six standard deviations from the middle, the error is 0.04 standard deviations, which hardly changes
+the Dice (section "The store" of Testing/benchmarks/RESULTS.md). The steps are then deflated.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from CoralBayLib.imaging.grid import Grid, Volume
 
 _STEPS, _FEW, _STEPS_OF_FEW = 48, 16, 127
-"""On each side of the middle; twice as many take a fifth more room. Maps of few channels have all that a byte holds: there
-the errors of many do not cancel out, and the room is small anyway."""
+"""`_STEPS`: steps on each side of the middle; twice as many take 20 % more space. Maps of fewer than `_FEW` channels have
+`_STEPS_OF_FEW`, all that fit into a byte, because there the errors of many channels do not cancel out."""
 
 _MOST_DEFLATED = 1100
 """Bytes that one byte of a deflated stream can stand for, at most: 1032 (https://zlib.net/zlib_tech.html)."""
@@ -27,8 +27,8 @@ _MOST_DEFLATED = 1100
 def deflate(array: NDArray) -> torch.Tensor:
     """The bytes of an array, deflated (RFC 1951), as a flat uint8 tensor.
 
-    Numbers of several bytes go as all their first bytes, then all their second ones, and only runs are looked for:
-    among the noise of a CT or of features there is little else to find, and this is smaller and twice as quick.
+    The first bytes of all numbers come before all second bytes, and so on, and only runs are encoded (`Z_RLE`): in the noise
+    of a CT or of features there are few other repetitions, so that this is smaller and twice as fast.
     """
     planes = np.ascontiguousarray(array).reshape(-1, 1).view(np.uint8).T
     deflater = zlib.compressobj(strategy=zlib.Z_RLE)
@@ -37,10 +37,15 @@ def deflate(array: NDArray) -> torch.Tensor:
 
 
 def inflate(packed: torch.Tensor, dtype: str, shape: tuple[int, ...]) -> NDArray:
-    """The array that `deflate` was given.
+    """The array that `deflate` packed.
+
+    Args:
+        packed: from `deflate`.
+        dtype: of the array.
+        shape: of the array.
 
     Raises:
-        ValueError: the bytes are damaged or of another array.
+        ValueError: the bytes are damaged, or the array had another size.
     """
     expected = math.prod(shape) * np.dtype(dtype).itemsize
     if expected > _MOST_DEFLATED * (packed.numel() + 1):
@@ -58,7 +63,7 @@ def inflate(packed: torch.Tensor, dtype: str, shape: tuple[int, ...]) -> NDArray
 
 
 def support_mask(body: Volume, grid: Grid) -> NDArray[np.bool_]:
-    """Which voxels of a level take part when it is interpolated at the body's voxels, or up to one voxel beside them.
+    """The voxels of a level that are needed to interpolate it at the voxels of the body and their direct neighbors.
 
     Args:
         body: mask on the working grid.
@@ -80,21 +85,21 @@ def support_mask(body: Volume, grid: Grid) -> NDArray[np.bool_]:
 
 
 def pack(features: torch.Tensor, kept: NDArray[np.bool_]) -> dict[str, torch.Tensor]:
-    """A feature map as small tensors.
+    """Compress a feature map.
 
     Args:
         features: (C, K, J, I).
-        kept: (K, J, I), where it is kept; elsewhere one average vector stands for all.
+        kept: (K, J, I) mask of the voxels to keep; all others are replaced by their average.
 
     Returns:
-        Tensors by name, as `unpack` takes them.
+        Tensors by name, for `unpack`.
     """
     inside = torch.from_numpy(kept.ravel())
     flat = features.reshape(len(features), -1).float()
     values = flat[:, inside]
     low, high = values.aminmax(dim=1)
-    steps_aside = _STEPS_OF_FEW if len(features) < _FEW else _STEPS
-    centre, scale = (low + high) / 2, ((high - low) / (2 * steps_aside)).clamp_min(1e-12)
+    steps_per_side = _STEPS_OF_FEW if len(features) < _FEW else _STEPS
+    centre, scale = (low + high) / 2, ((high - low) / (2 * steps_per_side)).clamp_min(1e-12)
     steps = ((values - centre[:, None]) / scale[:, None]).round_().to(torch.int8)
     return {
         "kept": torch.from_numpy(np.packbits(kept)),
@@ -106,7 +111,7 @@ def pack(features: torch.Tensor, kept: NDArray[np.bool_]) -> dict[str, torch.Ten
 
 
 def unpack(packed: dict[str, torch.Tensor], shape: tuple[int, ...]) -> torch.Tensor:
-    """The (C, K, J, I) half-precision map of `pack`, to half a step where it was kept.
+    """Decompress a feature map: (C, K, J, I) half precision, accurate to half a step at the voxels that were kept.
 
     Args:
         packed: from `pack`.
@@ -124,7 +129,7 @@ def unpack(packed: dict[str, torch.Tensor], shape: tuple[int, ...]) -> torch.Ten
     numbers = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float32)
     whole = np.empty((len(centre), count), np.float16)
     for channel, row in enumerate(whole):
-        with np.errstate(over="ignore"):  # of numbers that do not occur
+        with np.errstate(over="ignore"):  # of values that do not occur
             values = (numbers * scale[channel] + centre[channel]).astype(np.float16)
         row[:] = elsewhere[channel]
         row[kept] = values.take(steps[channel], mode="clip")

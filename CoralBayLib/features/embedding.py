@@ -1,4 +1,4 @@
-"""A CT becomes a feature pyramid: the plan of windows and memory, and the loop that carries it out."""
+"""Computes the feature pyramid of a CT: plans windows and memory, and runs the encoder over the windows."""
 
 from __future__ import annotations
 
@@ -24,26 +24,27 @@ from .pyramid import FeaturePyramid, Level
 from .store import Store
 
 FEATURES_VERSION = 2
-"""Raised when preprocessing or tiling changes what the same encoder gives for the same CT."""
+"""Increased when a change of preprocessing or tiling changes the features that an encoder gives for a CT."""
 WORKING_VERSION = 3
-"""Raised when the working grid changes: what is stored is made anew, while probes and libraries stay of use."""
+"""Increased when the working grid changes. Stored pyramids are then computed again; probes and libraries stay usable."""
 
-FOUND = "Found in the store"
-"""What progress says when nothing had to be computed."""
+FOUND_IN_STORE = "Found in the store"
+"""Progress message when nothing had to be computed."""
 _MEMORY_SHARE = 0.8
+"""Fraction of the free memory that may be used."""
 _AIR = 0.05
-"""Windows without a voxel above this (scaled; -900 HU in a [-1000, 1000] window) hold air alone."""
+"""Windows without a voxel above this scaled intensity (-900 HU for a range of -1000 to 1000 HU) hold only air."""
 
 
 @dataclass(frozen=True)
 class WindowPlan:
-    """How a tensor is cut into windows.
+    """Division of a tensor into windows.
 
     Attributes:
-        size: the padded tensor's size along R, A, S.
-        window: one window's size.
-        starts: the first voxel of each window.
-        batch: windows run at a time.
+        size: size of the padded tensor along R, A, S, in voxels.
+        window: size of a window along R, A, S.
+        starts: first voxel (R, A, S) of each window.
+        batch: number of windows in one forward pass.
     """
 
     size: Axes
@@ -62,75 +63,75 @@ def embed(
     levels: Sequence[str] | None = None,
     assume_hu: bool = False,
 ) -> FeaturePyramid:
-    """Compute the features of a CT, or fetch them from the store when they are there.
+    """Compute the features of a CT, or read them from the store.
 
     Args:
         volume: a CT in HU on any grid.
         encoder: from `load_encoder`.
         progress: called with the fraction done and a message.
         cancel: checked between the network's layers.
-        store: where pyramids are kept; None keeps nothing.
-        levels: names of the encoder's levels to compute; all but its optional ones by default.
-        assume_hu: skip the check that the values look like HU.
+        store: where pyramids are read and written; None for neither.
+        levels: names of the encoder's levels to compute; by default all except the optional ones.
+        assume_hu: skip the check that the values are HU.
 
     Returns:
-        The pyramid, with its whitening basis ready.
+        The pyramid, with its whitening bases fitted.
 
     Raises:
         VolumeError: the volume is not a CT in HU.
         EncoderError: the encoder has no such level.
-        MemoryLimitError: the job does not fit into memory.
-        Cancelled: `cancel` was called; nothing is kept.
+        MemoryLimitError: the computation does not fit into memory.
+        Cancelled: `cancel` was called; nothing is stored.
     """
     check_ct(volume, assume_hu=assume_hu)
     specs = choose_levels(encoder, levels)
     key = store_key(volume, encoder, levels)
     if store is not None:
-        found = store.get(key)
-        if found is not None:
-            report(progress, 1.0, FOUND)
-            return found
+        stored = store.get(key)
+        if stored is not None:
+            report(progress, 1.0, FOUND_IN_STORE)
+            return stored
     raise_if_cancelled(cancel)
     report(progress, 0.0, "Preparing the CT")
     prepared = prepare(volume, encoder.input)
-    maps, token = run(prepared, encoder, specs, subprogress(progress, 0.05, 0.92), cancel)
-    made = tuple(to_level(m, spec, prepared.image.grid) for m, spec in zip(maps, specs, strict=True))
+    maps, token = run_windows(prepared, encoder, specs, subprogress(progress, 0.05, 0.92), cancel)
+    computed = tuple(to_level(m, spec, prepared.image.grid) for m, spec in zip(maps, specs, strict=True))
     working = on_working_grid(volume, prepared)
     pyramid = FeaturePyramid(
-        levels=made,
+        levels=computed,
         image=Volume(np.clip(np.round(working.image.array), -1024, 3071).astype(np.int16), working.image.grid),
         body=working.body,
         identity=identity(encoder),
         source_grid=volume.grid,
         key=key,
-        scan_embedding=token if token is not None else _pooled(made, encoder),
+        scan_embedding=token if token is not None else _pooled(computed, encoder),
     )
     raise_if_cancelled(cancel)
     report(progress, 0.93, "Whitening the features")
-    # Fitted here so that the first stroke and the first query are as quick as the second.
+    # Fitted here, so that the first stroke and the first query do not wait for it.
     _ = pyramid.basis, pyramid.for_similarity.basis
     raise_if_cancelled(cancel)
     if store is not None:
         report(progress, 0.97, "Storing the features")
         try:
             store.put(pyramid)
-            # The rounded features, so that this session gives what later ones will.
+            # The rounded features, so that this session has the same results as later ones.
             pyramid = store.get(key) or pyramid
         except StoreError as error:
-            warnings.warn(f"The features could not be kept for next time. {error}", stacklevel=2)
+            warnings.warn(f"The features could not be stored for later sessions. {error}", stacklevel=2)
     report(progress, 1.0, "Embedded")
     return pyramid
 
 
 def _pooled(levels: Sequence[Level], encoder: Encoder) -> torch.Tensor | None:
-    """Averages of the levels that make the scan embedding, joined; None when one of them was not computed."""
-    wanted = {spec.name for spec in encoder.levels if spec.pooled}
-    pooled = [level.features.float().mean(dim=(1, 2, 3)) for level in levels if level.name in wanted]
-    return torch.cat(pooled) if len(pooled) == len(wanted) else None
+    """(D,) concatenated averages of the pooled levels; None if one of them was not computed."""
+    names = {spec.name for spec in encoder.levels if spec.pooled}
+    pooled = [level.features.float().mean(dim=(1, 2, 3)) for level in levels if level.name in names]
+    return torch.cat(pooled) if len(pooled) == len(names) else None
 
 
 def choose_levels(encoder: Encoder, names: Sequence[str] | None) -> list[LevelSpec]:
-    """The encoder's levels of these names, in its own order; without names all but the optional ones.
+    """The encoder's levels of these names, in the encoder's order; without names all except the optional ones.
 
     Raises:
         EncoderError: the encoder has no such level.
@@ -143,7 +144,7 @@ def choose_levels(encoder: Encoder, names: Sequence[str] | None) -> list[LevelSp
 
 
 def identity(encoder: Encoder) -> dict[str, str | int]:
-    """What decides an encoder's features beside the CT; features of equal identity can be compared."""
+    """The properties of an encoder that determine the features of a CT; features of equal identity are comparable."""
     return {
         "encoder": encoder.name,
         "weights": encoder.weights_sha256,
@@ -153,44 +154,54 @@ def identity(encoder: Encoder) -> dict[str, str | int]:
 
 
 def store_key(volume: Volume, encoder: Encoder, levels: Sequence[str] | None = None) -> str:
-    """Under which the store keeps what `embed` makes of the same; EncoderError for a level that the encoder lacks."""
+    """Key of the pyramid in the store that `embed` makes with the same arguments.
+
+    Raises:
+        EncoderError: the encoder has no such level.
+    """
     names = [spec.name for spec in choose_levels(encoder, levels)]
     return content_hash(volume, identity(encoder) | {"working": WORKING_VERSION}, names)
 
 
 def content_hash(volume: Volume, identity: dict, names: Sequence[str]) -> str:
-    """SHA-256 (hex) of voxels, geometry, and all that decides the features; the voxels' number type does not count."""
+    """SHA-256 (hexadecimal) of the voxels, the geometry and the identity of the features.
+
+    Voxels are compared as float32, so that the number type of the file does not matter.
+    """
     digest = hashlib.sha256(json.dumps([identity, list(names), volume.array.shape], sort_keys=True).encode())
-    # Files and scenes keep a matrix to some digits, and some write a zero as -0.
+    # Files and scenes store a matrix with limited precision, and some write zero as -0.
     matrix = np.round(volume.grid.ijk_to_ras, 6) + 0.0
     digest.update(np.ascontiguousarray(matrix, dtype="<f8").tobytes())
-    for piece in volume.array:
-        digest.update(np.ascontiguousarray(piece, dtype="<f4").data)
+    for plane in volume.array:
+        digest.update(np.ascontiguousarray(plane, dtype="<f4").data)
     return digest.hexdigest()
 
 
 def make_plan(prepared: Prepared, encoder: Encoder, names: tuple[str, ...]) -> WindowPlan:
-    """Lay windows over the padded tensor and see that they fit into memory; an encoder whose single window does not fit
-    into its GPU's memory is moved to the CPU.
+    """Divide the padded tensor into windows that fit into memory.
+
+    An encoder is moved to the CPU if one window does not fit into the memory of its GPU.
 
     Raises:
-        MemoryLimitError: a single window, or what is kept of all, needs more than the CPU's memory.
+        MemoryLimitError: one window, or the results of all, do not fit into the memory of the CPU.
     """
     size = padded_size(prepared.image.grid, encoder.input, encoder.tiling.window)
     window = encoder.tiling.window or size
     axes = [_starts(n, w, s) for n, w, s in zip(size, window, encoder.tiling.step, strict=True)]
     starts = tuple((r, a, s) for r in axes[0] for a in axes[1] for s in axes[2])
     voxels = float(np.prod(size))
-    # What is kept on the CPU whatever computes: sums in single precision and the result in half.
-    kept = sum(6 * spec.channels * voxels / float(np.prod(spec.stride)) for spec in encoder.levels if spec.name in names)
+    # In the memory of the CPU, whatever the device: sums in single precision, and the result in half precision.
+    result_bytes = sum(
+        6 * spec.channels * voxels / float(np.prod(spec.stride)) for spec in encoder.levels if spec.name in names
+    )
     need = encoder.memory_bytes(window, names)
     if encoder.device.type != "cpu" and need > available_bytes(encoder.device) * _MEMORY_SHARE:
         _move_to_cpu(encoder)
     free = available_bytes(encoder.device) * _MEMORY_SHARE
     on_cpu = encoder.device.type == "cpu"
-    if kept + (need if on_cpu else 0) > available_bytes(torch.device("cpu")) * _MEMORY_SHARE:
+    if result_bytes + (need if on_cpu else 0) > available_bytes(torch.device("cpu")) * _MEMORY_SHARE:
         raise MemoryLimitError(
-            f"Embedding {size[0]}x{size[1]}x{size[2]} voxels needs about {(need + kept) / 2**30:.1f} GB of memory, "
+            f"Embedding {size[0]}x{size[1]}x{size[2]} voxels needs about {(need + result_bytes) / 2**30:.1f} GB of memory, "
             f"{available_bytes(torch.device('cpu')) / 2**30:.1f} GB are free.",
             remedy=Remedy.FREE_MEMORY,
         )
@@ -198,17 +209,31 @@ def make_plan(prepared: Prepared, encoder: Encoder, names: tuple[str, ...]) -> W
     return WindowPlan(size, window, starts, batch)
 
 
-def run(
+def run_windows(
     prepared: Prepared,
     encoder: Encoder,
     specs: Sequence[LevelSpec],
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
-    """The (C, r, a, s) map of each level over the whole tensor, and the scan token of an encoder that has one.
+    """Run the encoder over all windows.
 
-    Windows are blended with weights that fall towards their edges, where a window's features know least of what lies
-    beyond.
+    Overlapping windows are averaged with weights that fall towards their edges, where the receptive field is cut off.
+
+    Args:
+        prepared: image and body mask on the encoder's grid.
+        encoder: the network.
+        specs: levels to compute.
+        progress: called with the fraction done and a message.
+        cancel: checked at every layer of the network.
+
+    Returns:
+        maps: (C, r, a, s) float32 of each level over the whole tensor.
+        token: the scan token, or None if the encoder has none.
+
+    Raises:
+        MemoryLimitError: the computation does not fit into memory.
+        Cancelled: `cancel` was called.
     """
     names = tuple(spec.name for spec in specs)
     plan = make_plan(prepared, encoder, names)
@@ -216,11 +241,11 @@ def run(
     full = [tuple(n // s for n, s in zip(plan.size, spec.stride, strict=True)) for spec in specs]
     queue = [s for s in plan.starts if float(_cut(tensor, s, plan.window).max()) > _AIR]
     if encoder.scan_token is not None or (len(queue) == 1 and plan.window == plan.size):
-        wanted = names if encoder.scan_token is None else (*names, encoder.scan_token)
+        outputs = names if encoder.scan_token is None else (*names, encoder.scan_token)
         watch = _watch(encoder, cancel, progress, 0, 1, 1)
         with torch.inference_mode(), watch:
-            made = [m[0].float().cpu() for m in _forward(encoder, tensor, wanted, cancel)]
-        return made[: len(names)], made[-1] if encoder.scan_token is not None else None
+            maps = [m[0].float().cpu() for m in _forward(encoder, tensor, outputs, cancel)]
+        return maps[: len(names)], maps[-1] if encoder.scan_token is not None else None
     sums = [torch.zeros(spec.channels, *shape) for spec, shape in zip(specs, full, strict=True)]
     weights = [torch.zeros(shape) for shape in full]
     done, batch = 0, plan.batch
@@ -261,7 +286,7 @@ def _forward(encoder: Encoder, tensor: torch.Tensor, names: tuple[str, ...], can
 
 
 def _move_to_cpu(encoder: Encoder) -> None:
-    warnings.warn("The graphics card has too little free memory; going on with the CPU, which is slower.", stacklevel=5)
+    warnings.warn("The graphics card has too little free memory. The CPU is used instead, which is slower.", stacklevel=5)
     encoder.to(torch.device("cpu"))
 
 
@@ -269,9 +294,9 @@ def _move_to_cpu(encoder: Encoder) -> None:
 def _watch(
     encoder: Encoder, cancel: CancelToken | None, progress: Progress | None, done: int, group: int, count: int
 ) -> Iterator[None]:
-    """Check for cancelling and report progress at every layer of the network: one forward pass can take a minute."""
+    """Check for cancellation and report progress at every layer, because one forward pass can take a minute."""
     leaves = [m for m in encoder.network.modules() if not list(m.children())]
-    seen: set[torch.nn.Module] = set()  # a layer that runs piece by piece counts once
+    seen: set[torch.nn.Module] = set()  # a layer that runs several times counts once
 
     def before(module: torch.nn.Module, inputs: object) -> None:
         raise_if_cancelled(cancel)

@@ -1,6 +1,6 @@
-"""From a CT to the encoder's tensor: canonical axes, the encoder's spacing, cropped to the patient.
+"""Converts a CT to the encoder's tensor: canonical axes, the encoder's spacing, cropped to the patient.
 
-The tensor order (R, A, S) is made here and nowhere else, by reversing the axes of a canonical [k, j, i] array.
+Only this module changes the axis order to (R, A, S), by reversing the axes of a canonical [k, j, i] array.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .pyramid import Level
 
 CROP_MARGIN_MM = 12.0
 WORKING_MM = 2.0
-"""Fine enough for the borders of small structures, and coarse enough to be quick."""
+"""Smallest spacing of the working grid: a compromise between the borders of small structures and speed (see DECISIONS.md)."""
 _TISSUE_HU = -500.0
 _AIR_HU = -950.0
 _HALF_MAX = 65504.0
@@ -29,7 +29,7 @@ _HALF_MAX = 65504.0
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A CT made ready.
+    """A CT and its body mask on one grid.
 
     Attributes:
         image: float32 HU.
@@ -41,8 +41,15 @@ class Prepared:
 
 
 def prepare(volume: Volume, spec: InputSpec) -> Prepared:
-    """Resample a CT to the encoder's spacing along its own (permuted, flipped, never rotated) axes and crop it to the
-    patient with a margin; or without one, and brought to the size that the encoder wants the patient to fit."""
+    """Resample a CT to the encoder's spacing and crop it to the patient.
+
+    Axes are permuted and flipped to canonical order, but never rotated. The crop has a margin of `CROP_MARGIN_MM`. If the
+    encoder needs a fixed size (`InputSpec.fit`), there is no margin and the crop is averaged to that size.
+
+    Args:
+        volume: a CT in HU on any grid.
+        spec: the encoder's requirements.
+    """
     canonical = volume.canonical()
     finest = canonical.grid.spacing_mm.min() if spec.at_least else 0.0
     working = resample(canonical, canonical.grid.with_spacing(np.maximum(spec.spacing_mm, finest)))
@@ -63,14 +70,14 @@ def prepare(volume: Volume, spec: InputSpec) -> Prepared:
 
 
 def on_working_grid(volume: Volume, prepared: Prepared) -> Prepared:
-    """The CT and the patient where decisions are made, over the same field as the network's own grid.
+    """The CT and the body mask on the working grid, which covers the field of view of the network's grid.
 
-    Along each axis voxels lie `WORKING_MM` apart, whatever the network's grid, but never nearer than the scan's own, which
-    are then taken as they are: between thick slices there is nothing to decide, and a mean of two HU is nobody's.
+    The spacing along each axis is `WORKING_MM`, or the scan's own if that is larger. The scan's own voxels are then used
+    unchanged, because interpolation between thick slices would give HU that no tissue has.
     """
     given, canonical = prepared.image.grid, volume.canonical()
-    own = canonical.grid.spacing_mm
-    spacing = np.maximum(own, WORKING_MM)
+    native = canonical.grid.spacing_mm
+    spacing = np.maximum(native, WORKING_MM)
     if np.allclose(spacing, given.spacing_mm):
         return prepared
     scaled = given.with_spacing(spacing)
@@ -78,15 +85,14 @@ def on_working_grid(volume: Volume, prepared: Prepared) -> Prepared:
     ends = canonical.grid.to_ijk(given.to_ras(np.stack([np.full(3, -0.5), np.array(given.size) - 0.5])))
     first = np.maximum(np.ceil(ends[0] - 1e-6), 0)
     last = np.minimum(np.floor(ends[1] + 1e-6), np.array(canonical.grid.size) - 1)
-    taken = np.isclose(spacing, own)
-    start, size = np.where(taken, first, start), np.where(taken, last - first + 1, size).astype(int)
-    grid = canonical.grid.subgrid(start, spacing / own, (int(size[2]), int(size[1]), int(size[0])))
+    is_native = np.isclose(spacing, native)
+    start, size = np.where(is_native, first, start), np.where(is_native, last - first + 1, size).astype(int)
+    grid = canonical.grid.subgrid(start, spacing / native, (int(size[2]), int(size[1]), int(size[0])))
     return Prepared(resample(canonical, grid), resample(prepared.body, grid, "nearest"))
 
 
 def _averaged(volume: Volume, size: Axes) -> Volume:
-    """A volume cut into `size` equal blocks along I, J, K, and its average (float32) over each; the blocks' edges may
-    lie between voxels."""
+    """Averages (float32) over `size` equal blocks along I, J, K; the edges of the blocks may lie between voxels."""
     step = np.array(volume.grid.size) / size
     parts = np.ceil(step).astype(int)
     fine = volume.grid.subgrid((step / parts - 1) / 2, step / parts, tuple((parts * size)[::-1]))
@@ -96,11 +102,15 @@ def _averaged(volume: Volume, size: Axes) -> Volume:
 
 
 def body_mask(hu: NDArray, spacing_mm: NDArray) -> NDArray[np.bool_]:
-    """The patient without table and surrounding air, [k, j, i]; all of the image where that cannot be told.
+    """Mask of the patient without table and surrounding air, [k, j, i]; the whole image if no tissue is found.
 
-    The largest piece of tissue, filled slice by slice along S (in 3D the airways open to the outside and the lungs
-    would drop out). Where the field of view cuts through a lung, filling cannot reach it, so what is clearly not
-    outside air is added.
+    It is the largest component of tissue, filled slice by slice along S, because in 3D the airways connect the lungs with the
+    outside. A lung that the field of view cuts is not filled in this way; there, voxels that are denser than outside air are
+    added.
+
+    Args:
+        hu: [k, j, i] with canonical axes.
+        spacing_mm: (3,) along I, J, K.
     """
     parts, count = ndimage.label(_opened(hu > _TISSUE_HU, max(1, round(2.0 / float(spacing_mm[:2].min())))))
     if not count:
@@ -109,20 +119,20 @@ def body_mask(hu: NDArray, spacing_mm: NDArray) -> NDArray[np.bool_]:
     sizes[0] = 0
     body = np.stack([ndimage.binary_fill_holes(s) for s in parts == sizes.argmax()])
     smooth = ndimage.uniform_filter(hu, 3)
-    lung_left_out = (smooth > _AIR_HU) & (smooth < _TISSUE_HU) & ~body
-    if lung_left_out.mean() > 0.1:
+    missed_lung = (smooth > _AIR_HU) & (smooth < _TISSUE_HU) & ~body
+    if missed_lung.mean() > 0.1:
         body |= _opened(smooth > _AIR_HU, 1)
     return body
 
 
 def _opened(mask: NDArray[np.bool_], iterations: int) -> NDArray[np.bool_]:
-    """Opening in which the image goes on beyond its border, so that a body cut by the field of view is not nibbled."""
+    """Opening with edge values continued beyond the border, so that a body that the field of view cuts keeps its border."""
     inner = (slice(iterations, -iterations),) * 3
     return ndimage.binary_opening(np.pad(mask, iterations, mode="edge"), iterations=iterations)[inner]
 
 
 def padded_size(grid: Grid, spec: InputSpec, window: Axes | None) -> Axes:
-    """Size (R, A, S) of the tensor: the grid's, made up to the encoder's multiple, least size and one window."""
+    """Size (R, A, S) of the tensor: that of the grid, padded to the encoder's multiple, minimum size and window."""
     size = []
     for axis, n in enumerate(grid.size):
         least = max(n, spec.minimum[axis], window[axis] if window else 1)
@@ -141,7 +151,7 @@ def to_tensor(image: Volume, spec: InputSpec, size: Axes) -> torch.Tensor:
 
 
 def to_level(maps: torch.Tensor, spec: LevelSpec, grid: Grid) -> Level:
-    """A level on the working grid from the encoder's (C, r, a, s) map: axes back to [k, j, i], padding cut off."""
+    """A level from the encoder's (C, r, a, s) map, with axes [k, j, i] and without padding."""
     maps = maps.permute(0, 3, 2, 1)
     keep = [min(maps.shape[3 - a], -(-grid.size[a] // spec.stride[a])) for a in range(3)]
     maps = maps[:, : keep[2], : keep[1], : keep[0]].clamp(-_HALF_MAX, _HALF_MAX).half().contiguous()

@@ -1,8 +1,8 @@
-"""The features of one scan, each level at its encoder's native stride, and the maps that are drawn from them.
+"""The features of one scan, each level at its native stride, and linear maps of them.
 
-Nothing here is ever concatenated at full resolution: a linear map commutes with linear interpolation, so one small
-matrix product a level at native stride, then interpolation of the few resulting channels, equals the dense product on
-interpolated features (to rounding).
+Features are never concatenated at full resolution. A linear map commutes with linear interpolation, so a matrix product at
+native stride followed by interpolation of the few resulting channels equals, up to rounding, the product with interpolated
+features.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ from CoralBayLib.imaging.resampling import sum_interpolated
 from .whitening import COMPONENTS, SAMPLES, Basis, fit_basis
 
 SIMILARITY_SPACING_MM = (10.0, 30.0)
+"""Spacing, mm, of the levels that are used for similarity."""
 SIMILARITY_COMPONENTS = 64
+"""Most components of the whitening basis for similarity."""
 _CHUNK = 1 << 20
-"""Numbers converted from half to single precision at a time: eight times faster when they stay in a CPU's cache."""
+"""Numbers converted from half to single precision at a time; eight times faster when they fit into the cache of a CPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,8 +36,8 @@ class Level:
     """One feature map.
 
     Attributes:
-        name: the encoder's name for it.
-        grid: where its features lie; the centre of a stride-s feature is the centre of the s^3 voxels it covers.
+        name: of the level in the encoder.
+        grid: of the features; the center of a feature of stride s is the center of the s^3 voxels it covers.
         features: (C, K, J, I), half precision on the CPU.
     """
 
@@ -49,16 +51,16 @@ class Level:
         return int(self.features.shape[0])
 
     def sample(self, ras: ArrayLike, weights: torch.Tensor | None = None) -> torch.Tensor:
-        """Features interpolated at (N, 3) RAS points, held to the border.
+        """Linear interpolation of the features at points; points outside the grid are clamped to its border.
 
         Args:
-            ras: the points.
-            weights: (M, C) to multiply with; cheaper here than afterwards, for neighbours share their voxels.
+            ras: (N, 3) RAS mm.
+            weights: (M, C) to multiply with. This is cheaper before interpolation, because neighboring points share voxels.
 
         Returns:
             (N, C) float32, or (N, M) with weights.
         """
-        index, weight = trilinear_neighbours(self.grid, ras)
+        index, weight = trilinear_neighbors(self.grid, ras)
         voxels, where = np.unique(index, return_inverse=True)
         values = self.features.reshape(self.channels, -1)[:, torch.from_numpy(voxels)].float()
         rows = values.T.contiguous() if weights is None else values.T @ weights.T
@@ -66,7 +68,7 @@ class Level:
         return torch.nn.functional.embedding_bag(corners, rows, per_sample_weights=shares, mode="sum")
 
     def project(self, weights: torch.Tensor) -> torch.Tensor:
-        """Product of (M, C) weights with the features at native stride; returns (M, K, J, I) float32."""
+        """Product of (M, C) weights and the features at native stride; returns (M, K, J, I) float32."""
         flat = self.features.reshape(self.channels, -1)
         out = torch.empty(len(weights), flat.shape[1])
         step = max(64, _CHUNK // self.channels)
@@ -78,19 +80,19 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class FeaturePyramid:
-    """All that is kept of a scan once it has been embedded.
+    """The features of a scan, with its CT and body mask on the working grid.
 
     Attributes:
         levels: feature maps from fine to coarse.
         image: the CT on the working grid, int16 HU.
         body: uint8 mask of the patient on the working grid.
-        identity: what made the features: encoder name, weights' SHA-256, tiling and version.
+        identity: origin of the features: encoder name, SHA-256 of the weights, tiling and version.
         source_grid: the grid of the volume that was embedded.
         key: content address in the store.
-        scan_embedding: (D,) global average of the pooled levels, or None when a pooled level was not computed.
+        scan_embedding: (D,) global average of the pooled levels, or None if a pooled level was not computed.
         components: most components of the whitening basis.
-        stored_basis: the whitening basis when it was fitted before.
-        stored_similarity_basis: likewise that of `for_similarity`.
+        stored_basis: the whitening basis, if it was read from the store.
+        stored_similarity_basis: the whitening basis of `for_similarity`, if it was read from the store.
     """
 
     levels: tuple[Level, ...]
@@ -108,7 +110,7 @@ class FeaturePyramid:
 
     @cached_property
     def basis(self) -> Basis:
-        """The whitening basis: the stored one, or fitted at first use."""
+        """The whitening basis: the stored one, or one that is fitted at first use."""
         if self.stored_basis is not None:
             return self.stored_basis
         kji = np.argwhere(self.body.array)
@@ -118,8 +120,11 @@ class FeaturePyramid:
 
     @cached_property
     def for_similarity(self) -> FeaturePyramid:
-        """The levels whose features lie 10 to 30 mm apart, in a short basis: finer ones speak of texture, coarser ones of
-        the place in the body, and both make a search for like regions worse. All levels where there is none of them."""
+        """The levels with a spacing of 10 to 30 mm, with a basis of few components; all levels if there are none of them.
+
+        Finer levels describe texture and coarser levels the position in the body; both make the search for similar regions
+        worse.
+        """
         low, high = SIMILARITY_SPACING_MM
         middle = tuple(level for level in self.levels if low <= level.grid.spacing_mm.max() <= high)
         return replace(
@@ -137,51 +142,51 @@ class FeaturePyramid:
 
     @property
     def channels(self) -> int:
-        """Channels of all levels together."""
+        """Number of channels of all levels."""
         return sum(level.channels for level in self.levels)
 
     @property
     def signature(self) -> str:
-        """Pyramids of the same signature have comparable features, so that a probe or basis carries over."""
+        """Identity and levels as text; a probe or basis can be used on all pyramids of the same signature."""
         names = ",".join(f"{level.name}:{level.channels}" for level in self.levels)
         return "|".join([*(str(self.identity[k]) for k in sorted(self.identity)), names])
 
     def nbytes(self) -> int:
-        """Bytes of features, image and mask."""
+        """Size of features, image and mask in bytes."""
         tensors = sum(level.features.nbytes for level in self.levels)
         return tensors + self.image.array.nbytes + self.body.array.nbytes
 
     def select_levels(self, names: Sequence[str]) -> FeaturePyramid:
-        """The same scan with some of the levels.
+        """The same scan with only some of its levels.
 
         Raises:
-            EncoderError: a level is not there.
+            EncoderError: there is no such level.
         """
         known = {level.name: level for level in self.levels}
         missing = [name for name in names if name not in known]
         if missing:
-            raise EncoderError(f"No level {', '.join(missing)} in these features; there are {', '.join(known)}.")
+            raise EncoderError(f"These features have no level {', '.join(missing)}; their levels are {', '.join(known)}.")
         levels = tuple(level for level in self.levels if level.name in names)
         return replace(self, levels=levels, stored_basis=None, stored_similarity_basis=None)
 
     def sample(self, ras: ArrayLike) -> torch.Tensor:
-        """Features of all levels at (N, 3) RAS points, held to the border; returns (N, channels) float32."""
+        """Features of all levels at (N, 3) RAS mm points, clamped to the border; returns (N, channels) float32."""
         return torch.cat([level.sample(ras) for level in self.levels], dim=1)
 
     def sample_whitened(self, ras: ArrayLike) -> torch.Tensor:
-        """Features of all levels at (N, 3) RAS points in the whitening basis; returns (N, D) float32."""
+        """Whitened features of all levels at (N, 3) RAS mm points; returns (N, D) float32."""
         out = self.basis.offset.clone()
         for level, weights in zip(self.levels, self.split_by_level(self.basis.projection), strict=True):
             out = out + level.sample(ras, weights)
         return out
 
     def linear_map(self, weights: torch.Tensor, bias: torch.Tensor | float = 0.0, on: Grid | None = None) -> torch.Tensor:
-        """`weights @ features + bias` at every voxel, by way of the native strides.
+        """`weights @ features + bias` at every voxel, computed at native stride and interpolated.
 
         Args:
             weights: (M, channels) float32.
             bias: (M,) or a number.
-            on: the grid to give it on; the working grid by default.
+            on: grid of the result; the working grid by default.
 
         Returns:
             (M, K, J, I) float32.
@@ -192,19 +197,19 @@ class FeaturePyramid:
         if weights.shape[1] != self.channels:
             raise EncoderError(
                 f"These weights are for {weights.shape[1]} channels, the features have {self.channels}: "
-                "they come from another encoder or another choice of levels."
+                "they come from another encoder or other levels."
             )
         on = on or self.grid
         first, *others = self.split_by_level(weights)
         level, *rest = self.levels
-        # Weights of interpolation sum to one, so a constant may be added before it as well as after.
+        # Interpolation weights sum to one, so a constant can be added before interpolation.
         native = level.project(first) + torch.as_tensor(bias, dtype=torch.float32).reshape(-1, 1, 1, 1)
         parts = [(native, level.grid)]
         parts += [(level.project(part), level.grid) for level, part in zip(rest, others, strict=True)]
         return sum_interpolated(parts, on)
 
     def cosine_map(self, query: torch.Tensor) -> torch.Tensor:
-        """Cosine of a whitened query vector with the whitened features at every voxel.
+        """Cosine similarity of a whitened query vector and the whitened features at every voxel.
 
         Args:
             query: (D,) in the whitening basis.
@@ -218,9 +223,9 @@ class FeaturePyramid:
 
     @cached_property
     def whitened_norm(self) -> torch.Tensor:
-        """Norm of the interpolated whitened features at every working voxel, (K, J, I); computed once and kept.
+        """Norm of the interpolated whitened features at every working voxel, (K, J, I) float32; computed once.
 
-        It does not depend on the query. Interpolating norms instead of vectors would be wrong: a norm is not linear.
+        It does not depend on the query. Vectors are interpolated, not norms, because a norm is not linear.
         """
         basis = self.basis
         native = [
@@ -236,12 +241,12 @@ class FeaturePyramid:
         return norm
 
     def split_by_level(self, weights: torch.Tensor) -> Iterator[torch.Tensor]:
-        """The (M, C) parts of (M, channels) weights, a level each."""
+        """Split (M, channels) weights into one (M, C) tensor for each level."""
         return iter(weights.split([level.channels for level in self.levels], dim=1))
 
 
-def trilinear_neighbours(grid: Grid, ras: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Flat indices (N, 8) and weights (N, 8) of the voxels around each (N, 3) RAS point, held to the border."""
+def trilinear_neighbors(grid: Grid, ras: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Flat indices (N, 8) and weights (N, 8) of the voxels around each (N, 3) RAS point, clamped to the border."""
     limit = np.array(grid.size) - 1
     ijk = np.clip(grid.to_ijk(ras), 0, limit)
     low = np.minimum(ijk.astype(np.int64), np.maximum(limit - 1, 0))

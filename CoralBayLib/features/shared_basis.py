@@ -1,8 +1,8 @@
-"""The whitening basis that all scans of an encoder share, where one comes with it.
+"""A whitening basis that all scans of an encoder share, for encoders that come with one.
 
-A scan's own basis tells its features apart best, but means something else in each scan, and that of a small scan is ruled by
-chance. In a basis made from many scans (see `Testing/training/shared_basis.py`) features of different patients can be
-compared as they are.
+A basis that is fitted on one scan separates the features of that scan best, but differs between scans, and is unreliable for
+a small scan. Features in a basis that is fitted on many scans (see `Testing/training/shared_basis.py`) can be compared
+between patients directly.
 """
 
 from __future__ import annotations
@@ -35,28 +35,31 @@ class SharedBasis:
     offset: torch.Tensor
 
 
-def path_of(encoder: str) -> Path:
-    """Where the basis of an encoder's features lies, if there is one: with the weights that come with CoralBay."""
+def shared_basis_path(encoder: str) -> Path:
+    """Path of an encoder's shared basis beside the weights that come with CoralBay; the file need not exist."""
     return resources_dir() / "Weights" / f"{encoder}.basis.safetensors"
 
 
 def shared_basis(pyramid: FeaturePyramid) -> SharedBasis | None:
-    """The basis for features such as these: of the same weights, levels and tiling; None where there is none.
+    """The shared basis for features of the same weights, levels and tiling as these; None if there is none.
 
     Raises:
         ProbeError: the file is damaged.
     """
-    return _read(path_of(str(pyramid.identity.get("encoder", ""))), pyramid.signature)
+    return _read(shared_basis_path(str(pyramid.identity.get("encoder", ""))), pyramid.signature)
 
 
 def write_basis(path: Path, basis: SharedBasis, signature: str, scans: list[str]) -> None:
     """Write a basis in half precision.
 
     Args:
-        path: see `path_of`.
-        basis: to be rounded.
-        signature: of the features it is for.
-        scans: names of those it was made from.
+        path: of the file; see `shared_basis_path`.
+        basis: the basis, which is rounded.
+        signature: of the pyramids it can be used on.
+        scans: names of the scans it was fitted on.
+
+    Raises:
+        StoreError: the file could not be written.
     """
     tensors = {"projection": basis.projection.half(), "offset": basis.offset.half()}
     write_tensors(path, KIND, {"signature": signature, "scans": scans}, tensors)

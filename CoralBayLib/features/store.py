@@ -1,7 +1,7 @@
-"""Pyramids on disk: content-addressed, packed, bounded, safe against crashes and a second process.
+"""A content-addressed store of pyramids on disk, with a size limit, for several processes at once.
 
-One safetensors file an entry, named by its key, with a JSON header; written under a temporary name and renamed, so
-that a reader sees a whole entry or none. A damaged entry is dropped and computed again.
+Each entry is one safetensors file with a JSON header, named by its key. It is written under a temporary name and renamed, so
+that a reader finds a complete entry or none. A damaged entry is deleted, and its features are computed again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Entry:
         key: its content address.
         path: its file.
         nbytes: size on disk.
-        used: when it was last read or written, seconds since the epoch.
+        used: time of the last read or write, seconds since the epoch.
     """
 
     key: str
@@ -51,16 +51,16 @@ class Entry:
 
 
 class Store:
-    """A folder of pyramids.
+    """A folder of stored pyramids.
 
     Args:
-        root: the folder; `CORALBAY_CACHE` or the platform's cache folder by default.
-        limit_bytes: the least recently used entries go when the store grows beyond this.
+        root: the folder; by default `embeddings` in `CORALBAY_CACHE` or in the platform's cache folder.
+        limit_bytes: size above which the least recently used entries are deleted.
 
     Example::
 
         store = Store()
-        pyramid = embed(volume, encoder, store=store)    # computes and keeps
+        pyramid = embed(volume, encoder, store=store)    # computes and writes
         pyramid = embed(volume, encoder, store=store)    # reads the file
     """
 
@@ -69,10 +69,10 @@ class Store:
         self.limit_bytes = limit_bytes
 
     def get(self, key: str) -> FeaturePyramid | None:
-        """The pyramid of a key; None, and a warning, when it is damaged or cannot be read; None when it is not there.
+        """The pyramid of a key; None if there is none, and None with a warning if it is damaged or cannot be read.
 
         Raises:
-            MemoryLimitError: there is too little memory for it.
+            MemoryLimitError: it does not fit into memory.
         """
         path = self._path(key)
         try:
@@ -85,18 +85,18 @@ class Store:
             reason = error_message(error)
             warnings.warn(f"The stored embedding {path.name} cannot be read and is computed again ({reason}).", stacklevel=2)
             if not isinstance(error, OSError):
-                # Damaged. What merely cannot be opened may be whole.
-                with _unless_busy():
+                # Damaged. A file that cannot be opened may still be complete.
+                with _IgnoreBusy():
                     path.unlink()
             return None
-        with _unless_busy():
+        with _IgnoreBusy():
             os.utime(path)
         return pyramid
 
     def put(self, pyramid: FeaturePyramid) -> None:
-        """Write a pyramid under its key, whole or not at all.
+        """Write a pyramid under its key.
 
-        Its features are rounded (see `packing`): `get` gives what later sessions will work with.
+        Its features are rounded (see `compression`); `get` returns the rounded features, which later sessions use.
 
         Raises:
             StoreError: the disk is full, the folder cannot be written, or the entry is larger than the store's limit.
@@ -105,7 +105,7 @@ class Store:
         need = sum(tensor.nbytes for tensor in tensors.values())
         if need > self.limit_bytes:
             raise StoreError(
-                f"This embedding takes {need / 2**20:.0f} MB, more than the store's limit of "
+                f"These features take {need / 2**20:.0f} MB, more than the store's limit of "
                 f"{self.limit_bytes / 2**20:.0f} MB. Raise the limit in the settings."
             )
         path = self._path(pyramid.key)
@@ -123,24 +123,24 @@ class Store:
         self._evict(keep=path)
 
     def entries(self) -> list[Entry]:
-        """Every entry, the least recently used first."""
-        found = []
+        """All entries, the least recently used first."""
+        entries = []
         for path in self.root.glob("[!.]*.safetensors"):
-            # Another process may remove it between the listing and the look.
-            with _unless_busy():
+            # Another process may delete the file after it was listed.
+            with _IgnoreBusy():
                 status = path.stat()
-                found.append(Entry(path.stem, path, status.st_size, status.st_mtime))
-        return sorted(found, key=lambda entry: entry.used)
+                entries.append(Entry(path.stem, path, status.st_size, status.st_mtime))
+        return sorted(entries, key=lambda entry: entry.used)
 
     def nbytes(self) -> int:
-        """Bytes of all entries."""
+        """Size of all entries in bytes."""
         return sum(entry.nbytes for entry in self.entries())
 
     def remove(self, key: str) -> bool:
-        """Delete one entry; tells whether it was there.
+        """Delete an entry; returns whether it existed.
 
         Raises:
-            StoreError: it may not be deleted.
+            StoreError: there is no permission to delete it.
         """
         path = self._path(key)
         try:
@@ -152,10 +152,10 @@ class Store:
         return True
 
     def clear(self) -> int:
-        """Delete every entry that may be deleted; returns how many were."""
+        """Delete all entries that may be deleted; returns their number."""
         deleted = 0
         for entry in self.entries():
-            with _unless_busy():
+            with _IgnoreBusy():
                 entry.path.unlink()
                 deleted += 1
         return deleted
@@ -165,12 +165,12 @@ class Store:
 
     def _path(self, key: str) -> Path:
         if not key or not key.isalnum():
-            raise StoreError(f"'{key}' is no key of an embedding; keys are hexadecimal digits.")
+            raise StoreError(f"'{key}' is not a key of stored features; keys are hexadecimal digits.")
         return self.root / f"{key}.safetensors"
 
     def _evict(self, keep: Path) -> None:
         for leftover in self.root.glob(".*.safetensors"):
-            with _unless_busy():
+            with _IgnoreBusy():
                 if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
                     leftover.unlink()
         entries = self.entries()
@@ -179,13 +179,13 @@ class Store:
             if total <= self.limit_bytes:
                 return
             if entry.path != keep:
-                with _unless_busy():
+                with _IgnoreBusy():
                     entry.path.unlink()
                     total -= entry.nbytes
 
 
-class _unless_busy:  # noqa: N801 - reads as a phrase: `with _unless_busy()`
-    """Passes over a file that another process removed or holds open, or that this user or file system may not change."""
+class _IgnoreBusy:
+    """Ignores errors of a file that another process has removed or holds open, or that may not be changed here."""
 
     def __enter__(self) -> None:
         return None
@@ -239,7 +239,7 @@ def _read(path: Path) -> FeaturePyramid:
         on = _grid_from_json(entry["grid"])
         return Level(entry["name"], on, unpack(under(f"level.{entry['name']}"), on.shape))
 
-    # Beside each other: zlib and NumPy let go of the interpreter.
+    # In parallel: zlib and NumPy release the interpreter lock.
     with ThreadPoolExecutor() as pool:
         image = pool.submit(inflate, tensors["image"], "<i2", grid.shape)
         levels = tuple(pool.map(level, header["levels"]))

@@ -1,7 +1,7 @@
-"""The whitening basis of a scan: a linear projection after which its body voxels have no correlation and unit variance.
+"""PCA whitening of a scan's features: a linear projection to uncorrelated components of unit variance.
 
-Without it a probe or a cosine is ruled by the few channels that vary most. Being linear, it is applied a level at a
-time at native stride like any other weights.
+Without it, the few channels of largest variance dominate a probe or a cosine similarity. Because it is linear, it is applied
+to each level at native stride, like the weights of a probe.
 """
 
 from __future__ import annotations
@@ -11,20 +11,24 @@ from dataclasses import dataclass
 import torch
 
 COMPONENTS = 192
+"""Most components of a basis."""
 SAMPLES = 8000
+"""Body voxels that a basis is fitted on."""
 _EXAMPLES = 2000
+"""Body voxels whose whitened features are kept with the basis."""
 _RIDGE = 1e-6
+"""Added to the variance of a component."""
 
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """A projection `z = projection @ features + offset`, with body voxels it was made from.
+    """A projection `z = projection @ features + offset`, with examples of the voxels it was fitted on.
 
     Attributes:
         projection: (D, channels) float32.
         offset: (D,) float32.
         points_ras: (N, 3) float64, RAS mm of voxels drawn at random from the body.
-        vectors: (N, D) float32, their projected features: examples of what the scan holds, without labels.
+        vectors: (N, D) float32, their whitened features; unlabeled examples of the scan.
     """
 
     projection: torch.Tensor
@@ -33,7 +37,7 @@ class Basis:
     vectors: torch.Tensor
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The parts by name, as `Basis(**parts)` takes them."""
+        """The attributes by name, as `Basis(**tensors)` takes them."""
         return {
             "projection": self.projection,
             "offset": self.offset,
@@ -49,7 +53,7 @@ def fit_basis(features: torch.Tensor, points_ras: torch.Tensor, components: int 
         features: (N, channels) float32, about `SAMPLES` of them.
         points_ras: (N, 3) float64, RAS mm of those voxels.
         components: most components to keep.
-        seed: of the decomposition; the same seed gives the same basis.
+        seed: of the randomized decomposition; the same seed gives the same basis.
     """
     projection, offset = whitening(features, components, seed)
     examples = features[:_EXAMPLES] @ projection.T + offset
@@ -57,12 +61,12 @@ def fit_basis(features: torch.Tensor, points_ras: torch.Tensor, components: int 
 
 
 def whitening(features: torch.Tensor, components: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """A PCA whitening of some vectors.
+    """PCA whitening of standardized vectors.
 
     Args:
         features: (N, channels) float32.
         components: most components to keep.
-        seed: of the decomposition, which is randomised; the same seed gives the same result.
+        seed: of the randomized decomposition (Halko, Martinsson and Tropp 2011); the same seed gives the same result.
 
     Returns:
         projection: (D, channels) float32.
@@ -70,7 +74,7 @@ def whitening(features: torch.Tensor, components: int, seed: int = 0) -> tuple[t
     """
     mean = features.mean(dim=0)
     scale = features.std(dim=0, correction=0)
-    # A channel that never varies says nothing; dividing by its rounding noise would make it shout.
+    # A constant channel would be divided by its rounding error; it gets weight zero instead.
     scale = torch.where(scale > 1e-5 * scale.max(), scale, torch.inf)
     standard = (features - mean) / scale
     rank = min(components, *standard.shape)
@@ -81,7 +85,7 @@ def whitening(features: torch.Tensor, components: int, seed: int = 0) -> tuple[t
     finally:
         torch.random.set_rng_state(state)
     variance = singular[:rank] ** 2 / len(standard)
-    # Components that are rounding noise of a low-rank scan (a phantom, a tiny crop) are left out.
+    # In a scan of low rank (a phantom, a small crop) the last components are rounding errors and are dropped.
     rank = max(1, int((variance > 1e-6 * variance[0]).sum()))
     whiten = vectors[:, :rank] / (variance[:rank] + _RIDGE).sqrt()
     projection = (whiten.T / scale).contiguous()

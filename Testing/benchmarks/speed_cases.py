@@ -23,7 +23,7 @@ from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.base import Encoder, Tiling
 from CoralBayLib.encoders.coralbay import LEVEL_NAMES, CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.features.compression import pack, support_mask, unpack
-from CoralBayLib.features.embedding import choose_levels, run
+from CoralBayLib.features.embedding import choose_levels, run_windows
 from CoralBayLib.features.preprocessing import prepare
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.fewshot.evidence import evidence_of
@@ -212,7 +212,7 @@ def store(encoder: str) -> dict:
 
 def in_single_precision(pyramid: FeaturePyramid, volume: Volume, encoder: Encoder) -> FeaturePyramid:
     """The same with the network's features in single precision; a pyramid in memory has half precision."""
-    maps, _ = run(prepare(volume, encoder.input), encoder, choose_levels(encoder, None))
+    maps, _ = run_windows(prepare(volume, encoder.input), encoder, choose_levels(encoder, None))
     levels = []
     for level, found in zip(pyramid.levels, maps, strict=True):
         k, j, i = level.grid.shape

@@ -17,7 +17,7 @@ import torch
 
 import CoralBayLib as cb
 from CoralBayLib.features.pyramid import FeaturePyramid
-from CoralBayLib.features.shared_basis import SharedBasis, path_of, write_basis
+from CoralBayLib.features.shared_basis import SharedBasis, shared_basis_path, write_basis
 from CoralBayLib.features.whitening import COMPONENTS, whitening
 
 ENCODER = "coralbay-mini"
@@ -40,7 +40,7 @@ def main() -> None:
     """Embed the scans and write their basis."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True)
-    parser.add_argument("--output", type=Path, default=path_of(ENCODER))
+    parser.add_argument("--output", type=Path, default=shared_basis_path(ENCODER))
     args = parser.parse_args()
     encoder = cb.load_encoder(ENCODER, device="cpu")
     features, signature = [], ""

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from CoralBayLib.encoders.base import Encoder
-from CoralBayLib.features.embedding import run
+from CoralBayLib.features.embedding import run_windows
 from CoralBayLib.features.preprocessing import prepare, to_level
-from CoralBayLib.features.pyramid import trilinear_neighbours
+from CoralBayLib.features.pyramid import trilinear_neighbors
 from CoralBayLib.imaging.grid import Grid, Volume
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -115,7 +115,7 @@ def teach(volume: Volume, teacher: Encoder, reductions: Sequence[Reduction] | No
     """Run the teacher; without reductions the targets are its features as they are."""
     specs = [spec for spec in teacher.levels if spec.name in LAYERS]
     prepared = prepare(volume, teacher.input)
-    maps, _token = run(prepared, teacher, specs)
+    maps, _token = run_windows(prepared, teacher, specs)
     levels = [to_level(m, spec, prepared.image.grid) for m, spec in zip(maps, specs, strict=True)]
     canonical = volume.canonical()
     image = np.ascontiguousarray(np.clip(np.round(canonical.array), -1024, 3071).astype(np.int16))
@@ -143,7 +143,7 @@ def fit_reductions(passes: Sequence[TeacherPass], seed: int) -> list[Reduction]:
 
 def sample(maps: torch.Tensor, grid: Grid, ras: np.ndarray) -> torch.Tensor:
     """(N, C) float32 of (C, K, J, I) maps at (N, 3) RAS points, linearly interpolated, held to the border."""
-    index, weight = trilinear_neighbours(grid, ras)
+    index, weight = trilinear_neighbors(grid, ras)
     flat = maps.flatten(1)
     out = torch.zeros(len(index), len(flat))
     for corner in range(8):

@@ -245,7 +245,7 @@ def test_out_of_gpu_memory_halves_then_goes_to_the_cpu(make_grid, make_phantom, 
 
     encoder.forward_features = scarce
     encoder.to = moved.append
-    with pytest.warns(UserWarning, match="going on with the CPU"):
+    with pytest.warns(UserWarning, match="The CPU is used instead"):
         pyramid = cb.embed(make_phantom(make_grid()), encoder)
     assert [str(device) for device in moved] == ["cpu"]
     expected = cb.embed(make_phantom(make_grid()), pooling(window=(16, 16, 16), step=(16, 16, 16)))
@@ -258,7 +258,7 @@ def test_a_gpu_too_small_for_one_window_is_left_for_the_cpu(make_grid, make_phan
     monkeypatch.setattr(
         "CoralBayLib.features.embedding.available_bytes", lambda device: 1000 if device.type == "cuda" else 10**12
     )
-    with pytest.warns(UserWarning, match="going on with the CPU"):
+    with pytest.warns(UserWarning, match="The CPU is used instead"):
         pyramid = cb.embed(make_phantom(make_grid()), encoder)
     assert encoder.device.type == "cpu"
     assert pyramid.levels

@@ -13,7 +13,7 @@ from CoralBayLib.core.tensor_files import read_tensors
 from CoralBayLib.encoders.coralbay_mini import WEIGHTS, CoralBayMiniEncoder
 from CoralBayLib.encoders.weights import sha256_of
 from CoralBayLib.features import shared_basis as module
-from CoralBayLib.features.shared_basis import SharedBasis, path_of, shared_basis, write_basis
+from CoralBayLib.features.shared_basis import SharedBasis, shared_basis, shared_basis_path, write_basis
 from Testing.training.shared_basis import basis_of, drawn
 
 
@@ -25,7 +25,7 @@ def pyramid(make_grid, make_phantom, pooling):
 @pytest.fixture
 def path(tmp_path, monkeypatch):
     """Where the basis of any encoder is looked for."""
-    monkeypatch.setattr(module, "path_of", lambda encoder: tmp_path / "basis.safetensors")
+    monkeypatch.setattr(module, "shared_basis_path", lambda encoder: tmp_path / "basis.safetensors")
     yield tmp_path / "basis.safetensors"
     module._read.cache_clear()
 
@@ -62,7 +62,7 @@ def test_a_damaged_one_is_refused(pyramid, path):
 
 
 def test_the_one_that_comes_with_coralbay_mini_is_for_its_features():
-    header, tensors = read_tensors(path_of("coralbay-mini"), module.KIND)
+    header, tensors = read_tensors(shared_basis_path("coralbay-mini"), module.KIND)
     levels = ["enc1:24", "enc2:48", "enc3:96", "hidden3:192", "dec4:384"]
     assert header["signature"].endswith(f"{sha256_of(WEIGHTS.path)}|{','.join(levels)}")
     assert tensors["projection"].shape == (192, 744)
