@@ -10,8 +10,6 @@ from typing import Any
 
 from CoralBayLib.core.progress import Progress
 
-NOTICE = "For research use only; not a medical device."
-
 
 class Console:
     """Prints for a person, or for a program.

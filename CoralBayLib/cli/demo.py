@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from CoralBayLib.core.notice import NOTICE
 from CoralBayLib.core.outputs import require_writable_folder
 
 from .common import Common, open_cache, open_encoder
-from .console import NOTICE, Console
+from .console import Console
 
 
 def add_parser(commands: Any, common: Common) -> None:
@@ -33,7 +34,7 @@ def add_parser(commands: Any, common: Common) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay demo`."""
-    from .demo_run import Demo
+    from CoralBayLib.demo.run import Demo
 
     console.result(NOTICE)
     args.output = require_writable_folder(args.output)

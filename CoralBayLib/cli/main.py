@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from CoralBayLib import __version__
 from CoralBayLib.core.errors import CoralBayError
+from CoralBayLib.core.notice import NOTICE
 
 from . import cache, demo, embed, encoders, library, scans, segment, similar, weights
 from .common import common_options
-from .console import NOTICE, Console
+from .console import Console
 from .remedies import remedy_text
 
 _VERBS = (embed, segment, similar, scans, encoders, weights, library, demo, cache)

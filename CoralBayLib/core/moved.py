@@ -21,7 +21,7 @@ _MOVED: dict[str, tuple[str, ...]] = {
     "cli_scans": ("cli.scans",),
     "cli_weights": ("cli.weights",),
     "console": ("cli.console",),
-    "contact_sheet": ("cli.contact_sheet",),
+    "contact_sheet": ("demo.contact_sheet",),
     "contrast": ("fewshot.evidence.intensity",),
     "ct": ("imaging.hounsfield",),
     "devices": ("core.devices",),

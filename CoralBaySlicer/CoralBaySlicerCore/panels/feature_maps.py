@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.scene import overlays, volumes
 from CoralBaySlicerCore.scene.overlays import Owner
-from CoralBaySlicerCore.work import feature_maps
+from CoralBaySlicerCore.work.compute import feature_maps
 
 from .base import Panel, chosen_path
 

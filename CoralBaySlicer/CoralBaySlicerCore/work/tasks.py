@@ -19,10 +19,10 @@ from CoralBaySlicerCore.scene import segments, surfaces, volumes
 from CoralBaySlicerCore.scene.colors import by_name
 from CoralBaySlicerCore.scene.overlays import Overlays
 from CoralBaySlicerCore.setup import packages
+from CoralBaySlicerCore.work.compute import similarity
+from CoralBaySlicerCore.work.compute.segmentation import segmentation_of
 
-from . import similarity
 from .features import Features
-from .segmentation import segmentation_of
 from .session import Choice
 from .worker import Task, Worker, describe_error
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.cli import demo_run
+from CoralBayLib.demo import run as demo_run
 from CoralBayLib.demo.sample import Sample
 
 pytest.importorskip("matplotlib", reason="the demo draws with matplotlib")

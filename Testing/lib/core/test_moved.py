@@ -130,7 +130,7 @@ def test_similarity_offers_what_the_module_of_that_name_did():
 
 
 def test_demo_offers_what_the_module_of_that_name_did():
-    from CoralBayLib.cli import demo_run
     from CoralBayLib.demo import Demo, Findings
+    from CoralBayLib.demo import run as demo_run
 
     assert (Demo, Findings) == (demo_run.Demo, demo_run.Findings)

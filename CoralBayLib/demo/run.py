@@ -7,10 +7,10 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import psutil
@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from CoralBayLib.core.devices import describe
+from CoralBayLib.core.notice import NOTICE
 from CoralBayLib.core.paths import atomic_write
-from CoralBayLib.demo.annotator import Annotator, dice
-from CoralBayLib.demo.sample import Sample, fetch_sample
+from CoralBayLib.core.progress import Progress
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.embedding import embed
 from CoralBayLib.features.pyramid import FeaturePyramid
@@ -34,7 +34,8 @@ from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
 from CoralBayLib.imaging.volume_io import read_labelmap, read_volume
 from CoralBayLib.similarity.search import Query, Region, find_regions, similarity_map
 
-from .console import NOTICE, Console
+from .annotator import Annotator, dice
+from .sample import Sample, fetch_sample
 
 STRUCTURES = (
     "liver",
@@ -73,6 +74,16 @@ class Findings:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+class Output(Protocol):
+    """Where the demo shows its progress and its results; the command line's console is one."""
+
+    def result(self, text: str = "") -> None:
+        """Print a line."""
+
+    def bar(self, title: str) -> AbstractContextManager[Progress]:
+        """Show a progress bar."""
+
+
 class Demo:
     """Runs the demo and writes its results.
 
@@ -84,7 +95,7 @@ class Demo:
         seed: of the simulated annotator.
     """
 
-    def __init__(self, output: Path, encoder: Encoder, console: Console, store: Store | None, seed: int = 0) -> None:
+    def __init__(self, output: Path, encoder: Encoder, console: Output, store: Store | None, seed: int = 0) -> None:
         self.output = output
         self.encoder = encoder
         self.console = console

@@ -1,0 +1,1 @@
+"""Computations on the worker: calls of CoralBayLib that take and return plain data."""
