@@ -195,6 +195,11 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         remove_quietly(temporary)
 
 
+def printable(path: str | os.PathLike) -> str:
+    """A path as text that can be printed and stored: bytes that are not UTF-8 are replaced by question marks."""
+    return os.fspath(path).encode("utf-8", "replace").decode("utf-8")
+
+
 def error_message(error: BaseException) -> str:
     """One line from an exception: the operating system's message, or the last line of ITK's long report."""
     if isinstance(error, OSError) and error.strerror:

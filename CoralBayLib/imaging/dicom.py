@@ -8,39 +8,32 @@ description and UID. They name neither the patient nor the folder, whose name ma
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import Remedy, VolumeError
-from CoralBayLib.core.paths import error_message
+from CoralBayLib.core.paths import error_message, printable
 
+from .dicom_slices import (
+    DESCRIPTION,
+    IMAGE_TYPE,
+    MODALITY,
+    SERIES_UID,
+    arrange,
+    header,
+    is_scout,
+    open_slice,
+    read_slice,
+    sort_out,
+)
 from .grid import Grid
-
-_MODALITY, _DESCRIPTION, _SERIES_UID = "0008|0060", "0008|103e", "0020|000e"
-_POSITION, _ORIENTATION, _FRAMES = "0020|0032", "0020|0037", "0028|0008"
+from .headers.source import require_memory
 
 _CT_IMAGE_STORAGE = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.2(?![.\d])")
-
-_REGULARIZE = (
-    "Import it in Slicer's DICOM module with 'Acquisition geometry regularization' switched on "
-    "(Application Settings, DICOM), resample the volume and save it as NRRD, then use that file."
-)
-
-
-@dataclass(frozen=True)
-class _Slice:
-    """The header of one slice; vectors in LPS mm."""
-
-    file: str
-    size: tuple[int, ...]
-    components: int
-    spacing_mm: tuple[float, ...]
-    position: NDArray[np.float64]
-    orientation: NDArray[np.float64]
 
 
 def read_series(path: Path, series: str | None = None) -> tuple[NDArray, Grid]:
@@ -59,11 +52,15 @@ def read_series(path: Path, series: str | None = None) -> tuple[NDArray, Grid]:
             regular 3D grid. The remedy is CHOOSE_SERIES when the folder holds several.
     """
     if path.is_file():
-        series = series or _header(str(path)).get(_SERIES_UID, "")
+        _require_utf8(path)
+        series = series or header(str(path)).get(SERIES_UID, "")
         path = path.parent
-    files = _choose(path, series)
-    slices = [_slice(file) for file in files]
-    grid, order = _arrange(slices)
+    files, notes = _choose(path, series)
+    slices, more = sort_out([read_slice(file) for file in files])
+    grid, order = arrange(slices)
+    require_memory(2 * sum(each.bytes for each in slices), "The series")
+    for note in notes + more:
+        warnings.warn(note, stacklevel=3)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([slices[n].file for n in order])
     try:
@@ -83,30 +80,47 @@ class Series:
     Attributes:
         uid: its SeriesInstanceUID.
         files: its slices, sorted by name.
+        no_scan: why it is no scan, as a sentence; "" when it may be one.
     """
 
     uid: str
     files: tuple[str, ...]
+    no_scan: str = ""
 
 
 def ct_series(folder: Path) -> list[Series]:
-    """The CT series in a folder that have more than one slice. Subfolders are not searched."""
-    found = {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
-    stacks = {uid: files for uid, files in found.items() if len(files) > 1 and _header(files[0]).get(_MODALITY) == "CT"}
-    return [Series(uid, tuple(sorted(stacks[uid]))) for uid in sorted(stacks)]
+    """The CT series in a folder, sorted by UID. Subfolders are not searched.
+
+    Raises:
+        VolumeError: a file is so damaged that GDCM cannot list the folder, or a name is not UTF-8.
+    """
+    found = _found(folder)
+    headers = {uid: header(files[0]) for uid, files in found.items()}
+    return [
+        Series(uid, tuple(sorted(found[uid])), _no_scan(headers[uid], found[uid]))
+        for uid in sorted(found)
+        if headers[uid].get(MODALITY) == "CT"
+    ]
+
+
+def _no_scan(fields: dict[str, str], files: list[str]) -> str:
+    if is_scout(fields.get(IMAGE_TYPE, "")):
+        return "A scout (localizer), not a scan."
+    return "A CT series of one image, not a scan: a scout or a single slice." if len(files) == 1 else ""
 
 
 def series_uid(path: Path) -> str | None:
-    """The SeriesInstanceUID of a slice, or of the only CT series in a folder; None when there is none, or several."""
+    """The SeriesInstanceUID of a slice, or of the only CT scan in a folder; None when there is none, or several."""
     if path.is_file():
-        return _header(str(path)).get(_SERIES_UID)
-    series = ct_series(path)
+        _require_utf8(path)
+        return header(str(path)).get(SERIES_UID)
+    series = [each for each in ct_series(path) if not each.no_scan]
     return series[0].uid if len(series) == 1 else None
 
 
-def _choose(folder: Path, series: str | None) -> list[str]:
-    """The files of the given series, or of the only CT series in the folder."""
-    found = {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
+def _choose(folder: Path, series: str | None) -> tuple[list[str], list[str]]:
+    """The files of the given series, or of the only CT scan in the folder, and notes on scouts that are left out."""
+    found = _found(folder)
     if not found:
         raise VolumeError(
             "This folder holds no DICOM series. Choose the folder that contains the slices (subfolders are not "
@@ -114,21 +128,57 @@ def _choose(folder: Path, series: str | None) -> list[str]:
         )
     if series is not None and series not in found:
         raise VolumeError(f"This folder has no series {series}. It has:\n{_listing(found)}", remedy=Remedy.CHOOSE_SERIES)
-    headers = {uid: _header(files[0]) for uid, files in found.items()}
+    headers = {uid: header(files[0]) for uid, files in found.items()}
+    notes = []
     if series is None:
         # Reports, structure sets and segmentations are often in the folder of their CT; they are ignored.
-        choices = [uid for uid in found if headers[uid].get(_MODALITY) == "CT"] or list(found)
+        ct = [uid for uid in found if headers[uid].get(MODALITY) == "CT"]
+        scans = [uid for uid in ct if not _no_scan(headers[uid], found[uid])]
+        choices = scans or ct or list(found)
         if len(choices) > 1:
             raise VolumeError(
                 f"This folder holds {len(choices)} series:\n" + _listing({uid: found[uid] for uid in choices}),
                 remedy=Remedy.CHOOSE_SERIES,
             )
         series = choices[0]
-    modality = headers[series].get(_MODALITY, "unknown")
+        notes = [f"The series {uid} is left out. {_no_scan(headers[uid], found[uid])}" for uid in ct if uid not in choices]
+    modality = headers[series].get(MODALITY, "unknown")
     if modality != "CT":
         raise VolumeError(f"The series has modality {modality}. Expected CT: the encoders work on Hounsfield units only.")
     _require_whole_files(folder, series, found)
-    return found[series]
+    return found[series], notes
+
+
+def _found(folder: Path) -> dict[str, list[str]]:
+    """The files of each series in a folder, by UID."""
+    _require_utf8(folder)
+    for path in folder.iterdir():
+        _require_utf8(path)
+    try:
+        return {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
+    except RuntimeError as error:
+        raise VolumeError(
+            f"The DICOM files of this folder cannot be listed ({error_message(error)}). {_first_damaged(folder)}"
+            "Copy the series again."
+        ) from error
+
+
+def _first_damaged(folder: Path) -> str:
+    for path in sorted(folder.iterdir()):
+        try:
+            if path.is_file() and sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "GDCMImageIO":
+                open_slice(str(path))
+        except RuntimeError:
+            return f"The file {path.name} is damaged. "
+    return "One of them is damaged. "
+
+
+def _require_utf8(path: Path) -> None:
+    """GDCM takes names as UTF-8, and ends the process where they are not."""
+    if printable(path) != str(path):
+        raise VolumeError(
+            f"The name {printable(path.name)}, or that of its folder, is not UTF-8, which DICOM files need. Rename it."
+        )
 
 
 def _require_whole_files(folder: Path, series: str, found: dict[str, list[str]]) -> None:
@@ -157,98 +207,7 @@ def _files(folder: Path, uid: str) -> list[str]:
 def _listing(found: dict[str, list[str]]) -> str:
     lines = []
     for uid, files in found.items():
-        header = _header(files[0])
-        description = header.get(_DESCRIPTION) or "no description"
-        lines.append(f"  {uid}  ({header.get(_MODALITY, '?')}, {len(files)} files, {description})")
+        fields = header(files[0])
+        description = printable(fields.get(DESCRIPTION) or "no description")
+        lines.append(f"  {uid}  ({fields.get(MODALITY, '?')}, {len(files)} files, {description})")
     return "\n".join(lines)
-
-
-def _open(file: str) -> sitk.ImageFileReader:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
-    reader.ReadImageInformation()
-    return reader
-
-
-def _header(file: str) -> dict[str, str]:
-    try:
-        reader = _open(file)
-    except RuntimeError:  # not an image: a report or a structure set
-        return {}
-    return {key: reader.GetMetaData(key).strip() for key in reader.GetMetaDataKeys()}
-
-
-def _slice(file: str) -> _Slice:
-    name = Path(file).name
-    try:
-        reader = _open(file)
-    except RuntimeError as error:
-        raise VolumeError(
-            f"The header of slice {name} could not be read ({error_message(error)}). Copy the series again."
-        ) from error
-    if reader.HasMetaDataKey(_FRAMES) and int(reader.GetMetaData(_FRAMES)) > 1:
-        raise VolumeError(f"{name} is a multi-frame DICOM file, which is not supported. Load it in Slicer and save it as NRRD.")
-    try:
-        position, orientation = (
-            np.array([float(v) for v in reader.GetMetaData(key).split("\\")]) for key in (_POSITION, _ORIENTATION)
-        )
-        if position.shape != (3,) or orientation.shape != (6,):
-            raise ValueError
-    except (RuntimeError, ValueError):
-        raise VolumeError(
-            f"Slice {name} has no position (ImagePositionPatient, ImageOrientationPatient). It may be a scout or a "
-            "secondary capture. Choose the original axial series."
-        ) from None
-    return _Slice(file, reader.GetSize()[:2], reader.GetNumberOfComponents(), reader.GetSpacing()[:2], position, orientation)
-
-
-def _arrange(slices: list[_Slice]) -> tuple[Grid, list[int]]:
-    """The grid of the series, and the order of its slices along their normal."""
-    first = slices[0]
-    if len(slices) < 2:
-        raise VolumeError("The series has only one slice. Expected a 3D CT: choose the folder with the whole series.")
-    if any(s.components != 1 for s in slices):
-        raise VolumeError("The series is in color. Expected a CT in HU: choose the original series.")
-    if any(s.size != first.size or not np.allclose(s.spacing_mm, first.spacing_mm, rtol=1e-3) for s in slices):
-        raise VolumeError(
-            "The slices of the series differ in size or pixel spacing. It probably contains a scout or several "
-            "reconstructions. Split it in Slicer's DICOM module (advanced loading) and save one part as NRRD."
-        )
-    if any(np.abs(s.orientation - first.orientation).max() > 1e-3 for s in slices):
-        raise VolumeError("The slices of the series are not parallel. Expected an axial stack: choose another series.")
-    row, column = first.orientation[:3], first.orientation[3:]
-    positions = np.array([s.position for s in slices])
-    along = positions @ np.cross(row, column)
-    order = np.argsort(along, kind="stable")
-    _require_regular(along[order])
-    path = positions[order[-1]] - positions[order[0]]
-    tilt = np.degrees(np.arccos(np.clip(path @ np.cross(row, column) / np.linalg.norm(path), -1, 1)))
-    if tilt > 0.2:
-        raise VolumeError(f"The scan has a gantry tilt of {tilt:.1f} degrees, so its axes are sheared. {_REGULARIZE}")
-    lps = np.eye(4)
-    lps[:3, 0] = row * first.spacing_mm[0]
-    lps[:3, 1] = column * first.spacing_mm[1]
-    lps[:3, 2] = path / (len(slices) - 1)
-    lps[:3, 3] = positions[order[0]]
-    columns, rows = first.size
-    return Grid((len(slices), rows, columns), np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps), order.tolist()
-
-
-def _require_regular(along: NDArray[np.float64]) -> None:
-    """`along`: sorted distances in mm of the slices along their normal."""
-    gaps = np.diff(along)
-    repeated = int((gaps < 1e-3).sum())
-    if repeated:
-        raise VolumeError(
-            f"{repeated} of {len(along)} slices have the position of another one. The series is a time series or "
-            "contains several acquisitions. Split it in Slicer's DICOM module (advanced loading) and save one volume as NRRD."
-        )
-    usual = float(np.median(gaps))
-    wrong = np.flatnonzero(np.abs(gaps - usual) > max(0.05, 0.01 * usual))
-    if len(wrong):
-        n = int(wrong[0])
-        raise VolumeError(
-            f"The slices are not evenly spaced: {len(wrong)} of {len(gaps)} gaps differ from {usual:.2f} mm; the first "
-            f"is {gaps[n]:.2f} mm, after slice {n + 1} of {len(along)}. Slices are probably missing. Copy the whole "
-            f"series again. If the scan was acquired like this, {_REGULARIZE[0].lower()}{_REGULARIZE[1:]}"
-        )

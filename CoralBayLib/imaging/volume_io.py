@@ -19,7 +19,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import StoreError, VolumeError
-from CoralBayLib.core.paths import atomic_write, error_message
+from CoralBayLib.core.paths import atomic_write, error_message, printable
 
 from .dicom import read_series
 from .formats import READABLE_SUFFIXES, WRITABLE_SUFFIXES
@@ -194,11 +194,6 @@ def require_file(path: str | os.PathLike) -> Path:
     if empty:
         raise VolumeError(f"{path.name} is empty (0 bytes). Copy or download it again.")
     return path
-
-
-def printable(path: str | os.PathLike) -> str:
-    """A path as text that can be printed and stored: bytes that are not UTF-8 are replaced by question marks."""
-    return os.fspath(path).encode("utf-8", "replace").decode("utf-8")
 
 
 def as_labels(array: NDArray, name: str) -> NDArray:

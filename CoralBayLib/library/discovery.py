@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import error_message
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.imaging.dicom import ct_series
@@ -119,8 +120,16 @@ def _series(folder: str, current: str, known: Mapping[str, str]) -> Iterator[Sca
     if known.get(folder) == current:
         yield ScanSource(folder, current)
         return
-    with quiet_itk():
-        series = ct_series(Path(folder))
+    try:
+        with quiet_itk():
+            found = ct_series(Path(folder))
+    except VolumeError as error:
+        yield Skipped(folder, str(error))
+        return
+    series = [each for each in found if not each.no_scan]
+    for each in found:
+        if each.no_scan and series:
+            yield Skipped(each.files[0], each.no_scan)
     if not series:
         yield Skipped(folder, "No CT series with more than one slice among its DICOM files.")
     elif len(series) == 1:

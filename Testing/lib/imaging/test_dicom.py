@@ -1,11 +1,15 @@
 """DICOM series: found, arranged and checked. The slices are written with SimpleITK."""
 
+import struct
+import sys
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.imaging.volume_io import read_volume
+from CoralBayLib.library.discovery import find_scans
 
 UID = "1.2.826.0.1.3680043.2.1125.1"
 SECRET = "DOE^JOHN"
@@ -47,6 +51,7 @@ def write(
             "0020|0037": "\\".join(f"{v:.6f}" for v in orientation),
             "0028|1052": str(tags.get("intercept", 0)),
             "0028|1053": "1",
+            "0008|0008": tags.get("image_type", "ORIGINAL\\PRIMARY\\AXIAL"),
         }
         for key, value in fields.items():
             image.SetMetaData(key, value)
@@ -192,3 +197,139 @@ def test_truncated_slice(tmp_path, array):
             (folder / name).write_bytes(whole[:size])
             refused(folder, f"truncated; the first is {name}")
         (folder / name).write_bytes(whole)
+
+
+def edit(path, before, after):
+    """Replace bytes of a file."""
+    data = path.read_bytes()
+    assert before in data
+    path.write_bytes(data.replace(before, after))
+
+
+def element(group, tag, value):
+    """An element in implicit VR, as SimpleITK writes them."""
+    return struct.pack("<HHI", group, tag, len(value)) + value
+
+
+def without(path, group, tag):
+    """Remove an element from a file."""
+    data = path.read_bytes()
+    start = data.index(struct.pack("<HH", group, tag), 132)
+    (length,) = struct.unpack_from("<I", data, start + 4)
+    path.write_bytes(data[:start] + data[start + 8 + length :])
+
+
+CORONAL = (1, 0, 0, 0, 0, -1)
+
+
+@pytest.mark.parametrize("image_type", ["ORIGINAL\\PRIMARY\\LOCALIZER", "DERIVED\\SECONDARY\\SCOUT", None])
+def test_a_scout_in_the_series_is_left_out(tmp_path, array, image_type):
+    """Known by its ImageType, or by lying across the others."""
+    folder = write(tmp_path / "ct", array)
+    options = {"image_type": image_type} if image_type else {}
+    write(tmp_path / "scout", array[:1, :4] if image_type else array[:1], orientation=CORONAL, **options)
+    (tmp_path / "scout" / "1-001.dcm").replace(folder / "scout.dcm")
+    with pytest.warns(UserWarning, match="scout.dcm"):
+        np.testing.assert_array_equal(read_volume(folder).array, array)
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_a_scout_beside_the_series_is_left_out(tmp_path, array, images):
+    folder = write(tmp_path / "ct", array)
+    write(folder, array[:images, :4], series=2, orientation=CORONAL, image_type="ORIGINAL\\PRIMARY\\LOCALIZER")
+    with pytest.warns(UserWarning, match=f"{UID}.2 is left out. A scout"):
+        np.testing.assert_array_equal(read_volume(folder).array, array)
+    (found,), skipped = find_scans([folder])
+    np.testing.assert_array_equal(read_volume(found.path).array, array)
+    assert [each.reason for each in skipped] == ["A scout (localizer), not a scan."]
+    refused(folder, "scouts", series=f"{UID}.2")
+
+
+@pytest.mark.parametrize("name", ["1-003 (1).dcm", "Copy of 1-003.dcm", "a.dcm"])
+def test_a_copy_of_a_slice_is_left_out(tmp_path, array, name):
+    folder = write(tmp_path / "ct", array)
+    (folder / name).write_bytes((folder / "1-003.dcm").read_bytes())
+    with pytest.warns(UserWarning, match="copies"):
+        np.testing.assert_array_equal(read_volume(folder).array, array)
+
+
+def test_a_copy_with_another_header_is_left_out_and_one_with_other_voxels_refused(tmp_path, array):
+    folder = write(tmp_path / "ct", array)
+    copy = folder / "1-003 (1).dcm"
+    copy.write_bytes((folder / "1-003.dcm").read_bytes())
+    edit(copy, b"DOE^JOHN", b"DOE^JANE")
+    with pytest.warns(UserWarning, match="copies"):
+        np.testing.assert_array_equal(read_volume(folder).array, array)
+    copy.write_bytes(copy.read_bytes()[:-2] + b"\1\1")
+    message = refused(folder, "same SOPInstanceUID")
+    assert "1-003.dcm and 1-003 \\(1\\).dcm".replace("\\", "") in message
+
+
+@pytest.mark.parametrize("number", [1, 4, 6])
+def test_a_slice_without_its_rescale_is_named(tmp_path, array, number):
+    folder = write(tmp_path / "ct", array, intercept=-1000)
+    without(folder / f"1-00{number}.dcm", 0x28, 0x1052)
+    without(folder / f"1-00{number}.dcm", 0x28, 0x1053)
+    assert "1 of 6" in refused(folder, f"1-00{number}.dcm")
+
+
+def test_intercepts_that_differ_are_each_applied(tmp_path, array):
+    low = np.clip(array, -900, 1000)
+    folder = write(tmp_path / "ct", low, intercept=-1000)
+    write(tmp_path / "other", low, intercept=-1024)
+    (tmp_path / "other" / "1-003.dcm").replace(folder / "1-003.dcm")
+    np.testing.assert_array_equal(read_volume(folder).array, read_volume(folder / "1-001.dcm").array)
+    np.testing.assert_array_equal(read_volume(folder).array, low)
+
+
+@pytest.mark.parametrize(("field", "match"), [((0x28, 0x30), "no PixelSpacing"), ((0x20, 0x32), "ImagePositionPatient")])
+def test_a_slice_without_its_geometry_is_named(tmp_path, array, field, match):
+    folder = write(tmp_path / "ct", array)
+    without(folder / "1-002.dcm", *field)
+    assert "1-002.dcm" in refused(folder, match)
+
+
+def test_a_slice_of_another_modality_is_named(tmp_path, array):
+    folder = write(tmp_path / "ct", array)
+    without(folder / "1-005.dcm", 8, 0x60)
+    data = (folder / "1-005.dcm").read_bytes()
+    place = data.index(struct.pack("<HH", 0x10, 0x10), 132)
+    (folder / "1-005.dcm").write_bytes(data[:place] + element(8, 0x60, b"MR") + data[place:])
+    assert "modality MR" in refused(folder, "1-005.dcm")
+
+
+@pytest.mark.parametrize(("frames", "match"), [(b"ab", "NumberOfFrames"), (b"-1", "NumberOfFrames"), (b"12", "multi-frame")])
+def test_a_number_of_frames(tmp_path, array, frames, match):
+    folder = write(tmp_path / "ct", array)
+    data = (folder / "1-003.dcm").read_bytes()
+    place = data.index(struct.pack("<HH", 0x28, 0x10), 132)
+    (folder / "1-003.dcm").write_bytes(data[:place] + element(0x28, 8, frames) + data[place:])
+    refused(folder, "1-003.dcm|slices")
+
+
+def test_more_rows_than_the_file_can_hold(tmp_path, array):
+    """Refused from the header, before 3 GB are allocated for each slice."""
+    folder = write(tmp_path / "ct", array)
+    for path in folder.iterdir():
+        edit(path, element(0x28, 0x10, struct.pack("<H", 8)), element(0x28, 0x10, struct.pack("<H", 40000)))
+        edit(path, element(0x28, 0x11, struct.pack("<H", 10)), element(0x28, 0x11, struct.pack("<H", 40000)))
+    refused(folder, "truncated or damaged|no DICOM series")
+
+
+def test_a_file_that_gdcm_cannot_list_is_refused_in_words(tmp_path, array):
+    folder = write(tmp_path / "ct", array)
+    edit(folder / "1-002.dcm", element(0x28, 2, b"\1\0"), element(0x28, 2, b"\0\0"))
+    with pytest.raises(VolumeError):
+        read_volume(folder)
+    found, skipped = find_scans([folder])
+    assert len(found) + len(skipped) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names of any bytes")
+def test_names_that_are_not_utf8(tmp_path, array):
+    folder = write(tmp_path / "ct", array)
+    folder = folder.rename(tmp_path / "M\udcfcller")
+    refused(folder, "not UTF-8")
+    refused(folder / "1-001.dcm", "not UTF-8")
+    _, skipped = find_scans([folder])
+    assert "not UTF-8" in skipped[0].reason

@@ -1,0 +1,315 @@
+"""The headers of DICOM slices: read, checked, sorted out and arranged on a grid."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.core.paths import error_message, printable
+
+from .grid import Grid
+
+MODALITY, DESCRIPTION, SERIES_UID, IMAGE_TYPE = "0008|0060", "0008|103e", "0020|000e", "0008|0008"
+_POSITION, _ORIENTATION, _FRAMES = "0020|0032", "0020|0037", "0028|0008"
+_CLASS, _INSTANCE, _SPACING, _BITS = "0008|0016", "0008|0018", "0028|0030", "0028|0100"
+_INTERCEPT, _SLOPE = "0028|1052", "0028|1053"
+
+_SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+_UNCOMPRESSED = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+"""Transfer syntaxes whose voxels are as they are (DICOM PS3.5, annex A); "" is a file without one."""
+_LARGEST_RATIO = 50_000
+"""Most bytes of voxels for a byte of a compressed file."""
+
+_REGULARIZE = (
+    "Import it in Slicer's DICOM module with 'Acquisition geometry regularization' switched on "
+    "(Application Settings, DICOM), resample the volume and save it as NRRD, then use that file."
+)
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The header of one slice; vectors in LPS mm.
+
+    Attributes:
+        position, orientation: None where the file lacks them.
+        rescale: slope and intercept, as text; None where the file lacks them.
+        pixel_spacing: as text; "" where the file lacks it.
+        bytes: size of its voxels, uncompressed.
+    """
+
+    file: str
+    size: tuple[int, ...]
+    components: int
+    spacing_mm: tuple[float, ...]
+    position: NDArray[np.float64] | None
+    orientation: NDArray[np.float64] | None
+    modality: str
+    image_type: str
+    sop_class: str
+    instance: str
+    rescale: tuple[str, str] | None
+    pixel_spacing: str
+    bytes: int
+
+    @property
+    def name(self) -> str:
+        """Name of the file."""
+        return Path(self.file).name
+
+    @property
+    def normal(self) -> NDArray[np.float64]:
+        """Unit vector across the slice."""
+        assert self.orientation is not None
+        across = np.cross(self.orientation[:3], self.orientation[3:])
+        return across / max(float(np.linalg.norm(across)), 1e-9)
+
+
+def is_scout(image_type: str) -> bool:
+    """Whether an ImageType says that the image is a scout."""
+    return bool({"LOCALIZER", "SCOUT", "TOPOGRAM", "SCANOGRAM"} & {v.strip().upper() for v in image_type.split("\\")})
+
+
+def open_slice(file: str) -> sitk.ImageFileReader:
+    """A reader that has read the header of a file.
+
+    Raises:
+        RuntimeError: it could not.
+    """
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(file)
+    reader.ReadImageInformation()
+    return reader
+
+
+def header(file: str) -> dict[str, str]:
+    """The fields of a header by tag; none where the file is no image, such as a report or a structure set."""
+    try:
+        reader = open_slice(file)
+    except RuntimeError:
+        return {}
+    return {key: reader.GetMetaData(key).strip(" \0") for key in reader.GetMetaDataKeys()}
+
+
+def read_slice(file: str) -> Slice:
+    """The header of one slice.
+
+    Raises:
+        VolumeError: it cannot be read, has several frames, or more voxels than there can be in the file.
+    """
+    name = Path(file).name
+    try:
+        reader = open_slice(file)
+    except RuntimeError as error:
+        raise VolumeError(
+            f"The header of slice {name} could not be read ({error_message(error)}). Copy the series again."
+        ) from error
+
+    def field(key: str) -> str:
+        return reader.GetMetaData(key).strip(" \0") if reader.HasMetaDataKey(key) else ""
+
+    if (frames := field(_FRAMES)) not in ("", "1"):
+        if not frames.isdigit():
+            raise VolumeError(f"Slice {name} is damaged: its NumberOfFrames is '{printable(frames)}'. Copy the series again.")
+        raise VolumeError(f"{name} is a multi-frame DICOM file, which is not supported. Load it in Slicer and save it as NRRD.")
+    bits = field(_BITS)
+    voxels = int(np.prod(reader.GetSize(), dtype=object)) * reader.GetNumberOfComponents()
+    count = voxels * (int(bits) if bits.isdigit() else 8) // 8
+    _require_room(file, count)
+    return Slice(
+        file=file,
+        size=reader.GetSize()[:2],
+        components=reader.GetNumberOfComponents(),
+        spacing_mm=reader.GetSpacing()[:2],
+        position=_vector(field(_POSITION), 3),
+        orientation=_vector(field(_ORIENTATION), 6),
+        modality=field(MODALITY),
+        image_type=field(IMAGE_TYPE),
+        sop_class=field(_CLASS),
+        instance=field(_INSTANCE),
+        rescale=(field(_SLOPE), field(_INTERCEPT)) if field(_SLOPE) or field(_INTERCEPT) else None,
+        pixel_spacing=field(_SPACING),
+        bytes=count,
+    )
+
+
+def _vector(text: str, length: int) -> NDArray[np.float64] | None:
+    try:
+        vector = np.array([float(v) for v in text.split("\\")])
+    except ValueError:
+        return None
+    return vector if vector.shape == (length,) and np.isfinite(vector).all() else None
+
+
+def _require_room(file: str, count: int) -> None:
+    """Refuse a slice whose header tells of more voxels than there can be in the file, before they are allocated."""
+    path = Path(file)
+    with path.open("rb") as data:
+        head = data.read(1024)
+    syntax = re.search(rb"\x02\x00\x10\x00UI..([0-9.]*)", head, re.DOTALL)
+    uncompressed = (syntax[1].decode() if syntax else "") in _UNCOMPRESSED
+    size = path.stat().st_size
+    if count > size * (1 if uncompressed else _LARGEST_RATIO):
+        raise VolumeError(
+            f"Slice {path.name} is truncated or damaged: its header tells of {count:,} bytes of voxels, and the file has "
+            f"{size:,}. Copy the series again."
+        )
+
+
+def sort_out(slices: list[Slice]) -> tuple[list[Slice], list[str]]:
+    """Leave out scouts, secondary captures and copies, and check what the rest say of their values.
+
+    Returns:
+        slices: those of the scan, in the order given.
+        notes: a sentence on each kind that was left out.
+
+    Raises:
+        VolumeError: a slice is of another modality, or lacks its position, PixelSpacing or rescale intercept.
+    """
+    notes: list[str] = []
+    kept = [s for s in slices if not is_scout(s.image_type)]
+    if not kept:
+        raise VolumeError("The series holds scouts (localizers) only. Choose the original axial series.")
+    kept = [s for s in kept if not s.sop_class.startswith(_SECONDARY_CAPTURE)] or kept
+    kept = _parallel(kept)
+    if len(kept) < len(slices):
+        notes.append(_note(slices, kept, "scouts or secondary captures"))
+    _require_fields(kept)
+    unique = _without_copies(kept)
+    if len(unique) < len(kept):
+        notes.append(_note(kept, unique, "copies of other slices"))
+    return unique, notes
+
+
+def _note(before: list[Slice], after: list[Slice], what: str) -> str:
+    names = [s.name for s in before if not any(s is other for other in after)]
+    shown = ", ".join(printable(name) for name in names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"Images of the series that are {what} are left out ({len(names)}: {shown})."
+
+
+def _parallel(slices: list[Slice]) -> list[Slice]:
+    """Without the few that are across most others, as a scout is."""
+    known = [s for s in slices if s.orientation is not None]
+    if len(known) < 4:
+        return slices
+    usual = np.median([s.normal for s in known], axis=0)
+    across = [s for s in known if abs(float(s.normal @ usual)) < 0.5]
+    if len(across) > max(2, len(known) // 10):
+        return slices
+    return [s for s in slices if not any(s is other for other in across)]
+
+
+def _require_fields(slices: list[Slice]) -> None:
+    for s in slices:
+        if s.modality not in ("CT", ""):
+            raise VolumeError(f"Slice {s.name} has modality {s.modality}. Expected CT: choose a series of CT alone.")
+        if s.position is None or s.orientation is None:
+            raise VolumeError(
+                f"Slice {s.name} has no position (ImagePositionPatient, ImageOrientationPatient). It may be a scout or a "
+                "secondary capture. Choose the original axial series."
+            )
+        spacing = _vector(s.pixel_spacing, 2)
+        if spacing is None or spacing.min() <= 0:
+            fault = f"the PixelSpacing '{printable(s.pixel_spacing)}'" if s.pixel_spacing else "no PixelSpacing"
+            raise VolumeError(
+                f"Slice {s.name} has {fault}, so the size of its voxels is not known. An anonymizer may have removed it: "
+                "export the series again with it."
+            )
+        if s.rescale is not None and (_vector("\\".join(s.rescale), 2) is None or float(s.rescale[0]) == 0):
+            raise VolumeError(
+                f"Slice {s.name} is damaged: its RescaleSlope and RescaleIntercept are '{printable(s.rescale[0])}' and "
+                f"'{printable(s.rescale[1])}'. Copy the series again."
+            )
+    without = [s.name for s in slices if s.rescale is None]
+    if without and len(without) < len(slices):
+        raise VolumeError(
+            f"{len(without)} of {len(slices)} slices lack RescaleSlope and RescaleIntercept, so their values are not HU. The "
+            f"first is {without[0]}. Export the series again from where it comes."
+        )
+
+
+def _without_copies(slices: list[Slice]) -> list[Slice]:
+    """Without those that have the position and the voxels of an earlier one."""
+    first: dict[tuple[float, ...], Slice] = {}
+    unique = []
+    for s in sorted(slices, key=lambda s: (len(s.name), s.name)):
+        place = tuple(np.round(s.position, 3).tolist()) if s.position is not None else ()
+        other = first.setdefault(place, s)
+        if other is s:
+            unique.append(s)
+        elif not _same_voxels(s, other):
+            if s.instance and s.instance == other.instance:
+                raise VolumeError(
+                    f"The slices {other.name} and {s.name} have the same SOPInstanceUID and different voxels. Remove the wrong "
+                    "one, or copy the series again."
+                )
+            return slices
+    return [s for s in slices if any(s is other for other in unique)]
+
+
+def _same_voxels(a: Slice, b: Slice) -> bool:
+    if a.size != b.size or a.rescale != b.rescale:
+        return False
+    if Path(a.file).read_bytes() == Path(b.file).read_bytes():
+        return True
+    try:
+        return np.array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(s.file)) for s in (a, b)))
+    except RuntimeError:
+        return False
+
+
+def arrange(slices: list[Slice]) -> tuple[Grid, list[int]]:
+    """The grid of the series, and the order of its slices along their normal."""
+    first = slices[0]
+    if len(slices) < 2:
+        raise VolumeError("The series has only one slice. Expected a 3D CT: choose the folder with the whole series.")
+    if any(s.components != 1 for s in slices):
+        raise VolumeError("The series is in color. Expected a CT in HU: choose the original series.")
+    if any(s.size != first.size or not np.allclose(s.spacing_mm, first.spacing_mm, rtol=1e-3) for s in slices):
+        raise VolumeError(
+            "The slices of the series differ in size or pixel spacing. It probably contains a scout or several "
+            "reconstructions. Split it in Slicer's DICOM module (advanced loading) and save one part as NRRD."
+        )
+    if any(np.abs(s.orientation - first.orientation).max() > 1e-3 for s in slices):
+        raise VolumeError("The slices of the series are not parallel. Expected an axial stack: choose another series.")
+    row, column = first.orientation[:3], first.orientation[3:]
+    positions = np.array([s.position for s in slices])
+    along = positions @ np.cross(row, column)
+    order = np.argsort(along, kind="stable")
+    _require_regular(along[order])
+    path = positions[order[-1]] - positions[order[0]]
+    tilt = np.degrees(np.arccos(np.clip(path @ np.cross(row, column) / np.linalg.norm(path), -1, 1)))
+    if tilt > 0.2:
+        raise VolumeError(f"The scan has a gantry tilt of {tilt:.1f} degrees, so its axes are sheared. {_REGULARIZE}")
+    lps = np.eye(4)
+    lps[:3, 0] = row * first.spacing_mm[0]
+    lps[:3, 1] = column * first.spacing_mm[1]
+    lps[:3, 2] = path / (len(slices) - 1)
+    lps[:3, 3] = positions[order[0]]
+    columns, rows = first.size
+    return Grid((len(slices), rows, columns), np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps), order.tolist()
+
+
+def _require_regular(along: NDArray[np.float64]) -> None:
+    """`along`: sorted distances in mm of the slices along their normal."""
+    gaps = np.diff(along)
+    repeated = int((gaps < 1e-3).sum())
+    if repeated:
+        raise VolumeError(
+            f"{repeated} of {len(along)} slices have the position of another one. The series is a time series or "
+            "contains several acquisitions. Split it in Slicer's DICOM module (advanced loading) and save one volume as NRRD."
+        )
+    usual = float(np.median(gaps))
+    wrong = np.flatnonzero(np.abs(gaps - usual) > max(0.05, 0.01 * usual))
+    if len(wrong):
+        n = int(wrong[0])
+        raise VolumeError(
+            f"The slices are not evenly spaced: {len(wrong)} of {len(gaps)} gaps differ from {usual:.2f} mm; the first "
+            f"is {gaps[n]:.2f} mm, after slice {n + 1} of {len(along)}. Slices are probably missing. Copy the whole "
+            f"series again. If the scan was acquired like this, {_REGULARIZE[0].lower()}{_REGULARIZE[1:]}"
+        )
