@@ -18,6 +18,7 @@ Names are loaded at first use, so that importing the package costs nothing and d
 
 from __future__ import annotations
 
+import getpass
 import os
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,12 @@ __version__ = "0.1.0"
 # Read when torch is first imported. Its threads otherwise spin while they wait for each other: beside any other busy
 # program on the same cores a preview then takes ten times as long, and nothing is gained when there is none.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+try:
+    getpass.getuser()
+except (KeyError, ImportError, OSError):
+    # No entry in the list of users, as in a container. MONAI and torch ask for the name when they are imported.
+    os.environ["LOGNAME"] = "user"
 
 if TYPE_CHECKING:
     from .core.errors import CoralBayError

@@ -1,5 +1,10 @@
 """The command line: one file a verb."""
 
-from .main import main
+import sys
+
+try:
+    from .main import main
+except KeyboardInterrupt:  # before `main` can handle it
+    sys.exit(130)
 
 __all__ = ["main"]

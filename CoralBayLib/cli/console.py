@@ -51,7 +51,12 @@ class Console:
     def json(self, result: Mapping[str, Any]) -> None:
         """Print the result as one JSON object on stdout, when a program asked for it."""
         if self._for_program:
-            print(json.dumps(result, ensure_ascii=False), flush=True)
+            text = json.dumps(result, ensure_ascii=False)
+            try:
+                text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+            except (UnicodeEncodeError, LookupError):  # a code page that lacks a character, or a name that is not UTF-8
+                text = json.dumps(result)
+            print(text, flush=True)
 
 
 class ProgressBar:

@@ -1,11 +1,13 @@
 """`coralbay`: the Python API as commands.
 
-Exit status: 0 done, 1 an error (described on stderr), 2 wrong usage, 130 interrupted.
+Exit status: 0 done, 1 an error (described on stderr), 2 wrong usage, 130 interrupted, 141 nobody reads the output any more,
+143 terminated.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,12 +15,15 @@ from collections.abc import Sequence
 from CoralBayLib import __version__
 from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.core.notice import NOTICE
+from CoralBayLib.core.paths import error_message, shortened
+from CoralBayLib.core.signals import CLOSED_PIPE_STATUS, close_output, handled_signals, make_output_robust
 
 from . import cache, demo, embed, encoders, library, scans, segment, similar, weights
 from .common import common_options
 from .console import Console
 from .remedies import remedy_text
 
+_TERMINATED = 143
 _VERBS = (embed, segment, similar, scans, encoders, weights, library, demo, cache)
 """Modules with a function `add_parser(commands, common)`, in the order of the help."""
 
@@ -32,7 +37,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    args = build_parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
+    make_output_robust()
+    console = Console()
+    with handled_signals() as interruption:
+        try:
+            status = _run(sys.argv[1:] if arguments is None else arguments)
+            sys.stdout.flush()
+            return status
+        except BrokenPipeError:
+            close_output()
+            return CLOSED_PIPE_STATUS
+        except KeyboardInterrupt:
+            return _interrupted(console, interruption.status or 130)
+        except Exception:
+            # An import that is interrupted may fail with another error.
+            if not interruption.status:
+                raise
+            return _interrupted(console, interruption.status)
+
+
+def _interrupted(console: Console, status: int) -> int:
+    word = "terminated" if status == _TERMINATED else "interrupted"
+    console.error(f"\ncoralbay: {word}; no incomplete file was left behind.")
+    return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    args = build_parser().parse_args(_joined(arguments))
     console = Console(quiet=args.quiet, for_program=args.json)
     warnings.showwarning = lambda message, *_, **__: console.error(f"Note: {message}")
     try:
@@ -42,12 +73,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.json({"error": str(error), "kind": type(error).__name__, "remedy": remedy})
         console.error("\n".join(filter(None, (f"coralbay: {error}", remedy_text(error, vars(args))))))
         return 1
-    except KeyboardInterrupt:
-        console.error("\ncoralbay: interrupted; no incomplete file was left behind.")
-        return 130
+    except MemoryError:
+        return _failed(console, "There is too little memory. Close other programs, or use a smaller scan.", "MemoryLimitError")
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        where = f": {shortened(os.fsdecode(error.filename))}" if isinstance(error.filename, (str, bytes)) else ""
+        return _failed(console, f"{error_message(error)}{where}.", "StoreError")
     status = int(result.pop("exit_status", 0))
     console.json(result)
     return status
+
+
+def _failed(console: Console, text: str, kind: str) -> int:
+    console.json({"error": text, "kind": kind, "remedy": None})
+    console.error(f"coralbay: {text}")
+    return 1
 
 
 def build_parser() -> argparse.ArgumentParser:

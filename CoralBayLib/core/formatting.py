@@ -1,6 +1,9 @@
-"""Sizes and durations as text for a person to read."""
+"""Sizes and durations as text for a person to read, and the cells of CSV files."""
 
 from __future__ import annotations
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""First characters of what a spreadsheet runs as a formula (OWASP, CSV injection), also in full width."""
 
 
 def format_bytes(count: int) -> str:
@@ -13,3 +16,28 @@ def format_duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(1, round(seconds))} s"
     return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def safe_cell(value: object) -> object:
+    """A cell that a spreadsheet shows and does not run: text that begins like a formula gets an apostrophe in front.
+
+    Numbers stay as they are, also as text.
+    """
+    if not isinstance(value, str):
+        return safe_cell(str(value)) if _is_other(value) else value
+    if not value.lstrip(" ").startswith(_FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def safe_row(values: object) -> list[object]:
+    """The cells of a row, see `safe_cell`."""
+    return [safe_cell(value) for value in values]  # type: ignore[attr-defined]
+
+
+def _is_other(value: object) -> bool:
+    return value is not None and not isinstance(value, (bool, int, float))

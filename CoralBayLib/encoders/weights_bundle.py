@@ -12,11 +12,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
-from uuid import uuid4
 
 from CoralBayLib.core.errors import CoralBayError, EncoderError, WeightsError
 from CoralBayLib.core.formatting import format_bytes
-from CoralBayLib.core.paths import atomic_write, error_message
+from CoralBayLib.core.paths import atomic_write, error_message, temporary_tag
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
 from .catalog import encoder_names
@@ -119,7 +118,8 @@ def import_bundle(
                 place = cache.make_folder(record.encoder)
                 if not staged:
                     _check_space(place, total)
-                staged.append((record, place / f"{cache.STAGED}{uuid4().hex}"))
+                cache.drop_leftovers(record.encoder)
+                staged.append((record, place / f"{cache.STAGED}{temporary_tag()}"))
                 with archive.open(_member(record)) as source:
                     for count in _copy(source, *staged[-1]):
                         raise_if_cancelled(cancel)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from CoralBayLib.core.errors import LibraryError
+from CoralBayLib.core.formatting import safe_cell, safe_row
 from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.core.progress import CancelToken
 
@@ -57,7 +58,8 @@ def export_clusters(tables: Tables, clustering: Clustering, path: str | os.PathL
             table.writerow(["scan", "R", "A", "S", "cluster"])
             for scans, ras, numbers in assign(tables, clustering, cancel):
                 points = np.round(ras.astype(float), 2).tolist()
-                table.writerows([scan, *point, n] for scan, point, n in zip(scans, points, numbers.tolist(), strict=True))
+                rows = zip(scans, points, numbers.tolist(), strict=True)
+                table.writerows(safe_row([scan, *point, n]) for scan, point, n in rows)
             return
         regions: dict[str, list[list[float]]] = {}
         for scans, ras, numbers in assign(tables, clustering, cancel):
@@ -75,5 +77,5 @@ def _suffix(path: Path) -> str:
 
 
 def _cell(value: object) -> object:
-    """Tuples as numbers separated by blanks."""
-    return " ".join(f"{each:.10g}" for each in value) if isinstance(value, tuple) else value
+    """Tuples as numbers separated by blanks; text so that a spreadsheet does not run it."""
+    return " ".join(f"{each:.10g}" for each in value) if isinstance(value, tuple) else safe_cell(value)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from CoralBayLib.core.formatting import safe_row
 from CoralBayLib.core.paths import atomic_write
 
 from .charts import charts
@@ -29,13 +30,13 @@ def write_predictions(path: Path, scans: Sequence[Path], labels: Labels, evaluat
     """
     names = [f"probability of {name}" for name in evaluation.classes] or ["predicted"]
     predicted = evaluation.predicted.reshape(len(labels), -1)
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8", errors="replace") as file:
         writer = csv.writer(file)
-        writer.writerow(["scan", "patient", "true", "fold", *names])
+        writer.writerow(safe_row(["scan", "patient", "true", "fold", *names]))
         for scan, patient, value, fold, row in zip(
             scans, labels.patients, labels.values, evaluation.fold, predicted, strict=True
         ):
-            writer.writerow([scan, patient, value, int(fold) + 1, *(f"{number:.6g}" for number in row)])
+            writer.writerow(safe_row([scan, patient, value, int(fold) + 1, *(f"{number:.6g}" for number in row)]))
 
 
 def draw(path: Path, labels: Labels, evaluation: Evaluation, title: str) -> bool:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.deprecation import warn_renamed
 from CoralBayLib.core.errors import CoralBayError, Remedy, ScansError
+from CoralBayLib.core.names import fold
 from CoralBayLib.core.paths import error_message
 
 SAVED_TASKS = {"classification": "classify", "regression": "regress", "survival": "survive"}
 """For each task its name in files and saved scenes, which is also its deprecated name in the API."""
 TASKS = tuple(SAVED_TASKS)
+_MISSING = {"", "na", "n/a", "#n/a", "#na", "<na>", "n.a.", "nan", "-nan", "null", ".", "-", "--", "?", "#value!", "#ref!"}
+"""Texts of cells without a value, as R, pandas, SPSS and spreadsheets write them, in lower case."""
+_SURPLUS = "\0surplus"
+"""Key of the cells beyond the last column."""
 _TRUE, _FALSE = {"1", "1.0", "true", "yes", "y"}, {"0", "0.0", "false", "no", "n"}
 
 
@@ -134,7 +140,7 @@ def read_table(
     patient: str | None = "patient",
     time: str = "time",
 ) -> ScanTable:
-    """Read a CSV with a header.
+    """Read a table with a header, separated by commas, semicolons or tabs. Cells like NA or n/a count as empty.
 
     Args:
         path: of the file; paths of scans in it may be relative to its folder.
@@ -145,15 +151,19 @@ def read_table(
         time: survival: column of the time.
 
     Raises:
-        ScansError: the task is unknown, the file or a column is missing, or no row can be used.
+        ScansError: the task is unknown, the file or a column is missing, a column is there twice, or no row can be
+            used.
     """
     path, task = Path(path), _require_task(task)
     if not path.is_file():
         raise ScansError(f"There is no file {path}. Check the path of the table.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns, rows = list(reader.fieldnames or ()), list(reader)
+            reader = csv.DictReader(file, delimiter=_separator(file), restkey=_SURPLUS)
+            columns, rows = [name.strip() for name in reader.fieldnames or ()], []
+            reader.fieldnames = columns
+            _require_distinct(columns, path.name)
+            rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ScansError(f"{path.name} cannot be read as a table ({error_message(error)}). Save it as CSV (UTF-8).") from error
     return table_of(rows, columns, target, task, scan=scan, patient=patient, time=time, folder=path.parent, name=path.name)
@@ -186,6 +196,7 @@ def table_of(
         ScansError: as `read_table`.
     """
     task = _require_task(task)
+    _require_distinct(columns, name)
     required = [scan, target, *([patient] if patient else []), *([time] if task == "survival" else [])]
     missing = [column for column in required if column not in columns]
     if missing:
@@ -195,11 +206,15 @@ def table_of(
             raise ScansError(message, remedy=Remedy.NAME_PATIENTS)
         raise ScansError(message)
     used, left_out = [], []
+    patients_by_name: dict[str, str] = {}
+    classes_by_name: dict[str, str] = {}
     for number, row in enumerate(rows, start=first):
         try:
             path = _present(row, scan)
-            who = _present(row, patient) if patient else f"row {number}"
+            who = _first_spelling(_present(row, patient), patients_by_name) if patient else f"row {number}"
             value = _value(_present(row, target), task)
+            if isinstance(value, str):
+                value = _first_spelling(value, classes_by_name)
             used.append((Path(folder) / path, who, value, _time(row, time, task), number - first))
         except ScansError as error:
             left_out.append(Skipped(error, number))
@@ -209,10 +224,31 @@ def table_of(
     return ScanTable(target, scans, Labels.of(task, values, patients, times), tuple(left_out), np.array(numbers))
 
 
+def _first_spelling(name: str, known: dict[str, str]) -> str:
+    """The spelling in which a name was seen first: "Yes" and "yes" are one class, and so for patients."""
+    return known.setdefault(fold(name), name)
+
+
+def _separator(file: TextIO) -> str:
+    """The separator of a table: whichever of comma, semicolon and tab its first line has most of, outside of quotes."""
+    line = re.sub(r'"[^"]*"', "", file.readline())
+    file.seek(0)
+    return max(",;\t", key=line.count)
+
+
+def _require_distinct(columns: Sequence[str], name: str) -> None:
+    named = [fold(column) for column in columns if column.strip()]
+    for column in columns:
+        if named.count(fold(column)) > 1:
+            raise ScansError(f"{name} has more than one column '{column.strip()}'. Rename or remove all but one.")
+
+
 def _present(row: Mapping[str, str | None], column: str) -> str:
+    if row.get(_SURPLUS):
+        raise ScansError("the row has more cells than there are columns; is a separator inside a cell that has no quotes?")
     text = (row.get(column) or "").strip()
-    if not text:
-        raise ScansError(f"{column} is empty")
+    if text.casefold() in _MISSING:
+        raise ScansError(f"{column} is empty" if not text else f"{column} is missing ('{text}')")
     return text
 
 

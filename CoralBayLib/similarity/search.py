@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,8 +69,8 @@ class Query:
         Raises:
             QueryError: the radius is not positive.
         """
-        if not radius_mm > 0:
-            raise QueryError(f"The radius must be positive, got {radius_mm} mm.")
+        if not 0 < radius_mm < math.inf:
+            raise QueryError(f"The radius must be positive and finite, got {radius_mm} mm.")
         reach = int(radius_mm / step_mm)
         steps = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1) * step_mm] * 3, indexing="ij"), -1).reshape(-1, 3)
         center = cls.point(ras).points_ras
@@ -162,9 +163,9 @@ def find_regions(simmap: Volume, k: int = 10, min_distance_mm: float = 20.0) -> 
         Regions in the order of falling score; fewer than k when no other voxel of the body is far enough from them.
 
     Raises:
-        QueryError: `k` is below 1, or the distance is negative.
+        QueryError: `k` is below 1, or the distance is negative or not finite.
     """
-    if k < 1 or min_distance_mm < 0:
+    if k < 1 or not 0 <= min_distance_mm < math.inf:
         raise QueryError(f"Expected k of at least 1 and a distance of at least 0 mm, got {k} and {min_distance_mm}.")
     values = simmap.array.copy()
     ball = _ball(simmap.grid, min_distance_mm)

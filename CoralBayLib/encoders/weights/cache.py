@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from CoralBayLib.core.errors import WeightsError
-from CoralBayLib.core.paths import atomic_write, cache_dir, error_message
+from CoralBayLib.core.paths import atomic_write, cache_dir, error_message, is_leftover, remove_leftovers, remove_quietly
 
 from .sources import PackagedWeights, Weights, WeightsSource, sha256_of
 
@@ -224,6 +224,15 @@ def drop_partials(encoder: str) -> None:
     """Delete the encoder's unfinished downloads, including those of earlier revisions."""
     for path in folder(encoder).glob("*.part"):
         path.unlink(missing_ok=True)
+
+
+def drop_leftovers(encoder: str) -> None:
+    """Delete the copies of imports whose process has ended, and other temporary files of ended processes."""
+    place = folder(encoder)
+    remove_leftovers(place)
+    for path in place.glob(f"{STAGED}*"):
+        if is_leftover(path.name.removeprefix(STAGED), path):
+            remove_quietly(path)
 
 
 def clear(weights: Weights) -> int:

@@ -81,3 +81,46 @@ def test_task_names_of_version_0_1_0_are_deprecated(tmp_path):
     with pytest.warns(DeprecationWarning, match="'classify' is called 'classification' now") as warned:
         assert Labels.of("classify", ["a"], ["P1"]).task == "classification"
     assert len(warned) == 1 and warned[0].filename == __file__
+
+
+@pytest.mark.parametrize("missing", ["NA", "nan", "N/A", "#N/A", "null", ".", "", "  ", "<NA>"])
+def test_missing_labels_are_no_class(tmp_path, missing):
+    (tmp_path / "t.csv").write_text(f"scan,patient,x\na,p1,yes\nb,p2,no\nc,p3,{missing}\nd,{missing},no\n")
+    table = read_table(tmp_path / "t.csv", "x", "classification")
+    assert table.labels.values.tolist() == ["yes", "no"]
+    assert [skipped.row for skipped in table.left_out] == [4, 5]
+
+
+def test_none_is_a_class(tmp_path):
+    (tmp_path / "t.csv").write_text("scan,patient,x\na,p1,none\nb,p2,mild\n")
+    assert read_table(tmp_path / "t.csv", "x", "classification").labels.values.tolist() == ["none", "mild"]
+
+
+@pytest.mark.parametrize("header", ["scan,patient,x,x", "scan,patient,x, X", "scan,patient,x,patient", "scan,scan,patient,x"])
+def test_a_column_that_is_there_twice_is_refused(tmp_path, header):
+    (tmp_path / "t.csv").write_text(f"{header}\na,p1,yes,no\n")
+    with pytest.raises(ScansError, match="more than one column"):
+        read_table(tmp_path / "t.csv", "x", "classification")
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_separators(tmp_path, separator):
+    rows = [["scan", "patient", '"x, or; y"'], ['"a, b; c"', "p1", "yes"], ["b", "p2", "no"]]
+    (tmp_path / "t.csv").write_text("\n".join(separator.join(row) for row in rows))
+    table = read_table(tmp_path / "t.csv", "x, or; y", "classification")
+    assert table.scans[0].name == "a, b; c"
+    assert table.labels.values.tolist() == ["yes", "no"]
+
+
+def test_a_row_with_surplus_cells_is_left_out(tmp_path):
+    (tmp_path / "t.csv").write_text("scan,patient,x\na,b,p1,yes\nc,p2,no\n")
+    table = read_table(tmp_path / "t.csv", "x", "classification")
+    assert len(table.labels) == 1
+    assert "more cells" in str(table.left_out[0])
+
+
+def test_spellings_of_one_patient_and_one_class(tmp_path):
+    (tmp_path / "t.csv").write_text("scan,patient,x\na,M\u00fcller,Yes\nb,Mu\u0308ller,yes \nc,p2,no\n", encoding="utf-8")
+    labels = read_table(tmp_path / "t.csv", "x", "classification").labels
+    assert labels.patients.tolist() == ["M\u00fcller", "M\u00fcller", "p2"]
+    assert labels.values.tolist() == ["Yes", "Yes", "no"]

@@ -102,3 +102,10 @@ def test_invalid_limits_are_refused(twins):
     simmap = cb.similarity_map(pyramid, cb.Query.point(places[0]))
     with pytest.raises(QueryError):
         cb.find_regions(simmap, k=0)
+
+
+@pytest.mark.parametrize("distance", [float("nan"), float("inf"), -1.0])
+def test_distances_that_are_none(distance):
+    simmap = Volume(np.zeros((4, 4, 4), np.float32), Grid((4, 4, 4), np.eye(4)))
+    with pytest.raises(QueryError, match="distance"):
+        cb.find_regions(simmap, 3, distance)

@@ -1,0 +1,74 @@
+"""Commands end quietly: by signals, when nobody reads the output, and on terminals with any code page."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and pipes")
+COMMAND = [sys.executable, "-W", "ignore", "-m", "CoralBayLib.cli"]
+
+
+def test_a_reader_that_has_gone():
+    for arguments in (["encoders"], ["encoders", "--json"], ["--help"]):
+        read, write = os.pipe()
+        os.close(read)
+        process = subprocess.run([*COMMAND, *arguments], stdout=write, stderr=subprocess.PIPE, text=True)
+        os.close(write)
+        assert process.stderr == ""
+        assert process.returncode in (0, 141)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_a_command_cleanly(tmp_path, number, status):
+    program = """
+import sys, time
+from pathlib import Path
+from CoralBayLib.cli import encoders, main
+from CoralBayLib.core.paths import atomic_write
+
+def run(args, console):
+    with atomic_write("out.nrrd") as temporary:
+        temporary.write_text("x")
+        print("ready", flush=True)
+        time.sleep(60)
+
+encoders.run = run
+sys.exit(main(["encoders"]))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=pipe, stderr=pipe, text=True, cwd=tmp_path, env=environment
+    )
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    _out, error = process.communicate(timeout=30)
+    assert process.returncode == status
+    assert "Traceback" not in error
+    assert "coralbay: " in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_interrupted_imports_leave_no_traceback():
+    for delay in (0.05, 0.1, 0.2, 0.4, 0.8):
+        program = "import sys; print(flush=True); from CoralBayLib.cli import main; sys.exit(main(['weights', 'list']))"
+        process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process.stdout.readline()
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        assert "Traceback" not in process.communicate(timeout=30)[1]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_any_code_page(tmp_path, encoding):
+    name = os.fsdecode(b"M\xfcller-") + "\u0141\u00e4.nrrd"
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    process = subprocess.run([*COMMAND, "embed", name], capture_output=True, env=environment, cwd=tmp_path)
+    assert process.returncode == 1
+    assert b"Traceback" not in process.stderr
+    assert process.stderr.startswith(b"coralbay: ")
