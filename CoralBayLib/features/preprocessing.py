@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from CoralBayLib.core.errors import MemoryLimitError, Remedy
 from CoralBayLib.encoders.base import Axes, InputSpec, LevelSpec
 from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBayLib.imaging.resampling import resample
@@ -21,6 +23,8 @@ from .pyramid import Level
 CROP_MARGIN_MM = 12.0
 WORKING_MM = 2.0
 """Smallest spacing of the working grid: a compromise between the borders of small structures and speed (see DECISIONS.md)."""
+_BYTES_PER_VOXEL = 12
+"""Memory for each voxel at the encoder's spacing: the CT and its smoothed copy (float32), labels of parts, and masks."""
 _TISSUE_HU = -500.0
 _AIR_HU = -950.0
 _HALF_MAX = 65504.0
@@ -49,10 +53,15 @@ def prepare(volume: Volume, spec: InputSpec) -> Prepared:
     Args:
         volume: a CT in HU on any grid.
         spec: the encoder's requirements.
+
+    Raises:
+        MemoryLimitError: the resampled CT does not fit into memory.
     """
     canonical = volume.canonical()
     finest = canonical.grid.spacing_mm.min() if spec.at_least else 0.0
-    working = resample(canonical, canonical.grid.with_spacing(np.maximum(spec.spacing_mm, finest)))
+    target = canonical.grid.with_spacing(np.maximum(spec.spacing_mm, finest))
+    _require_memory(target)
+    working = resample(canonical, target)
     body = body_mask(working.array, working.grid.spacing_mm)
     margin = np.ceil((CROP_MARGIN_MM if spec.fit is None else 0.0) / working.grid.spacing_mm).astype(int)[::-1]
     box = []
@@ -67,6 +76,17 @@ def prepare(volume: Volume, spec: InputSpec) -> Prepared:
         image, shares = _averaged(image, spec.fit), _averaged(patient, spec.fit)
         patient = Volume((shares.array >= 0.5).astype(np.uint8), shares.grid)
     return Prepared(image, patient)
+
+
+def _require_memory(grid: Grid) -> None:
+    """Refuse a grid whose CT and masks do not fit into memory, before they are allocated."""
+    need, free = _BYTES_PER_VOXEL * float(np.prod(grid.size, dtype=float)), psutil.virtual_memory().available
+    if need > free:
+        raise MemoryLimitError(
+            f"At the encoder's spacing the CT has {grid.size[0]}x{grid.size[1]}x{grid.size[2]} voxels, which need about "
+            f"{need / 2**30:.1f} GB of memory; {free / 2**30:.1f} GB are free.",
+            remedy=Remedy.FREE_MEMORY,
+        )
 
 
 def on_working_grid(volume: Volume, prepared: Prepared) -> Prepared:

@@ -13,6 +13,8 @@ from .grid import Volume
 
 _SLAB_VOXELS = 1 << 21
 """Size of a slab, in voxels."""
+_LARGEST_SPACING_MM = 30.0
+"""No CT has slices further apart."""
 _PADDING = -1500
 """No tissue and no air is below this, in HU; what scanners put outside their field of view is."""
 _FAT = -50
@@ -37,6 +39,11 @@ def check_ct(volume: Volume, assume_hu: bool = False) -> None:
         raise VolumeError(
             f"The volume measures {_by(np.round(extent, 3))} mm, which is impossible for a CT of a patient. Its "
             "spacing is probably missing or in another unit. Correct it in Slicer's Volumes module (Volume Information)."
+        )
+    if volume.grid.spacing_mm.max() > _LARGEST_SPACING_MM:
+        raise VolumeError(
+            f"The voxels are {_by(np.round(volume.grid.spacing_mm, 3))} mm apart, which is impossible for a CT of a patient. "
+            "The spacing is probably in another unit. Correct it in Slicer's Volumes module (Volume Information)."
         )
     low, high = value_range(volume.array)
     if low == high:

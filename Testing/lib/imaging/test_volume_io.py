@@ -282,6 +282,8 @@ def test_shape_and_size_are_checked_even_when_hu_is_assumed():
         "too thin": with_values(phantom().array[:1]),
         "another unit": with_values(phantom().array, 0.005),
         "measures": with_values(phantom().array, 200),
+        "40 x 40 x 40 mm apart": with_values(phantom().array, 40),
+        "100 x 100 x 100 mm apart": with_values(phantom().array, 100),
     }.items():
         with pytest.raises(VolumeError, match=message):
             check_ct(volume, assume_hu=True)
