@@ -18,5 +18,5 @@ def test_imports_keep_the_contracts():
     code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "CoralBaySlicer")}
     command = [sys.executable, "-c", code, "--no-cache"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
