@@ -248,7 +248,11 @@ LIBRARY_BASIS = Schema(
         "levels": list_of(text, unique=True, least=1),
         "scans": whole(1),
     },
-    tensors={"projection": Array("float32", ("components", "channels")), "offset": Array("float32", ("components",))},
+    tensors={
+        "projection": Array("float32", ("components", "channels")),
+        "offset": Array("float32", ("components",)),
+        "copy": Array("uint8", ("copy bytes",), optional=True),
+    },
 )
 """The basis of a library of scans, see `library.basis`."""
 

@@ -20,7 +20,10 @@ from .schemas import Schema
 if TYPE_CHECKING:
     import torch
 
-_CHECKSUM = "coralbay.crc32"
+_CHECKSUM = "checksum"
+"""The field of the header."""
+COPY = "copy"
+"""A tensor that holds the bytes of a whole file, which has a checksum of its own; it is not in that of the outer file."""
 _STORE = "embedding"
 
 
@@ -107,13 +110,13 @@ def encode_tensors(kind: str, header: Mapping[str, Any], tensors: Mapping[str, t
 
 
 def decode_tensors(
-    data: bytes, kind: str, schema: Schema | None = None, **lengths: int
+    data: bytes, kind: str | None, schema: Schema | None = None, **lengths: int
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """The header and the tensors that `encode_tensors` encoded.
 
     Args:
         data: the content.
-        kind, schema, lengths: as in `read_tensors`.
+        kind, schema, lengths: as in `read_tensors`; with kind None nothing is checked, and the header is empty.
 
     Raises:
         ProbeError: the data are damaged, or of another kind.
@@ -121,6 +124,8 @@ def decode_tensors(
     from safetensors.torch import load
 
     def read() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        if kind is None:
+            return {}, load(data)
         length = int.from_bytes(data[:8], "little")
         metadata = json.loads(data[8 : 8 + length])["__metadata__"]
         _header(metadata, kind, schema)
@@ -133,9 +138,12 @@ def decode_tensors(
 
 
 def metadata_of(kind: str, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
-    """The metadata of a safetensors file: its header and the checksum. The tensors must be contiguous."""
-    words = json.dumps(dict(header))
-    return {_key(kind): words, _CHECKSUM: _checksum(kind, words, tensors)}
+    """The metadata of a safetensors file: its header with the checksum. The tensors must be contiguous.
+
+    There is one entry only: safetensors writes several in an order that changes from file to file.
+    """
+    content = json.loads(json.dumps(dict(header)))
+    return {_key(kind): json.dumps(content | {_CHECKSUM: _checksum(kind, content, tensors)})}
 
 
 def crc32(tensor: torch.Tensor) -> int:
@@ -150,27 +158,30 @@ def _key(kind: str) -> str:
     return "coralbay" if kind == _STORE else f"coralbay.{kind}"
 
 
-def _checksum(kind: str, words: str, tensors: Mapping[str, torch.Tensor]) -> str:
-    parts = [[name, str(t.dtype), list(t.shape), crc32(t)] for name, t in sorted(tensors.items())]
-    return f"{zlib.crc32(json.dumps([kind, words, parts]).encode()):08x}"
+def _checksum(kind: str, header: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    parts = [[name, str(t.dtype), list(t.shape), crc32(t)] for name, t in sorted(tensors.items()) if name != COPY]
+    return f"{zlib.crc32(json.dumps([kind, header, parts]).encode()):08x}"
 
 
-def _header(metadata: Mapping[str, str], kind: str, schema: Schema | None) -> dict[str, Any]:
+def _header(metadata: Mapping[str, str], kind: str, schema: Schema | None) -> tuple[dict[str, Any], str | None]:
+    """The header and the checksum, which files of version 0.1.0 do not have."""
     if _key(kind) not in metadata:
         raise ValueError(f"its metadata lack '{_key(kind)}'")
     header = json.loads(metadata[_key(kind)], parse_constant=_refuse_constant)
+    if not isinstance(header, dict):
+        raise ValueError("the header is no object")
+    checksum = header.pop(_CHECKSUM, None)
     if schema is not None:
         schema.check_header(header)
-    return header
+    return header, checksum
 
 
 def _checked(
     metadata: Mapping[str, str], kind: str, tensors: dict[str, torch.Tensor], schema: Schema | None, lengths: Mapping[str, int]
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    expected = metadata.get(_CHECKSUM)
-    if expected is not None and expected != _checksum(kind, metadata[_key(kind)], tensors):
+    header, checksum = _header(metadata, kind, schema)
+    if checksum is not None and checksum != _checksum(kind, header, tensors):
         raise ValueError("its checksum is wrong")
-    header = _header(metadata, kind, None)
     if schema is not None:
         schema.check(header, tensors, **lengths)
     return header, tensors

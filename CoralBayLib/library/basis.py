@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from CoralBayLib.core import schemas
 from CoralBayLib.core.errors import EncoderError, LibraryError, ProbeError, Remedy
-from CoralBayLib.core.tensor_files import decode_tensors, encode_tensors
+from CoralBayLib.core.tensor_files import COPY, decode_tensors, encode_tensors
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.embedding import identity
 from CoralBayLib.features.pyramid import SIMILARITY_COMPONENTS, FeaturePyramid
@@ -20,7 +21,7 @@ from CoralBayLib.features.whitening import SAMPLES, Basis, whitening
 
 from .records import Draft
 from .storage.base import Storage
-from .storage.format import basis_name
+from .storage.format import basis_name, slug
 
 _KIND = "library-basis"
 
@@ -68,14 +69,19 @@ class LibraryBasis:
         return unit((features @ self.projection.T + self.offset).numpy())
 
     def to_bytes(self) -> bytes:
-        """The basis as the content of a safetensors file."""
+        """The basis as the content of a safetensors file.
+
+        It holds a copy of itself: without the basis all vectors of an encoder are lost.
+        """
         header = {
             "identity": self.identity,
             "signature": self.signature,
             "levels": list(self.levels),
             "scans": self.scans,
         }
-        return encode_tensors(_KIND, header, {"projection": self.projection, "offset": self.offset})
+        tensors = {"projection": self.projection, "offset": self.offset}
+        copy = torch.frombuffer(bytearray(encode_tensors(_KIND, header, tensors)), dtype=torch.uint8)
+        return encode_tensors(_KIND, header, tensors | {COPY: copy})
 
     @classmethod
     def from_bytes(cls, data: bytes) -> LibraryBasis:
@@ -86,16 +92,11 @@ class LibraryBasis:
         """
         try:
             header, tensors = decode_tensors(data, _KIND, schemas.LIBRARY_BASIS)
-            return cls(
-                tensors["projection"],
-                tensors["offset"],
-                header["identity"],
-                header["signature"],
-                tuple(header["levels"]),
-                int(header["scans"]),
-            )
-        except (ProbeError, KeyError, TypeError, ValueError) as error:
+            _require_consistent(header, tensors["projection"].shape[1])
+        except (ProbeError, ValueError) as error:
             raise LibraryError(f"The library's basis is damaged ({error}).", remedy=Remedy.CHECK_LIBRARY) from error
+        projection, offset = tensors["projection"], tensors["offset"]
+        return cls(projection, offset, header["identity"], header["signature"], tuple(header["levels"]), header["scans"])
 
     def require(self, identity: dict[str, Any], signature: str, levels: tuple[str, ...]) -> None:
         """Refuse features that are not those of the library.
@@ -147,15 +148,65 @@ def has_basis(storage: Storage, encoder: str) -> bool:
 
 
 def load_basis(storage: Storage, encoder: str) -> LibraryBasis:
-    """The basis of an encoder in a library.
+    """The basis of an encoder in a library; where it is damaged and the copy in its file is whole, the copy, with a warning.
 
     Raises:
         LibraryError: it is missing or damaged.
     """
-    data = storage.read_file(basis_name(encoder))
+    basis, damage = examine_basis(storage, encoder)
+    if damage:
+        warnings.warn(f"{damage} The copy in the same file is used. Repairing the library restores it.", stacklevel=2)
+    return basis
+
+
+def examine_basis(storage: Storage, encoder: str, copy_too: bool = False) -> tuple[LibraryBasis, str]:
+    """The basis of an encoder in a library, and what is wrong with one of its copies in the file; "" if nothing is.
+
+    Raises:
+        LibraryError: it is missing, or damaged and so is the copy.
+    """
+    name = basis_name(encoder)
+    data = storage.read_file(name)
     if data is None:
-        raise LibraryError(f"The library's basis {basis_name(encoder)} is missing.", remedy=Remedy.CHECK_LIBRARY)
-    return LibraryBasis.from_bytes(data)
+        raise LibraryError(f"The library's basis {name} is missing.", remedy=Remedy.CHECK_LIBRARY)
+    damage = ""
+    try:
+        basis = LibraryBasis.from_bytes(data)
+        if copy_too and _copy_in(data) is None and b'"copy"' in data:
+            damage = "The copy of the library's basis is damaged."
+    except LibraryError as error:
+        copy = _copy_in(data)
+        if copy is None:
+            raise
+        basis, damage = copy, str(error)
+    if slug(basis.identity["encoder"]) != slug(encoder):
+        raise LibraryError(f"The library's basis {name} is of another encoder.", remedy=Remedy.CHECK_LIBRARY)
+    return basis, damage
+
+
+def _require_consistent(header: dict[str, Any], channels: int) -> None:
+    """Compare parts of a header that tell the same; files of version 0.1.0 have no checksum.
+
+    Raises:
+        ValueError: they differ.
+    """
+    identity = header["identity"]
+    start = "|".join(str(identity[key]) for key in sorted(identity))
+    made_by, _, levels = header["signature"].rpartition("|")
+    by_name = dict(level.rpartition(":")[::2] for level in levels.split(","))
+    if made_by != start or not set(header["levels"]) <= set(by_name):
+        raise ValueError("the signature does not fit the identity or the levels")
+    if sum(int(by_name[name]) for name in header["levels"]) != channels:
+        raise ValueError("the projection does not fit the channels of the levels")
+
+
+def _copy_in(data: bytes) -> LibraryBasis | None:
+    """The whole copy in the content of a damaged file; None if there is none."""
+    try:
+        _, tensors = decode_tensors(data, None)
+        return LibraryBasis.from_bytes(tensors[COPY].numpy().tobytes())
+    except (ProbeError, LibraryError, KeyError):
+        return None
 
 
 def save_basis(storage: Storage, basis: LibraryBasis) -> None:

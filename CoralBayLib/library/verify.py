@@ -12,7 +12,7 @@ import numpy as np
 from CoralBayLib.core.errors import LibraryError, Remedy, StoreError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
-from .basis import LibraryBasis, load_basis
+from .basis import LibraryBasis, examine_basis, save_basis
 from .records import ScanRecord
 from .storage.base import Storage
 from .storage.format import basis_name
@@ -92,14 +92,14 @@ def _verify_encoder(storage: Storage, encoder: str, repair: bool, cancel: Cancel
     lost = list(_find_lost(storage, encoder, cancel))
     if lost:
         return _remove_lost(storage, encoder, lost) if repair else lost
+    found = _check_basis(storage, encoder, repair)
     tables = Tables(storage, encoder)
     if not tables.complete:
-        return []  # there is only the basis
+        return found  # there is only the basis
     records = tables.records()
     times = Counter(record.scan for record in records)
     regions, invalid = _count_regions(tables, cancel)
     orphans = {scan: count for scan, count in regions.items() if scan not in times}
-    found: list[Issue] = []
     damaged = set(orphans)
     if orphans:
         text = f"{sum(orphans.values())} regions belong to no scan, because writing was interrupted."
@@ -116,6 +116,19 @@ def _verify_encoder(storage: Storage, encoder: str, repair: bool, cancel: Cancel
         tables.remove(sorted(damaged))
         compact(tables)
     return [_repaired(issue) if issue.harmful else issue for issue in found]
+
+
+def _check_basis(storage: Storage, encoder: str, repair: bool) -> list[Issue]:
+    """The fault of a basis of which one of the two copies in its file is damaged; a repair restores both."""
+    basis, damage = examine_basis(storage, encoder, copy_too=True)
+    if not damage:
+        return []
+    if repair:
+        with explain_writing():
+            storage.require_lock()
+            save_basis(storage, basis)
+    text = f"{damage} The other copy in the same file is intact."
+    return [Issue("basis", encoder, text, repaired=repair, remedy=None if repair else Remedy.REPAIR_LIBRARY)]
 
 
 def _check_scan(encoder: str, record: ScanRecord, times: int, regions: int, invalid: int) -> Issue | None:
@@ -167,7 +180,7 @@ def _find_lost(storage: Storage, encoder: str, cancel: CancelToken | None) -> It
         return Issue(kind, encoder, text, remedy=Remedy.REPAIR_LIBRARY)
 
     try:
-        basis: LibraryBasis | None = load_basis(storage, encoder)
+        basis: LibraryBasis | None = examine_basis(storage, encoder)[0]
     except LibraryError as error:
         basis = None
         yield issue("basis", f"{error} The regions cannot be searched without it.")
