@@ -14,7 +14,7 @@ from CoralBayLib.core.errors import EncoderError, WeightsError
 
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .frozen import FrozenEncoder, loader
-from .networks.checkpoints import encoder_tree, load_strictly, read_checkpoint
+from .networks.checkpoints import build_strictly, encoder_tree, read_checkpoint
 from .networks.swin_attention import PositionBias, run_stage
 from .weights import WeightsSource, find_weights
 
@@ -205,15 +205,13 @@ def network_from(tensors: Mapping[str, torch.Tensor]) -> CoralBayNetwork:
     """
     tree = encoder_tree(tensors, _MARKER, _ROOTS)
     shape = tuple(tree[_MARKER].shape)
-    if len(shape) != 5 or shape[2:] != (2, 2, 2) or shape[0] % 12 or shape[1] != 1:
+    if len(shape) != 5 or shape[2:] != (2, 2, 2) or shape[0] < 1 or shape[0] % 12 or shape[1] != 1:
         raise WeightsError(
             f"Expected '{_MARKER}' of shape (C, 1, 2, 2, 2) with C a multiple of 12, got {shape}. "
             "This is not a CoralBay checkpoint for CT."
         )
     use_v2 = any(key.startswith("swinViT.layers1c.") for key in tree)
-    network = CoralBayNetwork(feature_size=shape[0], in_channels=shape[1], use_v2=use_v2)
-    load_strictly(network, tree, "CoralBay")
-    return network
+    return build_strictly(lambda: CoralBayNetwork(shape[0], shape[1], use_v2), tree, "CoralBay")
 
 
 load = loader(CoralBayEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_checkpoint(path)))

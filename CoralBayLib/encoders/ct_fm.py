@@ -19,7 +19,7 @@ from CoralBayLib.core.errors import WeightsError
 
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .frozen import FrozenEncoder, loader
-from .networks.checkpoints import encoder_tree, load_strictly, read_checkpoint
+from .networks.checkpoints import build_strictly, encoder_tree, read_checkpoint
 from .networks.orientation import check_sides, from_spl, strided_offset, to_spl
 from .weights import WeightsSource, find_weights
 
@@ -156,13 +156,11 @@ def network_from(tensors: Mapping[str, torch.Tensor]) -> CTFMNetwork:
     """
     tree = encoder_tree(tensors, _MARKER, _ROOTS)
     shape = tuple(tree[_MARKER].shape)
-    if len(shape) != 5 or shape[1:] != (1, 3, 3, 3):
+    if len(shape) != 5 or shape[1:] != (1, 3, 3, 3) or shape[0] < 1:
         raise WeightsError(f"Expected '{_MARKER}' of shape (C, 1, 3, 3, 3), got {shape}. This is not a CT-FM checkpoint.")
     prefixes = {match[0] for match in map(re.compile(r"layers\.\d+\.blocks\.\d+\.").match, tree) if match}
     blocks = tuple(sum(prefix.startswith(f"layers.{depth}.") for prefix in prefixes) for depth in range(len(LEVEL_NAMES)))
-    network = CTFMNetwork(shape[0], blocks)
-    load_strictly(network, tree, CTFMEncoder.title)
-    return network.fold()
+    return build_strictly(lambda: CTFMNetwork(shape[0], blocks), tree, CTFMEncoder.title).fold()
 
 
 load = loader(CTFMEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_checkpoint(path)))

@@ -18,7 +18,7 @@ from CoralBayLib.core.errors import EncoderError, WeightsError
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .frozen import FrozenEncoder, loader
 from .networks.attention import attend, depth_of, feed_forward
-from .networks.checkpoints import encoder_tree, load_strictly, read_checkpoint
+from .networks.checkpoints import build_strictly, encoder_tree, read_checkpoint
 from .weights import WeightsSource, find_weights
 
 SIDE, PATCH = 96, 12
@@ -152,21 +152,23 @@ def read_network(path: Path) -> FMCTNetwork:
     """
     tree = encoder_tree(read_checkpoint(path), _MARKER, _ROOTS)
     shapes = {key: tuple(tensor.shape) for key, tensor in tree.items()}
-    channels, *rest = shapes[_MARKER]
-    if rest != [len(WINDOWS_HU), PATCH, PATCH, PATCH] or channels % _HEAD_CHANNELS:
+    channels, *rest = shapes[_MARKER] or (0,)
+    if channels < 1 or rest != [len(WINDOWS_HU), PATCH, PATCH, PATCH] or channels % _HEAD_CHANNELS:
         raise WeightsError(
             f"Expected '{_MARKER}' of shape (C, 3, 12, 12, 12) with C a multiple of {_HEAD_CHANNELS}, got "
             f"{shapes[_MARKER]}. This is not a checkpoint of FM-CT."
         )
-    network = FMCTNetwork(
-        channels,
-        depth_of(tree),
-        channels // _HEAD_CHANNELS,
-        (shapes.get("blocks.0.mlp.linear1.weight") or (4 * channels,))[0],
-        "blocks.0.attn.qkv.bias" in tree,
+    return build_strictly(
+        lambda: FMCTNetwork(
+            channels,
+            depth_of(tree),
+            channels // _HEAD_CHANNELS,
+            (shapes.get("blocks.0.mlp.linear1.weight") or (4 * channels,))[0],
+            "blocks.0.attn.qkv.bias" in tree,
+        ),
+        tree,
+        FMCTEncoder.title,
     )
-    load_strictly(network, tree, FMCTEncoder.title)
-    return network
 
 
 load = loader(FMCTEncoder, partial(find_weights, WEIGHTS), read_network)

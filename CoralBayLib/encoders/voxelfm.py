@@ -20,7 +20,7 @@ from CoralBayLib.core.errors import WeightsError
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .frozen import FrozenEncoder, loader
 from .networks.attention import attend, depth_of, feed_forward
-from .networks.checkpoints import encoder_tree, load_strictly, read_checkpoint
+from .networks.checkpoints import build_strictly, encoder_tree, read_checkpoint
 from .networks.orientation import check_sides, from_spl, to_spl
 from .weights import WeightsSource, find_weights
 
@@ -195,22 +195,24 @@ def read_network(path: Path) -> VoxelFMNetwork:
     """
     tree = encoder_tree(read_checkpoint(path, ("teacher",)), _MARKER, _ROOTS)
     shapes = {key: tuple(tensor.shape) for key, tensor in tree.items()}
-    channels, *rest = shapes[_MARKER]
+    channels, *rest = shapes[_MARKER] or (0,)
     pairs = math.prod(shapes.get("rope_embed.periods", ()))
-    if rest != [1, PATCH, PATCH, PATCH] or not pairs or channels % (6 * pairs):
+    if channels < 1 or rest != [1, PATCH, PATCH, PATCH] or not pairs or channels % (6 * pairs):
         raise WeightsError(
             f"Expected '{_MARKER}' of shape (C, 1, 14, 14, 14) and 'rope_embed.periods' of C / heads / 6 numbers, got "
             f"{shapes[_MARKER]} and {shapes.get('rope_embed.periods')}. This is not a checkpoint of VoxelFM."
         )
-    network = VoxelFMNetwork(
-        channels,
-        depth_of(tree),
-        channels // (6 * pairs),
-        (shapes.get("register_tokens") or (1, 4))[1],
-        (shapes.get("blocks.0.mlp.fc1.weight") or (4 * channels,))[0],
+    return build_strictly(
+        lambda: VoxelFMNetwork(
+            channels,
+            depth_of(tree),
+            channels // (6 * pairs),
+            (*shapes.get("register_tokens", ()), 1, 4)[1],
+            (shapes.get("blocks.0.mlp.fc1.weight") or (4 * channels,))[0],
+        ),
+        tree,
+        VoxelFMEncoder.title,
     )
-    load_strictly(network, tree, VoxelFMEncoder.title)
-    return network
 
 
 load = loader(VoxelFMEncoder, partial(find_weights, WEIGHTS), read_network)

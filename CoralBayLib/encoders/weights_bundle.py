@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
-from CoralBayLib.core.errors import CoralBayError, EncoderError, WeightsError
+from CoralBayLib.core.errors import CoralBayError, EncoderError, MemoryLimitError, Remedy, WeightsError
 from CoralBayLib.core.formatting import format_bytes
 from CoralBayLib.core.paths import atomic_write, error_message, temporary_tag
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
@@ -176,6 +177,8 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> list[Record]:
     members = {info.filename: info for info in archive.infolist()}
     if MANIFEST not in members or members[MANIFEST].file_size > _MOST_MANIFEST_BYTES:
         raise WeightsError(f"{path.name} is not a bundle of weights: it lacks {MANIFEST}.")
+    if members[MANIFEST].compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise WeightsError(f"The manifest of {path.name} is compressed in an unknown way. Export the bundle again.")
     try:
         content = json.loads(archive.read(MANIFEST))
         if not isinstance(content, dict) or content.get("format") != _FORMAT or content.get("version") != _VERSION:
@@ -183,7 +186,7 @@ def _manifest(archive: zipfile.ZipFile, path: Path) -> list[Record]:
         records = [Record.read(each) for each in content["weights"]]
         if len({record.encoder for record in records}) != len(records):
             raise ValueError("an encoder is listed twice")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"The manifest of {path.name} cannot be used: {error}. Export the bundle again.") from error
     expected = {MANIFEST, *(_member(record) for record in records)}
     if len(archive.infolist()) != len(expected) or set(members) != expected:
@@ -262,7 +265,9 @@ def _reading(path: Path) -> Iterator[None]:
         raise
     except FileNotFoundError as error:
         raise WeightsError(f"There is no file '{path}'.") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError) as error:
+    except MemoryError as error:
+        raise MemoryLimitError(f"There is too little memory to read {path.name}.", remedy=Remedy.FREE_MEMORY) from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError, LookupError, struct.error) as error:
         raise WeightsError(
             f"{path.name} is damaged or not a bundle of weights ({error_message(error)}). Nothing was imported; "
             "copy or export it again."

@@ -5,16 +5,19 @@ from __future__ import annotations
 import logging
 import re
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
-from CoralBayLib.core.errors import WeightsError
+from CoralBayLib.core.errors import MemoryLimitError, Remedy, WeightsError
 
 logger = logging.getLogger(__name__)
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 PREFIXES = ("encoder", "model", "backbone", "module", "teacher")
 """Key prefixes under which training frameworks store an encoder; several may be chained."""
@@ -31,6 +34,11 @@ _LONGEST_HEADER = 100_000_000
 _COUNTER = "num_batches_tracked"
 
 _LISTED = 12
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types of floating-point numbers that are read; those of 8 bits need a scale that the file does not tell."""
+
+_FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
 
 
 def read_checkpoint(path: Path, below: Sequence[str] = ()) -> dict[str, torch.Tensor]:
@@ -59,9 +67,9 @@ def read_checkpoint(path: Path, below: Sequence[str] = ()) -> dict[str, torch.Te
         ) from error
     # Checked first, since the length at the beginning may look like a pickle.
     if _is_safetensors(start):
-        return _read_safetensors(path)
+        return _require_plain(_read_safetensors(path), path)
     if start.startswith(_TORCH):
-        return _tensors_in(_read_torch(path), below, path)
+        return _require_plain(_tensors_in(_read_torch(path), below, path), path)
     raise WeightsError(f"'{path.name}' is neither a safetensors file nor a PyTorch checkpoint: {_diagnosis(start)}.")
 
 
@@ -76,7 +84,9 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError, RuntimeError, KeyError) as error:
+    except MemoryError as error:
+        raise _too_little_memory(path) from error
+    except (SafetensorError, OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError) as error:
         raise WeightsError(
             f"'{path.name}' is not a usable safetensors file: it is truncated or damaged (it has {path.stat().st_size} "
             f"bytes); download it again ({error})."
@@ -90,9 +100,11 @@ def _read_torch(path: Path) -> Any:
         # A file object, since torch interprets the suffix of a path.
         with path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
+    except MemoryError as error:
+        raise _too_little_memory(path) from error
     except Exception as error:  # torch documents no error types, and damaged files raise many
+        if "allocate memory" in str(error):
+            raise _too_little_memory(path) from error
         refused = re.search(r"GLOBAL ([\w.]+)", str(error))
         if refused:
             raise WeightsError(
@@ -110,7 +122,7 @@ def _other_archive(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             inner = {name.partition("/")[2] for name in archive.namelist()}
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
         return ""
     if {"data.pkl", "constants.pkl"} <= inner:
         return "it is a TorchScript program, which contains code; use a file that holds only its tensors"
@@ -139,6 +151,45 @@ def _tensors_in(content: Any, below: Sequence[str], path: Path) -> dict[str, tor
         where = f" under '{'.'.join(below)}'" if below else ""
         raise WeightsError(f"Expected '{path.name}' to hold tensors by name and nothing else{where}. Use the published file.")
     return dict(content)
+
+
+def _too_little_memory(path: Path) -> MemoryLimitError:
+    return MemoryLimitError(f"There is too little memory to read '{path.name}'.", remedy=Remedy.FREE_MEMORY)
+
+
+def _require_plain(tensors: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    """The tensors, if each is an array in memory with all of its values, of a type that networks are run with.
+
+    Raises:
+        WeightsError: some are sparse, quantized, without values, or of another type.
+    """
+    faults: dict[str, list[str]] = {}
+    for key, tensor in tensors.items():
+        if fault := _fault(tensor):
+            faults.setdefault(fault, []).append(key)
+    if faults:
+        told = "; ".join(f"{len(keys)} {fault}: {_some(keys)}" for fault, keys in faults.items())
+        raise WeightsError(
+            f"'{path.name}' holds tensors that cannot be used: {told}. Use the published file, or save its tensors in full "
+            "as floating-point numbers."
+        )
+    return tensors
+
+
+def _fault(tensor: torch.Tensor) -> str:
+    if tensor.is_quantized:
+        return "quantized"
+    if tensor.layout != torch.strided or tensor.is_nested:
+        return "sparse or nested"
+    if tensor.device.type != "cpu":
+        return "without values"
+    if tensor.is_floating_point() and tensor.dtype not in _FLOATS:
+        return f"of the type {str(tensor.dtype).removeprefix('torch.')}"
+    if tensor.is_complex():
+        return "of complex numbers"
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        return "larger than their data"
+    return ""
 
 
 def _diagnosis(start: bytes) -> str:
@@ -195,6 +246,42 @@ def encoder_tree(tensors: Mapping[str, torch.Tensor], marker: str, roots: Collec
     return tree
 
 
+def build_strictly(make: Callable[[], _Network], tree: Mapping[str, torch.Tensor], title: str) -> _Network:
+    """Build a network of a checkpoint's size with its weights; its shapes are compared before any memory is taken.
+
+    Args:
+        make: builds the network.
+        tree: tensors by key.
+        title: name of the network, for the error message.
+
+    Raises:
+        WeightsError: see `load_strictly`; or there is no network of this size.
+        MemoryLimitError: there is too little memory for it.
+    """
+    try:
+        with _ShapesOnly():
+            expected = make().state_dict()
+    except (ValueError, ArithmeticError, LookupError, TypeError, RuntimeError, AssertionError) as error:
+        raise WeightsError(f"The checkpoint does not fit {title}: there is no network of its size ({error}).") from error
+    _raise_problems(_key_problems(expected, tree), title)
+    try:
+        network = make()
+    except MemoryError as error:
+        raise MemoryLimitError(f"There is too little memory for {title}.", remedy=Remedy.FREE_MEMORY) from error
+    load_strictly(network, tree, title)
+    return network
+
+
+class _ShapesOnly(TorchFunctionMode):
+    """Weights made in this block have a shape and a type, but no values and no memory."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in _FACTORIES and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
+
+
 def load_strictly(network: nn.Module, tree: Mapping[str, torch.Tensor], title: str) -> None:
     """Copy the tensors into the network, whose keys they must match exactly.
 
@@ -211,14 +298,7 @@ def load_strictly(network: nn.Module, tree: Mapping[str, torch.Tensor], title: s
     """
     expected = network.state_dict()
     shared = [key for key in expected if key in tree]
-    problems = {
-        "missing": [key for key in expected if key not in tree],
-        "unexpected": [key for key in tree if key not in expected],
-        "of another shape": [
-            f"{key} (expected {tuple(expected[key].shape)}, got {tuple(tree[key].shape)})"
-            for key in shared
-            if expected[key].shape != tree[key].shape
-        ],
+    problems = _key_problems(expected, tree) | {
         "not finite": [key for key in shared if tree[key].is_floating_point() and not tree[key].isfinite().all()],
         "not the architecture's constants": [
             key
@@ -229,13 +309,36 @@ def load_strictly(network: nn.Module, tree: Mapping[str, torch.Tensor], title: s
             and not torch.equal(expected[key].cpu(), tree[key].to(expected[key].dtype))
         ],
     }
+    _raise_problems(problems, title)
+    network.load_state_dict(dict(tree), strict=True)
+
+
+def _key_problems(expected: Mapping[str, torch.Tensor], tree: Mapping[str, torch.Tensor]) -> dict[str, list[str]]:
+    """Keys of a checkpoint that do not fit those of a network, by what is wrong with them; no values are compared."""
+    shared = [key for key in expected if key in tree]
+    return {
+        "missing": [key for key in expected if key not in tree],
+        "unexpected": [key for key in tree if key not in expected],
+        "of another shape": [
+            f"{key} (expected {tuple(expected[key].shape)}, got {tuple(tree[key].shape)})"
+            for key in shared
+            if expected[key].shape != tree[key].shape
+        ],
+        "not floating-point numbers": [
+            f"{key} ({str(tree[key].dtype).removeprefix('torch.')})"
+            for key in shared
+            if expected[key].is_floating_point() and not tree[key].is_floating_point()
+        ],
+    }
+
+
+def _raise_problems(problems: Mapping[str, list[str]], title: str) -> None:
     faults = [f"{len(keys)} {what}: {_some(keys)}" for what, keys in problems.items() if keys]
     if faults:
         raise WeightsError(
             f"The checkpoint does not fit {title}. Keys {'; '.join(faults)}. "
             "Nothing was loaded; use the weights published for this encoder."
         )
-    network.load_state_dict(dict(tree), strict=True)
 
 
 def _some(keys: list[str]) -> str:
