@@ -13,6 +13,7 @@ MODULES = (
     "core.paths",
     "core.progress",
     "core.resources",
+    "core.schemas",
     "core.tensor_files",
     "fewshot.options",
     "fewshot.prompt_io",

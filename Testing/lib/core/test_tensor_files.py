@@ -9,7 +9,9 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import save
 
+from CoralBayLib.core import schemas
 from CoralBayLib.core.errors import ProbeError, StoreError
 from CoralBayLib.core.tensor_files import decode_tensors, encode_tensors, read_tensors, write_tensors
 
@@ -69,3 +71,38 @@ def test_the_content_of_a_file_can_be_encoded_and_decoded_in_memory(tmp_path):
 def test_damaged_content_is_refused(damaged):
     with pytest.raises(ProbeError, match="no basis, or are damaged"):
         decode_tensors(damaged, "basis")
+
+
+def test_a_changed_number_or_header_is_noticed_and_a_file_without_checksum_is_read(tmp_path):
+    path = tmp_path / "basis"
+    write_tensors(path, "basis", {"scans": 3}, {"weights": torch.ones(64)})
+    data = path.read_bytes()
+    path.write_bytes(data[:-100] + bytes([data[-100] ^ 1]) + data[-99:])
+    with pytest.raises(ProbeError, match="its checksum is wrong"):
+        read_tensors(path, "basis")
+    path.write_bytes(data.replace(b'\\"scans\\": 3', b'\\"scans\\": 4'))
+    with pytest.raises(ProbeError, match="its checksum is wrong"):
+        read_tensors(path, "basis")
+    old = save({"weights": torch.ones(64)}, metadata={"coralbay.basis": '{"scans": 3}'})
+    path.write_bytes(old)
+    assert read_tensors(path, "basis")[0] == decode_tensors(old, "basis")[0] == {"scans": 3}
+
+
+@pytest.mark.parametrize(
+    ("header", "tensors", "message"),
+    [
+        ({}, {}, "lacks 'signature'"),
+        ({"signature": 3}, {}, "'signature' is damaged"),
+        ({"signature": "a"}, {"weights": torch.ones(2, 3)}, "lacks bias"),
+        ({"signature": "a"}, {"weights": torch.ones(2, 3), "bias": torch.ones(3)}, "does not fit"),
+        ({"signature": "a"}, {"weights": torch.ones(2, 3), "bias": torch.ones(2).double()}, "bias is of type float64"),
+        ({"signature": "a"}, {"weights": torch.full((2, 3), torch.nan), "bias": torch.ones(2)}, "not finite"),
+        ({"signature": "a"}, {"weights": torch.ones(6), "bias": torch.ones(2)}, "weights has 1 axes"),
+        ({"signature": "a"}, {"weights": torch.ones(99, 3), "bias": torch.ones(99)}, "99 rows, expected 1 to 64"),
+        ({"signature": "a"}, {"weights": torch.ones(2, 3), "bias": torch.ones(2), "x": torch.ones(1)}, "unknown tensor"),
+    ],
+)
+def test_what_does_not_fit_the_schema_is_refused(header, tensors, message, tmp_path):
+    write_tensors(tmp_path / "basis", "basis", header, tensors)
+    with pytest.raises(ProbeError, match=message):
+        read_tensors(tmp_path / "basis", "basis", schemas.PROJECTION)

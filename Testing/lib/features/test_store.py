@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import resource
@@ -82,6 +83,81 @@ def test_damaged_entry_is_dropped_and_computed_again(damage, volume, pooling, tm
     assert encoder.calls == 2
     assert same(first, again)
     assert store.get(first.key) is not None
+
+
+def edited(path, change):
+    """Change the JSON header of an entry."""
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"]["coralbay"] = json.dumps(change(json.loads(header["__metadata__"]["coralbay"])))
+    words = json.dumps(header).encode()
+    path.write_bytes(len(words).to_bytes(8, "little") + words + data[8 + length :])
+
+
+def moved(header):
+    header["levels"][0]["grid"]["ijk_to_ras"][0][3] += 40
+    return header
+
+
+def without_checksum(header):
+    return {name: value for name, value in header.items() if name != "checksum"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        moved,
+        lambda header: header | {"key": "ab"},
+        lambda header: without_checksum(header) | {"key": "ab"},
+        lambda header: without_checksum(header) | {"grid": {"shape": [2**19] * 3, "ijk_to_ras": np.eye(4).tolist()}},
+        lambda header: without_checksum(header) | {"levels": header["levels"][:1] * 2 + [{"name": "x"}]},
+        lambda header: None,
+        lambda header: [],
+        lambda header: "x",
+    ],
+)
+def test_an_edited_header_is_noticed(change, volume, pooling, tmp_path):
+    store = cb.Store(tmp_path)
+    pyramid = cb.embed(volume, pooling(), store=store)
+    edited(store.entries()[0].path, change)
+    with pytest.warns(UserWarning, match=f"{pyramid.key}.safetensors cannot be read and is computed again"):
+        assert store.get(pyramid.key) is None
+    assert store.entries() == []
+
+
+def test_an_entry_without_a_checksum_is_read(volume, pooling, tmp_path):
+    """As version 0.1.0 wrote it."""
+    store = cb.Store(tmp_path)
+    pyramid = cb.embed(volume, pooling(), store=store)
+    edited(store.entries()[0].path, without_checksum)
+    assert same(store.get(pyramid.key), pyramid)
+
+
+def test_an_entry_of_another_scan_is_not_read(volume, pooling, tmp_path):
+    store = cb.Store(tmp_path)
+    pyramid = cb.embed(volume, pooling(), store=store)
+    shutil.copy(store.entries()[0].path, tmp_path / "ab12.safetensors")
+    with pytest.warns(UserWarning, match="the entry of another key"):
+        assert store.get("ab12") is None
+    assert pyramid.key in store
+
+
+def test_entries_that_may_not_be_deleted(volume, pooling, tmp_path, monkeypatch):
+    store = cb.Store(tmp_path)
+    (tmp_path / "ab12.safetensors").write_bytes(b"damaged")
+    (tmp_path / "cd34.safetensors").mkdir()
+
+    def refuse(*_args, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(tmp_path), "unlink", refuse)
+    for key in ("ab12", "cd34"):
+        with pytest.warns(UserWarning, match="computed again"):
+            assert store.get(key) is None
+    assert store.clear() == 0
+    with pytest.raises(StoreError, match="Could not delete"):
+        store.remove("ab12")
 
 
 def test_least_recently_used_goes_first(make_grid, make_phantom, pooling, tmp_path):
