@@ -95,7 +95,7 @@ def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     # Check everything that can be checked before embedding, which may take hours.
     if args.shots is not None:
         few_shot_patients(table.labels, _positive(args, table.labels), args.shots)
-    require_writable_folder(args.output, [*inputs_of(args), *table.scans], _FIT_OUTPUTS)
+    args.output = require_writable_folder(args.output, [*inputs_of(args), *table.scans], _FIT_OUTPUTS)
     encoder = open_encoder(args, console)
     with console.bar("Embedding") as progress:
         embedded = embed_scans(table.scans, encoder, progress, store=open_cache(args), assume_hu=args.assume_hu)

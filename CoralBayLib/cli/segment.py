@@ -108,7 +108,7 @@ def _segment_folder(args: argparse.Namespace, console: Console) -> dict[str, Any
 
     if args.prompts or not args.probe or args.save_probe:
         raise PromptError(f"{args.ct} is a folder of scans. Give --probe FILE, without --prompts and --save-probe.")
-    require_writable_folder(args.output or args.ct)
+    folder = require_writable_folder(args.output or args.ct)
     probe = Probe.load(args.probe)
     encoder = open_encoder(args, console)
     with console.bar("Segmenting") as progress:
@@ -116,7 +116,7 @@ def _segment_folder(args: argparse.Namespace, console: Console) -> dict[str, Any
             args.ct,
             encoder,
             probe,
-            output=args.output,
+            output=folder,
             options=Options(args.threshold, not args.keep_all_components),
             overwrite=args.overwrite,
             store=open_cache(args),

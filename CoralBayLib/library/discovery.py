@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from CoralBayLib.core.errors import VolumeError
-from CoralBayLib.core.paths import error_message
+from CoralBayLib.core.paths import error_message, expand, printable
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.imaging.dicom import ct_series
 from CoralBayLib.imaging.formats import DICOM_SUFFIXES, READABLE_SUFFIXES, SEGMENTATION_SUFFIX
@@ -73,18 +73,26 @@ def find_scans(
     """
     found: dict[str, ScanSource | Skipped] = {}
     for each in paths:
-        path = os.path.abspath(Path(each).expanduser())  # noqa: PTH100 - normalizes "..", keeps symbolic links
+        path = os.path.abspath(expand(each))  # noqa: PTH100 - normalizes "..", keeps symbolic links
         if os.path.isdir(path):  # noqa: PTH112 - False where access is denied; pathlib raises
             for source in _walk(path, known or {}):
                 raise_if_cancelled(cancel)
-                found[source.path] = source
+                found[source.path] = _storable(source)
                 report(progress, 0.0, f"Looking for scans: {len(found)} so far")
         elif os.path.exists(path):  # noqa: PTH110 - False where access is denied; pathlib raises
-            found[path] = _source(path)
+            found[path] = _storable(_source(path))
         else:
-            found[path] = Skipped(path, "There is no such file or folder.")
+            found[path] = Skipped(printable(path), "There is no such file or folder.")
     by_path = [found[path] for path in sorted(found)]
     return [e for e in by_path if isinstance(e, ScanSource)], [e for e in by_path if isinstance(e, Skipped)]
+
+
+def _storable(source: ScanSource | Skipped) -> ScanSource | Skipped:
+    """The scan, unless the library cannot store its path."""
+    path = printable(source.path)
+    if path == source.path:
+        return source
+    return Skipped(path, "Its name, or that of a folder it is in, is not UTF-8. Rename it.")
 
 
 def _walk(root: str, known: Mapping[str, str]) -> Iterator[ScanSource | Skipped]:

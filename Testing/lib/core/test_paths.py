@@ -47,6 +47,24 @@ def test_expand():
     assert expand("~/a") == Path.home() / "a"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no list of users")
+def test_an_encoder_is_loaded_without_an_entry_in_the_list_of_users(tmp_path):
+    program = """
+import pwd
+def getpwuid(uid):
+    raise KeyError(uid)
+pwd.getpwuid = getpwuid
+import CoralBayLib as cb
+cb.Store()
+cb.load_encoder("coralbay-mini")
+"""
+    nameless = {"HOME", "USER", "LOGNAME", "USERNAME", "LNAME", "XDG_CACHE_HOME", "CORALBAY_CACHE"}
+    environment = {name: value for name, value in os.environ.items() if name not in nameless}
+    environment |= {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    process = subprocess.run([sys.executable, "-c", program], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+
+
 def dead_process():
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
+import pytest
 
 import CoralBayLib as cb
 from CoralBayLib.library.discovery import find_scans
@@ -67,3 +69,20 @@ def test_a_known_folder_of_slices_is_not_looked_into_again(tmp_path, monkeypatch
     known = {each.path: each.fingerprint for each in find_scans([tmp_path])[0]}
     monkeypatch.setattr("CoralBayLib.library.discovery.ct_series", lambda folder: 1 / 0)
     assert [each.path for each in find_scans([tmp_path], known)[0]] == list(known)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no names that are not UTF-8")
+def test_names_that_are_not_utf8_are_skipped_in_words(scans):
+    for name in (b"M\xfcller", b"dicom\xe9"):
+        os.mkdir(os.fsencode(scans) + b"/" + name)  # noqa: PTH102 - bytes
+    (scans / "c.nrrd").rename(os.fsdecode(os.fsencode(scans) + b"/M\xfcller/c.nrrd"))
+    found, skipped = find_scans([scans, os.fsdecode(os.fsencode(scans) + b"/no\xff.nrrd")])
+    assert names(found, scans) == ["a.nrrd", "b.nrrd"]
+    assert names(skipped, scans) == ["M?ller/c.nrrd", "no?.nrrd"]
+    assert "UTF-8" in skipped[0].reason
+
+
+def test_paths_that_no_file_can_have_are_skipped(scans):
+    found, skipped = find_scans([scans, "x" * 5000, "~nobody_of_this_name/a.nrrd", "a\0b"])
+    assert len(found) == 3
+    assert len(skipped) == 3
