@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from CoralBayLib.core.deprecation import deprecated_function
 from CoralBayLib.core.errors import PromptError
 from CoralBayLib.core.names import fold, is_background
 from CoralBayLib.core.paths import error_message
@@ -198,3 +199,6 @@ def _get(value: Any, key: str, where: str) -> Any:
     if key not in value:
         raise PromptError(f'{where} has no "{key}".')
     return value[key]
+
+
+read = deprecated_function("read", read_prompts)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from CoralBayLib.core.deprecation import warn_renamed
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.features.pyramid import FeaturePyramid
@@ -242,3 +243,19 @@ def segment(
     segmenter = Segmenter(pyramid, probe).fit(prompts)
     raise_if_cancelled(cancel)
     return segmenter.labelmap(volume.grid, Options(threshold, connected), progress, cancel)
+
+
+def labelmap_on(
+    grid: Grid,
+    pyramid: FeaturePyramid,
+    probe: Probe,
+    prompts: Prompts | None = None,
+    threshold: float = 0.5,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+    *,
+    anywhere: bool | None = None,
+) -> Volume:
+    """Deprecated: use `Probe.predict_labels` or `Segmenter.labelmap`."""
+    warn_renamed("labelmap_on", "Probe.predict_labels")
+    return probe.predict_labels(pyramid, grid, prompts, threshold, anywhere, progress, cancel)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from CoralBayLib.core.deprecation import deprecated_function
 from CoralBayLib.features.pyramid import FeaturePyramid
 
 from .evidence import evidence_of
@@ -94,3 +95,6 @@ def _not_overruled(
             distances, _ = cKDTree(given_ras[given_labels == label]).query(suggested_ras)
             keep &= ~((distances < _OVERRULED_MM) & (suggested_labels != label))
     return np.concatenate([np.ones(len(given_ras), dtype=bool), keep])
+
+
+for_scan = deprecated_function("for_scan", adapt)

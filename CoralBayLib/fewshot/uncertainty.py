@@ -12,6 +12,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 from scipy.special import expit
 
+from CoralBayLib.core.deprecation import deprecated_function
 from CoralBayLib.core.errors import PromptError
 from CoralBayLib.imaging.grid import Grid, Volume
 
@@ -148,3 +149,7 @@ def dice_from_probabilities(
         estimate = float(2 * overlap[label] / max(sizes[label] + total, 1e-6))
         result[label] = estimate, DICE_ERROR * (1 - estimate)
     return result
+
+
+suggest = deprecated_function("suggest", suggest_click)
+agreement = deprecated_function("agreement", dice_from_probabilities)

@@ -288,3 +288,16 @@ def test_a_new_structure_is_shown_beside_the_old_ones(two_blobs):
 def test_a_segmenter_without_prompts_says_so(two_blobs):
     with pytest.raises(PromptError, match="no prompts"):
         cb.Segmenter(two_blobs[0]).preview()
+
+
+def test_the_functions_of_version_0_1_still_work(two_blobs):
+    from CoralBayLib.fewshot.segmenter import labelmap_on
+    from CoralBayLib.fewshot.transfer import for_scan
+
+    pyramid, prompts = two_blobs
+    probe = cb.Probe().fit(pyramid, prompts)
+    with pytest.warns(DeprecationWarning, match=r"labelmap_on is called Probe\.predict_labels now"):
+        labels = labelmap_on(pyramid.grid, pyramid, probe, prompts).array
+    assert np.array_equal(labels, cb.Segmenter(pyramid).fit(prompts).labelmap(pyramid.grid).array)
+    with pytest.warns(DeprecationWarning, match="for_scan is called adapt now"):
+        assert for_scan(probe, pyramid, prompts) is probe
