@@ -28,6 +28,7 @@ from .dicom_slices import (
     is_scout,
     open_slice,
     read_slice,
+    require_sound_meta,
     sort_out,
 )
 from .grid import Grid
@@ -152,8 +153,10 @@ def _choose(folder: Path, series: str | None) -> tuple[list[str], list[str]]:
 def _found(folder: Path) -> dict[str, list[str]]:
     """The files of each series in a folder, by UID."""
     _require_utf8(folder)
-    for path in folder.iterdir():
+    for path in sorted(folder.iterdir()):
         _require_utf8(path)
+        if path.is_file() and path.name.upper() != "DICOMDIR":
+            require_sound_meta(path)
     try:
         return {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
     except RuntimeError as error:

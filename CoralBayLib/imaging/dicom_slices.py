@@ -138,6 +138,29 @@ def read_slice(file: str) -> Slice:
     )
 
 
+def require_sound_meta(path: Path) -> None:
+    """Refuse a DICOM file whose file meta information (DICOM PS3.10, 7.1) is damaged: GDCM may read it without end."""
+    with path.open("rb") as data:
+        head = data.read(1 << 12)
+    if head[128:132] != b"DICM":
+        return
+    at, syntax = 132, False
+    while head[at : at + 2] == b"\x02\x00" and at + 12 <= len(head):
+        kind, syntax = head[at + 4 : at + 6], syntax or head[at + 2 : at + 4] == b"\x10\x00"
+        if not (kind.isalpha() and kind.isupper()):
+            break
+        long = kind in (b"OB", b"OW", b"UN", b"SQ", b"UT")
+        at += (
+            12 + int.from_bytes(head[at + 8 : at + 12], "little")
+            if long
+            else 8 + int.from_bytes(head[at + 6 : at + 8], "little")
+        )
+    else:
+        if syntax and at <= path.stat().st_size:
+            return
+    raise VolumeError(f"The DICOM file {path.name} is damaged: its file meta information has no end. Copy the series again.")
+
+
 def _vector(text: str, length: int) -> NDArray[np.float64] | None:
     try:
         vector = np.array([float(v) for v in text.split("\\")])

@@ -333,3 +333,12 @@ def test_names_that_are_not_utf8(tmp_path, array):
     refused(folder / "1-001.dcm", "not UTF-8")
     _, skipped = find_scans([folder])
     assert "not UTF-8" in skipped[0].reason
+
+
+def test_damaged_meta_information(tmp_path, array):
+    """GDCM reads such a file without end."""
+    folder = write(tmp_path / "ct", array)
+    data = (folder / "1-003.dcm").read_bytes()
+    (folder / "1-003.dcm").write_bytes(data[:154] + b"\x11\xd9\x9f\0" + data[154:])
+    refused(folder, "1-003.dcm is damaged")
+    assert "1-003.dcm is damaged" in find_scans([folder])[1][0].reason
