@@ -140,8 +140,11 @@ def read_slice(file: str) -> Slice:
 
 def require_sound_meta(path: Path) -> None:
     """Refuse a DICOM file whose file meta information (DICOM PS3.10, 7.1) is damaged: GDCM may read it without end."""
-    with path.open("rb") as data:
-        head = data.read(1 << 12)
+    try:
+        with path.open("rb") as data:
+            head = data.read(1 << 12)
+    except OSError as error:
+        raise VolumeError(f"The file {path.name} cannot be read ({error_message(error)}). Copy the series again.") from error
     if head[128:132] != b"DICM":
         return
     at, syntax = 132, False
