@@ -23,7 +23,7 @@ def add_parser(commands: Any, common: Common) -> None:
         help="segment structures from a few strokes or clicks",
     )
     what = parser.add_argument_group("what to segment (one of the two, or both)")
-    what.add_argument("--prompts", nargs="+", metavar="FILE", help="prompts as JSON, or Slicer's markups (.mrk.json)")
+    what.add_argument("--prompts", nargs="+", metavar="FILE", help="prompts as JSON, or Slicer's markups (.mrk.json, .fcsv)")
     what.add_argument("--probe", metavar="FILE", help="saved probe, which is adapted to this scan; prompts correct it")
     parser.add_argument(
         "--output",
