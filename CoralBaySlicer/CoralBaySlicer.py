@@ -1,6 +1,6 @@
 """CoralBay for 3D Slicer: few-shot segmentation and search for similar regions on CT foundation models.
 
-Metadata and wiring; the work is in CoralBaySlicerCore.
+This file contains metadata and connects the module with Slicer; the implementation is in CoralBaySlicerCore.
 """
 
 import sys
@@ -18,7 +18,7 @@ __all__ = ["CoralBaySlicer", "CoralBaySlicerLogic", "CoralBaySlicerTest", "Coral
 
 
 class CoralBaySlicer(ScriptedLoadableModule):
-    """What Slicer shows of the module."""
+    """Metadata of the module for Slicer."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -39,7 +39,7 @@ class CoralBaySlicer(ScriptedLoadableModule):
 
 
 class CoralBaySlicerWidget(ScriptedLoadableModuleWidget):
-    """Hands Slicer's calls on to the panel."""
+    """Forwards Slicer's calls to the panel."""
 
     def setup(self):
         """Build the panel."""
@@ -49,7 +49,7 @@ class CoralBaySlicerWidget(ScriptedLoadableModuleWidget):
         self.layout.addWidget(self.panel.root)
 
     def cleanup(self):
-        """Stop all work and let go of the scene."""
+        """Stop all tasks and remove all observers."""
         self.panel.close()
         self.logic.close()
 

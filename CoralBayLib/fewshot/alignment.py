@@ -1,6 +1,6 @@
 """Scale and shift between two patients, estimated from points with similar features.
 
-Mutual nearest neighbours in feature space vote for a shift; the matches that agree with it fit a scale along each axis.
+Mutual nearest neighbors in feature space vote for a shift; the matches that agree with it fit a scale along each axis.
 The result is accurate to two or three centimetres, also where the scans cover different parts of the body. That tells
 left from right, and a vertebra from distant ones.
 """
@@ -14,11 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 _AGREE_MM = 30.0
+"""Standard deviation of the Gaussian by which matches vote for a shift."""
 _TRIALS = 2000
 _WIDEST_MM, _NARROWEST_MM, _NARROWING = 80.0, 20.0, 0.7
+"""Width of the Gaussian that weights matches by their residual: first, last, and its factor from step to step."""
 _STIFFNESS_MM = 30.0
 """Prior on the scale (towards 1), as a spread of the matches in mm."""
 _SCALES = (0.7, 1.4)
+"""Least and largest scale along an axis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,7 @@ def align(
     target: torch.Tensor,
     seed: int = 0,
 ) -> AxisAlignment:
-    """Estimate the scale and shift that carry one body onto another.
+    """Estimate the scale and shift that map one body onto another.
 
     Args:
         source_ras: (N, 3) RAS mm of points drawn from the first body.
@@ -75,8 +78,8 @@ def align(
         weight = trust * np.exp(-0.5 * (((of * scale + shift - onto) / width) ** 2).sum(axis=1)) + 1e-12
         weight /= weight.sum()
         of_mean, onto_mean = weight @ of, weight @ onto
-        both, own = weight @ ((of - of_mean) * (onto - onto_mean)), weight @ (of - of_mean) ** 2
-        scale = np.clip((both + _STIFFNESS_MM**2) / (own + _STIFFNESS_MM**2), *_SCALES)
+        covariance, variance = weight @ ((of - of_mean) * (onto - onto_mean)), weight @ (of - of_mean) ** 2
+        scale = np.clip((covariance + _STIFFNESS_MM**2) / (variance + _STIFFNESS_MM**2), *_SCALES)
         shift = onto_mean - scale * of_mean
         width *= _NARROWING
     return AxisAlignment(scale, shift)

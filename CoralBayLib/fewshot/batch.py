@@ -1,4 +1,4 @@
-"""A probe on every scan of a folder."""
+"""Applies a probe to all scans of a folder."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from .segmenter import Segmenter
 
 @dataclass(frozen=True)
 class FolderResult:
-    """What became of the scans of a folder.
+    """Result for the scans of a folder.
 
     Attributes:
         written: path of the segmentation, by path of the scan.
-        failed: why there is no segmentation, by path of the scan.
+        failed: the error of a scan that could not be segmented, by path of the scan.
     """
 
     written: dict[Path, Path] = field(default_factory=dict)
@@ -52,23 +52,23 @@ def segment_folder(
 ) -> FolderResult:
     """Segment every scan of a folder into `<name>.seg.nrrd`, with a probe that is adapted to each.
 
-    A scan that cannot be used is listed with the reason, and the rest goes on. Each file is written whole or not at all.
+    A scan that cannot be segmented is listed with its error, and the others continue. Files are never written in part.
 
     Args:
         folder: with NRRD, NIfTI or MHA files, or subfolders with one DICOM series each.
         encoder: the one that the probe was made with.
         probe: a fitted probe.
-        output: folder for the segmentations, made if need be; the folder of the scans by default.
+        output: folder for the segmentations, which is created if necessary; the folder of the scans by default.
         options: threshold and whether to keep connected components only.
-        overwrite: whether existing segmentations are replaced; otherwise their scans are left out.
+        overwrite: whether existing segmentations are replaced; otherwise their scans are listed as failed.
         store: where features are kept, or None.
         assume_hu: skip the check that the values look like HU.
-        unexpected: called with errors that were not raised on purpose, for a log.
+        unexpected: called with errors that are not `CoralBayError`s, to log them.
         progress: called with the fraction done and a message.
         cancel: checked between steps.
 
     Raises:
-        VolumeError: the folder cannot be read or holds nothing like a scan.
+        VolumeError: the folder cannot be read or holds no scan.
         ProbeError: the probe was made for other features.
         Cancelled: `cancel` was called.
     """
@@ -82,7 +82,7 @@ def segment_folder(
         target = segmentation_path(scan, target_folder)
         try:
             if target in result.written.values() or (target.exists() and not overwrite):
-                raise CoralBayError(f"{target.name} is there already. Rename or remove it.")
+                raise CoralBayError(f"{target.name} exists already. Rename or remove it.")
             _require_readable(scan)
             volume = read_volume(scan)
             pyramid = embed(volume, encoder, subprogress(part, 0, 0.8), cancel, store=store, assume_hu=assume_hu)
@@ -92,9 +92,9 @@ def segment_folder(
             raise_if_cancelled(cancel)
             write_segmentation(labelmap, segments, target)
         except (Cancelled, ProbeError):
-            # Not caused by this scan: the next would fail in the same way.
+            # Not caused by this scan; all others would fail in the same way.
             raise
-        except Exception as error:  # whatever is wrong with one scan, the others are tried
+        except Exception as error:  # an error of one scan must not stop the others
             if not isinstance(error, CoralBayError) and unexpected is not None:
                 unexpected(error)
             result.failed[scan] = error
@@ -104,7 +104,7 @@ def segment_folder(
 
 
 def _require_readable(scan: Path) -> None:
-    # A reader would call such a file damaged.
+    # The error of a reader would say that the file is damaged.
     try:
         if scan.is_dir():
             next(scan.iterdir(), None)

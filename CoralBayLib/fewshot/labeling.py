@@ -1,4 +1,4 @@
-"""From log-odds to a labelmap: threshold, prompted components, argmax, interpolation to the grid that is asked for."""
+"""Converts log-odds to a labelmap: threshold, prompted components, argmax, and interpolation to the requested grid."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from CoralBayLib.imaging.resampling import interpolate
 
 _SLAB_VOXELS = 1 << 24
 _OUTSIDE_BODY = -10.0
-"""Log-odds over the threshold outside of the body."""
+"""Margin of the log-odds over the threshold outside the body."""
 
 
 def predict_labels(
@@ -72,7 +72,7 @@ def predict_labels(
 
 
 def empty_labels(shape: tuple[int, ...], known: Sequence[int]) -> NDArray[np.unsignedinteger]:
-    """A labelmap of background whose type can hold the known labels."""
+    """A labelmap of background: uint8, or uint16 for labels over 255."""
     return np.zeros(shape, dtype=np.uint8 if max(known) < 256 else np.uint16)
 
 
@@ -93,7 +93,7 @@ def update_argmax(labels: NDArray, best: NDArray[np.floating], values: NDArray[n
 def keep_prompted_components(margin: NDArray[np.float32], grid: Grid, points_ras: NDArray[np.float64]) -> None:
     """Negate the connected components of `margin > 0` that hold no point, in place; none if no point lies in any.
 
-    The sign is turned instead of setting a constant, so that interpolation between voxels still finds a smooth border.
+    The sign is changed, rather than setting a constant, so that interpolated borders stay smooth.
 
     Args:
         margin: (K, J, I) float32 on the grid.

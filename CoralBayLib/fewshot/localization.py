@@ -1,4 +1,4 @@
-"""Where the structures of a probe are in another patient, as prompts that are placed with confidence.
+"""Locates the structures of a probe in another patient, as prompts at confident locations.
 
 The samples that the probe keeps are aligned with the body (see `alignment`), and a linear discriminant with the position
 as prior gives the posterior of each structure. Features in a basis that all scans share are compared as they are;
@@ -22,7 +22,7 @@ from .memory import TransferMemory
 from .prompts import BACKGROUND, Prompts
 
 _SPACING_MM = 4.0
-"""Of the grid on which posteriors are computed."""
+"""Least spacing of the grid on which posteriors are computed."""
 _BODY_POINTS = 3000
 """Points of the second body that are matched with the memory's."""
 _MATCHED = 32
@@ -31,17 +31,21 @@ components of small variance are noise and grow large in another scan."""
 _OVERLAP_MM = 20.0
 """Points with one of the other scan within this distance count as shown by both."""
 _MIN_DEVIATION, _MIN_MATCHED_DEVIATION = 0.2, 0.3
+"""Least standard deviations of features when scans are standardized, for the gain and for matching."""
 _SHRINKAGE = 0.5
-"""Of the covariance towards its diagonal."""
+"""Shrinkage of the covariance matrix towards its diagonal."""
 _TEMPERATURE = 4.0
 """Calibration temperature of the discriminant, which is overconfident in another patient (Guo et al. 2017)."""
 _BLUR_MM, _CELL_MM, _POSITION_WEIGHT = 8.0, 6.0, 1.5
+"""Of the position prior: its standard deviation, its grid spacing, and its weight."""
 _CONFIDENT = 0.8
 """Posterior from which a voxel may become a prompt."""
 _MIN_VOLUME_MM3 = 300.0
+"""Structures of less volume in the other scan get no prompts."""
 _PROMPTS, _PROMPT_DISTANCE_MM = 10, 4.0
+"""Most prompts of a structure, and the least distance between them."""
 _BACKGROUND_PROMPTS, _BACKGROUND_DISTANCE_MM = 600, (3.0, 30.0)
-"""Background prompts lie between these distances of all structures."""
+"""Number of background prompts, and the range of their distance to the nearest structure."""
 _CHUNK = 1 << 16
 
 
@@ -49,11 +53,11 @@ def localize(memory: TransferMemory, pyramid: FeaturePyramid) -> Prompts:
     """Prompts for the structures of a probe, and for the background, at confident locations of another scan.
 
     Args:
-        memory: of the first scan.
-        pyramid: of the other scan, with the same features.
+        memory: samples of the first scan.
+        pyramid: of the other scan, with features of the same signature.
 
     Returns:
-        A few points of each structure that was found, with the memory's labels, and background around them.
+        A few points of each structure that was found, with the memory's labels, and background points around them.
     """
     kji = np.argwhere(pyramid.body.array)
     random = np.random.default_rng(0)
@@ -79,7 +83,7 @@ def _moment_matching(
     target_ras: NDArray[np.float64],
     target: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Gain and bias that give the second scan's features the mean and deviation of the first, over what both scans show."""
+    """Gain and bias (D,) that match mean and standard deviation of the features over the part that both scans show."""
     shared = [
         torch.from_numpy(cKDTree(others).query(points)[0] < _OVERLAP_MM)
         for points, others in ((alignment.to(source_ras), target_ras), (target_ras, alignment.to(source_ras)))
@@ -129,8 +133,8 @@ def _discriminant(memory: TransferMemory, structures: list[int]) -> tuple[torch.
     for label, mean in zip(structures, means, strict=True):
         rest = samples[memory.labels == label] - mean
         spread += rest.T @ rest / (len(rest) * len(structures))
-    own = spread.diagonal()
-    spread = (1 - _SHRINKAGE) * spread + torch.diag(_SHRINKAGE * own + 1e-3 * own.mean())
+    variance = spread.diagonal()
+    spread = (1 - _SHRINKAGE) * spread + torch.diag(_SHRINKAGE * variance + 1e-3 * variance.mean())
     weights = torch.linalg.solve(spread, means.T).T / _TEMPERATURE
     return weights.float(), (-0.5 * (weights * means).sum(dim=1)).float()
 
@@ -153,12 +157,12 @@ class _PositionPrior:
         self._least = 1e-6 * max(float(one.max()) for one in maps)
 
     def at(self, points: NDArray[np.float64]) -> NDArray[np.float32]:
-        """(L, N) probabilities at (N, 3) RAS points; where there are no samples it is background."""
-        where = ((points - self._low) / _CELL_MM - 0.5).T
-        found = np.stack([ndimage.map_coordinates(one, where, order=1, mode="nearest") for one in self._maps])
-        found = found.clip(min=0) + self._least
-        found[0] += 1e3 * self._least
-        return found / found.sum(axis=0)
+        """(L, N) probabilities at (N, 3) RAS mm points; far from all samples the background is most probable."""
+        cells = ((points - self._low) / _CELL_MM - 0.5).T
+        density = np.stack([ndimage.map_coordinates(one, cells, order=1, mode="nearest") for one in self._maps])
+        density = density.clip(min=0) + self._least
+        density[0] += 1e3 * self._least
+        return density / density.sum(axis=0)
 
 
 def _confident_seeds(posterior: NDArray[np.float32], memory: TransferMemory, grid: Grid) -> Prompts:

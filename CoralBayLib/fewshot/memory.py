@@ -1,4 +1,4 @@
-"""What a probe keeps of its scan so that it can be adapted to another: samples of features and of what it found there."""
+"""Samples of features and labels that a probe keeps of its scan, so that it can be adapted to other scans."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _ON_DISK = {"volume_mm3": "share"}
 
 @dataclass(frozen=True, eq=False)
 class TransferMemory:
-    """Samples of a scan and of what a probe found in it.
+    """Samples of the features of a scan and of a probe's labels.
 
     Attributes:
         points_ras: (N, 3) float32 RAS mm; the last `BODY_SAMPLES`, or fewer, are drawn from the whole body.
-        labels: (N,) int64 of the structure found there; 0 is background.
+        labels: (N,) int64 label of the structure there; 0 is background.
         body: (N,) whether drawn from the whole body.
         volume_mm3: (N,) float32, the volume that a sample represents.
         vectors: (N, D) half precision, whitened features.
@@ -67,7 +67,7 @@ class TransferMemory:
 
         Args:
             pyramid: of the scan.
-            labelmap: what was found in it, on the working grid.
+            labelmap: the probe's labels, on the working grid.
             structures: the labels to draw from.
             seed: of the draw.
         """

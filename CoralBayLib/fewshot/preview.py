@@ -1,4 +1,4 @@
-"""What the views show of a segmentation before it is applied."""
+"""Maps of a segmentation for display, before it is applied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A few-shot probe: one small linear classifier for each structure on frozen features, fitted in a fraction of a second."""
+"""A few-shot probe: a linear classifier for each structure on frozen features, fitted in a fraction of a second."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Probe:
         image_weights_: (S, image channels) on intensity and position.
         intercept_: (S,).
         signature_: of the features it was fitted on.
-        prompts_: what it was fitted on.
+        prompts_: the prompts it was fitted on.
         scan_key_: key of the scan of these prompts.
         fitted_pyramid_: the features of that scan, or None if the probe was loaded from a file.
         fragmented_: labels whose prompts lie in many components (see `GeodesicEvidence.is_fragmented`); further components
@@ -111,17 +111,17 @@ class Probe:
                 f"All prompts are on '{prompts.name(prompts.structures[0])}', and weak negatives are turned off. Add a "
                 "click or a stroke on the background, or on another structure."
             )
-        kept = prompts.thinned(self.max_per_label)
+        thinned = prompts.thinned(self.max_per_label)
         basis = pyramid.basis
         weak = slice(0, min(self.weak_negatives, len(basis.points_ras)))
-        deep = torch.cat([pyramid.sample_whitened(kept.points_ras), basis.vectors[weak]])
-        points = np.concatenate([kept.points_ras, basis.points_ras[weak].numpy()])
+        deep = torch.cat([pyramid.sample_whitened(thinned.points_ras), basis.vectors[weak]])
+        points = np.concatenate([thinned.points_ras, basis.points_ras[weak].numpy()])
         features = torch.cat([deep, evidence_of(pyramid).voxel_features.sample(points)], dim=1).numpy()
-        labels = np.concatenate([kept.labels, np.zeros(len(points) - len(kept), dtype=np.int64)])
+        labels = np.concatenate([thinned.labels, np.zeros(len(points) - len(thinned), dtype=np.int64)])
         structures = prompts.structures
         # One thread for each structure: a fit is too small to be shared, and shared threads wait long on a busy machine.
         with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            fitted = list(threads.map(lambda label: self._fit_one(features, labels == label, len(kept)), structures))
+            fitted = list(threads.map(lambda label: self._fit_one(features, labels == label, len(thinned)), structures))
         coefficients = torch.from_numpy(np.stack([w for w, _ in fitted])).float()
         on_deep, on_image = coefficients.split([deep.shape[1], coefficients.shape[1] - deep.shape[1]], dim=1)
         self.labels_ = structures
@@ -256,7 +256,7 @@ class Probe:
 
         Raises:
             ProbeError: not fitted.
-            StoreError: the file could not be written; whatever stood there before is untouched.
+            StoreError: the file could not be written; an existing file is unchanged.
         """
         self._require_fitted()
         header = {

@@ -1,7 +1,7 @@
-"""Prompts from files: our own JSON and Slicer's markups.
+"""Reads prompts from CoralBay's JSON files and from Slicer's markups files.
 
 The markups format is Slicer's markups-schema (Modules/Loadable/Markups/Resources/Schema): positions are in LPS unless
-`coordinateSystem` says RAS. A markups file knows nothing of the node's parent transform: harden it before saving.
+`coordinateSystem` is RAS. A markups file does not contain the node's parent transform, which must be hardened before saving.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ _SIGNS = {"RAS": np.array([1.0, 1.0, 1.0]), "LPS": np.array([-1.0, -1.0, 1.0])}
 
 
 def read_prompts(*paths: str | os.PathLike) -> Prompts:
-    """Read and merge prompts from our own JSON (see `Prompts.save`) or Slicer's markups (`.mrk.json`, `.fcsv`).
+    """Read and merge prompts from CoralBay's JSON (see `Prompts.save`) or Slicer's markups (`.mrk.json`, `.fcsv`).
+
+    Args:
+        paths: one file or more; structures of the same name become one (see `Prompts.merged`).
 
     Raises:
         PromptError: no path is given; a file is missing, of another format, damaged, or has no points.
@@ -124,10 +127,10 @@ def _from_fcsv(text: str, stem: str) -> Prompts:
 
 
 def _structures_of(labels: list[str], stem: str) -> list[str]:
-    """The structures that the points of a list mark, from their labels and the list's name.
+    """The structure of each point of a list, from the labels of the points and the name of the list.
 
-    Slicer labels points by the name that the list has when they are placed, and keeps the labels when the list is renamed.
-    A list that is named as background is background, unless its points are labeled as several structures.
+    Slicer labels a point by the name that the list has when the point is placed, and keeps the label when the list is renamed.
+    A list with a name for background is background, unless its points have labels of several structures.
     """
     names = [structure_name(label, stem) for label in labels]
     folded = {fold(name) for name in names}
@@ -163,12 +166,12 @@ def _is_fcsv(path: Path) -> bool:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object, in which each key must be once: a later one would replace an earlier one silently."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    """A JSON object without duplicate keys, of which Python would silently use the last."""
+    result = dict(pairs)
+    if len(result) < len(pairs):
         keys = [key for key, _value in pairs]
         raise ValueError(f'"{next(key for key in keys if keys.count(key) > 1)}" is there twice')
-    return found
+    return result
 
 
 def _sign(system: Any) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Prompts: labeled points in the patient's space, from clicks, strokes, segments or files. Imports no torch."""
+"""Prompts: labeled points in RAS mm, from clicks, strokes, segments or files. Imports no torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_LABEL = 65535
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """Points with the label of the structure they lie in.
+    """Points, each with the label of the structure it lies in.
 
     Attributes:
         points_ras: (N, 3) RAS mm; N may be 0.
@@ -64,11 +64,11 @@ class Prompts:
 
     @classmethod
     def none(cls) -> Prompts:
-        """No prompts."""
+        """An empty set of prompts."""
         return cls(np.empty((0, 3)), np.empty(0, np.int64))
 
     def same_as(self, other: Prompts | None) -> bool:
-        """Whether a fit on them would be the same."""
+        """Whether points, labels and names are equal, so that a fit on them is the same."""
         return (
             other is not None
             and self.names == other.names
@@ -82,7 +82,7 @@ class Prompts:
         return [int(label) for label in np.unique(self.labels) if label != BACKGROUND]
 
     def name(self, label: int) -> str:
-        """The name of a structure; "Structure <label>" if it was given none."""
+        """Name of a structure; "Structure <label>" if it has none."""
         return "background" if label == BACKGROUND else self.names.get(label, f"Structure {label}")
 
     def inside(self, grid: Grid) -> Prompts:
@@ -90,10 +90,10 @@ class Prompts:
         return self._only(grid.contains(self.points_ras))
 
     def require_usable(self, grid: Grid) -> None:
-        """Raise an error for prompts that no probe can be fitted on.
+        """Check that a probe can be fitted on the prompts.
 
         Raises:
-            PromptError: no points, some outside the grid, or all of them background; says what to add or correct.
+            PromptError: there are no points, some are outside the grid, or all are background.
         """
         if not len(self):
             raise PromptError("There are no prompts. Mark the structure with a click or a stroke.")
@@ -106,43 +106,46 @@ class Prompts:
                 "Remove them, or check that they were made on this volume and are not in LPS coordinates."
             )
         if not self.structures:
-            raise PromptError("All prompts are background. Add a click or a stroke on the structure you want.")
+            raise PromptError("All prompts are background. Add a click or a stroke on the structure to segment.")
 
     def thinned(self, max_per_label: int, cell_mm: float = 2.0) -> Prompts:
-        """At most `max_per_label` points of each label, one from each cube of space; their order is kept.
+        """At most `max_per_label` points of each label, one from each cube of space, in the same order.
 
-        The cubes grow until few enough points are left. A long stroke loses most of its points and a single click none,
-        so that every location the user marked still counts.
+        The cubes grow until the number of points is small enough. A long stroke loses most of its points, a single click none,
+        so that every marked location still has a point.
 
         Args:
             max_per_label: most points to keep of one label.
-            cell_mm: least edge of the cubes.
+            cell_mm: least edge length of the cubes.
+
+        Raises:
+            PromptError: `max_per_label` is less than 1.
         """
         if max_per_label < 1:
             raise PromptError(f"Expected to keep at least one point of each label, got max_per_label={max_per_label}.")
         keep = np.zeros(len(self), dtype=bool)
         for label in np.unique(self.labels):
-            those = np.flatnonzero(self.labels == label)
+            rows = np.flatnonzero(self.labels == label)
             edge = cell_mm
             while True:
-                cells = np.floor(self.points_ras[those] / edge).astype(np.int64)
-                # The last point of a cube stays: it is the most recent.
+                cells = np.floor(self.points_ras[rows] / edge).astype(np.int64)
+                # The last point of a cube, which is the most recent, is kept.
                 _, first = np.unique(cells[::-1], axis=0, return_index=True)
                 if len(first) <= max_per_label:
                     break
                 edge *= 1.25
-            keep[those[len(those) - 1 - first]] = True
+            keep[rows[len(rows) - 1 - first]] = True
         return self._only(keep)
 
     def merged(self, other: Prompts) -> Prompts:
-        """Both sets of points; structures of the same name become one.
+        """The points of both sets; structures of the same name become one.
 
-        `CoralBayLib.core.names.fold` says which names are the same. The labels of this set stay. A structure of the other
-        set without a namesake here keeps its label, unless a structure of another name has it here; then it gets the next
-        free one. Without names, labels decide.
+        Names are compared with `CoralBayLib.core.names.fold`. Structures of this set keep their labels. A structure of the
+        other set whose name does not occur here keeps its label if that is free, and otherwise gets the next free label.
+        Structures without names are matched by their labels.
         """
-        own = {fold(name): label for label, name in self.names.items()}
-        namesakes = {label: own[fold(name)] for label, name in other.names.items() if fold(name) in own}
+        by_name = {fold(name): label for label, name in self.names.items()}
+        namesakes = {label: by_name[fold(name)] for label, name in other.names.items() if fold(name) in by_name}
         table, names = {BACKGROUND: BACKGROUND, **namesakes}, dict(self.names)
         rest = {*other.structures, *other.names} - set(namesakes)
         last = max([*self.structures, *self.names, *rest], default=BACKGROUND)
@@ -163,12 +166,15 @@ class Prompts:
 
     @classmethod
     def from_labelmap(cls, labelmap: Volume, background: int | None = None, names: dict[int, str] | None = None) -> Prompts:
-        """The center of every voxel that is not zero, with its value as label: strokes painted as segments.
+        """Prompts at the centers of all voxels that are not zero, with their values as labels.
 
         Args:
-            labelmap: whole numbers; 0 is "not painted".
-            background: the value that was painted for background, which becomes label 0.
+            labelmap: whole numbers; 0 is not painted.
+            background: value of voxels that were painted as background, which become label 0.
             names: of the structures, by value.
+
+        Raises:
+            PromptError: a value is negative, not whole or above `MAX_LABEL`.
         """
         k, j, i = np.nonzero(labelmap.array)
         values = _labels(labelmap.array[k, j, i])
@@ -181,14 +187,14 @@ class Prompts:
     def load(cls, *paths: str | os.PathLike) -> Prompts:
         """Deprecated name of `CoralBayLib.read_prompts`."""
         warn_renamed("Prompts.load", "read_prompts")
-        # Through the facade: what reads files is built on this module.
+        # Imported through the facade, because `prompt_io` imports this module.
         return import_module("CoralBayLib").read_prompts(*paths)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write `{"coordinateSystem": "RAS", "points": [{"ras": [R, A, S], "label": 1}], "names": {"1": "liver"}}`.
 
         Raises:
-            StoreError: the file could not be written; whatever stood there before is untouched.
+            StoreError: the file could not be written; an existing file is unchanged.
         """
         document = {
             "coordinateSystem": "RAS",
@@ -201,11 +207,11 @@ class Prompts:
             temporary.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
     def without(self, label: int) -> Prompts:
-        """All points but those of one label."""
+        """All points except those of one label."""
         return self._only(self.labels != label)
 
     def structures_only(self) -> Prompts:
-        """All points but those of the background."""
+        """All points except those of the background."""
         return self.without(BACKGROUND)
 
     def _only(self, keep: NDArray[np.bool_]) -> Prompts:
@@ -244,7 +250,7 @@ def _labels(values: ArrayLike) -> NDArray[np.int64]:
 
 
 def _bounds(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The RAS box around a grid, voxel edges included."""
+    """Lower and upper corner, RAS mm, of the box around a grid, including the edges of voxels."""
     corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * np.array(grid.size) - 0.5
     ras = grid.to_ras(corners)
     return ras.min(axis=0), ras.max(axis=0)

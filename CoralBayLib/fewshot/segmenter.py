@@ -1,4 +1,4 @@
-"""From prompts to labels on one scan: the one place where prompts become a probe, and a probe becomes labels."""
+"""Segmentation of one scan: fits a probe on prompts, and computes previews and labelmaps with it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A probe in another patient: it makes a few prompts by itself, which the user's own prompts join and overrule.
+"""Adapts a probe to another patient: it makes a few prompts automatically, which the user's prompts extend and overrule.
 
 The weights of a probe do not carry over to another scan: another scanner, contrast phase or body shifts all features, so
 that nothing or everything exceeds the threshold (see the benchmark on transfer). What does carry over is which of its
-structures a point most likely belongs to, given its position in the body. So a probe keeps samples of what it found in
-its own scan (`memory`). In another scan they tell where each structure is with confidence (`localization`). A few such
+structures a point most likely belongs to, given its position in the body. So a probe keeps samples of the features and
+labels of its own scan (`memory`). In another scan they give confident locations of each structure (`localization`). A few such
 points then serve as prompts, and everything proceeds as in the first scan: with the new scan's own basis, geodesic
 distances from prompts, and the user's clicks.
 """
@@ -57,11 +57,11 @@ def adapt(probe: Probe, pyramid: FeaturePyramid, corrections: Prompts | None = N
         memory.localized.clear()
         memory.localized[pyramid.key] = localize(memory, pyramid)
     suggested = memory.localized[pyramid.key]
-    # The labels and names of the user come first.
+    # The user's prompts come first in the merge, so that they determine labels and names.
     merged = given.merged(Prompts(suggested.points_ras, suggested.labels, probe.names_))
     by_user, by_probe = merged.labels[: len(given)], merged.labels[len(given) :]
-    kept = _not_overruled(suggested.points_ras, by_probe, given.points_ras, by_user)
-    return _fitted(probe, pyramid, Prompts(merged.points_ras[kept], merged.labels[kept], merged.names))
+    keep = _not_overruled(suggested.points_ras, by_probe, given.points_ras, by_user)
+    return _fitted(probe, pyramid, Prompts(merged.points_ras[keep], merged.labels[keep], merged.names))
 
 
 def _fitted(like: Probe, pyramid: FeaturePyramid, prompts: Prompts) -> Probe:

@@ -1,4 +1,4 @@
-"""Uncertainty of a segmentation: a map, the next location worth a click, and the Dice to expect."""
+"""Uncertainty of a segmentation: a map, the suggested next click, and the expected Dice."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from CoralBayLib.imaging.grid import Grid, Volume
 DICE_ERROR = 0.35
 """Root mean square error of the estimated Dice, as a fraction of its distance to 1; see Testing/benchmarks/suggest.py."""
 _SMOOTHING_MM = 6.0
+"""Standard deviation of the Gaussian that sums expected errors around a location; see DECISIONS.md."""
 _CANDIDATE_MM = 4.0
-"""Distance between candidate locations; a click is not more precise."""
+"""Distance between candidate locations; clicks are not more precise."""
 _CHUNK = 5000
 
 
@@ -47,7 +48,7 @@ def uncertainty_map(probability: Iterable[torch.Tensor], body: Volume) -> Volume
     Returns:
         float32 on the same grid, in [0, 1].
     """
-    # One structure at a time: the maximum needs no copy of them all.
+    # One structure at a time, so that the maps of all structures need not be in memory.
     uncertainty = torch.zeros(body.array.shape)
     for one in probability:
         torch.maximum(uncertainty, 1 - (2 * one - 1).abs_(), out=uncertainty)
@@ -65,20 +66,23 @@ def suggest_click(
 ) -> Suggestion:
     """The location where the next click is expected to improve the given structures most.
 
-    A click corrects an error, and then much of what is uncertain around it. So a location scores by its probability of
-    an error, times the expected volume of errors around it as a fraction of the structure: an error of 1 ml matters more
-    in a gland than in a liver. Locations near prompts have been decided already.
+    A click corrects an error and often the uncertain region around it. The score of a location is its probability of an error
+    times the expected volume of errors around it as a fraction of the structure, because an error of 1 ml matters more in a
+    gland than in a liver. Locations near prompts are excluded.
 
     Args:
         probability: of each structure by label, [k, j, i]; whole percents (uint8) or floats in [0, 1], 0 outside the
             body. They must be calibrated (see `Probe.predict`): with overconfident ones only borders are uncertain.
-        grid: of them all.
+        grid: of all maps.
         prompts_ras: (N, 3) RAS mm of the prompts so far.
         avoid_ras: further locations to keep away from, such as suggestions that the user skipped.
         min_distance_mm: least distance from any of these.
 
+    Returns:
+        The location, and the structure that gains most there.
+
     Raises:
-        PromptError: nothing is uncertain.
+        PromptError: no voxel is uncertain.
     """
     step = np.maximum(1, np.round(_CANDIDATE_MM / grid.spacing_mm - 0.25).astype(int))
     thinned = tuple(slice(None, None, int(s)) for s in step[::-1])
@@ -106,7 +110,7 @@ def suggest_click(
 
 
 def _gain(probability: NDArray, spacing_mm: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Expected improvement of a structure by a click at each voxel, up to a factor that is the same for all."""
+    """Expected improvement of a structure by a click at each voxel, up to a common factor."""
     one = probability.astype(np.float32)
     if probability.dtype == np.uint8:
         one *= 0.01
@@ -116,7 +120,7 @@ def _gain(probability: NDArray, spacing_mm: NDArray[np.float64]) -> NDArray[np.f
 
 
 def _highest_first(values: NDArray[np.float32]) -> Iterator[NDArray[np.intp]]:
-    """(N, 3) indices of all positive voxels by falling value, in chunks."""
+    """(N, 3) indices of all positive voxels by descending value, in chunks."""
     positive = np.flatnonzero(values > 0)
     order = positive[np.argsort(-values.ravel()[positive], kind="stable")]
     for start in range(0, len(order), _CHUNK):
@@ -126,10 +130,10 @@ def _highest_first(values: NDArray[np.float32]) -> Iterator[NDArray[np.intp]]:
 def dice_from_probabilities(
     labels: NDArray, log_odds: NDArray[np.float32], totals: Mapping[int, float]
 ) -> dict[int, tuple[float, float]]:
-    """The Dice to expect of a segmentation, estimated from its own calibrated probabilities.
+    """Expected Dice of a segmentation, estimated from its own calibrated probabilities.
 
-    With A the voxels of a structure and p its probabilities, 2 sum_A(p) / (|A| + sum(p)): expected overlap over expected
-    size, the last sum over the whole body.
+    With A the voxels of a structure and p its probabilities, 2 sum_A(p) / (|A| + sum(p)): the expected overlap
+    divided by the expected mean size, where the last sum is over the whole body.
 
     Args:
         labels: [k, j, i] the structure of each voxel; 0 for none.

@@ -1,6 +1,6 @@
-"""Where voxels lie: grids, volumes and canonical orientation. Imports no torch.
+"""Grids, volumes and their canonical orientation. Imports no torch.
 
-World coordinates are RAS millimetres. A voxel centre is at integer IJK. Arrays are indexed [k, j, i], as in
+World coordinates are RAS millimeters. Voxel centers are at integer IJK. Arrays are indexed [k, j, i], as in
 SimpleITK and in `slicer.util.arrayFromVolume`, so `Grid.shape` is (K, J, I) while points and spacings are (i, j, k).
 """
 
@@ -22,7 +22,7 @@ class Grid:
 
     Attributes:
         shape: voxels along (K, J, I), the shape of an array on this grid.
-        ijk_to_ras: (4, 4) matrix that takes (i, j, k, 1) to RAS mm.
+        ijk_to_ras: (4, 4) matrix from (i, j, k, 1) to RAS mm.
 
     Raises:
         VolumeError: the shape is not three positive numbers, or the matrix is not affine and invertible.
@@ -58,7 +58,7 @@ class Grid:
 
     @property
     def spacing_mm(self) -> NDArray[np.float64]:
-        """Distance in mm between neighbours along I, J and K."""
+        """(3,) distance between neighboring voxels along I, J and K, mm."""
         return np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
 
     @property
@@ -69,49 +69,54 @@ class Grid:
 
     @property
     def voxel_volume_mm3(self) -> float:
-        """Volume of one voxel in cubic mm."""
+        """Volume of a voxel in cubic mm."""
         return float(abs(np.linalg.det(self.ijk_to_ras[:3, :3])))
 
     @property
     def center_ras(self) -> NDArray[np.float64]:
-        """The middle of the grid, (3,) RAS mm."""
+        """Center of the grid, (3,) RAS mm."""
         return self.to_ras([(n - 1) / 2 for n in self.size])[0]
 
     def to_ras(self, ijk: ArrayLike) -> NDArray[np.float64]:
-        """Take (N, 3) or (3,) points from IJK to RAS mm; returns (N, 3)."""
+        """Transform (N, 3) or (3,) IJK points to RAS mm; returns (N, 3)."""
         return _apply(self.ijk_to_ras, ijk)
 
     def to_ijk(self, ras: ArrayLike) -> NDArray[np.float64]:
-        """Take (N, 3) or (3,) points from RAS mm to continuous IJK; returns (N, 3)."""
+        """Transform (N, 3) or (3,) RAS mm points to continuous IJK; returns (N, 3)."""
         return _apply(np.linalg.inv(self.ijk_to_ras), ras)
 
     def contains(self, ras: ArrayLike) -> NDArray[np.bool_]:
-        """Which (N, 3) RAS points lie inside a voxel of the grid; returns (N,)."""
+        """Whether each of (N, 3) RAS mm points lies inside a voxel of the grid; returns (N,)."""
         ijk = self.to_ijk(ras)
         inside: NDArray[np.bool_] = np.logical_and(ijk >= -0.5, ijk <= np.array(self.size) - 0.5)
         return np.all(inside, axis=1)
 
     def subgrid(self, start: ArrayLike, step: ArrayLike, shape: tuple[int, ...]) -> Grid:
-        """The grid whose voxel (0, 0, 0) lies at `start` (IJK, may be fractional) of this one, with `step` voxels
-        between neighbours along I, J, K."""
+        """A grid with parallel axes.
+
+        Args:
+            start: (3,) position of its voxel (0, 0, 0) in IJK of this grid; may be fractional.
+            step: its spacing along I, J, K in voxels of this grid, one number or three.
+            shape: its voxels along (K, J, I).
+        """
         local = np.eye(4)
         local[:3, :3] = np.diag(np.broadcast_to(np.asarray(step, dtype=np.float64), 3))
         local[:3, 3] = start
         return Grid(shape, self.ijk_to_ras @ local)  # type: ignore[arg-type]
 
     def with_spacing(self, spacing_mm: ArrayLike) -> Grid:
-        """A grid with the same axes, centre and (to within half a voxel) field of view, of another spacing (I, J, K)."""
+        """A grid with other spacing, mm along I, J, K, but the same axes, center and (within half a voxel) field of view."""
         step = np.broadcast_to(np.asarray(spacing_mm, dtype=np.float64), 3) / self.spacing_mm
         size = np.maximum(1, np.round(np.array(self.size) / step)).astype(int)
         start = (np.array(self.size) - 1) / 2 - step * (size - 1) / 2
         return self.subgrid(start, step, tuple(size[::-1]))
 
     def orientation(self) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
-        """How to permute and flip the IJK axes so that they point nearest to R, A and S.
+        """The permutation and flips that point the IJK axes most nearly along R, A and S.
 
         Returns:
-            axes: for R, A, S in turn, which of I, J, K (0, 1, 2) runs along it.
-            flips: for R, A, S in turn, whether that axis runs the other way.
+            axes: for each of R, A, S, the closest of the axes I, J, K (0, 1, 2).
+            flips: for each of R, A, S, whether that axis points in the opposite direction.
         """
         cosines = self.ijk_to_ras[:3, :3] / self.spacing_mm
         axes = max(permutations(range(3)), key=lambda p: sum(abs(cosines[w, p[w]]) for w in range(3)))
@@ -119,8 +124,7 @@ class Grid:
         return axes, flips  # type: ignore[return-value]
 
     def canonical(self) -> Grid:
-        """This grid with its axes permuted and flipped to point nearest to R, A, S; never rotated, so an oblique or
-        sheared grid stays oblique or sheared."""
+        """This grid with axes permuted and flipped (see `orientation`), but not rotated: an oblique grid stays oblique."""
         axes, flips = self.orientation()
         size = [self.size[a] for a in axes]
         local = np.zeros((4, 4))
@@ -131,7 +135,7 @@ class Grid:
         return Grid(tuple(size[::-1]), self.ijk_to_ras @ local)  # type: ignore[arg-type]
 
     def same_as(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
-        """Whether two grids have the same shape and the same voxel centres, corner by corner."""
+        """Whether two grids have the same shape, and corners within a tolerance."""
         if self.shape != other.shape:
             return False
         corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * (np.array(self.size) - 1)
@@ -140,11 +144,11 @@ class Grid:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A 3D array and where it lies.
+    """A 3D array on a grid.
 
     Attributes:
         array: values indexed [k, j, i]; HU for a CT.
-        grid: the grid of the same shape.
+        grid: of the same shape.
 
     Raises:
         VolumeError: the array is not 3D or its shape is not the grid's.
@@ -162,7 +166,7 @@ class Volume:
                 "Choose one 3D series; for a time sequence, one of its frames."
             )
         if self.array.shape != self.grid.shape:
-            raise VolumeError(f"The array's shape {self.array.shape} is not the grid's {self.grid.shape}.")
+            raise VolumeError(f"The array has shape {self.array.shape}, but the grid has shape {self.grid.shape}.")
 
     def canonical(self) -> Volume:
         """A view of the volume with its axes pointing nearest to R, A, S (see `Grid.canonical`)."""
@@ -172,7 +176,7 @@ class Volume:
         return Volume(array, self.grid.canonical())
 
     def nearest_values(self, ras: ArrayLike) -> NDArray:
-        """The value of the voxel nearest to each (N, 3) RAS point, held to the border; returns (N,)."""
+        """Value of the voxel nearest to each of (N, 3) RAS mm points, clamped to the border; returns (N,)."""
         ijk = np.clip(np.round(self.grid.to_ijk(ras)).astype(int), 0, np.array(self.grid.size) - 1)
         return self.array[ijk[:, 2], ijk[:, 1], ijk[:, 0]]
 

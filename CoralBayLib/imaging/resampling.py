@@ -1,4 +1,4 @@
-"""Volumes and feature maps on other grids: linear and nearest-neighbour interpolation."""
+"""Resampling of volumes and feature maps to other grids by linear or nearest-neighbor interpolation."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from numpy.typing import NDArray
 from .grid import Grid, Volume
 
 _SLAB_FLOATS = 1 << 21
-"""Voxels worked on at a time: smaller pieces cost more in calls than they save in memory traffic."""
+"""Voxels processed at a time; for smaller slabs the calls cost more time than the cache saves."""
 
 
 def resample(volume: Volume, grid: Grid, mode: str = "linear") -> Volume:
-    """The volume on another grid; beyond its border the edge values go on.
+    """Resample a volume to another grid; edge values are continued beyond its border.
 
     Args:
         volume: any numeric volume.
-        grid: where to sample.
-        mode: "linear" (float32 result) or "nearest" (the volume's own type; for labelmaps).
+        grid: of the result.
+        mode: "linear" (float32 result) or "nearest" (result of the volume's own type; for labelmaps).
     """
     if mode == "nearest":
         return Volume(_resample_nearest(volume, grid), grid)
-    # Views with negative strides (a flipped canonical volume) are not something torch can wrap.
+    # torch does not support views with negative strides, such as a flipped canonical volume.
     array = torch.from_numpy(np.ascontiguousarray(volume.array, dtype=np.float32))
     return Volume(interpolate(array[None], volume.grid, grid)[0].numpy(), grid)
 
 
 def interpolate(maps: torch.Tensor, source: Grid, target: Grid) -> torch.Tensor:
-    """Linear interpolation of channels from one grid to another; beyond the border the edge values go on.
+    """Linear interpolation of channels from one grid to another; edge values are continued beyond the border.
 
-    Where the axes of the two grids are parallel (up to order and direction) this is three small matrix products, one
-    an axis: linear interpolation is separable. Otherwise it falls back to a general affine resampling.
+    If the axes of the grids are parallel (up to order and direction), this is one small matrix product for each axis, because
+    linear interpolation is separable. Otherwise it is a general affine resampling.
 
     Args:
         maps: (C, K, J, I) float32 on `source`.
-        source: the grid the maps are on.
-        target: where to sample.
+        source: grid of the maps.
+        target: grid of the result.
 
     Returns:
         (C, K, J, I) float32 on `target`.
@@ -48,21 +48,21 @@ def interpolate(maps: torch.Tensor, source: Grid, target: Grid) -> torch.Tensor:
     if separable is None:
         return _interpolate_affine(maps, source, target)
     maps, taps = separable
-    # The axis that shrinks most goes first, the one that grows most last: the least to carry between.
+    # The axis that shrinks most is first and the one that grows most is last, so that intermediate results are smallest.
     for a in sorted(range(3), key=lambda a: len(taps[a].low) / taps[a].n):
         maps = _along_axis(maps, taps[a].matrix(), 3 - a)
     return maps.contiguous()
 
 
 def sum_interpolated(parts: Sequence[tuple[torch.Tensor, Grid]], target: Grid) -> torch.Tensor:
-    """Sum of channels that lie on several coarser grids, each interpolated straight to the target grid.
+    """Sum of maps on several coarser grids, each interpolated linearly to the target grid.
 
-    Some slices at a time, so that what lies between stays in a CPU's cache: each part's few slices around them are
-    enlarged in plane, and one matrix product along k adds all parts up.
+    Slabs of slices are computed one after another, so that intermediate results stay in the cache of a CPU: the slices of each
+    part around the slab are interpolated in plane, and one matrix product along K sums all parts.
 
     Args:
-        parts: (C, K, J, I) float32 maps and the grid they are on, of the same C.
-        target: where to sample.
+        parts: (C, K, J, I) float32 maps with their grids; C is the same for all.
+        target: grid of the result.
 
     Returns:
         (C, K, J, I) float32 on `target`.
@@ -79,9 +79,9 @@ def sum_interpolated(parts: Sequence[tuple[torch.Tensor, Grid]], target: Grid) -
         rows = slice(k, min(k + thickness, target.shape[0]))
         near = [slice(int(taps[2].low[rows].min()), int(taps[2].high[rows].max()) + 1) for _, taps in known]
         weights = torch.cat([matrix[rows, n] for matrix, n in zip(on_k, near, strict=True)], dim=1)
-        # Few large steps: threads that wait for each other after many small ones stand still where other programs run.
-        together = max(1, _SLAB_FLOATS // ((rows.stop - rows.start) * target.shape[1] * target.shape[2]))
-        for result, *some in zip(out.split(together), *(maps.split(together) for maps, _ in known), strict=True):
+        # Few large steps, because threads wait for each other after each step.
+        channels = max(1, _SLAB_FLOATS // ((rows.stop - rows.start) * target.shape[1] * target.shape[2]))
+        for result, *some in zip(out.split(channels), *(maps.split(channels) for maps, _ in known), strict=True):
             planes = []
             for maps, (_, taps), matrix, n in zip(some, known, on_i, near, strict=True):
                 wide = maps[:, n] @ matrix
@@ -93,7 +93,7 @@ def sum_interpolated(parts: Sequence[tuple[torch.Tensor, Grid]], target: Grid) -
 
 @dataclass(frozen=True, eq=False)
 class _Taps:
-    """Linear interpolation between n samples: each position lies a fraction of the way from one to the next."""
+    """Indices and weights of linear interpolation between n samples; each position is a fraction of the way to the next."""
 
     n: int
     low: torch.Tensor
@@ -102,14 +102,14 @@ class _Taps:
 
     @classmethod
     def at(cls, n: int, positions: NDArray[np.float64], device: torch.device) -> _Taps:
-        """Positions beyond the first and last sample are held to them."""
+        """Taps of some positions, clamped to the first and last sample."""
         where = torch.as_tensor(np.clip(positions, 0, n - 1))
         low = where.floor().long().clamp(max=max(n - 2, 0))
         high = (low + 1).clamp(max=n - 1)
         return cls(n, low.to(device), high.to(device), (where - low).float().to(device))
 
     def matrix(self) -> torch.Tensor:
-        """(positions, n)."""
+        """The (positions, n) interpolation matrix."""
         matrix = torch.zeros(len(self.low), self.n, device=self.low.device)
         rows = torch.arange(len(self.low), device=self.low.device)
         matrix[rows, self.low] += 1 - self.fraction
@@ -118,8 +118,7 @@ class _Taps:
 
 
 def _separate(maps: torch.Tensor, source: Grid, target: Grid) -> tuple[torch.Tensor, tuple[_Taps, _Taps, _Taps]] | None:
-    """The maps with their axes in the target's order, and how to interpolate along I, J, K; None when the axes of the
-    grids are not parallel."""
+    """The maps with axes in the target's order, and the taps along I, J, K; None if the axes of the grids are not parallel."""
     to_source = np.linalg.inv(source.ijk_to_ras) @ target.ijk_to_ras
     axes = _parallel_axes(to_source, target)
     if axes is None:
@@ -140,8 +139,8 @@ def _along_axis(maps: torch.Tensor, weights: torch.Tensor, axis: int) -> torch.T
 
 
 def _parallel_axes(to_source: NDArray[np.float64], target: Grid) -> tuple[int, int, int] | None:
-    """For each target axis the source axis it runs along, or None when any runs along a mixture."""
-    # A step off-axis counts by how far it leads from first to last voxel, in source voxels.
+    """For each target axis the parallel source axis, or None if an axis is oblique to the source axes."""
+    # The deviation of an axis is measured from its first to its last voxel, in source voxels.
     reach = np.abs(to_source[:3, :3]) * np.array(target.size)
     axes = tuple(int(a) for a in reach.argmax(axis=0))
     if sorted(axes) != [0, 1, 2]:
@@ -156,7 +155,7 @@ def _interpolate_affine(maps: torch.Tensor, source: Grid, target: Grid) -> torch
 
 
 def _affine(array: NDArray, source: Grid, target: Grid, order: int) -> NDArray:
-    """Resample where the axes of the grids are not parallel; order 0 takes the nearest voxel, 1 is linear."""
+    """Resample to a grid whose axes are not parallel; order 0 takes the nearest voxel, order 1 is linear."""
     from scipy.ndimage import affine_transform
 
     to_source = np.linalg.inv(source.ijk_to_ras) @ target.ijk_to_ras

@@ -68,7 +68,7 @@ def test_segments_are_written_with_their_surfaces(coralbay: Any, driver: Any, ma
 
     output = coralbay.panel.parameters.output
     assert output.GetSegmentation().GetNthSegment(0).GetName() == "Structure 1"
-    assert surfaces.shown(output)
+    assert surfaces.has_surfaces(output)
 
 
 def test_a_preview_is_shown_on_return(coralbay: Any, driver: Any, marked: Any, away: Any) -> None:

@@ -93,9 +93,9 @@ def test_old_settings_of_the_computer_count(coralbay: Any) -> None:
     homes.read_settings_again()
     try:
         coralbay.logic.getParameterNode().encoder = "own-texture"
-        choice = coralbay.logic.choice()
-        assert (choice.encoder, choice.weights, choice.device) == ("own-texture", "/archive/own.safetensors", "cpu")
-        assert vars(choice.file) == file
+        config = coralbay.logic.encoder_config()
+        assert (config.encoder, config.weights, config.device) == ("own-texture", "/archive/own.safetensors", "cpu")
+        assert vars(config.file) == file
         assert homes.library_folder() == "/archive/library"
     finally:
         settings.remove("CoralBaySlicer")

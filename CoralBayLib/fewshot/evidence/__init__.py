@@ -1,4 +1,4 @@
-"""What one CT says of a prompted structure beside its deep features: intensity, position, geodesic distance."""
+"""Evidence for a structure from the CT itself, in addition to deep features: intensity, position, geodesic distance."""
 
 from .scan import ScanEvidence, evidence_of, use_evidence
 

@@ -40,13 +40,14 @@ _SPOT_MM = 0.1
 BACKGROUND_DISTANCE_FIRST_CLICK = 8.0
 """Least background distance while only the structure has prompts, as after the first click."""
 BACKGROUND_DISTANCE_UNBOUNDED = 2.0
-"""Background distance of an unbounded structure: each prompt speaks for its own surroundings only."""
+"""Background distance of an unbounded structure: each prompt affects only its own surroundings."""
 WEIGHT = 8.0
-"""Of the log ratio of distances."""
+"""Weight of the log ratio of distances."""
 MIN_FRAGMENTS = 10
 """A structure whose prompts lie in this many components or more (all ribs, all vessels of a lung) has more of them than a
 user would click; see DECISIONS.md."""
 _GROUP_MM = 8.0
+"""Edge length of the cells by which prompts are grouped."""
 _DISTANCE_OFFSET = 0.5
 """Added to distances before the logarithm."""
 _MAX_LOG_ODDS = 12.0
@@ -61,7 +62,7 @@ _WALL = np.float32(1e4)
 
 @dataclass(frozen=True, eq=False)
 class GeodesicOdds:
-    """Log-odds of a structure by geodesic distance, around its prompts.
+    """Log-odds of a structure from geodesic distances, around its prompts.
 
     Attributes:
         odds: (k, j, i) float32 log-odds in the surroundings of the structure's prompts.
@@ -76,8 +77,8 @@ class GeodesicOdds:
     def add_to(self, out: torch.Tensor) -> tuple[slice, ...]:
         """Add to a (K, J, I) map on the working grid, in place.
 
-        Outside the box the values at its faces are continued if they speak against the structure. If they speak for it,
-        nothing is added, because no path was followed there.
+        Outside the box the values at its faces are continued if they are negative. Positive values are not continued, because
+        no path was followed there.
 
         Returns:
             (k, j, i) slices of where the structure may be: the box, or the whole grid if unbounded.
@@ -218,7 +219,7 @@ def _steps(tissue: NDArray[np.float32], spacing_mm: NDArray[np.float64]) -> list
 def _distances(shape: tuple[int, ...], ijk: NDArray[np.intp], steps: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Length of the cheapest path to each voxel from the nearest of some voxels.
 
-    Sweeps to and fro along each axis find every path that turns back no more often than there are sweeps.
+    Sweeps in both directions along each axis find every path that turns back no more often than there are sweeps.
     """
     distance = np.full(shape, _WALL, np.float32)
     distance[tuple(ijk[:, ::-1].T)] = 0

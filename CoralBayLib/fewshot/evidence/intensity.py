@@ -1,6 +1,6 @@
-"""Intensity of a structure compared with its neighbors: which HU are its own, and where its border lies in the CT.
+"""Intensity of a structure compared with its neighbors: its typical HU, and the edges of the CT at its border.
 
-Deep features are coarse, and geodesic paths only tell what is connected. Between a structure and its neighbors, the HU of
+Deep features are coarse, and geodesic paths only show connection. Between a structure and its neighbors, the HU of
 the prompts on both sides often decide, and a border close to an edge of the CT belongs on that edge.
 """
 
@@ -15,23 +15,23 @@ from CoralBayLib.imaging.grid import Volume
 from .voxel_features import KNOTS_BY_HU, KNOTS_HU, hu_index
 
 WEIGHT = 1.5
-"""Of the log-likelihood ratio of the HU."""
+"""Weight of the log-likelihood ratio of the HU."""
 PRIOR_OFFSET = 0.8
 """Subtracted from every structure's log-odds: background prompts lie at some distance from a border, so that less than
 half of the way between two prompts belongs to the structure."""
 _NEIGHBOR_MM = 15.0
 """Prompts of anything else within this distance of the structure's own are its neighbors."""
 _BANDWIDTH = 0.5
-"""Of the density estimates over HU, in steps of `KNOTS_HU`."""
+"""Bandwidth of the density estimates over HU, in steps of `KNOTS_HU`."""
 _MIN_DENSITY = 0.02
 """Added to densities, as a fraction of their maximum."""
 _MAX_LOG_RATIO = 3.0
 _MAX_LOG_ODDS = 5.0
 """Log-odds beyond this are not moved by the guided filter."""
 _EPSILON = 0.15
-"""Of the guided filter, in squared steps of `KNOTS_HU`: edges much smaller than its root are smoothed."""
+"""Epsilon of the guided filter, in squared steps of `KNOTS_HU`: edges much smaller than its root are smoothed."""
 _NEGLIGIBLE = -10.0
-"""Log-odds below which a voxel is left alone."""
+"""Voxels with lower log-odds are not changed."""
 _KNOTS = KNOTS_BY_HU.astype(np.float32)
 _BINS = np.linspace(0, len(KNOTS_HU) - 1, 4 * len(KNOTS_HU) - 3)
 

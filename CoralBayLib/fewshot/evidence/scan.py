@@ -14,7 +14,7 @@ from .voxel_features import VoxelFeatures
 
 
 class ScanEvidence:
-    """What the CT itself says beside the deep features.
+    """Evidence from the CT itself, in addition to the deep features.
 
     Args:
         image: int16 HU on the working grid.
@@ -54,5 +54,5 @@ def evidence_of(pyramid: FeaturePyramid) -> ScanEvidence:
 
 
 def use_evidence(pyramid: FeaturePyramid, evidence: ScanEvidence) -> None:
-    """Have probes use other evidence for a pyramid, such as none in an ablation."""
+    """Replace the evidence that probes use for a pyramid, for example in an ablation."""
     _known[pyramid] = evidence

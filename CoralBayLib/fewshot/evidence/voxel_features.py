@@ -22,9 +22,9 @@ KNOTS_BY_HU = np.interp(np.arange(HU_RANGE[0], HU_RANGE[1] + 1), KNOTS_HU, np.ar
 """For each HU of the range, the fractional number of `KNOTS_HU` below it: a scale on which tissues are evenly spaced."""
 _INTENSITY_GAIN = 3.0
 _SLAB_VOXELS = 1 << 18
-"""Voxels processed at a time: enough for all threads, and small enough for the cache of a CPU."""
+"""Voxels processed at a time: enough for all threads, and few enough for the cache of a CPU."""
 _POSITION_MM = 80.0
-"""Millimetres per unit of the position features, whose scale matches whitened features of unit variance."""
+"""Millimeters per unit of the position features, so that their scale is like that of whitened features."""
 
 
 class VoxelFeatures:
@@ -35,7 +35,7 @@ class VoxelFeatures:
         body: mask on the same grid; positions are relative to its centroid, along the grid's own axes.
 
     Attributes:
-        channels: how many features there are.
+        channels: number of features.
     """
 
     channels = 2 * len(KNOTS_HU) + 3
@@ -46,7 +46,7 @@ class VoxelFeatures:
         smooth = ndimage.gaussian_filter(image.array.astype(np.float32), sigma, truncate=2.5)
         self._images = [torch.from_numpy(hu_index(each).ravel()) for each in (image.array, np.round(smooth))]
         counts = [body.array.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in (2, 1, 0)]
-        self._centre = np.array([np.average(np.arange(len(c)), weights=c) if c.any() else len(c) / 2 for c in counts])
+        self._center = np.array([np.average(np.arange(len(c)), weights=c) if c.any() else len(c) / 2 for c in counts])
         levels = np.arange(HU_RANGE[0], HU_RANGE[1] + 1)
         hats = [np.interp(levels, KNOTS_HU, row) for row in np.eye(len(KNOTS_HU))]
         self._hats = torch.from_numpy(_INTENSITY_GAIN * np.stack(hats)).float()
@@ -87,7 +87,7 @@ class VoxelFeatures:
         return out
 
     def _ramp(self, axis: int, slope: float) -> torch.Tensor:
-        steps = (np.arange(self.grid.size[axis]) - self._centre[axis]) * self._unit[axis]
+        steps = (np.arange(self.grid.size[axis]) - self._center[axis]) * self._unit[axis]
         return torch.from_numpy(slope * steps).float()
 
     @property
@@ -95,7 +95,7 @@ class VoxelFeatures:
         return self.grid.spacing_mm / _POSITION_MM
 
     def _position(self, ijk: NDArray) -> NDArray[np.float64]:
-        return (ijk - self._centre) * self._unit
+        return (ijk - self._center) * self._unit
 
 
 def hu_index(hu: NDArray) -> NDArray[np.int32]:

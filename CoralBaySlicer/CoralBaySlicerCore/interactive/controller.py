@@ -1,4 +1,4 @@
-"""Click, look, click: the prompts of a volume, and the preview that follows them."""
+"""The prompts of a volume, and the preview that is updated when they change."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ _DEBOUNCE_MS = 60
 
 
 class FewShot(Previewer, VTKObservationMixin):
-    """Watches the prompts of one volume and keeps a preview of the probe they make.
+    """Observes the prompts of one volume and keeps the preview of the probe up to date.
 
-    A change of a prompt is taken up within a few hundredths of a second.
+    The preview starts within 0.1 s after a prompt changed.
 
     Attributes:
-        painted: segments that serve as prompts, or None.
-        active: label of the structure that clicks are for.
-        shown: the same, but while it is the background the structure before.
-        history: of the points.
+        painted: segmentation node whose segments are prompts, or None.
+        active: label of the structure that new prompts belong to.
+        shown: label of the last active structure that was not the background.
+        history: undo history of the point prompts.
         paused: whether the preview waits for `update`.
     """
 
@@ -48,28 +48,28 @@ class FewShot(Previewer, VTKObservationMixin):
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DEBOUNCE_MS)
-        self._timer.connect("timeout()", self._take_up)
+        self._timer.connect("timeout()", self._on_timeout)
 
-    # -- what is watched
+    # -- observed nodes
 
     @property
     def structures(self) -> list[Structure]:
         """The structures of the volume, the background last."""
-        return structures.of(self.volume)
+        return structures.of_volume(self.volume)
 
     @property
     def active_structure(self) -> Structure | None:
-        """The structure that is clicked and shown."""
+        """The structure that new prompts belong to, or None."""
         return next((each for each in self.structures if each.label == self.active), None)
 
     def activate(self, label: int) -> None:
-        """Choose the structure that clicks are for."""
+        """Choose the structure that new prompts belong to."""
         self.active = label
         if label:
             self.shown = label
 
     def set_volume(self, volume: Any) -> None:
-        """Turn to another volume and its prompts."""
+        """Change to another volume and its prompts."""
         if volume is not self.volume:
             self.volume = volume
             self.activate(next((each.label for each in self.structures), 1))
@@ -77,22 +77,22 @@ class FewShot(Previewer, VTKObservationMixin):
         self.watch()
 
     def set_painted(self, segmentation: Any) -> None:
-        """Take the segments of a segmentation as prompts as well; None for points alone."""
+        """Also use the segments of a segmentation as prompts; None for points only."""
         if segmentation is not self.painted:
             self.painted = segmentation
             self.watch()
 
     def reset(self) -> None:
-        """Forget preview and history, as when the scene closes; the prompts themselves stay."""
+        """Discard preview and history, as when the scene closes; the prompts are kept."""
         self.forget()
         self.history.clear()
 
     def watch(self) -> None:
-        """Observe the nodes there are now."""
+        """Observe the current nodes of the prompts."""
         self.removeObservers()
         for structure in self.structures:
             node = structure.node
-            volumes.follow(node, self.volume)
+            volumes.copy_transform(node, self.volume)
             self.addObserver(node, node.PointModifiedEvent, self._schedule)
             for event in (node.PointPositionDefinedEvent, node.PointPositionUndefinedEvent, node.PointRemovedEvent):
                 self.addObserver(node, event, self._on_point)
@@ -111,12 +111,12 @@ class FewShot(Previewer, VTKObservationMixin):
         self._schedule()
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop observing."""
         self._timer.stop()
         self.removeObservers()
         self.reset()
 
-    # -- what the user does
+    # -- actions of the user
 
     def add_structure(self, name: str = "") -> Structure:
         """Add a structure and make it the active one."""
@@ -128,7 +128,7 @@ class FewShot(Previewer, VTKObservationMixin):
         return structure
 
     def add_missing(self, names: dict[int, str]) -> None:
-        """Add the structures of a probe that are not there yet, so that clicks can correct them."""
+        """Add the structures of a probe that the volume does not have, so that prompts can correct them."""
         known = {fold(each.name) for each in self.structures}
         new = [name for _label, name in sorted(names.items()) if fold(name) not in known]
         for name in new:
@@ -137,14 +137,14 @@ class FewShot(Previewer, VTKObservationMixin):
             self.watch()
 
     def remove_structure(self, structure: Structure) -> None:
-        """Take a structure and its points away."""
+        """Remove a structure and its points."""
         structures.remove(structure)
         self.history.clear()
         self.activate(next((each.label for each in self.structures), 1))
         self.watch()
 
     def clear(self) -> None:
-        """Remove all points, which can be undone, and let go of a probe that was made elsewhere."""
+        """Remove all points, which can be undone, and discard a probe that was loaded."""
         self.given = self._fitted_on = None
         with self._one_step():
             for structure in self.structures:
@@ -152,12 +152,12 @@ class FewShot(Previewer, VTKObservationMixin):
         self.history.record(self.structures)
 
     def undo(self) -> None:
-        """Take back the last change of the points."""
+        """Undo the last change of the points."""
         with self._one_step():
             self.history.undo(self.structures)
 
     def redo(self) -> None:
-        """Take back an undo."""
+        """Redo the last change that was undone."""
         with self._one_step():
             self.history.redo(self.structures)
 
@@ -169,18 +169,18 @@ class FewShot(Previewer, VTKObservationMixin):
         return Prompts(np.concatenate([points, painted]), labels, names)
 
     def update(self) -> None:
-        """Show what the prompts as they are say."""
+        """Compute the preview of the current prompts."""
         if self.volume is not None:
             self._adopt_painted()
             self.fit(self.prompts())
 
     def follow_features(self) -> None:
-        """Take up the prompts anew when the features of the volume have come, gone or changed."""
+        """Update the preview if the features of the volume were computed, removed or changed."""
         if self.features_changed and not self.paused:
             self._schedule()
 
     def pause(self, paused: bool) -> None:
-        """Have the preview wait for `update`, or wait no longer and take up what has changed meanwhile."""
+        """Pause the preview until `update` is called, or resume it and apply the changes made in the meantime."""
         if self.paused and not paused:
             self._schedule()
         self.paused = paused
@@ -189,14 +189,14 @@ class FewShot(Previewer, VTKObservationMixin):
         """The structures' colors by name."""
         return {each.name: each.color for each in self.structures if each.label}
 
-    # -- inner workings
+    # -- internal
 
     def _schedule(self, *_: Any) -> None:
-        # Not started anew while it runs: the mouse moves all the time while points are placed.
+        # Not restarted while it runs, because the mouse moves continuously while points are placed.
         if not self._timer.active:
             self._timer.start()
 
-    def _take_up(self) -> None:
+    def _on_timeout(self) -> None:
         if self.volume is None or slicer.mrmlScene.IsBatchProcessing():
             return
         if not self.paused:
@@ -210,7 +210,7 @@ class FewShot(Previewer, VTKObservationMixin):
 
     @contextmanager
     def _one_step(self) -> Iterator[None]:
-        """All changes of points inside count as one, or as none if they come from the history itself."""
+        """Record all changes of points inside as one step; changes by the history itself are not recorded."""
         self._held = True
         try:
             yield
@@ -226,7 +226,7 @@ class FewShot(Previewer, VTKObservationMixin):
         self._on_point()
 
     def _adopt_painted(self) -> None:
-        """A painted segment of a new name is a new structure."""
+        """Add a structure for each painted segment that has a new name."""
         new = segments.new_names(self.painted, [each.name for each in self.structures])
         for name in new:
             structures.add(self.volume, name)

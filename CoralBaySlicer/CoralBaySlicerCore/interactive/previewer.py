@@ -1,4 +1,4 @@
-"""The preview of prompts, or of a probe that was made elsewhere."""
+"""Computes the preview of prompts, or of a loaded probe."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from CoralBayLib.fewshot.segmenter import Segmenter
 
 _MIN_STRUCTURES = 3
-"""Of fewer structures all are fitted as fast as one."""
+"""Least number of structures for a quick preview of the clicked one; fewer are fitted as fast as one."""
 _MAX_COMPARED = 20_000
-"""Prompts that are compared on the main thread; large painted segments have more."""
+"""Most prompts that are compared on the main thread; large painted segments have more."""
 
 
 class Previewer:
-    """Keeps a preview up to date; while one is computed, the newest prompts replace it.
+    """Keeps a preview up to date; new prompts replace a preview that is still computed.
 
-    `changed` is called, on the main thread, whenever there is something new to show.
+    `changed` is called on the main thread when there is something new to show.
 
     Attributes:
         volume: the scan, or None.
         preview: the library's `Preview`, or None.
         segmenter: the library's `Segmenter` that made it, or None.
-        given: the probe of the preview if it was made elsewhere. On its own scan it is shown until the prompts change; on
-            another scan, prompts correct it.
+        given: a loaded probe, or None. On its own scan it is shown until the prompts change; on another scan, prompts
+            correct it.
         message: the text below the preview.
     """
 
@@ -58,12 +58,12 @@ class Previewer:
         self._fitted_with: Any = None
         self._previewed: Prompts | None = None
         self._running: Task | None = None
-        self._following: tuple | None = None
+        self._requested: tuple | None = None
         self._skipped: list[np.ndarray] = []
 
     @property
     def features_changed(self) -> bool:
-        """Whether the features of the volume have come, gone or changed since they were last used."""
+        """Whether the features of the volume were computed, removed or changed since they were last used."""
         return self.volume is not None and self.logic.features.cached(self.volume) is not self._fitted_with
 
     def fit(self, prompts: Prompts) -> None:
@@ -71,39 +71,42 @@ class Previewer:
         features, known = self.logic.features.cached(self.volume), prompts.same_as(self._fitted_on)
         if known and features is self._fitted_with:
             return
-        changed, marked = self._fitted_on is not None and not known, bool((prompts.labels > 0).any())
+        changed, has_structures = self._fitted_on is not None and not known, bool((prompts.labels > 0).any())
         corrected = features is not None and self.given is not None and self.given.adapts_to(features)
-        if marked and not known and not corrected:
+        if has_structures and not known and not corrected:
             self.given = None
         if features is not self._fitted_with:
             self._previewed = None
         self._fitted_on, self._fitted_with = prompts, features
         if features is None:
             self._stop(_("Compute the features of this scan first (step 1)."))
-        elif self.given is not None or marked:
+        elif self.given is not None or has_structures:
             self._start(prompts, self.given)
         else:
             self._stop(_("Click on the structure to segment."))
         if changed:
-            # A new prompt asks for the preview, whichever map is shown.
+            # After a new prompt the preview is shown in place of any other map.
             self.logic.overlays.request(Owner.PREVIEW)
 
     def show_probe(self, probe: Any, prompts: Prompts) -> None:
-        """Preview a probe that was made elsewhere; see `given`."""
+        """Preview a loaded probe; see `given`."""
         self.given = probe
         self._fitted_on, self._fitted_with = prompts, None
         self.fit(prompts)
 
     def forget(self) -> None:
-        """Let go of the preview, as when the volume changes."""
+        """Discard the preview, as when the volume changes."""
         self.given = self._fitted_on = self._fitted_with = None
         self._skipped = []
-        self._stop("", tell=False)
+        self._stop("", notify=False)
 
-    def suggest_click(self, label: int, prompts: Prompts, found: Callable[[np.ndarray], None]) -> None:
-        """Find the location where a click is expected to improve a structure most, of those not suggested yet.
+    def suggest_click(self, label: int, prompts: Prompts, on_found: Callable[[np.ndarray], None]) -> None:
+        """Find the location where a click is expected to improve a structure most; locations are not suggested twice.
 
-        The message asks about the location, and `found` is called with it, RAS mm of the world.
+        The message asks about the location, and `on_found` is called with it, (3,) RAS mm of the world.
+
+        Raises:
+            CoralBayError: there is no preview.
         """
         if self.preview is None:
             raise CoralBayError(_("There is no preview yet. Mark a structure first."))
@@ -118,24 +121,24 @@ class Previewer:
         def finish(suggestion: Any) -> None:
             self._skipped.append(suggestion.ras)
             world = volumes.to_world(volume, suggestion.ras)[0]
-            found(world)
-            words = _("Does this belong to {name}? (axial slice S {mm} mm) Click here, or press 0 first if it is background.")
-            self._say(words.format(name=prompts.name(suggestion.label), mm=round(world[2])))
+            on_found(world)
+            text = _("Does this belong to {name}? (axial slice S {mm} mm) Click here, or press 0 first if it is background.")
+            self._set_message(text.format(name=prompts.name(suggestion.label), mm=round(world[2])))
 
         task = Task(run, finish, lane="place")
-        task.on_failed = lambda error: None if isinstance(error, Cancelled) else self._say(describe_error(error))
+        task.on_failed = lambda error: None if isinstance(error, Cancelled) else self._set_message(describe_error(error))
         self.logic.worker.start(task)
 
-    def show(self, structures: list[Structure], label: int, wanted: preview_display.DisplayOptions) -> None:
-        """Show the preview in the slice views; the map is that of the structure of that label."""
-        self._options = Options(wanted.threshold / 100, wanted.connected)
-        self._follow_options()
-        preview_display.show(self.logic.overlays, self.preview, self.volume, structures, label, wanted)
+    def show(self, structures: list[Structure], label: int, options: preview_display.DisplayOptions) -> None:
+        """Show the preview in the slice views; the probability map is that of the structure with this label."""
+        self._options = Options(options.threshold / 100, options.connected)
+        self._update_labels()
+        preview_display.show(self.logic.overlays, self.preview, self.volume, structures, label, options)
 
-    # -- inner workings
+    # -- internal
 
     def _start(self, prompts: Prompts, probe: Any) -> None:
-        """Compute a preview; if there are many structures, first of the one that was clicked."""
+        """Compute a preview; if there are many structures, first that of the clicked structure."""
         before, segmenter = self.preview, self.segmenter
         label = clicked_structure(self._previewed, prompts, before) if probe is None else None
         options = self._shown_options
@@ -177,37 +180,37 @@ class Previewer:
 
         task = self._launch(run, finish)
         if task is not None:
-            task.on_done = lambda _result: self._say(_missing(self.segmenter) if probe is not None else _hint(prompts))
+            task.on_done = lambda _result: self._set_message(_missing(self.segmenter) if probe is not None else _hint(prompts))
             task.on_failed = lambda error: self._on_failed(task, error)
 
     def _launch(self, run: Callable[[Any, CancelToken], Any], finish: Callable[[Any], None]) -> Task | None:
-        """Start to compute a preview, in place of any that is being computed; None, with a message, if that fails."""
+        """Start to compute a preview, which cancels one in progress; returns None and sets the message if that fails."""
         try:
             task = self.logic.start(self.volume, run, finish, lane="preview", title=_("Preview"))
         except CoralBayError as error:
-            self._say(describe_error(error))
+            self._set_message(describe_error(error))
             return None
         ahead = self.logic.worker.blocked_by(task)
         if ahead is not None and ahead.title:
-            self._say(_("The preview waits for another task: {title}").format(title=ahead.title))
-            task.on_progress = lambda *_args: self._say("")
+            self._set_message(_("The preview waits for another task: {title}").format(title=ahead.title))
+            task.on_progress = lambda *_args: self._set_message("")
         self._running = task
         return task
 
-    def _stop(self, message: str, tell: bool = True) -> None:
+    def _stop(self, message: str, notify: bool = True) -> None:
         if self._running is not None:
             self._running.cancel()
         self.preview = self.segmenter = self._previewed = self._running = None
         self.message = message
-        if tell:
+        if notify:
             self.changed()
 
-    def _follow_options(self) -> None:
-        """Have the labels made again if the options differ from those of the preview."""
+    def _update_labels(self) -> None:
+        """Compute the labels again if the options differ from those of the preview."""
         preview, segmenter, options = self.preview, self.segmenter, self._options
         if preview is None or segmenter is None or options == self._shown_options:
             return
-        if (preview, options) == self._following or self.features_changed:
+        if (preview, options) == self._requested or self.features_changed:
             return
 
         def finish(result: Preview) -> None:
@@ -216,25 +219,25 @@ class Previewer:
 
         task = Task(lambda _progress, cancel: segmenter.preview(options, cancel), finish, lane="threshold")
         task.on_done = lambda _result: self.changed()
-        self._following = (preview, options)
+        self._requested = (preview, options)
         self.logic.worker.start(task)
 
     def _on_failed(self, task: Task, error: Exception) -> None:
-        # One that a newer one has stopped has nothing to say.
+        # The error of a task that a newer one has cancelled is not shown.
         if task is self._running:
             self._fitted_on = None if isinstance(error, Cancelled) else self._fitted_on
-            self._say(describe_error(error))
+            self._set_message(describe_error(error))
 
-    def _say(self, message: str) -> None:
+    def _set_message(self, message: str) -> None:
         self.message = message
         self.changed()
 
 
 def clicked_structure(before: Prompts | None, now: Prompts, preview: Preview | None) -> int | None:
-    """The one structure that a change of prompts was for.
+    """The structure that a change of prompts affects most.
 
-    It is the structure of the prompts that changed or, if they are background, the structure that was labeled there. None
-    if the change was for several structures or for none, or if there are too few structures for it to matter.
+    It is the structure of the changed prompts or, if they are background, the structure that the preview has there. None if
+    several structures or none are affected, or if there are fewer than `_MIN_STRUCTURES`.
     """
     if before is None or preview is None or len(preview.percent) < _MIN_STRUCTURES or len(before) + len(now) > _MAX_COMPARED:
         return None
@@ -246,14 +249,14 @@ def clicked_structure(before: Prompts | None, now: Prompts, preview: Preview | N
 
 
 def _rows(prompts: Prompts) -> np.ndarray:
-    """Labels and points to a micrometer, each once, for comparing."""
+    """Unique (N, 4) rows of label and position, rounded to a micrometer, for comparison."""
     return np.unique(np.column_stack([prompts.labels, np.round(prompts.points_ras, 3)]), axis=0)
 
 
 def _missing(segmenter: Segmenter | None) -> str:
     """A message that names the structures of an adapted probe that were not found; "" if there are none."""
     probe = segmenter.probe_ if segmenter is not None else None
-    # A probe that was not adapted, as from an early version's file, may have no prompts at all.
+    # A probe from a file of an early version is not adapted and may have no prompts.
     if probe is None or probe.fitted_pyramid_ is None:
         return ""
     names = [name for label, name in probe.names_.items() if label not in probe.prompts_.labels]

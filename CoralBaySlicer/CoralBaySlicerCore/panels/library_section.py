@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import Cancelled, CoralBayError
 from CoralBaySlicerCore.setup import packages
 from CoralBaySlicerCore.work import dicom_database, library_scans, scan_library
-from CoralBaySlicerCore.work.worker import Counted, Task, describe_error
+from CoralBaySlicerCore.work.worker import Task, describe_error
 
 from .base import Panel
 from .tables.report_table import ReportTable
@@ -72,7 +72,7 @@ class LibrarySection:
         def start(outcomes: list[Any]) -> Any:
             source = panel.logic.features.source(panel.volume)
             path = library_scans.source_of(panel.volume)
-            folder, assume_hu = scan_library.folder(), source.choice.assume_hu
+            folder, assume_hu = scan_library.folder(), source.config.assume_hu
             return scan_library.addTask(
                 panel.logic, folder, lambda *_: path or source.scan.volume, outcomes, assume_hu=assume_hu
             )
@@ -150,7 +150,7 @@ class LibrarySection:
             if outcomes:
                 self._changed()
                 self._show_outcomes(outcomes, _("Cancelled.") if cancelled else describe_error(error))
-            elif cancelled and isinstance(tasks[0].says, Counted):
+            elif cancelled and tasks[0].message is not None and tasks[0].message.is_timed:
                 slicer.util.infoDisplay(
                     _(
                         "Cancelled before the first scans were added. Features that were computed are kept, so adding the "

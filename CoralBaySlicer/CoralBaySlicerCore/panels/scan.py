@@ -107,7 +107,7 @@ class ScanPanel(Panel):
     def _look_in_store(self) -> None:
         """Read the features from the store if they are there, without any question or installation."""
         try:
-            looked_for = (volumes.read(self.volume).fingerprint, self.logic.choice())
+            looked_for = (volumes.read(self.volume).fingerprint, self.logic.encoder_config())
         except CoralBayError:
             return
         if looked_for == self._looked_for or packages.missing():

@@ -186,7 +186,7 @@ class SegmentPanel(Panel):
                 segmenter,
             )
 
-        had_surfaces = surfaces.shown(parameters.output)
+        had_surfaces = surfaces.has_surfaces(parameters.output)
 
         def done(segmentation: Any) -> None:
             parameters.output = segmentation

@@ -169,7 +169,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
             return volumes.to_world(volume, own)
         if parameters.queryRoi is None:
             raise QueryError(_("Choose a region of interest, or draw one with Slicer's Markups module."))
-        return query_markups.inside(parameters.queryRoi, volume)
+        return query_markups.points_in_roi(parameters.queryRoi, volume)
 
     def show_query(self) -> None:
         """Center the views on the query."""
@@ -196,7 +196,8 @@ class SimilarPanel(Panel, VTKObservationMixin):
     def to_segment(self) -> None:
         """Write the regions of this scan as a segment."""
         self.attempt(
-            _("The segment could not be created."), lambda: query_markups.to_segment(self.logic, self.volume, self.parameters)
+            _("The segment could not be created."),
+            lambda: query_markups.write_segment(self.logic, self.volume, self.parameters),
         )
         self.refresh()
 
@@ -238,10 +239,12 @@ class SimilarPanel(Panel, VTKObservationMixin):
         lines = []
         known = [*others, self.volume]
         missing = [node.GetName() for node in known if self.logic.features.cached(node) is None]
-        missing = [name for name in missing if name not in self.logic.left_out]
+        missing = [name for name in missing if name not in self.logic.skipped_scans]
         if missing:
             lines.append(_("Features to be computed first, which takes a while: {names}").format(names=", ".join(missing)))
-        lines += [_("Skipped: {name}. {reason}").format(name=name, reason=why) for name, why in self.logic.left_out.items()]
+        lines += [
+            _("Skipped: {name}. {reason}").format(name=name, reason=why) for name, why in self.logic.skipped_scans.items()
+        ]
         return "\n".join(lines) or _("The features of all scans are ready.")
 
     def _on_found(self, regions: list[FoundRegion]) -> None:
@@ -257,7 +260,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         if found is None:
             return False
         parameters, overlays = self.parameters, self.logic.overlays
-        overlays.update(overlay.SIMILARITY, found.percents, found.geometry, self.volume)
+        overlays.update(overlay.SIMILARITY, found.percent, found.geometry, self.volume)
         overlays.set_threshold(overlay.SIMILARITY, parameters.similarityThreshold)
         overlays.show_map(overlay.SIMILARITY, parameters.similarityOpacity / 100)
         overlays.render_in_3d(overlay.SIMILARITY, parameters.showIn3D, parameters.similarityThreshold)

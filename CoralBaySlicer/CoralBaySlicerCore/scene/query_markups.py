@@ -1,4 +1,4 @@
-"""What the user points at to find its like, and what becomes of the answer in the scene."""
+"""The query of a similarity search in the scene: its point or region, and the segment of the results."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from . import colors, segments, volumes
 _ATTRIBUTE = "CoralBaySlicer.Query"
 _VOLUME_ROLE = "CoralBaySlicer.Volume"
 _STEP_MM = 3.0
-_MOST_POINTS = 2000
+"""Distance between points in a region of interest."""
+_MAX_POINTS = 2000
 
 
 def node(volume: Any) -> Any:
-    """The markups node that holds a volume's query point, or None."""
+    """The markups node with a volume's query point, or None."""
     for each in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode") if volume is not None else ():
         if each.GetAttribute(_ATTRIBUTE) and each.GetNodeReferenceID(_VOLUME_ROLE) == volume.GetID():
             return each
@@ -29,34 +30,34 @@ def node(volume: Any) -> Any:
 
 
 def make(volume: Any) -> Any:
-    """Make that node."""
-    made = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", _("Query"))
-    made.SetAttribute(_ATTRIBUTE, "1")
-    made.SetNodeReferenceID(_VOLUME_ROLE, volume.GetID())
-    made.CreateDefaultDisplayNodes()
-    display = made.GetDisplayNode()
-    for paint in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
-        paint(*colors.QUERY)
-    made.SetControlPointLabelFormat("%N")
-    volumes.follow(made, volume)
-    return made
+    """Add the markups node of a volume's query point."""
+    result = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", _("Query"))
+    result.SetAttribute(_ATTRIBUTE, "1")
+    result.SetNodeReferenceID(_VOLUME_ROLE, volume.GetID())
+    result.CreateDefaultDisplayNodes()
+    display = result.GetDisplayNode()
+    for set_color in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
+        set_color(*colors.QUERY)
+    result.SetControlPointLabelFormat("%N")
+    volumes.copy_transform(result, volume)
+    return result
 
 
-def inside(roi: Any, volume: Any) -> NDArray[np.float64]:
-    """Points on a lattice of a few mm in a markups ROI and in the volume, (N, 3) RAS mm of the world.
+def points_in_roi(roi: Any, volume: Any) -> NDArray[np.float64]:
+    """Points on a lattice inside both a markups ROI and a volume, (N, 3) RAS mm of the world.
 
     Raises:
-        QueryError: the ROI lies outside the volume.
+        QueryError: the ROI has no extent or lies outside the volume.
     """
     size = np.array(roi.GetSize())
     if not (size > 0).all():
         raise QueryError(_("The region of interest has no extent. Draw it again."))
     axes = [np.linspace(-0.5, 0.5, max(2, min(40, int(length / _STEP_MM) + 1))) * length for length in size]
-    own = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    if len(own) > _MOST_POINTS:
-        own = own[np.random.default_rng(0).choice(len(own), _MOST_POINTS, replace=False)]
+    local = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    if len(local) > _MAX_POINTS:
+        local = local[np.random.default_rng(0).choice(len(local), _MAX_POINTS, replace=False)]
     matrix = slicer.util.arrayFromVTKMatrix(roi.GetObjectToWorldMatrix())
-    world = own @ matrix[:3, :3].T + matrix[:3, 3]
+    world = local @ matrix[:3, :3].T + matrix[:3, 3]
     to_ijk = np.linalg.inv(volumes.ijk_to_ras(volume))
     ijk = volumes.from_world(volume, world) @ to_ijk[:3, :3].T + to_ijk[:3, 3]
     limit = np.array(volume.GetImageData().GetDimensions()) - 0.5
@@ -66,14 +67,18 @@ def inside(roi: Any, volume: Any) -> NDArray[np.float64]:
     return world[within]
 
 
-def to_segment(logic: Any, volume: Any, parameters: Any) -> Any:
-    """Write the regions found in a volume as one segment; returns the segmentation node."""
-    found = logic.similarities[volume.GetID()]
-    if not found.pieces.any():
+def write_segment(logic: Any, volume: Any, parameters: Any) -> Any:
+    """Write the regions of the last search in a volume as one segment; returns the segmentation node.
+
+    Raises:
+        QueryError: no region reaches the similarity threshold.
+    """
+    similarity = logic.similarities[volume.GetID()]
+    if not similarity.regions.any():
         raise QueryError(_("No location reaches the similarity threshold. Lower the threshold and search again."))
     target = parameters.output or segments.new(volume, _("{volume} segmentation").format(volume=volume.GetName()))
-    geometry = segments.way_to(target, volume) @ found.geometry
+    geometry = segments.transform_to(target, volume) @ similarity.geometry
     logic.undo.save(target)
-    segments.write(target, _("Similar regions"), colors.SIMILAR_REGIONS, CroppedMask.of(found.pieces > 0), geometry)
+    segments.write(target, _("Similar regions"), colors.SIMILAR_REGIONS, CroppedMask.of(similarity.regions > 0), geometry)
     parameters.output = target
     return target

@@ -1,4 +1,4 @@
-"""Segments: read as prompts or as a query, written on the source geometry, with undo."""
+"""Segments: reading them as prompts or as a query, writing them on the geometry of the scan, and undo."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from CoralBayLib.core.names import fold
 from CoralBayLib.imaging.cropping import CroppedMask
 
 from .colors import label_color
-from .volumes import VolumeSnapshot, between, follow, linear_between
+from .volumes import VolumeSnapshot, copy_transform, matrix_between, transform_points
 
-_MOST_POINTS = 2000
+_MAX_POINTS = 2000
+"""Voxels of a segment that are used; others are dropped at random."""
 
 
 def ids(segmentation: Any) -> list[str]:
@@ -34,10 +35,10 @@ def is_background(name: str) -> bool:
 
 
 def points(segmentation: Any, segment_id: str, volume: Any) -> NDArray[np.float64]:
-    """Voxel centres of a segment in a volume's own space, (N, 3) RAS mm; thinned out at random when there are many.
+    """Voxel centers of a segment in a volume's own space, (N, 3) RAS mm; at most `_MAX_POINTS`, drawn at random.
 
     Raises:
-        PromptError: the segment is gone, or has no binary labelmap.
+        PromptError: the segment no longer exists, or has no binary labelmap.
     """
     name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     segment = segmentation.GetSegmentation().GetSegment(segment_id) if segmentation is not None else None
@@ -52,25 +53,25 @@ def points(segmentation: Any, segment_id: str, volume: Any) -> NDArray[np.float6
         return np.empty((0, 3))
     extent = image.GetExtent()
     shape = tuple(extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0))
-    # Thinned out before it is told where they are: a scan has tens of millions of voxels, and the user waits.
-    places = np.flatnonzero(vtk_to_numpy(image.GetPointData().GetScalars()) == segment.GetLabelValue())
-    if len(places) > _MOST_POINTS:
-        places = places[np.random.default_rng(0).choice(len(places), _MOST_POINTS, replace=False)]
-    kji = np.stack(np.unravel_index(places, shape), axis=-1)
+    # Drawn before positions are computed, because a segment can have tens of millions of voxels.
+    voxels = np.flatnonzero(vtk_to_numpy(image.GetPointData().GetScalars()) == segment.GetLabelValue())
+    if len(voxels) > _MAX_POINTS:
+        voxels = voxels[np.random.default_rng(0).choice(len(voxels), _MAX_POINTS, replace=False)]
+    kji = np.stack(np.unravel_index(voxels, shape), axis=-1)
     matrix = vtk.vtkMatrix4x4()
     image.GetImageToWorldMatrix(matrix)
     matrix = slicer.util.arrayFromVTKMatrix(matrix)
     ijk = kji[:, ::-1] + np.array(extent[::2])
-    return between(
+    return transform_points(
         ijk @ matrix[:3, :3].T + matrix[:3, 3], segmentation.GetParentTransformNode(), volume.GetParentTransformNode()
     )
 
 
 def prompts(segmentation: Any, names: Mapping[int, str], volume: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The voxels of the segments that are called like structures, or background, as points in a volume's own space.
+    """Voxels of the segments that are named as structures or as background, as points in a volume's own space.
 
     Args:
-        segmentation: what was painted, or None.
+        segmentation: with the painted segments, or None.
         names: of the structures, by label.
         volume: the scan.
 
@@ -78,18 +79,18 @@ def prompts(segmentation: Any, names: Mapping[int, str], volume: Any) -> tuple[N
         (N, 3) RAS mm and (N,) labels; 0 is background.
     """
     by_name = {fold(name): label for label, name in names.items()}
-    found, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
+    positions, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
     for segment_id in ids(segmentation):
         name = segmentation.GetSegmentation().GetSegment(segment_id).GetName()
         label = 0 if is_background(name) else by_name.get(fold(name))
         if label is not None:
-            found.append(points(segmentation, segment_id, volume))
-            labels.append(np.full(len(found[-1]), label))
-    return np.concatenate(found), np.concatenate(labels)
+            positions.append(points(segmentation, segment_id, volume))
+            labels.append(np.full(len(positions[-1]), label))
+    return np.concatenate(positions), np.concatenate(labels)
 
 
 def new_names(segmentation: Any, known: Sequence[str]) -> list[str]:
-    """The names of segments, but background's and those of structures that are known."""
+    """Names of the segments that are neither background nor known structures."""
     names = [segmentation.GetSegmentation().GetSegment(each).GetName() for each in ids(segmentation)]
     folded = {fold(name) for name in known}
     return [name for name in names if fold(name) not in folded and not is_background(name)]
@@ -100,17 +101,17 @@ def new(volume: Any, name: str) -> Any:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(name))
     node.CreateDefaultDisplayNodes()
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    follow(node, volume)
+    copy_transform(node, volume)
     return node
 
 
-def way_to(segmentation: Any, volume: Any) -> NDArray[np.float64]:
-    """(4, 4) from a volume's own space to a segmentation's.
+def transform_to(segmentation: Any, volume: Any) -> NDArray[np.float64]:
+    """(4, 4) matrix from a volume's own space to a segmentation's.
 
     Raises:
-        VolumeError: a bent transform lies between the two.
+        VolumeError: a non-linear transform lies between the two.
     """
-    matrix = linear_between(volume.GetParentTransformNode(), segmentation.GetParentTransformNode())
+    matrix = matrix_between(volume.GetParentTransformNode(), segmentation.GetParentTransformNode())
     if volume.GetParentTransformNode() is segmentation.GetParentTransformNode():
         return np.eye(4)
     if matrix is None:
@@ -124,19 +125,19 @@ def way_to(segmentation: Any, volume: Any) -> NDArray[np.float64]:
 
 
 def write(segmentation: Any, name: str, color: Any, cropped: CroppedMask, geometry: NDArray[np.float64]) -> str:
-    """Write voxels as the segment of a name, which is made when it is not there; returns its ID.
+    """Write voxels into the segment of a name, which is added if there is none; returns its ID.
 
     Args:
         segmentation: the node.
         name: of the segment.
         color: RGB from 0 to 1 for a new segment.
         cropped: the voxels.
-        geometry: (4, 4), IJK of the grid they are of to the segmentation's own RAS mm.
+        geometry: (4, 4), IJK of the grid of the voxels to the segmentation's own RAS mm.
     """
     inner = segmentation.GetSegmentation()
     segment_id = inner.GetSegmentIdBySegmentName(name)
     if not segment_id:
-        # An ID like the name, for the sake of those who ask for it in a script.
+        # The ID resembles the name, so that scripts can find the segment by it.
         segment_id = inner.AddEmptySegment(inner.GenerateUniqueSegmentID(name), name, color)
     image = _oriented(cropped, geometry)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
@@ -148,8 +149,8 @@ def write(segmentation: Any, name: str, color: Any, cropped: CroppedMask, geomet
 def write_masks(
     segmentation: Any, volume: Any, scan: VolumeSnapshot, masks: dict[str, CroppedMask], colors: dict[str, Any]
 ) -> dict[str, str]:
-    """Write structures of a scan's grid as segments; returns their IDs by name."""
-    geometry = way_to(segmentation, volume) @ scan.volume.grid.ijk_to_ras
+    """Write the masks of structures on a scan's grid as segments; returns their IDs by name."""
+    geometry = transform_to(segmentation, volume) @ scan.volume.grid.ijk_to_ras
     if not ids(segmentation):
         segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     with slicer.util.NodeModify(segmentation):
@@ -160,7 +161,7 @@ def write_masks(
 
 
 def _oriented(cropped: CroppedMask, geometry: NDArray[np.float64]) -> Any:
-    """Voxels as Slicer keeps them in a segment, which has an extent of its own."""
+    """Voxels as the vtkOrientedImageData of a segment, whose extent is that of the mask."""
     image = slicer.vtkOrientedImageData()
     size = cropped.mask.shape[::-1]
     extent = [bound for start, count in zip(cropped.start, size, strict=True) for bound in (start, start + count - 1)]
@@ -173,13 +174,13 @@ def _oriented(cropped: CroppedMask, geometry: NDArray[np.float64]) -> Any:
 
 
 class Undo:
-    """States of segmentations before each of our writes."""
+    """States of segmentations before each time that the module wrote to them."""
 
     def __init__(self) -> None:
         self._histories: dict[str, Any] = {}
 
     def save(self, segmentation: Any) -> None:
-        """Keep a segmentation's state, to come back to."""
+        """Save a segmentation's state, so that it can be restored."""
         history = self._histories.get(segmentation.GetID())
         if history is None:
             history = self._histories[segmentation.GetID()] = slicer.vtkSegmentationHistory()
@@ -187,15 +188,15 @@ class Undo:
         history.SaveState()
 
     def can_restore(self, segmentation: Any) -> bool:
-        """Whether there is a state to come back to."""
+        """Whether there is a saved state."""
         history = self._histories.get(segmentation.GetID()) if segmentation is not None else None
         return history is not None and history.IsRestorePreviousStateAvailable()
 
     def restore(self, segmentation: Any) -> None:
-        """Bring back the last state that was saved."""
+        """Restore the last saved state."""
         if self.can_restore(segmentation):
             self._histories[segmentation.GetID()].RestorePreviousState()
 
     def clear(self) -> None:
-        """Forget everything, as when the scene closes."""
+        """Discard all states, as when the scene closes."""
         self._histories.clear()

@@ -1,4 +1,4 @@
-"""Structures to segment and their point prompts: a markups node each, bound to the volume they were made on."""
+"""Structures to segment and their point prompts: one markups node each, which refers to its volume."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.names import fold, unique_names
 
 from . import colors
-from .volumes import follow, from_world
+from .volumes import copy_transform, from_world
 
 LABEL = "CoralBaySlicer.Label"
 """Attribute of a prompts node: "0" for the background, "1" and up for structures."""
@@ -25,8 +25,8 @@ class Structure:
     """A structure, or the background.
 
     Attributes:
-        label: 0 for the background.
-        node: its vtkMRMLMarkupsFiducialNode.
+        label: 0 for the background, 1 and above for structures.
+        node: vtkMRMLMarkupsFiducialNode with its prompts.
     """
 
     label: int
@@ -34,7 +34,7 @@ class Structure:
 
     @property
     def name(self) -> str:
-        """What the user calls it."""
+        """Name that the user sees."""
         return _("Background") if self.label == 0 else self.node.GetName()
 
     @property
@@ -43,29 +43,29 @@ class Structure:
         return tuple(self.node.GetDisplayNode().GetSelectedColor())
 
     def world_points(self) -> NDArray[np.float64]:
-        """(N, 3) placed points, RAS mm of the world."""
+        """(N, 3) positions of the placed points, RAS mm of the world."""
         node = self.node
         placed = [i for i in range(node.GetNumberOfControlPoints()) if is_placed(node, i)]
         return np.array([node.GetNthControlPointPositionWorld(i) for i in placed]).reshape(-1, 3)
 
 
 def is_placed(node: Any, index: int) -> bool:
-    """Whether a control point is there, rather than hanging on the mouse."""
+    """Whether a control point has been placed; the point that follows the mouse has not."""
     return node.GetNthControlPointPositionStatus(index) == node.PositionDefined
 
 
-def of(volume: Any) -> list[Structure]:
-    """The structures of a volume by label, the background (when it has been made) last."""
-    found = []
+def of_volume(volume: Any) -> list[Structure]:
+    """The structures of a volume by label; the background, if there is one, is last."""
+    result = []
     for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode") if volume is not None else ():
         if node.GetAttribute(LABEL) is not None and node.GetNodeReferenceID(_VOLUME_ROLE) == volume.GetID():
-            found.append(Structure(int(node.GetAttribute(LABEL)), node))
-    return sorted(found, key=lambda structure: structure.label or 1 << 30)
+            result.append(Structure(int(node.GetAttribute(LABEL)), node))
+    return sorted(result, key=lambda structure: structure.label or 1 << 30)
 
 
 def add(volume: Any, name: str = "") -> Structure:
-    """Add a structure to a volume, and the background when this is the first."""
-    known = of(volume)
+    """Add a structure to a volume, and the background if it has none. Without a name the structure gets a default name."""
+    known = of_volume(volume)
     label = max((structure.label for structure in known), default=0) + 1
     taken = {fold(structure.name) for structure in known}
     name = name or next(
@@ -81,24 +81,30 @@ def add(volume: Any, name: str = "") -> Structure:
 
 
 def remove(structure: Structure) -> None:
-    """Take a structure and its points out of the scene."""
+    """Remove a structure and its points from the scene."""
     slicer.mrmlScene.RemoveNode(structure.node)
 
 
-def place(volume: Any, structure: Structure, world: Any) -> None:
-    """Add a point prompt, RAS mm of the world, as a click would."""
+def add_point(structure: Structure, world: Any) -> None:
+    """Add a point prompt at (3,) RAS mm of the world, as a click does."""
     structure.node.AddControlPointWorld(*(float(part) for part in world))
 
 
 def points_in(volume: Any, structures: list[Structure]) -> tuple[NDArray[np.float64], NDArray[np.int64], dict[int, str]]:
-    """All point prompts in the volume's own space, their labels, and the structures' names."""
+    """All point prompts of some structures.
+
+    Returns:
+        points: (N, 3) RAS mm in the volume's own space.
+        labels: (N,) label of the structure of each point.
+        names: of the structures, by label; unique.
+    """
     points, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
     for structure in structures:
         placed = structure.world_points()
         points.append(from_world(volume, placed))
         labels.append(np.full(len(placed), structure.label))
     named = [structure for structure in structures if structure.label]
-    # Nodes can be renamed anywhere in Slicer, so that two structures may have one name by now.
+    # The user can rename nodes anywhere in Slicer, so that two structures may have the same name.
     unique = unique_names(structure.name for structure in named)
     names = {structure.label: name for structure, name in zip(named, unique, strict=True)}
     return np.concatenate(points), np.concatenate(labels), names
@@ -109,23 +115,23 @@ def _make(volume: Any, label: int, name: str, color: tuple[float, float, float])
     node.SetAttribute(LABEL, str(label))
     node.SetNodeReferenceID(_VOLUME_ROLE, volume.GetID())
     node.CreateDefaultDisplayNodes()
-    follow(node, volume)
+    copy_transform(node, volume)
     display = node.GetDisplayNode()
     display.SetSelectedColor(*color)
     display.SetColor(*color)
     display.SetActiveColor(*color)
-    # Dozens of names beside the points would hide what they point at.
+    # Many names beside the points would cover the structure.
     display.SetPointLabelsVisibility(False)
     display.SetPropertiesLabelVisibility(False)
     return Structure(label, node)
 
 
 class History:
-    """Undo and redo of point prompts: what the nodes held after each change.
+    """Undo and redo of point prompts: the points of all nodes after each change.
 
     Example::
 
-        history.record(structures)      # after each change; the same state twice counts once
+        history.record(structures)      # after each change; an unchanged state is not recorded again
         history.undo(structures)
     """
 
@@ -148,7 +154,7 @@ class History:
         return self._at + 1 < len(self._states)
 
     def record(self, structures: list[Structure]) -> None:
-        """Note what the prompts are now; what had been undone is forgotten when they changed."""
+        """Record the current points; if they changed, states that were undone are discarded."""
         state = _state(structures)
         if self._at >= 0 and self._states[self._at] == state:
             return
@@ -157,13 +163,13 @@ class History:
         self._at += 1
 
     def undo(self, structures: list[Structure]) -> None:
-        """Go back one change."""
+        """Undo the last change."""
         if self.can_undo:
             self._at -= 1
             _restore(structures, self._states[self._at])
 
     def redo(self, structures: list[Structure]) -> None:
-        """Take back an undo."""
+        """Redo the last change that was undone."""
         if self.can_redo:
             self._at += 1
             _restore(structures, self._states[self._at])
@@ -180,8 +186,8 @@ def _state(structures: list[Structure]) -> dict[str, tuple]:
 
 def _restore(structures: list[Structure], state: dict[str, tuple]) -> None:
     for structure in structures:
-        node, wanted = structure.node, state.get(structure.node.GetID(), ())
+        node, positions = structure.node, state.get(structure.node.GetID(), ())
         with slicer.util.NodeModify(node):
             node.RemoveAllControlPoints()
-            for position in wanted:
+            for position in positions:
                 node.AddControlPoint(*position)

@@ -1,4 +1,4 @@
-"""Segments in 3D: their surfaces, made on the worker, since Slicer's own way would hold up the event loop."""
+"""Surfaces of segments for the 3D views, computed on the worker, because Slicer would block the event loop."""
 
 from __future__ import annotations
 
@@ -18,44 +18,44 @@ from .segments import ids
 
 _SMOOTHING_STEPS = 20
 _PASS_BAND = 0.01
-"""Of vtkWindowedSincPolyDataFilter: what Slicer's default smoothing of 0.5 amounts to."""
+"""Pass band of vtkWindowedSincPolyDataFilter, equal to Slicer's default smoothing factor of 0.5."""
 
 
 @dataclass(frozen=True, eq=False)
-class Solid:
-    """A segment's voxels, free of MRML.
+class SegmentVoxels:
+    """Voxels of a segment, without MRML.
 
     Attributes:
         segment_id: of the segment.
-        stamp: changes when its voxels do.
-        array: [k, j, i], of all segments that share it.
-        value: what this segment's voxels hold.
+        mtime: modification time of its image.
+        array: [k, j, i], shared by the segments of one labelmap.
+        value: of this segment's voxels in the array.
         start: (i, j, k) of the first voxel.
         geometry: (4, 4), IJK to the segmentation's own RAS mm.
     """
 
     segment_id: str
-    stamp: int
+    mtime: int
     array: NDArray
     value: int
     start: tuple[int, int, int]
     geometry: NDArray[np.float64]
 
 
-def shown(segmentation: Any) -> bool:
+def has_surfaces(segmentation: Any) -> bool:
     """Whether a segmentation has surfaces."""
     return segmentation is not None and segmentation.GetSegmentation().ContainsRepresentation(_surface_name())
 
 
 def remove(segmentation: Any) -> None:
-    """Take the surfaces away. Slicer would make them anew on the main thread with each change of the voxels."""
-    if shown(segmentation):
+    """Remove the surfaces, because Slicer would compute them again on the main thread with each change of the voxels."""
+    if has_surfaces(segmentation):
         segmentation.RemoveClosedSurfaceRepresentation()
 
 
-def read(segmentation: Any) -> list[Solid]:
-    """The segments that hold voxels; main thread only."""
-    found, copies = [], {}
+def read(segmentation: Any) -> list[SegmentVoxels]:
+    """The voxels of all segments that have any; main thread only."""
+    result, copies = [], {}
     for segment_id in ids(segmentation):
         segment = segmentation.GetSegmentation().GetSegment(segment_id)
         image = segment.GetRepresentation(_voxels_name())
@@ -64,11 +64,11 @@ def read(segmentation: Any) -> list[Solid]:
         extent, matrix = image.GetExtent(), vtk.vtkMatrix4x4()
         image.GetImageToWorldMatrix(matrix)
         shape = tuple(extent[2 * axis + 1] - extent[2 * axis] + 1 for axis in (2, 1, 0))
-        # Segments that do not overlap share their voxels.
+        # Segments that do not overlap share an image.
         if image not in copies:
             copies[image] = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape).copy()
-        found.append(
-            Solid(
+        result.append(
+            SegmentVoxels(
                 segment_id,
                 image.GetMTime(),
                 copies[image],
@@ -77,39 +77,43 @@ def read(segmentation: Any) -> list[Solid]:
                 slicer.util.arrayFromVTKMatrix(matrix),
             )
         )
-    return found
+    return result
 
 
-def build(solids: list[Solid], progress: Progress, cancel: CancelToken) -> dict[str, tuple[int, Any]]:
-    """Stamp and surface, a vtkPolyData in the segmentation's own RAS mm, by segment ID; on the worker."""
-    made = {}
-    for number, solid in enumerate(solids):
+def build(segments: list[SegmentVoxels], progress: Progress, cancel: CancelToken) -> dict[str, tuple[int, Any]]:
+    """Compute surfaces on the worker.
+
+    Returns:
+        By segment ID: `SegmentVoxels.mtime`, and the surface (vtkPolyData in the segmentation's own RAS mm).
+    """
+    surfaces = {}
+    for number, segment in enumerate(segments):
         cancel.raise_if_cancelled()
-        progress(number / len(solids), "")
-        made[solid.segment_id] = (solid.stamp, _surface(solid))
-    return made
+        progress(number / len(segments), "")
+        surfaces[segment.segment_id] = (segment.mtime, _surface(segment))
+    return surfaces
 
 
-def put(segmentation: Any, made: dict[str, tuple[int, Any]]) -> None:
-    """Show surfaces in the 3D views, but for segments that have changed or gone meanwhile; main thread only."""
+def put(segmentation: Any, surfaces: dict[str, tuple[int, Any]]) -> None:
+    """Show surfaces in the 3D views, except those of segments that were changed or removed since; main thread only."""
     inner = segmentation.GetSegmentation()
     with slicer.util.NodeModify(segmentation):
-        for segment_id, (stamp, surface) in made.items():
+        for segment_id, (mtime, surface) in surfaces.items():
             segment = inner.GetSegment(segment_id)
             image = segment.GetRepresentation(_voxels_name()) if segment is not None else None
-            if image is not None and image.GetMTime() == stamp:
+            if image is not None and image.GetMTime() == mtime:
                 segment.AddRepresentation(_surface_name(), surface)
         display = segmentation.GetDisplayNode()
         display.SetPreferredDisplayRepresentationName3D(_surface_name())
         display.SetVisibility3D(True)
 
 
-def _surface(solid: Solid) -> Any:
-    piece = CroppedMask.of(solid.array == solid.value)
-    if not piece.mask.size:
+def _surface(segment: SegmentVoxels) -> Any:
+    cropped = CroppedMask.of(segment.array == segment.value)
+    if not cropped.mask.size:
         return vtk.vtkPolyData()
-    # A border of nothing, so that the surface is closed where the segment meets the end of the scan.
-    mask = np.pad(piece.mask, 1)
+    # Padded, so that the surface is closed where the segment touches the border of the scan.
+    mask = np.pad(cropped.mask, 1)
     image = vtk.vtkImageData()
     image.SetDimensions(*mask.shape[::-1])
     image.GetPointData().SetScalars(numpy_to_vtk(mask.ravel(), deep=True))
@@ -125,8 +129,8 @@ def _surface(solid: Solid) -> Any:
     smooth.FeatureEdgeSmoothingOff()
     smooth.NonManifoldSmoothingOn()
     smooth.NormalizeCoordinatesOn()
-    to_ras = np.array(solid.geometry)
-    to_ras[:3, 3] += to_ras[:3, :3] @ (np.array(solid.start) + piece.start - 1)
+    to_ras = np.array(segment.geometry)
+    to_ras[:3, 3] += to_ras[:3, :3] @ (np.array(segment.start) + cropped.start - 1)
     transform = vtk.vtkTransform()
     transform.SetMatrix(to_ras.ravel().tolist())
     placed = vtk.vtkTransformPolyDataFilter()

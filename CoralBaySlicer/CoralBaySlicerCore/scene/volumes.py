@@ -1,8 +1,8 @@
-"""Between MRML volumes and plain data: voxels, geometry, and the way through parent transforms.
+"""Conversion between MRML volumes and plain data: voxels, geometry and parent transforms.
 
-Everything is computed in a volume's own space, before its parent transform: moving a volume then costs nothing and its
-features stay valid. World points are taken into that space through the full transform, and nodes made for a volume are
-put under the same transform, so they lie on it in the views whatever the transform is.
+All computations are in a volume's own space, without its parent transform, so that features stay valid when the transform
+changes. World points are transformed into that space, and nodes that are made for a volume get the same parent transform, so
+that they overlay the volume in the views.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from CoralBayLib.imaging.grid import Grid, Volume
 
 @dataclass(frozen=True, eq=False)
 class VolumeSnapshot:
-    """A volume node as it is now, free of MRML so that a worker may have it.
+    """Voxels and geometry of a volume node, without MRML, for use on a worker.
 
     Attributes:
-        volume: voxels, which share the node's memory, and geometry in the volume's own RAS mm.
+        volume: voxels, which share the node's memory, with the geometry in the volume's own RAS mm.
         node_id, name: of the volume node.
-        fingerprint: changes when the voxels or the geometry do.
+        fingerprint: changes with the voxels or the geometry.
     """
 
     volume: Volume
@@ -37,7 +37,7 @@ class VolumeSnapshot:
 
 
 def read(node: Any) -> VolumeSnapshot:
-    """Take a volume node's voxels and geometry.
+    """Read a volume node's voxels and geometry.
 
     Raises:
         VolumeError: there is no node, it holds no 3D image, or its geometry is unusable.
@@ -58,53 +58,53 @@ def read(node: Any) -> VolumeSnapshot:
 
 
 def is_scan(node: Any) -> bool:
-    """Whether a node is offered as a scan: a volume of one value a voxel that is no labelmap and none of our overlays."""
-    # The class itself: what derives from it holds labels, vectors or tensors.
+    """Whether a node is offered as a scan: a scalar volume that is neither a labelmap nor an overlay of the module."""
+    # Exactly this class: derived classes hold labels, vectors or tensors.
     return node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
 
 
 def other_scans(volume: Any) -> list[Any]:
-    """The scans of the scene but one."""
-    found = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    return [node for node in found if node is not volume and is_scan(node)]
+    """All scans in the scene except one."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    return [node for node in nodes if node is not volume and is_scan(node)]
 
 
 def fingerprint(node: Any) -> tuple:
-    """Something that changes whenever the voxels or the IJK-to-RAS matrix do, but not with the parent transform."""
+    """A value that changes with the voxels or the IJK-to-RAS matrix, but not with the parent transform."""
     image = node.GetImageData()
     return (image.GetMTime() if image is not None else 0, ijk_to_ras(node).tobytes())
 
 
 def ijk_to_ras(node: Any) -> NDArray[np.float64]:
-    """(4, 4) from IJK to the volume's own RAS mm."""
+    """(4, 4) matrix from IJK to the volume's own RAS mm."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
-    # Saving and loading changes the last digits and the sign of zeros, and with them the key of stored features.
+    # Rounded, because saving and loading changes the last digits and the sign of zeros, and so the key of stored features.
     return np.round(slicer.util.arrayFromVTKMatrix(matrix), 9) + 0.0
 
 
 def is_transformed_nonlinearly(node: Any) -> bool:
-    """Whether a parent transform bends the volume."""
+    """Whether the volume is under a non-linear transform."""
     parent = node.GetParentTransformNode() if node is not None else None
     return parent is not None and not parent.IsTransformToWorldLinear()
 
 
 def to_world(node: Any, points: ArrayLike) -> NDArray[np.float64]:
-    """Take (N, 3) points, mm, from a node's own space to the world."""
-    return between(points, node.GetParentTransformNode(), None)
+    """Transform (N, 3) RAS mm points from a node's own space to the world."""
+    return transform_points(points, node.GetParentTransformNode(), None)
 
 
 def from_world(node: Any, points: ArrayLike) -> NDArray[np.float64]:
-    """Take (N, 3) points, mm, from the world to a node's own space."""
-    return between(points, None, node.GetParentTransformNode())
+    """Transform (N, 3) RAS mm points from the world to a node's own space."""
+    return transform_points(points, None, node.GetParentTransformNode())
 
 
-def between(points: ArrayLike, source: Any, target: Any) -> NDArray[np.float64]:
-    """Take (N, 3) points, mm, from below one transform node to below another; None is the world."""
+def transform_points(points: ArrayLike, source: Any, target: Any) -> NDArray[np.float64]:
+    """Transform (N, 3) RAS mm points from the space of one transform node to that of another; None is the world."""
     points = np.array(points, dtype=np.float64).reshape(-1, 3)
     if source is target or not len(points):
         return points
-    matrix = linear_between(source, target)
+    matrix = matrix_between(source, target)
     if matrix is not None:
         return points @ matrix[:3, :3].T + matrix[:3, 3]
     general = vtk.vtkGeneralTransform()
@@ -112,8 +112,8 @@ def between(points: ArrayLike, source: Any, target: Any) -> NDArray[np.float64]:
     return np.array([general.TransformPoint(point) for point in points])
 
 
-def linear_between(source: Any, target: Any) -> NDArray[np.float64] | None:
-    """(4, 4) from below one transform node to below another; None when the way is not linear."""
+def matrix_between(source: Any, target: Any) -> NDArray[np.float64] | None:
+    """(4, 4) matrix from the space of one transform node to that of another; None if the transform is not linear."""
     for node in (source, target):
         if node is not None and not node.IsTransformToWorldLinear():
             return None
@@ -123,21 +123,21 @@ def linear_between(source: Any, target: Any) -> NDArray[np.float64] | None:
 
 
 def put_array(node: Any, array: NDArray, geometry: NDArray[np.float64], like: Any) -> None:
-    """Give a volume node voxels [k, j, i(, component)] and a geometry, under the parent transform of another node."""
+    """Set voxels [k, j, i(, component)] and geometry of a volume node, and give it the parent transform of another node."""
     with slicer.util.NodeModify(node):
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(geometry))
         slicer.util.updateVolumeFromArray(node, array)
-        follow(node, like)
+        copy_transform(node, like)
 
 
-def follow(node: Any, like: Any) -> None:
-    """Put a node under the same parent transform as another."""
+def copy_transform(node: Any, like: Any) -> None:
+    """Give a node the parent transform of another node."""
     if node.GetTransformNodeID() != like.GetTransformNodeID():
         node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
 
 
 def jump_to(world: ArrayLike) -> None:
-    """Centre all slice views on a place of the world, RAS mm."""
+    """Center all slice views on a position, (3,) RAS mm of the world."""
     slicer.vtkMRMLSliceNode.JumpAllSlices(
         slicer.mrmlScene, *(float(part) for part in np.ravel(world)), slicer.vtkMRMLSliceNode.CenteredJumpSlice
     )

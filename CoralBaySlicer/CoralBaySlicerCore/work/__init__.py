@@ -1,1 +1,1 @@
-"""What is computed on the worker, and the way between it and the main thread."""
+"""Work on the worker thread, and its exchange with the main thread."""

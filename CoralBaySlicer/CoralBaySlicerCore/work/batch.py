@@ -1,4 +1,4 @@
-"""A probe on a folder of scans, without loading them into the scene."""
+"""Applies a probe to a folder of scans without loading them into the scene."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def applyProbeToFolderTask(
     """Segment every scan of a folder into `<name>.seg.nrrd` in it; the result is the library's `FolderResult`.
 
     Args:
-        logic: whose worker computes.
+        logic: its worker computes.
         probe: the library's Probe, or the path of one.
         folder: with NRRD, NIfTI or MHA files, or subfolders with a DICOM series each.
         threshold: probability from 0 to 1.
         overwrite: whether existing segmentations are replaced.
 
     Raises:
-        VolumeError: the folder cannot be read or holds nothing like a scan.
+        VolumeError: the folder cannot be read or holds no scan.
     """
     packages.ensure()
-    choice = logic.choice()
+    config = logic.encoder_config()
     find_scans(folder)
 
     def run(progress: Progress, cancel: CancelToken) -> Any:
@@ -46,12 +46,12 @@ def applyProbeToFolderTask(
 
         return segment_folder(
             folder,
-            logic.features.encoder(choice, subprogress(progress, 0, 0.1), cancel),
+            logic.features.encoder(config, subprogress(progress, 0, 0.1), cancel),
             Probe.load(probe) if isinstance(probe, (str, Path)) else probe,
             options=Options(threshold),
             overwrite=overwrite,
             store=Store(),
-            assume_hu=choice.assume_hu,
+            assume_hu=config.assume_hu,
             unexpected=lambda error: logging.error("".join(traceback.format_exception(error))),
             progress=subprogress(progress, 0.1, 1),
             cancel=cancel,

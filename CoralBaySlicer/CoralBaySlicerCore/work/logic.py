@@ -1,4 +1,4 @@
-"""The verbs on MRML nodes, for the panels and for Slicer's Python console."""
+"""The module's functions on MRML nodes, for the panels, scripts and Slicer's Python console."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from slicer.util import VTKObservationMixin
 
+from CoralBayLib.core.deprecation import deprecated_attribute, deprecated_parameters
 from CoralBayLib.fewshot.options import Options
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import segments, volumes
@@ -21,23 +22,23 @@ from CoralBaySlicerCore.setup import encoder_files, settings
 
 from . import scan_library
 from .batch import applyProbeToFolderTask
-from .session import Choice
+from .session import EncoderConfig
 from .tasks import FoundRegion, Tasks
 
 PointsByName = Mapping[str, ArrayLike]
-"""(N, 3) RAS points of the world by the structure's name; those of "background" are negative."""
+"""(N, 3) RAS mm of the world by the structure's name; the points of "background" are negative prompts."""
 
 
 class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixin):
     """Embed, segment and search, from Slicer's Python console or a script.
 
-    The verbs without "Task" in their name return when the work is done. They compute on the worker thread and keep the
-    event loop running meanwhile, so Slicer stays responsive. The others return a `Task` at once.
+    Methods without "Task" in their name return when the work is done. They compute on the worker thread and keep the event
+    loop running, so that Slicer stays responsive. The others return a `Task` at once.
 
     Example, on the scan CoralBayChestCT of the module Sample Data::
 
         logic = slicer.util.getModuleLogic("CoralBaySlicer")
-        logic.getParameterNode().encoder = "coralbay-mini"  # comes with CoralBay; other encoders by their names
+        logic.getParameterNode().encoder = "coralbay-mini"  # comes with CoralBay
         volume = slicer.util.getNode("CoralBayChestCT")
         logic.embed(volume)
         prompts = {"liver": [[42, 21, -243]], "background": [[-90, 0, -240]]}  # RAS mm
@@ -45,14 +46,16 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         print(slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, "liver", volume).sum(), "voxels")
         for region in logic.similar(volume, prompts["liver"], count=5):
             print(region.rank, round(region.score, 2), region.ras)
-        logic.applyProbe(logic.probe, [volume])  # or on other scans; logic.saveProbe(path) keeps it
+        logic.applyProbe(logic.probe, [volume])  # or on other scans; logic.saveProbe(path) saves it
     """
+
+    choice = deprecated_attribute("choice", "encoder_config")
 
     def __init__(self, parent: Any = None) -> None:
         settings.read_again()
         ScriptedLoadableModuleLogic.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        Tasks.__init__(self, self.choice)
+        Tasks.__init__(self, self.encoder_config)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._on_scene_closing)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._on_node_removed)
 
@@ -62,11 +65,11 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """The module's parameters in the scene."""
         return CoralBaySlicerParameters(super().getParameterNode())
 
-    def choice(self) -> Choice:
-        """The encoder and how it is run, from the parameters and this computer's settings."""
+    def encoder_config(self) -> EncoderConfig:
+        """The configuration of the encoder, from the parameters and this computer's settings."""
         parameters = self.getParameterNode()
         name = parameters.encoder
-        return Choice(
+        return EncoderConfig(
             name,
             settings.weights_file(name),
             settings.device(),
@@ -83,16 +86,16 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         self.reader.close()
         self._forget()
 
-    # -- verbs that wait
+    # -- methods that wait for their result
 
     def embed(self, volume: Any) -> Any:
-        """Compute a volume's features, or fetch them from the store.
+        """Compute a volume's features, or read them from the store.
 
         Returns:
             The library's FeaturePyramid.
 
         Raises:
-            CoralBayError: the volume is no CT, there are no weights, too little memory, ...; says what to do.
+            CoralBayError: the volume is not a CT, weights are missing, memory is too small, ...; the message says what to do.
         """
         return self.worker.wait(self.embedTask(volume))
 
@@ -102,17 +105,17 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """Segment structures from a few points.
 
         Args:
-            volume: a CT; it is embedded first if need be.
+            volume: a CT; its features are computed first if necessary.
             prompts: points by structure; see `PointsByName`.
-            segmentation: where to write; a new node by default.
+            segmentation: the node to write to; a new node by default.
             threshold: probability from 0 to 1 from which a voxel belongs to a structure.
-            connected: keep only the pieces that a point touches.
+            connected: keep only the connected components that contain a prompt.
 
         Returns:
             The vtkMRMLSegmentationNode.
 
         Raises:
-            CoralBayError: as `embed`, or the prompts cannot be used.
+            CoralBayError: as for `embed`, or the prompts cannot be used.
         """
         options = Options(threshold, connected)
         return self.worker.wait(self.segmentTask(volume, self.prompts_of(volume, prompts), segmentation, options))
@@ -126,23 +129,23 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         distance_mm: float = 20.0,
         threshold: float = 0.5,
     ) -> list[FoundRegion]:
-        """Find regions that look like a query.
+        """Find regions that are similar to a query.
 
         Args:
-            volume: the CT the query points lie in.
-            query: (N, 3) RAS points of the world; several count as their average.
+            volume: the CT that the query points lie in.
+            query: (N, 3) RAS mm of the world; the features of several points are averaged.
             others: further volumes to search.
             count: most regions to return.
-            distance_mm: between any two of them.
-            threshold: similarity from 0 to 1 to which a region reaches.
+            distance_mm: least distance between two peaks.
+            threshold: similarity, from 0 to 1, down to which a region extends.
 
         Raises:
-            CoralBayError: as `embed`, or the query lies outside the volume.
+            CoralBayError: as for `embed`, or the query lies outside the volume.
         """
         return self.worker.wait(self.similarTask(volume, query, others, count, distance_mm, threshold))
 
     def applyProbe(self, probe: Any, targets: Sequence[Any], threshold: float = 0.5) -> list[Any]:
-        """Segment volumes with a probe that was made before.
+        """Segment volumes with an existing probe.
 
         Args:
             probe: the library's Probe, or the path of one.
@@ -161,25 +164,25 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
             probe: the library's Probe, or the path of one.
             folder: with NRRD, NIfTI or MHA files, or subfolders with a DICOM series each.
             threshold: probability from 0 to 1.
-            overwrite: whether segmentations that are there already are replaced; left out otherwise.
+            overwrite: whether existing segmentations are replaced; otherwise their scans are skipped.
 
         Returns:
-            The library's `FolderResult`: `written` and `failed`, the latter with the error of each scan that could not be used.
+            The library's `FolderResult`: `written` and `failed`, with the error of each scan that could not be segmented.
 
         Raises:
-            CoralBayError: there is nothing like a scan in the folder, or the probe is of another encoder.
+            CoralBayError: the folder contains no scan, or the probe was made with another encoder.
         """
         return self.worker.wait(applyProbeToFolderTask(self, probe, folder, threshold, overwrite))
 
     def addToLibrary(self, scans: Sequence[str | Path], folder: str | Path = "") -> list[Any]:
-        """Add files, and the scans of folders, to a library of scans; what is new is embedded, which may take long.
+        """Add scans to a library; the features of new scans are computed, which may take long.
 
         Args:
             scans: files and folders.
-            folder: the library's; the usual place by default.
+            folder: of the library; the default location if "".
 
         Returns:
-            What has become of each scan: the library's `Outcome`s.
+            The library's `Outcome` of each scan.
 
         Raises:
             CoralBayError: the library cannot be used or written.
@@ -187,6 +190,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         paths = [str(scan) for scan in scans]
         return self.worker.wait(scan_library.addTask(self, str(folder), lambda *_args: paths, []))
 
+    @deprecated_parameters(others="exclude_query_scan")
     def searchLibrary(
         self,
         volume: Any,
@@ -194,48 +198,48 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         folder: str | Path = "",
         count: int = 10,
         distance_mm: float = 20.0,
-        others: bool = True,
+        exclude_query_scan: bool = True,
     ) -> list[Any]:
-        """Find regions of a library of scans that look like a query, or scans that look like one.
+        """Find regions of a library that are similar to a query, or scans that are similar to a scan.
 
         Args:
-            volume: the CT the query points lie in, which need not be in the library.
-            query: (N, 3) RAS points of the world; several count as their average. None for the whole scan.
-            folder: the library's; the usual place by default.
-            count: most to return.
-            distance_mm: between regions of one scan.
-            others: leave out the scan the query is from.
+            volume: the CT that the query points lie in; it need not be in the library.
+            query: (N, 3) RAS mm of the world; the features of several points are averaged. None for the whole scan.
+            folder: of the library; the default location if "".
+            count: most results to return.
+            distance_mm: least distance between regions of one scan.
+            exclude_query_scan: whether to skip the scan of the query.
 
         Returns:
-            The library's `RegionHit`s, whose `ras` are in the space of their own scans; or its `ScanHit`s.
+            The library's `RegionHit`s, with `ras` in the space of their own scans; or its `ScanHit`s.
 
         Raises:
-            CoralBayError: as `embed`, or the library cannot be used.
+            CoralBayError: as for `embed`, or the library cannot be used.
         """
-        return self.worker.wait(scan_library.searchTask(self, str(folder), volume, query, count, distance_mm, others))
+        task = scan_library.searchTask(self, str(folder), volume, query, count, distance_mm, exclude_query_scan)
+        return self.worker.wait(task)
 
     def saveProbe(self, path: str | Path) -> None:
         """Write the probe of the last segmentation or preview."""
         self.worker.wait(self.saveProbeTask(path))
 
     def prompts_of(self, volume: Any, prompts: PointsByName) -> Prompts:
-        """Points by structure, in RAS of the world, as prompts in the volume's own space."""
+        """Prompts in the volume's own space from points by structure (RAS mm of the world)."""
         points, labels, names = [np.empty((0, 3))], [np.empty(0, np.int64)], {}
         for name, given in prompts.items():
             label = 0 if segments.is_background(name) else len(names) + 1
             if label:
                 names[label] = name
-            own = volumes.from_world(volume, given)
-            points.append(own)
-            labels.append(np.full(len(own), label))
+            points.append(volumes.from_world(volume, given))
+            labels.append(np.full(len(points[-1]), label))
         return Prompts(np.concatenate(points), np.concatenate(labels), names)
 
-    # -- inner workings
+    # -- internal
 
     def _forget(self) -> None:
         self.features.forget()
         self.similarities.clear()
-        self.left_out.clear()
+        self.skipped_scans.clear()
         self.undo.clear()
         self.probe = None
 

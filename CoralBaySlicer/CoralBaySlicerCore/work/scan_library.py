@@ -17,7 +17,7 @@ from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled,
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.setup import packages, settings
 
-from .worker import Counted, Shown, Task, Worker
+from .worker import Message, Task, Worker
 
 if TYPE_CHECKING:
     from .tasks import Tasks
@@ -66,17 +66,18 @@ def addTask(logic: Tasks, path: str, scans: ScanSelection, outcomes: list[Any], 
         CoralBayError: the user declined to install what is missing.
     """
     packages.ensure(packages.LIBRARY)
-    choice = logic.choice()
+    config = logic.encoder_config()
 
     def run(progress: Progress, cancel: CancelToken) -> list[Any]:
         from CoralBayLib.features.store import Store
 
         selected = scans(progress, cancel)
-        encoder = logic.features.encoder(choice, progress, cancel)
+        encoder = logic.features.encoder(config, progress, cancel)
 
         def report(fraction: float, _message: str) -> None:
             number = min(count, int(fraction * count) + 1)
-            progress(fraction, Counted(_("Adding to the library: scan {n} of {count}").format(n=number, count=count)))
+            text = _("Adding to the library: scan {n} of {count}").format(n=number, count=count)
+            progress(fraction, Message(text, is_timed=True))
 
         count = 1
         options = {"store": Store(), "assume_hu": assume_hu, "workers": _YieldingWorkers(logic.worker, encoder)}
@@ -86,7 +87,7 @@ def addTask(logic: Tasks, path: str, scans: ScanSelection, outcomes: list[Any], 
             outcomes.append(outcome)
         return outcomes
 
-    return logic.worker.start(Task(run, title=_("Adding to the library"), outlives_scene=True, gives_way=True))
+    return logic.worker.start(Task(run, title=_("Adding to the library"), outlives_scene=True, interruptible=True))
 
 
 class _YieldingWorkers:
@@ -120,7 +121,7 @@ def confirm_then(logic: Tasks, paths: Callable[[Progress, CancelToken], list[str
         from CoralBayLib.library.discovery import find_scans
 
         def report(_fraction: float, message: str) -> None:
-            progress(0.0, Shown(message))
+            progress(0.0, Message(message))
 
         report(0.0, _("Looking for scans"))
         found = paths(progress, cancel)
@@ -174,7 +175,7 @@ def searchTask(
 
         library = open_library(path)
         # Checked before the scan is embedded, which can take long.
-        library.require_encoder(source.choice.encoder)
+        library.require_encoder(source.config.encoder)
         pyramid = logic.features.compute(source, subprogress(progress, 0, 0.9), cancel)
         raise_if_cancelled(cancel)
         if points is None:

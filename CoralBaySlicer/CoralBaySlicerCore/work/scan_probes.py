@@ -19,14 +19,14 @@ from CoralBayLib.core.progress import CancelToken, Progress, subprogress
 from CoralBaySlicerCore.scene.scan_tables import Predictions, Study
 from CoralBaySlicerCore.setup import packages
 
-from .worker import Counted, Task, describe_error
+from .worker import Message, Task, describe_error
 
 if TYPE_CHECKING:
     from CoralBayLib.features.pyramid import FeaturePyramid
     from CoralBayLib.scan_probes import Evaluation, ScanEmbeddings, ScanProbe, Skipped
     from CoralBayLib.scan_probes.charts import Chart
 
-    from .session import Choice
+    from .session import EncoderConfig
     from .tasks import Tasks
 
 
@@ -59,7 +59,7 @@ def fitTask(logic: Tasks, study: Study) -> Task:
         CoralBayError: the user declined to install a missing package.
     """
     packages.ensure(*([packages.SURVIVAL] if study.task == "survival" else []))
-    choice = logic.choice()
+    config = logic.encoder_config()
 
     def run(progress: Progress, cancel: CancelToken) -> FitResult:
         from CoralBayLib.scan_probes import ScanProbe, cross_validate
@@ -78,11 +78,11 @@ def fitTask(logic: Tasks, study: Study) -> Task:
             name=study.name,
             first=1,
         )
-        embedded = _embed(logic, choice, table.scans, subprogress(progress, 0, 0.8), cancel)
+        embedded = _embed(logic, config, table.scans, subprogress(progress, 0, 0.8), cancel)
         labels = table.labels.take(embedded.rows)
 
         def show_progress(fraction: float, _message: str) -> None:
-            progress(0.8 + 0.2 * fraction, Counted(_("Testing on unseen patients")))
+            progress(0.8 + 0.2 * fraction, Message(_("Testing on unseen patients"), is_timed=True))
 
         evaluation = cross_validate(embedded.vectors, labels, progress=show_progress, cancel=cancel)
         probe = ScanProbe().fit(embedded.vectors, labels)
@@ -103,7 +103,7 @@ def fitTask(logic: Tasks, study: Study) -> Task:
 def applyTask(logic: Tasks, probe: ScanProbe, study: Study) -> Task:
     """Predict for the scans of a table; the result is a `Predictions`."""
     packages.ensure()
-    choice = logic.choice()
+    config = logic.encoder_config()
 
     def run(progress: Progress, cancel: CancelToken) -> Predictions:
         paths, rows, without_scan = [], [], []
@@ -115,7 +115,7 @@ def applyTask(logic: Tasks, probe: ScanProbe, study: Study) -> Task:
                 without_scan.append((_("row {number}").format(number=number + 1), _("The path of the scan is empty.")))
         if not paths:
             raise ScansError(_("There is no scan in the column '{column}'. Choose another.").format(column=study.scan))
-        embedded = _embed(logic, choice, paths, progress, cancel)
+        embedded = _embed(logic, config, paths, progress, cancel)
         probe.require_fit(embedded.signature)
         values = _fill_rows(probe.predict(embedded.vectors), np.array(rows)[embedded.rows], len(study.rows))
         return Predictions(_column_names(probe), values, None, (*without_scan, *map(_describe, embedded.left_out)))
@@ -165,18 +165,19 @@ def saliency(pyramid: FeaturePyramid, probe: ScanProbe, class_index: int) -> tup
 
 
 def _embed(
-    logic: Tasks, choice: Choice, paths: Sequence[Path], progress: Progress | None, cancel: CancelToken
+    logic: Tasks, config: EncoderConfig, paths: Sequence[Path], progress: Progress | None, cancel: CancelToken
 ) -> ScanEmbeddings:
     """Embed scans and show which one is at work."""
     from CoralBayLib.features.store import Store
     from CoralBayLib.scan_probes import embed_scans
 
-    encoder = logic.features.encoder(choice, progress, cancel)
+    encoder = logic.features.encoder(config, progress, cancel)
 
     def show_progress(fraction: float, _message: str) -> None:
         if progress is not None:
             number = min(len(paths), int(fraction * len(paths)) + 1)
-            progress(fraction, Counted(_("Computing features: scan {n} of {count}").format(n=number, count=len(paths))))
+            text = _("Computing features: scan {n} of {count}").format(n=number, count=len(paths))
+            progress(fraction, Message(text, is_timed=True))
 
     return embed_scans(paths, encoder, show_progress, cancel, store=Store())
 

@@ -1,6 +1,6 @@
-"""Which encoder is chosen, and the one that the worker has loaded.
+"""The configuration of the encoder, and the encoder that the worker has loaded.
 
-The library's heavy parts are imported inside the functions, so that torch is loaded by the worker at first use.
+The library's slow modules are imported inside functions, so that the worker loads torch at first use.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from CoralBaySlicerCore.scene.volumes import VolumeSnapshot
 from CoralBaySlicerCore.setup import encoder_files, packaged_weights
 from CoralBaySlicerCore.setup.encoder_files import EncoderFile
 
-from .worker import shown
+from .worker import as_messages
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which encoder, and how it is run.
+class EncoderConfig:
+    """An encoder and the way it is run.
 
     Attributes:
-        encoder: its name in the library.
-        weights: a file, or "" for the usual places.
-        weights_version: changes whenever there may be other weights, though the names are the same.
+        encoder: name of the encoder in the library.
+        weights: path of a file, or "" for the default locations.
+        weights_version: changes when the weights may have changed under the same name.
         device: "auto", "cpu", "cuda", ...
-        setting: "" for the encoder's default.
-        assume_hu: skip the check that the values look like HU.
-        file: the Python file the encoder comes from, as the user agreed to it, or None.
+        setting: the inference mode; "" for the encoder's default.
+        assume_hu: skip the check that the values are HU.
+        file: the Python file of the encoder, as the user allowed it, or None.
     """
 
     encoder: str = "coralbay"
@@ -42,56 +42,71 @@ class Choice:
 
     @property
     def features(self) -> tuple:
-        """The part of the choice that decides what the features are."""
+        """The part of the configuration that determines the features."""
         return self.encoder, self.weights, self.weights_version, self.setting, self.file
 
 
 class Session:
-    """What the worker keeps between tasks: the encoder that was loaded last."""
+    """State of the worker between tasks: the encoder that was loaded last.
+
+    Attributes:
+        device: description of the device that was used last; "" before the first use.
+    """
 
     def __init__(self) -> None:
-        self._choice: tuple | None = None
+        self._config: tuple | None = None
         self._encoder: Any = None
         self.device = ""
 
     def encoder(
         self,
-        choice: Choice,
+        config: EncoderConfig,
         consent: Callable[[Any], bool] | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> Any:
-        """The encoder of a choice, loaded when it is another than last time; progress is that of a download."""
+        """The encoder of a configuration, loaded if it differs from the last one.
+
+        Args:
+            config: the encoder and its settings.
+            consent: asks the user before a download; None downloads nothing.
+            progress: of a download.
+            cancel: checked during a download.
+
+        Raises:
+            CoralBayError: the encoder or its weights cannot be loaded.
+            Cancelled: the user declined or cancelled.
+        """
         from CoralBayLib.core.devices import describe
         from CoralBayLib.encoders import load_encoder
 
-        wanted = (*choice.features, choice.device)
-        if self._choice != wanted:
-            self._choice = self._encoder = None
-            if choice.file:
-                encoder_files.load(choice.file)
-            if consent is not None and not choice.weights:
-                packaged_weights.require(choice.encoder, consent)
+        requested = (*config.features, config.device)
+        if self._config != requested:
+            self._config = self._encoder = None
+            if config.file:
+                encoder_files.load(config.file)
+            if consent is not None and not config.weights:
+                packaged_weights.require(config.encoder, consent)
             self._encoder = load_encoder(
-                choice.encoder,
-                choice.weights or None,
-                choice.device,
-                setting=choice.setting or None,
+                config.encoder,
+                config.weights or None,
+                config.device,
+                setting=config.setting or None,
                 consent=consent,
-                progress=shown(progress),
+                progress=as_messages(progress),
                 cancel=cancel,
             )
-            self._choice = wanted
+            self._config = requested
         self.device = describe(self._encoder.device)
         return self._encoder
 
-    def stored(self, scan: VolumeSnapshot, choice: Choice) -> Any:
-        """The pyramid of a scan if it is in the store, else None; computes and downloads nothing."""
+    def stored(self, scan: VolumeSnapshot, config: EncoderConfig) -> Any:
+        """The pyramid of a scan if it is in the store, else None; nothing is computed or downloaded."""
         from CoralBayLib.features.embedding import store_key
         from CoralBayLib.features.store import Store
 
         try:
-            encoder = self.encoder(choice)
+            encoder = self.encoder(config)
         except CoralBayError:
             return None
         return Store().get(store_key(scan.volume, encoder))
@@ -99,17 +114,17 @@ class Session:
     def embed(
         self,
         scan: VolumeSnapshot,
-        choice: Choice,
+        config: EncoderConfig,
         consent: Callable[[Any], bool] | None = None,
         progress: Progress | None = None,
         cancel: CancelToken | None = None,
     ) -> Any:
-        """The pyramid of a scan, computed or from the store."""
+        """The pyramid of a scan, read from the store or computed. Arguments and errors are those of `encoder` and `embed`."""
         from CoralBayLib.features.embedding import embed
         from CoralBayLib.features.store import Store
 
-        encoder = self.encoder(choice, consent, progress, cancel)
+        encoder = self.encoder(config, consent, progress, cancel)
         raise_if_cancelled(cancel)
-        pyramid = embed(scan.volume, encoder, progress, cancel, store=Store(), assume_hu=choice.assume_hu)
+        pyramid = embed(scan.volume, encoder, progress, cancel, store=Store(), assume_hu=config.assume_hu)
         self.device = self.device or str(encoder.device)
         return pyramid

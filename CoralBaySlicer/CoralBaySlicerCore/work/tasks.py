@@ -1,4 +1,4 @@
-"""The verbs that return at once: what is computed on the worker, and what then changes in the scene."""
+"""Tasks on volume nodes: the computation on the worker, and the change of the scene that follows."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import slicer
 from numpy.typing import ArrayLike
 from slicer.i18n import tr as _
 
+from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import CoralBayError, PromptError, VolumeError
 from CoralBayLib.core.progress import CancelToken, Progress, subprogress
 from CoralBayLib.fewshot.options import Options
@@ -23,21 +24,21 @@ from CoralBaySlicerCore.work.compute import similarity
 from CoralBaySlicerCore.work.compute.segmentation import segmentation_of
 
 from .features import Features
-from .session import Choice
+from .session import EncoderConfig
 from .worker import Task, Worker, describe_error
 
 
 @dataclass(frozen=True)
 class FoundRegion:
-    """A region that looks like the query.
+    """A region that is similar to the query.
 
     Attributes:
-        node_id, volume: the scan it lies in.
+        node_id, volume: node ID and name of the scan it lies in.
         rank: from 1, over all scans searched.
-        ras: its peak, RAS mm of the world.
-        score: similarity there, at most 1.
-        volume_ml: of the connected piece around it, in millilitres.
-        within: rank of the region whose piece it lies in, when that is another's; else 0.
+        ras: the peak, RAS mm of the world.
+        score: similarity at the peak, at most 1.
+        volume_ml: volume of the connected component around the peak, in milliliters.
+        within: rank of the region in whose component the peak lies, if that is another region; else 0.
     """
 
     node_id: str
@@ -50,34 +51,36 @@ class FoundRegion:
 
 
 class Tasks:
-    """Starts work on volume nodes. Each method returns a `Task`, whose result is said in its description.
+    """Starts tasks on volume nodes. Each method returns a `Task` at once.
 
     Args:
-        choice: tells which encoder is chosen now.
+        config: returns the current configuration of the encoder.
 
     Attributes:
-        worker: the one thread that computes.
-        reader: another one, which only reads files and so does not keep the user waiting while that one computes.
+        worker: the thread that computes.
+        reader: a thread that only reads files, so that reading does not wait for a computation.
         features: of the volumes.
         overlays: the maps in the slice views.
         undo: states of segmentations before they were written to.
-        probe: the last one that was fitted or loaded.
-        similarities: the last search, by the volume's node ID.
-        left_out: why scans could not be searched then, in words, by the scan's name.
+        probe: the probe that was fitted or loaded last.
+        similarities: results of the last search, by the volume's node ID.
+        skipped_scans: the reason for each scan that the last search skipped, by the scan's name.
     """
 
-    def __init__(self, choice: Callable[[], Choice]) -> None:
+    left_out = deprecated_attribute("left_out", "skipped_scans")
+
+    def __init__(self, config: Callable[[], EncoderConfig]) -> None:
         self.worker = Worker()
         self.reader = Worker()
-        self.features = Features(self.worker, choice)
+        self.features = Features(self.worker, config)
         self.overlays = Overlays()
         self.undo = segments.Undo()
         self.probe: Any = None
         self.similarities: dict[str, similarity.Similarity] = {}
-        self.left_out: dict[str, str] = {}
+        self.skipped_scans: dict[str, str] = {}
 
     def embedTask(self, volume: Any) -> Task:
-        """As `embed`."""
+        """The task of `embed`."""
         source = self.features.source(volume)
 
         def run(progress: Progress, cancel: CancelToken) -> Any:
@@ -90,7 +93,7 @@ class Tasks:
         return self._start(Task(run, finish, title=_("Computing features of {name}").format(name=source.scan.name)))
 
     def storedTask(self, volume: Any) -> Task:
-        """Fetch a volume's features from the store if they are there; the result is None otherwise."""
+        """Read a volume's features from the store; the result is None if they are not there."""
         source = self.features.source(volume)
 
         def finish(pyramid: Any) -> Any:
@@ -110,21 +113,21 @@ class Tasks:
         colors: Mapping[str, Any] | None = None,
         segmenter: Any = None,
     ) -> Task:
-        """As `segment`, with prompts as `prompts_of` gives them or with a probe.
+        """The task of `segment`, with prompts from `prompts_of` or with a probe.
 
         Args:
             volume: the scan's node.
             prompts: in the volume's own space.
             segmentation: where to write; a new node by default.
             options: the library's `Options`, or None for the defaults.
-            probe: a probe that was made elsewhere, or None.
+            probe: a loaded probe, or None.
             colors: of new segments, by name.
-            segmenter: the library's `Segmenter` of a preview, whose fit is used again if it has these features and prompts.
+            segmenter: the library's `Segmenter` of a preview, which is used again if its features and prompts are the same.
         """
         source = self.features.source(volume)
         target = segmentation.GetID() if segmentation is not None else None
         if segmentation is not None:
-            segments.way_to(segmentation, volume)
+            segments.transform_to(segmentation, volume)
 
         def run(progress: Progress, cancel: CancelToken) -> Any:
             pyramid = self.features.compute(source, subprogress(progress, 0, 0.8), cancel)
@@ -134,36 +137,36 @@ class Tasks:
 
         def finish(result: Any) -> Any:
             pyramid, (masks, fitted) = result
-            own = self.features.put(source, pyramid)
+            scan = self.features.put(source, pyramid)
             node = slicer.mrmlScene.GetNodeByID(target) if target else None
             if target and node is None:
                 raise CoralBayError(_("The segmentation was removed during the computation. Choose another and apply again."))
-            node = node or segments.new(own, _("{volume} segmentation").format(volume=own.GetName()))
+            node = node or segments.new(scan, _("{volume} segmentation").format(volume=scan.GetName()))
             surfaces.remove(node)
             self.undo.save(node)
-            segments.write_masks(node, own, source.scan, masks, dict(colors or by_name(fitted.names_)))
+            segments.write_masks(node, scan, source.scan, masks, dict(colors or by_name(fitted.names_)))
             self.probe = fitted
             return node
 
         return self._start(Task(run, finish, title=_("Segmenting")))
 
     def surfacesTask(self, segmentation: Any) -> Task:
-        """Show the segments of a segmentation in the 3D views; a newer call stops an older one."""
-        node_id, solids = segmentation.GetID(), surfaces.read(segmentation)
+        """Show the segments of a segmentation in the 3D views; a newer call cancels an older one."""
+        node_id, voxels = segmentation.GetID(), surfaces.read(segmentation)
 
         def run(progress: Progress, cancel: CancelToken) -> Any:
-            return surfaces.build(solids, progress, cancel)
+            return surfaces.build(voxels, progress, cancel)
 
-        def finish(made: Any) -> Any:
+        def finish(built: Any) -> Any:
             node = slicer.mrmlScene.GetNodeByID(node_id)
             if node is not None:
-                surfaces.put(node, made)
+                surfaces.put(node, built)
             return node
 
-        return self.worker.start(Task(run, finish, "surfaces", _("Making surfaces")))
+        return self.worker.start(Task(run, finish, "surfaces", _("Computing 3D surfaces")))
 
     def applyProbeTask(self, probe: Any, targets: Sequence[Any], threshold: float = 0.5) -> Task:
-        """As `applyProbe`. Nothing is written before all volumes are done."""
+        """The task of `applyProbe`. Nothing is written until all volumes are done."""
         options = Options(threshold)
         if not targets:
             raise CoralBayError(_("Choose at least one volume to apply the probe to."))
@@ -175,9 +178,9 @@ class Tasks:
             fitted = Probe.load(probe) if isinstance(probe, (str, Path)) else probe
             done = []
             for number, source in enumerate(sources):
-                own = subprogress(progress, number / len(sources), (number + 1) / len(sources))
-                pyramid = self.features.compute(source, subprogress(own, 0, 0.8), cancel)
-                part = subprogress(own, 0.8, 1)
+                step = subprogress(progress, number / len(sources), (number + 1) / len(sources))
+                pyramid = self.features.compute(source, subprogress(step, 0, 0.8), cancel)
+                part = subprogress(step, 0.8, 1)
                 masks, used = segmentation_of(source.scan, pyramid, None, options, fitted, None, part, cancel)
                 done.append((source, pyramid, masks, by_name(used.names_)))
             return done
@@ -195,7 +198,7 @@ class Tasks:
         return self._start(Task(run, finish, title=_("Applying the probe")))
 
     def saveProbeTask(self, path: str | Path) -> Task:
-        """As `saveProbe`. What a probe keeps of its scan is made now, which takes a moment."""
+        """The task of `saveProbe`. It first computes the samples with which the probe adapts to other scans."""
         probe = self.probe
         if probe is None:
             raise PromptError(_("There is no probe yet. Mark a structure and the background first."))
@@ -210,9 +213,9 @@ class Tasks:
         distance_mm: float = 20.0,
         threshold: float = 0.5,
     ) -> Task:
-        """As `similar`; a newer search stops an older one. Another scan that cannot be searched is left out."""
-        points, home = volumes.from_world(volume, query), self.features.source(volume)
-        sources, refused = [home], {}
+        """The task of `similar`; a newer search cancels an older one. Other scans that cannot be searched are skipped."""
+        points, query_source = volumes.from_world(volume, query), self.features.source(volume)
+        sources, refused = [query_source], {}
         for other in others:
             try:
                 if other is not volume:
@@ -221,32 +224,33 @@ class Tasks:
                 refused[other.GetName()] = describe_error(error)
 
         def run(progress: Progress, cancel: CancelToken) -> Any:
-            pyramids, left_out = {}, dict(refused)
+            pyramids, skipped = {}, dict(refused)
             for number, source in enumerate(sources):
-                own = subprogress(progress, 0.8 * number / len(sources), 0.8 * (number + 1) / len(sources))
+                step = subprogress(progress, 0.8 * number / len(sources), 0.8 * (number + 1) / len(sources))
                 try:
-                    pyramids[source.scan.node_id] = self.features.compute(source, own, cancel)
+                    pyramids[source.scan.node_id] = self.features.compute(source, step, cancel)
                 except VolumeError as error:
-                    if source is home:
+                    if source is query_source:
                         raise
-                    left_out[source.scan.name] = describe_error(error)
-            own = subprogress(progress, 0.8, 1)
-            home_id = home.scan.node_id
-            return pyramids, left_out, similarity.similar(pyramids, home_id, points, count, distance_mm, threshold, own, cancel)
+                    skipped[source.scan.name] = describe_error(error)
+            step = subprogress(progress, 0.8, 1)
+            query_id = query_source.scan.node_id
+            results = similarity.similar(pyramids, query_id, points, count, distance_mm, threshold, step, cancel)
+            return pyramids, skipped, results
 
         def finish(result: Any) -> list[FoundRegion]:
-            pyramids, self.left_out, found = result
+            pyramids, self.skipped_scans, results = result
             used = [source for source in sources if source.scan.node_id in pyramids]
             nodes = {source.scan.node_id: self.features.put(source, pyramids[source.scan.node_id]) for source in used}
-            self.similarities = {each.node_id: each for each in found}
-            return _ranked(found, nodes, count)
+            self.similarities = {each.node_id: each for each in results}
+            return _ranked(results, nodes, count)
 
         return self._start(Task(run, finish, "similar", _("Looking for similar regions")))
 
     def start(
         self, volume: Any, run: Callable[[Any, CancelToken], Any], finish: Callable[[Any], Any], lane: str, title: str
     ) -> Task:
-        """Start other work on a volume's features: `run(pyramid, cancel)` on the worker, `finish(result)` here."""
+        """Start a task on a volume's features: `run(pyramid, cancel)` on the worker, `finish(result)` on the main thread."""
         source = self.features.source(volume)
 
         def with_features(progress: Progress, cancel: CancelToken) -> Any:
@@ -260,7 +264,7 @@ class Tasks:
         return self._start(Task(with_features, keep_and_finish, lane, title))
 
     def workTask(self, run: Callable[[Progress, CancelToken], Any], title: str) -> Task:
-        """Start work on the worker that needs no volume."""
+        """Start a task on the worker that needs no volume."""
         return self._start(Task(run, title=title))
 
     def _start(self, task: Task) -> Task:
@@ -268,20 +272,20 @@ class Tasks:
         return self.worker.start(task)
 
 
-def _ranked(found: list[similarity.Similarity], nodes: dict[str, Any], count: int) -> list[FoundRegion]:
+def _ranked(results: list[similarity.Similarity], nodes: dict[str, Any], count: int) -> list[FoundRegion]:
     """The best regions over all scans."""
-    everything = []
-    for each in found:
-        world = volumes.to_world(nodes[each.node_id], each.places)
-        for number, (score, place, millilitres) in enumerate(zip(each.scores, world, each.volumes_ml, strict=True)):
-            everything.append((float(score), each, number, place, float(millilitres)))
-    everything = sorted(everything, key=lambda entry: -entry[0])[:count]
-    # A piece's highest peak comes before its others, so it has a rank when they are listed.
-    ranks = {(each.node_id, number): rank for rank, (_s, each, number, _p, _v) in enumerate(everything, start=1)}
+    peaks = []
+    for each in results:
+        world = volumes.to_world(nodes[each.node_id], each.peaks)
+        for number, (score, ras, volume_ml) in enumerate(zip(each.scores, world, each.volumes_ml, strict=True)):
+            peaks.append((float(score), each, number, ras, float(volume_ml)))
+    peaks = sorted(peaks, key=lambda entry: -entry[0])[:count]
+    # The highest peak of a component comes before its other peaks, so it has a rank when these are listed.
+    ranks = {(each.node_id, number): rank for rank, (_s, each, number, _p, _v) in enumerate(peaks, start=1)}
     regions = []
-    for rank, (score, each, number, place, millilitres) in enumerate(everything, start=1):
+    for rank, (score, each, number, ras, volume_ml) in enumerate(peaks, start=1):
         node, leader = nodes[each.node_id], int(each.leaders[number])
         within = 0 if leader == number else ranks[each.node_id, leader]
-        ras = tuple(float(part) for part in place)
-        regions.append(FoundRegion(node.GetID(), node.GetName(), rank, ras, score, millilitres, within))
+        point = (float(ras[0]), float(ras[1]), float(ras[2]))
+        regions.append(FoundRegion(node.GetID(), node.GetName(), rank, point, score, volume_ml, within))
     return regions

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import qt
@@ -24,21 +25,31 @@ from CoralBayLib.core.progress import CancelToken, Progress
 
 from .remedies import remedy_text
 
-Compute = Callable[[Progress, CancelToken], Any]
 _POLL_MS = 20
 
 
-class Shown(str):
-    """A progress message that is shown in place of the task's title until the next message, such as of a download."""
+@dataclass(frozen=True)
+class Message:
+    """A progress message that is shown in place of the task's title until the next message, such as that of a download.
+
+    Attributes:
+        text: shown to the user.
+        is_timed: whether the fraction is that of the whole task, so that the time left can be computed from it.
+    """
+
+    text: str
+    is_timed: bool = False
 
 
-class Counted(Shown):
-    """Such a message whose fraction is that of the whole task, so that the time left can be computed from it."""
+TaskProgress = Callable[[float, "str | Message"], None]
+"""The library's `Progress`, which also takes a `Message`."""
+Compute = Callable[[TaskProgress, CancelToken], Any]
+"""The part of a task that runs on the worker."""
 
 
-def shown(progress: Progress | None) -> Progress | None:
+def as_messages(progress: TaskProgress | None) -> Progress | None:
     """A progress callback whose messages are shown in place of the title."""
-    return None if progress is None else lambda fraction, message: progress(fraction, Shown(message))
+    return None if progress is None else lambda fraction, text: progress(fraction, Message(text))
 
 
 class Task:
@@ -50,10 +61,10 @@ class Task:
         lane: a new task cancels an unfinished older one of the same lane; "" for none.
         title: shown to the user while the task runs.
         outlives_scene: the task does not depend on the scene, so it continues when the scene is closed.
-        gives_way: the task takes long and calls `Worker.run_pending`.
+        interruptible: the task takes long and calls `Worker.run_pending` between its steps.
 
     Attributes:
-        says: a message shown in place of the title.
+        message: the `Message` that is shown in place of the title, or None.
         on_progress, on_done, on_failed: called on the main thread, if set, with (fraction, message), the result, or
             the exception (`Cancelled` included).
         result, error: the outcome.
@@ -72,14 +83,14 @@ class Task:
         lane: str = "",
         title: str = "",
         outlives_scene: bool = False,
-        gives_way: bool = False,
+        interruptible: bool = False,
     ) -> None:
         self.compute = compute
         self.outlives_scene = outlives_scene
-        self.gives_way = gives_way
+        self.interruptible = interruptible
         self.finish = finish
         self.lane = lane
-        self.says = ""
+        self.message: Message | None = None
         self._title = title
         self.token = CancelToken()
         self.started_at: float | None = None
@@ -93,7 +104,7 @@ class Task:
     @property
     def title(self) -> str:
         """The text shown to the user while the task runs."""
-        return self.says or self._title
+        return self.message.text if self.message is not None else self._title
 
     def cancel(self) -> None:
         """Ask the task to stop. It ends with `Cancelled`, even if its result has been computed."""
@@ -101,7 +112,7 @@ class Task:
 
 
 class Worker:
-    """Runs tasks one after another on its thread. Methods are for the main thread unless they say otherwise."""
+    """Runs tasks one after another on its thread. Methods are called on the main thread unless stated otherwise."""
 
     def __init__(self) -> None:
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
@@ -121,7 +132,7 @@ class Worker:
     def start(self, task: Task) -> Task:
         """Queue a task; the first task starts the thread."""
         if self._closed:
-            raise CoralBayError(_("CoralBay is closing down; nothing new can be started."))
+            raise CoralBayError(_("CoralBay is closing. No new task can be started."))
         for older in self._open:
             if task.lane and older.lane == task.lane:
                 older.cancel()
@@ -180,7 +191,7 @@ class Worker:
 
         Raises:
             Cancelled: the user cancelled meanwhile.
-            Exception: the function raised it.
+            Exception: any error that the function raised.
         """
         answered = threading.Event()
         answer: list[Any] = []
@@ -188,7 +199,7 @@ class Worker:
         def ask() -> None:
             try:
                 answer[:] = question(), None
-            except Exception as error:  # the worker must not wait forever, whatever happened
+            except Exception as error:  # without an answer the worker would wait forever
                 answer[:] = None, error
             answered.set()
 
@@ -202,17 +213,17 @@ class Worker:
     def run_pending(self) -> None:
         """Called on the worker, by a long task between two of its steps: run the tasks that wait.
 
-        Other tasks that give way keep their place in the queue; otherwise the oldest would end last.
+        Other interruptible tasks keep their place in the queue; otherwise the oldest would end last.
         """
-        patient = []
+        postponed = []
         with suppress(queue.Empty):
             while True:
                 task = self._tasks.get_nowait()
-                if task is None or task.gives_way:
-                    patient.append(task)
+                if task is None or task.interruptible:
+                    postponed.append(task)
                 else:
                     self._compute(task)
-        for task in patient:
+        for task in postponed:
             self._tasks.put(task)
 
     def _run(self) -> None:
@@ -220,7 +231,7 @@ class Worker:
             self._compute(task)
 
     def _compute(self, task: Task) -> None:
-        def progress(fraction: float, message: str) -> None:
+        def progress(fraction: float, message: str | Message) -> None:
             self._messages.put(lambda: self._progress(task, fraction, message))
 
         value, error = None, None
@@ -229,7 +240,7 @@ class Worker:
             self._messages.put(lambda: self._begun(task))
             value = task.compute(progress, task.token)
             task.token.raise_if_cancelled()
-        except Exception as exception:  # the main thread must be told that the task has ended, whatever happened
+        except Exception as exception:  # the main thread must learn that the task has ended
             error = exception
         self._messages.put(lambda: self._end(task, value, error))
 
@@ -250,16 +261,15 @@ class Worker:
         task.started_at = time.monotonic()
         self._progress(task, 0.0, task.title)
 
-    def _progress(self, task: Task, fraction: float, message: str) -> None:
-        if isinstance(message, Counted):
-            task.says, task.started_at = message, task.started_at or time.monotonic()
-        elif isinstance(message, Shown):
-            task.says, task.started_at = message, None
-        elif task.says:
-            # The time left is computed anew after a download.
-            task.says, task.started_at = "", time.monotonic()
+    def _progress(self, task: Task, fraction: float, message: str | Message) -> None:
+        if isinstance(message, Message):
+            task.started_at = (task.started_at or time.monotonic()) if message.is_timed else None
+            task.message = message
+        elif task.message is not None:
+            # The time left is estimated again after a download.
+            task.message, task.started_at = None, time.monotonic()
         if task.on_progress is not None and not task.done and not task.token.cancelled:
-            task.on_progress(fraction, message)
+            task.on_progress(fraction, message.text if isinstance(message, Message) else message)
 
     def _end(self, task: Task, value: Any, error: Exception | None) -> None:
         if task.done:
@@ -292,7 +302,7 @@ def describe_error(error: BaseException) -> str:
             "A Python package could not be loaded ({reason}). Restart Slicer. If it happens again, install PyTorch again "
             "with the module PyTorch Utils. On Windows a common cause is a missing Visual C++ runtime."
         ).format(reason=error)
-    return _("Something unexpected happened ({kind}: {reason}). Nothing was changed. Details are in the error log.").format(
+    return _("An unexpected error occurred ({kind}: {reason}). Nothing was changed. Details are in the error log.").format(
         kind=type(error).__name__, reason=error
     )
 

@@ -1,4 +1,4 @@
-"""What is packed comes back to within half a step where it was kept."""
+"""Packed features are accurate to half a step at the voxels that are kept."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_round_trip_is_within_half_a_step(random):
         assert np.abs(off).max() > step / 8
 
 
-def test_large_numbers_come_back_without_a_warning(recwarn):
+def test_large_numbers_give_no_warning(recwarn):
     features = torch.tensor([-6e4, 0.0, 6e4, 3e4]).reshape(1, 1, 1, 4)
     again = unpack(pack(features, np.ones((1, 1, 4), bool)), (1, 1, 4))
     assert torch.allclose(again.float(), features, atol=700) and not recwarn.list
 
 
-def test_elsewhere_is_the_average_of_what_was_left_out(random):
+def test_dropped_voxels_become_their_average(random):
     features = torch.from_numpy(random.normal(size=(3, 4, 4, 4)).astype(np.float32))
     kept = np.zeros((4, 4, 4), bool)
     kept[:2] = True
@@ -51,8 +51,8 @@ def test_a_constant_channel_and_a_single_voxel_are_exact(kept):
     assert torch.equal(again.float(), features)
 
 
-def test_whatever_interpolation_in_the_body_reads_is_kept(make_grid, make_phantom, pooling):
-    """Interpolated at any body voxel, and half a voxel beside it, features left out make no difference."""
+def test_voxels_for_interpolation_in_the_body_are_kept(make_grid, make_phantom, pooling):
+    """Dropped features do not affect interpolation at body voxels and up to half a voxel beside them."""
     pyramid = cb.embed(make_phantom(make_grid("oblique"), [([12, -30, 45], 8.0, 500.0)]), pooling(strides=(2, 4)))
     kji = np.argwhere(pyramid.body.array)
     points = np.concatenate([pyramid.grid.to_ras(kji[:, ::-1] + shift) for shift in (-0.5, 0.0, 0.5)])
@@ -63,7 +63,7 @@ def test_whatever_interpolation_in_the_body_reads_is_kept(make_grid, make_phanto
         assert torch.equal(type(level)("spoilt", level.grid, spoilt).sample(points), level.sample(points))
 
 
-def test_air_is_left_out():
+def test_air_is_dropped():
     body = np.zeros((40, 40, 40), np.uint8)
     body[10:20, 10:20, 10:20] = 1
     grid = Grid((40, 40, 40), np.diag([1.5, 1.5, 1.5, 1.0]))
@@ -72,7 +72,7 @@ def test_air_is_left_out():
     assert kept.sum() <= 8**3
 
 
-def test_deflated_arrays_come_back_whole_or_not_at_all(random):
+def test_deflated_arrays_round_trip_or_raise(random):
     array = random.integers(-1000, 3000, (5, 6, 7)).astype(np.int16)
     packed = deflate(array)
     assert np.array_equal(inflate(packed, "<i2", (5, 6, 7)), array)

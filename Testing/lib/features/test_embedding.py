@@ -1,4 +1,4 @@
-"""A CT becomes features that lie where they should, whatever the grid, the windows or the trouble on the way."""
+"""Embedding gives features at the right positions for any grid and any windows, and handles failures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GEOMETRIES = ["axial", "flipped", "permuted", "anisotropic", "oblique", "sheared
 
 
 @pytest.mark.parametrize("kind", GEOMETRIES)
-def test_features_of_a_ramp_tell_their_own_position(kind, make_grid, pooling):
+def test_features_of_a_ramp_have_the_right_positions(kind, make_grid, pooling):
     """With intensity rising linearly along a direction, a block's average is the intensity at the block's centre."""
     grid = make_grid(kind)
     direction = np.array([3.0, -2.0, 4.0])
@@ -39,7 +39,7 @@ def test_features_of_a_ramp_tell_their_own_position(kind, make_grid, pooling):
 
 
 @pytest.mark.parametrize("kind", GEOMETRIES)
-def test_blob_is_where_it_was_put(kind, make_grid, make_phantom, pooling):
+def test_a_blob_has_the_right_position(kind, make_grid, make_phantom, pooling):
     grid = make_grid(kind)
     centre = grid.center_ras + [5.3, -7.1, 4.7]
     volume = make_phantom(grid, [(centre, 6.0, 800.0)])
@@ -52,7 +52,7 @@ def test_blob_is_where_it_was_put(kind, make_grid, make_phantom, pooling):
 
 
 def test_canonical_order_of_the_tensor(make_grid, make_phantom, pooling):
-    """The network sees R, A, S whatever the array's order: the same anatomy gives the same features."""
+    """The network's input is in R, A, S order for any order of the array, so that the same anatomy has the same features."""
     blobs = [([30.0, -30, 45], 8.0, 500.0), ([12.0, -10, 45], 5.0, -300.0), ([12.0, -30, 70], 6.0, 300.0)]
     straight = cb.embed(make_phantom(make_grid("axial"), blobs, seed=1), pooling())
     turned = cb.embed(make_phantom(make_grid("permuted"), blobs, seed=1), pooling())
@@ -61,7 +61,7 @@ def test_canonical_order_of_the_tensor(make_grid, make_phantom, pooling):
     torch.testing.assert_close(straight.sample(points), turned.sample(points), atol=0.02, rtol=0)
 
 
-def test_windows_give_what_the_whole_gives(make_grid, make_phantom, pooling):
+def test_windows_equal_the_whole_scan(make_grid, make_phantom, pooling):
     """Block averages do not depend on the window, so any blending of windows must return them unchanged."""
     volume = make_phantom(make_grid("oblique", extent_mm=140), [([12, -30, 45], 9.0, 400.0)], radius_mm=60)
     whole = cb.embed(volume, pooling())
@@ -90,8 +90,8 @@ def test_working_grid_is_cropped_to_the_patient(make_grid, make_phantom, pooling
 
 
 @pytest.mark.parametrize("kind", ["axial", "flipped", "permuted", "oblique", "sheared"])
-def test_thick_slices_are_taken_as_they_are(make_grid, make_phantom, pooling, kind):
-    """Decisions are made on the scan's own voxels where those are farther apart than the network's."""
+def test_thick_slices_are_not_resampled(make_grid, make_phantom, pooling, kind):
+    """The working grid has the scan's own voxels where their spacing is larger than the network's."""
     grid = make_grid(kind, spacing=3.0)
     volume = make_phantom(grid, [(grid.center_ras + [9, 0, 0], 7.0, 300.0)])
     encoder = pooling(spacing_mm=(2.0, 2.0, 2.0))
@@ -110,7 +110,7 @@ def test_only_thick_axes_keep_the_scans_voxels(make_grid, make_phantom, pooling)
 
 
 @pytest.mark.parametrize("network_mm", [1.0, 1.5, 2.0])
-def test_decisions_are_made_at_two_millimetres_whatever_the_network_sees(make_grid, make_phantom, pooling, network_mm):
+def test_the_working_grid_has_two_millimeters_for_every_network(make_grid, make_phantom, pooling, network_mm):
     grid = make_grid("oblique", spacing=0.8)
     pyramid = cb.embed(make_phantom(grid), pooling(spacing_mm=(network_mm,) * 3))
     np.testing.assert_allclose(pyramid.grid.spacing_mm, 2.0)
@@ -120,7 +120,7 @@ def test_decisions_are_made_at_two_millimetres_whatever_the_network_sees(make_gr
     np.testing.assert_allclose(pyramid.grid.center_ras, network.center_ras, atol=2.0)
 
 
-def test_body_holds_air_inside_and_not_the_table(make_grid):
+def test_the_body_includes_inner_air_but_no_table(make_grid):
     grid = make_grid(extent_mm=120)
     k, j, i = np.indices(grid.shape)
     hu = np.full(grid.shape, -1000.0)
@@ -148,7 +148,7 @@ def test_levels_are_chosen_by_name(make_grid, make_phantom, pooling):
         cb.embed(volume, encoder, levels=["enc9"])
 
 
-def test_key_tells_content_geometry_and_settings_apart(make_grid, make_phantom):
+def test_the_key_depends_on_content_geometry_and_settings(make_grid, make_phantom):
     volume = make_phantom(make_grid())
     moved = Volume(volume.array, make_grid(centre=(12.5, -30, 45)))
     changed = volume.array.copy()
@@ -172,7 +172,7 @@ def test_key_tells_content_geometry_and_settings_apart(make_grid, make_phantom):
 
 
 @pytest.mark.parametrize("bad", ["nan", "constant", "thin", "8-bit"])
-def test_what_is_no_ct_is_refused(bad, make_grid, make_phantom, pooling):
+def test_volumes_that_are_no_ct_are_refused(bad, make_grid, make_phantom, pooling):
     volume = make_phantom(make_grid())
     array, grid = volume.array.astype(np.float32), volume.grid
     if bad == "nan":
@@ -223,7 +223,7 @@ def test_progress_rises_to_one(make_grid, make_phantom, pooling):
     assert all(message for _, message in seen)
 
 
-def test_too_little_memory_is_said_before_starting(make_grid, make_phantom, pooling, monkeypatch):
+def test_too_little_memory_raises_before_the_start(make_grid, make_phantom, pooling, monkeypatch):
     encoder = pooling()
     monkeypatch.setattr("CoralBayLib.features.embedding.available_bytes", lambda device: 1000)
     with pytest.raises(MemoryLimitError, match=r"needs about .* GB") as caught:
@@ -233,7 +233,7 @@ def test_too_little_memory_is_said_before_starting(make_grid, make_phantom, pool
     assert encoder.calls == 0
 
 
-def test_out_of_gpu_memory_halves_then_goes_to_the_cpu(make_grid, make_phantom, pooling, monkeypatch):
+def test_out_of_gpu_memory_halves_the_batch_then_uses_the_cpu(make_grid, make_phantom, pooling, monkeypatch):
     encoder = pooling(window=(16, 16, 16), step=(16, 16, 16))
     moved = []
     honest = encoder.forward_features
@@ -252,7 +252,7 @@ def test_out_of_gpu_memory_halves_then_goes_to_the_cpu(make_grid, make_phantom, 
     assert torch.equal(pyramid.levels[0].features, expected.levels[0].features)
 
 
-def test_a_gpu_too_small_for_one_window_is_left_for_the_cpu(make_grid, make_phantom, pooling, monkeypatch):
+def test_a_gpu_too_small_for_one_window_is_replaced_by_the_cpu(make_grid, make_phantom, pooling, monkeypatch):
     encoder = pooling()
     encoder.device = torch.device("cuda")
     monkeypatch.setattr(

@@ -1,4 +1,4 @@
-"""The factored maps are the dense ones: nothing is lost by staying at native stride."""
+"""Maps computed at native stride equal the dense maps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def random_pyramid(strides=(2, 4, 8, 16), channels=(6, 12, 24, 40), shape=(32, 4
 
 
 def dense(pyramid):
-    """Every channel at full resolution: what the library never does."""
+    """Every channel at full resolution, which the library itself never computes."""
     return torch.cat([interpolate(level.features.float(), level.grid, pyramid.grid) for level in pyramid.levels])
 
 

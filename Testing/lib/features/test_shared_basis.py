@@ -1,4 +1,4 @@
-"""The basis that scans share: it is found for the features it was made for, and for no others."""
+"""The shared basis is used for the features it was fitted on only."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def path(tmp_path, monkeypatch):
     module._read.cache_clear()
 
 
-def test_what_was_written_is_read(pyramid, path):
+def test_a_basis_round_trips_through_a_file(pyramid, path):
     assert shared_basis(pyramid) is None
     made = basis_of([drawn(pyramid, 500)])
     write_basis(path, made, pyramid.signature, ["phantom"])
@@ -41,13 +41,13 @@ def test_what_was_written_is_read(pyramid, path):
     assert found.projection.dtype == torch.float32
 
 
-def test_it_is_for_no_other_features(pyramid, path):
+def test_a_basis_is_refused_for_other_features(pyramid, path):
     write_basis(path, basis_of([drawn(pyramid, 500)]), pyramid.signature, ["phantom"])
     assert shared_basis(replace(pyramid, identity=pyramid.identity | {"weights": "others"})) is None
     assert shared_basis(pyramid.select_levels([pyramid.levels[0].name])) is None
 
 
-def test_it_whitens_what_it_was_made_from(pyramid):
+def test_a_basis_whitens_the_features_it_was_fitted_on(pyramid):
     features = drawn(pyramid, 2000)
     basis = basis_of([features[:1000], features[1000:]])
     white = features @ basis.projection.T + basis.offset
@@ -55,13 +55,13 @@ def test_it_whitens_what_it_was_made_from(pyramid):
     torch.testing.assert_close(torch.cov(white.T), torch.eye(white.shape[1]), rtol=0, atol=0.05)
 
 
-def test_a_damaged_one_is_refused(pyramid, path):
+def test_a_damaged_basis_is_refused(pyramid, path):
     path.write_bytes(b"nothing")
     with pytest.raises(ProbeError, match="basis"):
         shared_basis(pyramid)
 
 
-def test_the_one_that_comes_with_coralbay_mini_is_for_its_features():
+def test_the_basis_of_coralbay_mini_fits_its_features():
     header, tensors = read_tensors(shared_basis_path("coralbay-mini"), module.KIND)
     levels = ["enc1:24", "enc2:48", "enc3:96", "hidden3:192", "dec4:384"]
     assert header["signature"].endswith(f"{sha256_of(WEIGHTS.path)}|{','.join(levels)}")

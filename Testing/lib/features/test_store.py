@@ -1,4 +1,4 @@
-"""What the store gives back is what was put in, or nothing."""
+"""The store returns the stored pyramid or none."""
 
 from __future__ import annotations
 
@@ -174,14 +174,14 @@ def test_least_recently_used_goes_first(make_grid, make_phantom, pooling, tmp_pa
     assert {entry.key for entry in store.entries()} == {first.key, third.key}
 
 
-def test_entry_over_the_limit_is_refused_with_words(volume, pooling, tmp_path):
+def test_an_entry_over_the_limit_is_refused(volume, pooling, tmp_path):
     with pytest.warns(UserWarning, match="more than the store's limit"):
         pyramid = cb.embed(volume, pooling(), store=cb.Store(tmp_path, limit_bytes=1000))
     assert pyramid.levels
     assert not list(tmp_path.iterdir())
 
 
-def test_full_disk_leaves_nothing_and_the_result_is_there(volume, pooling, tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_file_and_gives_the_result(volume, pooling, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10, 10, 0))
     with pytest.warns(UserWarning, match="Free some disk space"):
@@ -190,7 +190,7 @@ def test_full_disk_leaves_nothing_and_the_result_is_there(volume, pooling, tmp_p
     assert not list(tmp_path.iterdir())
 
 
-def test_write_that_fails_in_the_middle_leaves_nothing(volume, pooling, tmp_path):
+def test_an_interrupted_write_leaves_no_file(volume, pooling, tmp_path):
     """The kernel refuses to let the file grow beyond 64 kB: a real failing write, after the space looked sufficient."""
     old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     old_handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

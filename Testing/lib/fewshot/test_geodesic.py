@@ -1,4 +1,4 @@
-"""Distances within a tissue: where they lie, what stops them, and whom a place leans to."""
+"""Geodesic distances from prompts and the log-odds they give."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def leaning(image, body, points_ijk, own, anywhere=False):
     return out.numpy()
 
 
-def test_a_place_leans_to_the_nearest_prompt():
+def test_log_odds_favor_the_nearest_prompt():
     image, body = scan()
     odds = leaning(image, body, [[4, 6, 6], [16, 6, 6]], [True, False])
     assert (odds[6, 6, :9] > 0).all()
     assert (odds[6, 6, 12:19] < 0).all()
 
 
-def test_an_edge_between_tissues_keeps_them_apart():
-    """Nearer in mm to the other prompt, but on this side of the wall."""
+def test_an_edge_between_tissues_increases_the_distance():
+    """A point that is nearer to the other prompt in mm, but on the same side of the wall as its own."""
     image, body = scan()
     odds = leaning(image, body, [[8, 6, 6], [22, 6, 6]], [True, False])
     assert odds[6, 6, 18] > 0 > odds[6, 6, 21]
@@ -50,7 +50,7 @@ def test_no_path_leaves_the_body():
     assert odds[6, 6, 8] > 0 > odds[6, 6, 16]
 
 
-def test_far_from_all_prompts_nothing_leans_where_parts_may_be_anywhere():
+def test_unbounded_log_odds_are_zero_far_from_all_prompts():
     image, body = scan((12, 14, 200))
     image.array[:, :, 20:] = np.arange(180) % 2 * 200
     near, anywhere = (leaning(image, body, [[4, 6, 6]], [True], a)[6, 6, -1] for a in (False, True))
@@ -58,8 +58,8 @@ def test_far_from_all_prompts_nothing_leans_where_parts_may_be_anywhere():
     assert anywhere == pytest.approx(0, abs=1e-4)
 
 
-def test_marked_on_one_plane_a_structure_may_go_on_farther_across():
-    """Strokes on a slice, and the same on two slices 12 mm apart, which say how deep it is."""
+def test_planar_prompts_move_the_background_away():
+    """Strokes on one slice, compared with strokes on two slices 12 mm apart, which show the depth."""
     image, body = scan((40, 40, 40))
     image.array[:] = np.arange(40)[:, None, None] % 2 * 40
     flat = [[i, j, 20] for i in range(8, 32) for j in range(8, 32, 4)]
@@ -68,7 +68,7 @@ def test_marked_on_one_plane_a_structure_may_go_on_farther_across():
     assert (far[2:6] > near[2:6] + 0.5).all()
 
 
-def test_strokes_in_one_tissue_lie_in_one_piece_and_across_walls_in_many():
+def test_only_strokes_across_walls_are_fragmented():
     image, body = scan((8, 8, 240))
     image.array[:] = 40
     prompts = image.grid.to_ras([[i, 4, 4] for i in range(4, 240, 16)])
@@ -80,7 +80,7 @@ def test_strokes_in_one_tissue_lie_in_one_piece_and_across_walls_in_many():
     assert not GeodesicEvidence(image, body).is_fragmented(prompts[:9], own[:9])
 
 
-def test_a_probe_of_another_scan_goes_by_appearance(make_grid, make_phantom, pooling):
+def test_a_probe_of_another_scan_uses_appearance_alone(make_grid, make_phantom, pooling):
     grid = make_grid()
     pyramid = cb.embed(make_phantom(grid, [(grid.center_ras, 7.0, 300.0)]), pooling())
     other = cb.embed(make_phantom(grid, [(grid.center_ras, 7.0, 300.0)], seed=5), pooling())
@@ -90,8 +90,8 @@ def test_a_probe_of_another_scan_goes_by_appearance(make_grid, make_phantom, poo
 
 
 @pytest.mark.parametrize("spacing", [2.0, 0.7])
-def test_where_no_path_was_followed_nothing_speaks_for_the_structure(monkeypatch, spacing):
-    """A long structure that turns off: what lies straight on beyond the surroundings is not taken for it."""
+def test_positive_log_odds_are_not_continued_outside_the_box(monkeypatch, spacing):
+    """A long structure that turns: its straight continuation outside the surroundings does not become part of it."""
     monkeypatch.setattr("CoralBayLib.fewshot.evidence.geodesic._REACH_MM", 8.0)
     monkeypatch.setattr("CoralBayLib.fewshot.evidence.geodesic._MAX_VOXELS", 20_000)
     image, body = scan((40, 40, 60), spacing)

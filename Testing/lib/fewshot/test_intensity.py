@@ -1,4 +1,4 @@
-"""What the HU say beside a structure's neighbours, and borders that move onto edges."""
+"""The HU of a structure compared with its neighbors, and borders that move onto edges."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def points(image, columns, own):
     return image.grid.to_ras(ijk), np.repeat(own, 10)
 
 
-def test_what_has_the_hu_of_the_structure_leans_to_it_and_what_has_its_neighbours_away(image):
+def test_log_odds_rise_for_own_hu_and_fall_for_hu_of_neighbors(image):
     out = torch.zeros(image.grid.shape)
     IntensityEvidence(image).refine(*points(image, [16, 22], [True, False]), out, WITHIN)
     assert out[:, :, 2:17].mean() > 1
     assert out[:, :, 21:38].mean() < -1
 
 
-def test_a_border_beside_an_edge_moves_onto_it(image):
+def test_a_border_moves_onto_a_nearby_edge(image):
     """A slow fall of the log-odds becomes a step where the CT has one."""
     ramp = torch.linspace(3, -3, 40).expand(image.grid.shape).contiguous()
     IntensityEvidence(image).refine(*points(image, [15, 23], [True, True]), ramp, WITHIN)
@@ -46,7 +46,7 @@ def test_a_border_beside_an_edge_moves_onto_it(image):
     assert steps[18] > 1.5 * max(steps[16], steps[20])
 
 
-def test_nothing_outside_the_surroundings_is_touched(image):
+def test_nothing_outside_the_surroundings_is_changed(image):
     out = torch.zeros(image.grid.shape)
     within = (slice(2, 9), slice(0, 14), slice(5, 30))
     IntensityEvidence(image).refine(*points(image, [16, 22], [True, False]), out, within)
@@ -56,7 +56,7 @@ def test_nothing_outside_the_surroundings_is_touched(image):
     assert not changed.any()
 
 
-def test_neighbours_far_away_say_nothing_of_the_structure(image):
+def test_distant_prompts_are_no_neighbors(image):
     image.array[:] = 60
     image.array[..., 35:] = 900
     out = torch.zeros(image.grid.shape)
@@ -64,20 +64,20 @@ def test_neighbours_far_away_say_nothing_of_the_structure(image):
     assert out[6, 7, 10] < 0  # only the reserve
 
 
-def test_before_anything_else_is_marked_the_hu_say_nothing(image):
+def test_intensity_is_unused_without_other_prompts(image):
     out = torch.full(image.grid.shape, 0.5)
     IntensityEvidence(image).refine(*points(image, [15], [True]), out, WITHIN)
     torch.testing.assert_close(out, torch.full(image.grid.shape, 0.5))
 
 
-def test_what_is_out_of_the_question_stays_as_it_was(image):
+def test_negligible_log_odds_are_not_changed(image):
     out = torch.full(image.grid.shape, -20.0)
     IntensityEvidence(image).refine(*points(image, [16, 22], [True, False]), out, WITHIN)
     assert (out == -20).all()
 
 
 def test_thick_slices_do_not_blur_each_other(image):
-    """Nothing but what lies in a slice decides on its borders."""
+    """Only voxels of a slice affect its borders."""
     thick = Volume(image.array, image.grid.subgrid((0, 0, 0), (1, 1, 3), image.grid.shape))
     values = torch.linspace(3, -3, 40).expand(image.grid.shape).contiguous()
     told = points(thick, [15, 23], [True, True])
@@ -89,8 +89,8 @@ def test_thick_slices_do_not_blur_each_other(image):
 
 
 @pytest.mark.parametrize("axes", [(0, 1, 2), (1, 2), (0,)])
-def test_the_guided_filter_is_that_of_the_paper(axes):
-    """Against the definition, by box filters of another library."""
+def test_the_guided_filter_equals_its_definition(axes):
+    """Compared with the definition, with box filters of another library."""
     random = np.random.default_rng(1)
     guide, values = random.normal(size=(2, 7, 8, 9)).astype(np.float32)
     found = guided_filter(torch.from_numpy(guide), torch.from_numpy(values), 0.2, axes)

@@ -1,4 +1,4 @@
-"""From log-odds to labels: thresholds, prompted components, and which structure gets a voxel."""
+"""Log-odds become labels: threshold, prompted components and argmax."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def labels_of(odds, threshold=0.5, seeds=None):
         (50, {1: "777777777700", 2: "000088000000"}, {1: ONE, 2: np.array([[8.0, 0.0, 0.0]])}, "111122111100"),
     ],
 )
-def test_components_without_a_prompt_are_left_out(threshold, tenths, seeds, labels):
+def test_components_without_a_prompt_are_dropped(threshold, tenths, seeds, labels):
     share = {n: (10 * np.array([int(d) for d in row]) + 0.1) / 101 for n, row in tenths.items()}
     odds = {n: np.log(p / (1 - p)) + 0.1 for n, p in share.items()}
     assert labels_of(odds, threshold / 100, seeds) == labels

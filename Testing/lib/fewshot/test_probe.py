@@ -1,4 +1,4 @@
-"""The probe learns what it is shown, says so when it cannot, and survives the disk."""
+"""Fitting, errors and files of the probe."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_prompts_get_their_own_label(scan):
 
 
 def test_factored_logits_equal_the_dense_ones(scan):
-    """The probe's folded weights give what whitening, concatenating and multiplying at every voxel would."""
+    """The probe's folded weights equal whitening, concatenation and multiplication at every voxel."""
     _, pyramid = scan
     probe = cb.Probe().fit(pyramid, three_labels())
     k, j, i = np.indices(pyramid.grid.shape)
@@ -92,7 +92,7 @@ def test_round_trip_through_a_file(scan, tmp_path):
     assert b"pickle" not in path.read_bytes()
 
 
-def test_carries_over_to_another_scan(scan, make_grid, make_phantom, pooling):
+def test_a_probe_works_on_another_scan(scan, make_grid, make_phantom, pooling):
     _, pyramid = scan
     probe = cb.Probe().fit(pyramid, three_labels())
     moved = BALL + [-6.0, 4.0, 8.0]
@@ -109,7 +109,7 @@ def test_features_of_another_encoder_are_refused(scan, pooling):
         probe.logits(cb.embed(volume, pooling(strides=(2, 4))))
 
 
-def test_unfitted_probe_says_so(scan, tmp_path):
+def test_an_unfitted_probe_raises(scan, tmp_path):
     _, pyramid = scan
     with pytest.raises(ProbeError, match="not fitted"):
         cb.Probe().predict(pyramid)
@@ -132,7 +132,7 @@ def test_useless_prompts_are_refused(scan, points, labels, words):
         cb.Probe().fit(pyramid, cb.Prompts(points, labels))
 
 
-def test_one_structure_alone_is_told_from_the_rest_of_the_body(scan):
+def test_one_structure_alone_is_separated_from_the_body(scan):
     _, pyramid = scan
     probability = cb.Probe().fit(pyramid, cb.Prompts(cross(BALL), [1] * 7)).predict(pyramid)
     at = [Volume(probability[0].numpy(), pyramid.grid).nearest_values(np.array([place]))[0] for place in (BALL, OTHER)]
@@ -162,14 +162,14 @@ def test_damaged_probe_files_are_refused(damage, scan, tmp_path):
         cb.Probe.load(path)
 
 
-def test_probes_may_stand_alone_without_weak_negatives(scan):
+def test_structures_suffice_without_weak_negatives(scan):
     _, pyramid = scan
     probability = cb.Probe(weak_negatives=0).fit(pyramid, three_labels()).predict(pyramid)
     assert torch.isfinite(probability).all()
     assert probability[0].max() > 0.5
 
 
-def test_the_divisor_of_log_odds_leaves_borders_where_they_are(monkeypatch, make_grid, make_phantom, pooling):
+def test_the_temperature_does_not_move_borders(monkeypatch, make_grid, make_phantom, pooling):
     grid = make_grid()
     pyramid = cb.embed(make_phantom(grid, [(grid.center_ras, 9.0, 300.0)]), pooling())
     prompts = cb.Prompts(grid.center_ras + np.array([[0, 0, 0], [16.0, 0, 0]]), [1, 0])

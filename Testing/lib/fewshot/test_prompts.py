@@ -1,4 +1,4 @@
-"""Prompts: what they accept, how they merge, and how they are read and written."""
+"""Prompts: validation, merging, reading and writing."""
 
 import json
 
@@ -34,7 +34,7 @@ def test_types_and_structures():
     made.require_usable(GRID)
 
 
-def test_what_is_given_is_copied():
+def test_arrays_are_copied():
     points = np.zeros((1, 3))
     made = Prompts(points, [1])
     points[:] = 9
@@ -63,7 +63,7 @@ def test_refused(points, labels, names, match):
         Prompts(points, labels, names)
 
 
-def test_unusable_prompts_say_what_to_do():
+def test_unusable_prompts_raise_with_advice():
     for match, made in {
         "no prompts": prompts([]),
         "on the structure": prompts([0, 0]),
@@ -123,7 +123,7 @@ def test_thinning_leaves_few_points_alone():
         (({}), ({}), [0, 1, 2, 0, 1, 2], {}),
     ],
 )
-def test_merging_goes_by_name_and_then_by_label(one, other, labels, names):
+def test_merging_matches_names_then_labels(one, other, labels, names):
     made = prompts([0, 1, 2], one) + prompts([0, 1, 2], other)
     assert made.labels.tolist() == labels
     assert made.names == names
@@ -331,7 +331,7 @@ def test_damaged_older_point_lists(tmp_path, system, line):
     ("label", "names"),
     [(70000, {}), (2**63, {}), (2**70, {}), (1, {"9" * 5000: "a"}), (1, {"70000": "a"}), (1, {"1": "a", "01": "b"})],
 )
-def test_labels_that_no_labelmap_holds(tmp_path, label, names):
+def test_labels_too_large_for_a_labelmap(tmp_path, label, names):
     (tmp_path / "p.json").write_text(json.dumps({"points": [{"ras": [0, 0, 0], "label": label}], "names": names}))
     with pytest.raises(PromptError, match=r"p\.json"):
         read_prompts(tmp_path / "p.json")
@@ -341,7 +341,7 @@ def test_largest_label():
     assert Prompts([[0, 0, 0]], [65535]).labels.tolist() == [65535]
 
 
-def test_a_key_that_is_there_twice_is_refused(tmp_path):
+def test_a_duplicate_key_is_refused(tmp_path):
     (tmp_path / "p.json").write_text('{"points": [{"ras": [0, 0, 0], "label": 1}], "names": {"1": "a", "1": "b"}}')
     with pytest.raises(PromptError, match="twice"):
         read_prompts(tmp_path / "p.json")

@@ -1,4 +1,4 @@
-"""From prompts to labels on the source grid, to within half a working voxel."""
+"""Prompts become labels on the source grid, accurate to half a working voxel."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def oblique_grids(draw):
 
 
 def blob_prompts(grid, centre, sigma):
-    """A cross of points in the blob and a ring of background well away from it."""
+    """A cross of points in the blob, and a ring of background points around it."""
     axes = np.concatenate([np.eye(3), -np.eye(3)])
     inside = np.concatenate([[centre], centre + axes * sigma * 0.5])
     around = centre + axes * sigma * 2.2
@@ -50,7 +50,7 @@ def blob_prompts(grid, centre, sigma):
     phases=[Phase.explicit, Phase.generate],  # a failing grid is telling enough; making it simpler takes minutes
 )
 @given(grid=oblique_grids(), shift=st.tuples(*[st.floats(-6, 6)] * 3))
-def test_a_blob_at_a_known_place_is_found_there(grid, shift):
+def test_a_blob_is_found_at_its_position(grid, shift):
     """Embedding grid, segmentation and similarity all agree with RAS, on any grid."""
     sigma = 6.0
     centre = grid.center_ras + np.array(shift)
@@ -112,7 +112,7 @@ def test_working_labels_return_to_the_source_grid(kind, make_grid, make_phantom,
     assert source.array.dtype == np.uint8
 
 
-def test_the_likeliest_structure_wins(make_grid, make_phantom, pooling):
+def test_the_most_probable_structure_gets_the_voxel(make_grid, make_phantom, pooling):
     grid = make_grid()
     one, other = grid.center_ras + [9, 0, 0], grid.center_ras - [9, 0, 0]
     volume = make_phantom(grid, [(one, 8.0, 300.0), (other, 8.0, -200.0)])
@@ -127,7 +127,7 @@ def test_the_likeliest_structure_wins(make_grid, make_phantom, pooling):
     assert (labelmap.nearest_values(other + axes / 2) == 300).all()
 
 
-def test_only_touched_pieces_are_kept(make_grid, make_phantom, pooling):
+def test_only_prompted_components_are_kept(make_grid, make_phantom, pooling):
     grid = make_grid()
     here, there = grid.center_ras + [20, 0, 0], grid.center_ras - [20, 0, 0]
     volume = make_phantom(grid, [(here, 6.0, 300.0), (there, 6.0, 300.0)])
@@ -142,8 +142,8 @@ def test_only_touched_pieces_are_kept(make_grid, make_phantom, pooling):
     assert touched.nearest_values([here])[0] == 1
 
 
-def test_of_a_structure_in_many_pieces_the_others_are_found_too(make_grid, make_phantom, pooling):
-    """As with ribs: nobody points at each of them."""
+def test_other_components_of_a_fragmented_structure_are_found(make_grid, make_phantom, pooling):
+    """Such as ribs: users do not click on each of them."""
     grid = make_grid()
     steps = np.stack(np.meshgrid([-24.0, -8, 8, 24], [-24.0, -8, 8, 24], [-10.0, 10], indexing="ij"), -1).reshape(-1, 3)
     pieces = grid.center_ras + steps[np.linalg.norm(steps[:, :2], axis=1) < 30]
@@ -161,7 +161,7 @@ def test_of_a_structure_in_many_pieces_the_others_are_found_too(make_grid, make_
     assert len(pieces) > 20 and many.all() and probe.fragmented_ == {1}
 
 
-def test_untouched_pieces_all_stay():
+def test_all_components_are_kept_if_none_is_prompted():
     grid = Grid((1, 1, 7), np.eye(4))
     margin = np.array([[[1, -1, 2, -1, -1, 3, -1]]], dtype=np.float32)
     keep_prompted_components(margin, grid, np.array([[3.0, 0, 0]]))
@@ -259,7 +259,7 @@ def test_the_same_prompts_are_not_fitted_twice(two_blobs, monkeypatch):
         segmenter.fit(prompts + cb.Prompts([pyramid.grid.center_ras], [0]))
 
 
-def test_one_structure_follows_its_click_at_once(two_blobs):
+def test_a_quick_preview_updates_the_clicked_structure(two_blobs):
     pyramid, prompts = two_blobs
     segmenter = cb.Segmenter(pyramid).fit(prompts)
     before = segmenter.preview()
@@ -275,7 +275,7 @@ def test_one_structure_follows_its_click_at_once(two_blobs):
     assert np.array_equal(before.labels, segmenter.labelmap(pyramid.grid).array)
 
 
-def test_a_new_structure_is_shown_beside_the_old_ones(two_blobs):
+def test_a_quick_preview_adds_a_new_structure(two_blobs):
     pyramid, prompts = two_blobs
     segmenter = cb.Segmenter(pyramid).fit(prompts)
     place = pyramid.grid.center_ras + [0, 24, 0]
@@ -285,7 +285,7 @@ def test_a_new_structure_is_shown_beside_the_old_ones(two_blobs):
     assert set(preview.percent) == {1, 2, 3}
 
 
-def test_a_segmenter_without_prompts_says_so(two_blobs):
+def test_a_segmenter_without_prompts_raises(two_blobs):
     with pytest.raises(PromptError, match="no prompts"):
         cb.Segmenter(two_blobs[0]).preview()
 

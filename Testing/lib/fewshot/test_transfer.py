@@ -1,4 +1,4 @@
-"""A probe in another patient: it finds what moved or shines differently, and nothing where there is nothing."""
+"""A probe in another patient finds structures that moved or changed in brightness, and no absent structures."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def found(probe, pyramid, told=None):
 
 
 @pytest.mark.parametrize("brighter", [0, 60])
-def test_what_moved_or_shines_differently_is_found(probe, make, brighter):
+def test_moved_and_brighter_structures_are_found(probe, make, brighter):
     other = make(BRIGHT + MOVED, DARK + MOVED, brighter, kind="flipped", seed=4)
     _, labels = found(probe, other)
     for label, centre in ((1, BRIGHT + MOVED), (2, DARK + MOVED)):
@@ -89,7 +89,7 @@ def sharing(make, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("brighter", [0, 60])
-def test_what_moved_is_found_in_a_basis_that_is_shared(sharing, probe, make, tmp_path, brighter):
+def test_moved_structures_are_found_in_a_shared_basis(sharing, probe, make, tmp_path, brighter):
     other = make(BRIGHT + MOVED, DARK + MOVED, brighter, kind="flipped", seed=4)
     assert probe.memory.shared
     torch.testing.assert_close(probe.memory.projection, sharing.projection, rtol=1e-3, atol=1e-4)
@@ -108,8 +108,8 @@ def test_a_large_scan_keeps_its_own_basis(sharing, probe, monkeypatch):
     assert torch.equal(probe.memory.projection, probe.fitted_pyramid_.basis.projection)
 
 
-def test_in_a_basis_that_is_shared_features_are_compared_as_they_are(sharing, probe, make):
-    """A shift of all features matters there; in a scan's own basis it is taken out."""
+def test_features_in_a_shared_basis_are_compared_unchanged(sharing, probe, make):
+    """There a shift of all features has an effect; in a scan's own basis it is removed."""
     shared, other = probe.memory, make(BRIGHT + MOVED, DARK + MOVED, seed=4)
     own = replace(shared, shared=torch.tensor(False))
     for kept, same in ((shared, False), (own, True)):
@@ -118,7 +118,7 @@ def test_in_a_basis_that_is_shared_features_are_compared_as_they_are(sharing, pr
         assert np.array_equal(made.points_ras, moved.points_ras) is same
 
 
-def test_what_is_not_there_is_found_nowhere(probe, make):
+def test_an_absent_structure_is_not_found(probe, make):
     other = make(dark=None, seed=4)
     adapted, labels = found(probe, other)
     assert (labels == 1).any()
@@ -127,15 +127,15 @@ def test_what_is_not_there_is_found_nowhere(probe, make):
     assert adapted.predict(other, [2]).max() < 1e-6
 
 
-def test_nothing_at_all_is_no_error(probe, make):
+def test_finding_no_structure_is_no_error(probe, make):
     other = make(None, None, seed=4)
     adapted, labels = found(probe, other)
     assert not labels.any()
     assert adapted.labels_ == [1, 2]
 
 
-def test_corrections_are_obeyed_whatever_their_labels(probe, make):
-    """The user has numbered the structures otherwise, and one of a new name is added."""
+def test_corrections_are_matched_by_name(probe, make):
+    """The user's structures have other labels, and one has a new name."""
     other = make(BRIGHT + MOVED, None, seed=4)
     spot = np.array([10.0, -45.0, 30.0])
     told = cb.Prompts([BRIGHT + MOVED, spot], [0, 7], {3: "Dark", 5: "bright", 7: "new"})
@@ -147,14 +147,14 @@ def test_corrections_are_obeyed_whatever_their_labels(probe, make):
     assert at(uncorrected, other.grid, told.points_ras).tolist() == [1, 0]
 
 
-def test_prompts_of_its_own_stay_away_from_where_the_user_says_else(probe, make):
+def test_automatic_prompts_near_contrary_corrections_are_dropped(probe, make):
     other = make(seed=4)
     adapted = adapt(probe, other, cb.Prompts([BRIGHT], [0]))
     near = np.linalg.norm(adapted.prompts_.points_ras - BRIGHT, axis=1) < 20
     assert not (adapted.prompts_.labels[near] == 1).any()
 
 
-def test_on_its_own_scan_it_stays_as_it_is(probe, make):
+def test_a_probe_is_unchanged_on_its_own_scan(probe, make):
     assert adapt(probe, make(), cb.Prompts([BRIGHT], [0])) is probe
 
 
@@ -174,7 +174,7 @@ def test_a_saved_probe_adapts_as_before(probe, make, tmp_path):
     assert (tmp_path / "probe.safetensors").stat().st_size < 4e6
 
 
-def test_a_file_of_before_there_was_memory_goes_by_its_weights(probe, make, tmp_path):
+def test_a_file_without_memory_uses_its_weights(probe, make, tmp_path):
     path = tmp_path / "probe.safetensors"
     probe.save(path)
     header, tensors = read_tensors(path, "probe")
@@ -184,7 +184,7 @@ def test_a_file_of_before_there_was_memory_goes_by_its_weights(probe, make, tmp_
     assert torch.equal(old.logits(other), probe.appearance_logits(other))
 
 
-def test_a_file_of_before_bases_were_shared_goes_by_its_own(sharing, probe, make, tmp_path):
+def test_a_file_without_a_shared_flag_uses_its_own_basis(sharing, probe, make, tmp_path):
     path, other = tmp_path / "probe.safetensors", make(BRIGHT + MOVED, seed=4)
     shared_basis._read.cache_clear()
     (tmp_path / "basis.safetensors").rename(tmp_path / "away")
@@ -198,7 +198,7 @@ def test_a_file_of_before_bases_were_shared_goes_by_its_own(sharing, probe, make
     assert not old.memory.shared and (found(old, other)[1] == before).all()
 
 
-def test_a_memory_that_lacks_a_part_is_refused(probe, tmp_path):
+def test_an_incomplete_memory_is_refused(probe, tmp_path):
     path = tmp_path / "probe.safetensors"
     probe.save(path)
     header, tensors = read_tensors(path, "probe")
@@ -215,7 +215,7 @@ def test_segment_adapts_a_probe_of_another_scan(probe, make_grid, make_phantom, 
     assert at(labels.array, volume.grid, BRIGHT + MOVED).tolist() == [1]
 
 
-def test_suggestions_lie_in_what_they_name(probe, make):
+def test_automatic_prompts_lie_in_their_structures(probe, make):
     other = make(BRIGHT + MOVED, DARK + MOVED, seed=4)
     made = localize(probe.memory, other)
     for label, centre in ((1, BRIGHT + MOVED), (2, DARK + MOVED)):
@@ -223,8 +223,8 @@ def test_suggestions_lie_in_what_they_name(probe, make):
         assert len(own) and (np.linalg.norm(own - centre, axis=1) < 2 * SIGMA).all()
 
 
-def test_a_part_of_a_body_is_laid_where_it_belongs():
-    """Features that tell the place, of a body and of the middle of another, larger and moved."""
+def test_a_part_of_a_body_is_aligned():
+    """Features that encode the position, in a body and in the middle part of another body that is larger and shifted."""
     random = np.random.default_rng(0)
     scale, shift = np.array([1.1, 0.95, 0.9]), np.array([20.0, -35.0, 400.0])
     mixing = random.normal(size=(24, 3)) / 60

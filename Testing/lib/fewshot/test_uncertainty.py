@@ -1,4 +1,4 @@
-"""The map of doubt and the place to look at next."""
+"""The uncertainty map, the suggested click and the estimated Dice."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def nothing(grid: Grid) -> np.ndarray:
     return np.zeros(grid.shape, np.float32)
 
 
-def test_doubt_is_one_at_even_odds_and_zero_when_certain(grid: Grid) -> None:
+def test_uncertainty_is_one_at_one_half_and_zero_when_certain(grid: Grid) -> None:
     probability = torch.zeros(2, *grid.shape)
     probability[0, 3, 4, 5], probability[1, 3, 4, 6], probability[0, 7, 7, 7] = 0.5, 0.75, 1.0
     body = Volume(np.ones(grid.shape, np.uint8), grid)
@@ -34,12 +34,12 @@ def test_doubt_is_one_at_even_odds_and_zero_when_certain(grid: Grid) -> None:
     assert torch.equal(probability, before)
 
 
-def test_there_is_no_doubt_outside_the_body(grid: Grid) -> None:
+def test_uncertainty_is_zero_outside_the_body(grid: Grid) -> None:
     body = Volume(np.zeros(grid.shape, np.uint8), grid)
     assert not uncertainty_map(torch.full((1, *grid.shape), 0.5), body).array.any()
 
 
-def test_a_region_in_doubt_wins_over_a_lone_voxel_and_prompts_are_avoided(grid: Grid) -> None:
+def test_suggestions_prefer_uncertain_regions_and_avoid_prompts(grid: Grid) -> None:
     one = nothing(grid)
     one[2, 2, 2] = 0.5
     one[8:13, 8:13, 18:23] = 0.3
@@ -53,7 +53,7 @@ def test_a_region_in_doubt_wins_over_a_lone_voxel_and_prompts_are_avoided(grid: 
     assert min(np.linalg.norm(third.ras - second.ras), np.linalg.norm(third.ras - first.ras)) >= 30
 
 
-def test_the_same_doubt_weighs_more_in_a_small_structure(grid: Grid) -> None:
+def test_errors_weigh_more_in_a_small_structure(grid: Grid) -> None:
     large, small = nothing(grid), nothing(grid)
     large[:, :, :14] = 1.0
     small[:4, :4, 22:26] = 1.0
@@ -62,25 +62,25 @@ def test_the_same_doubt_weighs_more_in_a_small_structure(grid: Grid) -> None:
     assert suggest_click({1: large}, grid).label == 1
 
 
-def test_whole_percents_say_the_same_as_fractions(grid: Grid) -> None:
+def test_whole_percents_equal_fractions(grid: Grid) -> None:
     percents = np.random.default_rng(0).integers(0, 101, grid.shape).astype(np.uint8)
     whole, parts = suggest_click({1: percents}, grid), suggest_click({1: percents / np.float32(100)}, grid)
     assert (whole.ras == parts.ras).all()
 
 
-def test_on_a_fine_grid_places_lie_where_they_are(grid: Grid) -> None:
+def test_suggestions_on_a_fine_grid_have_the_right_position(grid: Grid) -> None:
     fine = grid.with_spacing([1.0, 1.0, 1.25])
     one = np.zeros(fine.shape, np.float32)
     one[40:48, 40:48, 80:88] = 0.5
     assert np.abs(fine.to_ijk(suggest_click({1: one}, fine).ras)[0] - [83.5, 43.5, 43.5]).max() <= 4
 
 
-def test_certainty_everywhere_is_said(grid: Grid) -> None:
+def test_certainty_everywhere_raises(grid: Grid) -> None:
     with pytest.raises(PromptError, match="certain everywhere"):
         suggest_click({1: nothing(grid)}, grid)
 
 
-def test_references_drawn_by_the_probabilities_agree_as_much_as_estimated():
+def test_the_dice_estimate_is_right_for_references_drawn_from_the_probabilities():
     random = np.random.default_rng(0)
     log_odds = np.stack([random.normal(-2, 3, (20, 30, 30)), random.normal(-4, 2, (20, 30, 30))]).astype(np.float32)
     probability = 1 / (1 + np.exp(-log_odds))
@@ -93,12 +93,12 @@ def test_references_drawn_by_the_probabilities_agree_as_much_as_estimated():
         assert found[n][1] == pytest.approx(DICE_ERROR * (1 - found[n][0]))
 
 
-def test_a_structure_without_voxels_is_estimated_to_miss():
+def test_the_dice_estimate_of_an_empty_structure_is_zero():
     labels, log_odds = np.zeros((2, 3, 4), np.uint8), np.full((2, 3, 4), -1, np.float32)
     assert dice_from_probabilities(labels, log_odds, {1: 3.0})[1] == (0.0, DICE_ERROR)
 
 
-def test_the_estimate_rises_with_clicks_and_is_not_made_for_another_scan(make_grid, make_phantom, pooling):
+def test_the_dice_estimate_rises_with_clicks_and_needs_the_own_scan(make_grid, make_phantom, pooling):
     grid = make_grid()
     pyramid = cb.embed(make_phantom(grid, [(grid.center_ras, 9.0, 300.0)]), pooling())
     offsets = np.array([[0, 0, 0], [4, 0, 0], [-4, 0, 0], [0, 16, 0], [0, -16, 0], [16, 0, 0], [-16, 0, 0]], float)

@@ -22,7 +22,7 @@ def test_to_ras_and_to_ijk_are_inverse(grid, points):
 
 @given(grids())
 @FEW
-def test_canonical_keeps_where_every_value_is(grid):
+def test_canonical_keeps_the_position_of_every_value(grid):
     array = np.arange(np.prod(grid.shape)).reshape(grid.shape)
     turned = Volume(array, grid).canonical()
     ijk = all_ijk(turned.grid)
@@ -58,7 +58,7 @@ def test_with_spacing_keeps_centre_and_extent(grid, spacing):
 
 @given(grids(), st.tuples(*[st.floats(-3, 3)] * 3), st.tuples(*[st.floats(0.5, 3)] * 3), sizes)
 @FEW
-def test_sub_places_its_voxels(grid, start, step, shape):
+def test_subgrid_voxels_have_the_right_positions(grid, start, step, shape):
     sub = grid.subgrid(start, step, shape)
     ijk = all_ijk(sub)
     np.testing.assert_allclose(sub.to_ras(ijk), grid.to_ras(np.array(start) + ijk * np.array(step)), atol=1e-6)
@@ -66,7 +66,7 @@ def test_sub_places_its_voxels(grid, start, step, shape):
 
 @given(grids())
 @FEW
-def test_values_at_and_contains(grid):
+def test_nearest_values_and_contains(grid):
     volume = Volume(np.arange(np.prod(grid.shape)).reshape(grid.shape), grid)
     ijk = all_ijk(grid)
     near = grid.to_ras(ijk + np.random.default_rng(0).uniform(-0.45, 0.45, ijk.shape))
@@ -76,7 +76,7 @@ def test_values_at_and_contains(grid):
     assert not grid.contains(grid.to_ras(np.array(grid.size) - [1, 1, 0.4])).any()
 
 
-def test_same_as_sees_a_small_difference_at_the_far_corner():
+def test_same_as_detects_a_small_difference_at_the_far_corner():
     grid = Grid((10, 10, 100), np.eye(4))
     matrix = np.eye(4)
     matrix[0, 0] = 1.0001
@@ -122,5 +122,5 @@ def test_a_grid_does_not_change_with_the_matrix_it_was_made_from():
 @pytest.mark.parametrize(
     ("spacing", "close"), [((2, 2, 3.9), (0, 1, 2)), ((2, 2, 5), (1, 2)), ((5, 0.8, 0.8), (0, 1)), ((3, 1, 3), (1,))]
 )
-def test_thick_slices_are_no_neighbours(spacing, close):
+def test_thick_slices_are_not_isotropic_axes(spacing, close):
     assert Grid((4, 5, 6), np.diag([*spacing, 1.0])).isotropic_axes == close

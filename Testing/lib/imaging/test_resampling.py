@@ -96,8 +96,8 @@ def test_resampling_a_canonical_view_back_changes_nothing(grid):
 
 
 @pytest.mark.parametrize("floats", [1, 500, 4000, 1 << 21])
-def test_a_sum_is_the_same_however_it_is_cut(monkeypatch, floats):
-    """Slices and channels are worked on some at a time; how many must not show."""
+def test_a_sum_does_not_depend_on_the_slabs(monkeypatch, floats):
+    """The number of slices and channels computed at a time does not change the result."""
     monkeypatch.setattr("CoralBayLib.imaging.resampling._SLAB_FLOATS", floats)
     target = Grid((11, 9, 10), np.diag([2.0, 2.0, 2.0, 1.0]))
     generator = torch.Generator().manual_seed(0)

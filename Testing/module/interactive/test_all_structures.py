@@ -34,7 +34,7 @@ def layer_of(view: str = "Red") -> tuple[Any, Any, Any]:
     return slicer.mrmlScene.GetNodeByID(composite.GetLabelVolumeID() or ""), composite, widget.mrmlSliceNode()
 
 
-def test_every_structure_is_seen_in_its_color(two: Any, driver: Any) -> None:
+def test_every_structure_is_shown_in_its_color(two: Any, driver: Any) -> None:
     import slicer
 
     panel, first, second = two
@@ -96,7 +96,7 @@ def test_the_preview_shows_what_apply_writes(two: Any, driver: Any, coralbay: An
     assert np.array_equal(preview.labels, applied)
 
 
-def test_apply_does_not_fit_again_what_the_preview_has_fitted(two: Any, driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apply_uses_the_fit_of_the_preview(two: Any, driver: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from CoralBayLib.fewshot.probe import Probe
 
     panel, _first, _second = two
@@ -108,7 +108,7 @@ def test_apply_does_not_fit_again_what_the_preview_has_fitted(two: Any, driver: 
     assert panel.logic.probe is fitted
 
 
-def test_the_users_own_labelmap_comes_back(two: Any, driver: Any, coralbay: Any) -> None:
+def test_the_users_labelmap_is_restored(two: Any, driver: Any, coralbay: Any) -> None:
     import slicer
 
     panel, first, _second = two
@@ -150,7 +150,7 @@ def test_the_users_own_labelmap_comes_back(two: Any, driver: Any, coralbay: Any)
     assert layer_of("Green")[0] is own
 
 
-def test_closing_the_scene_leaves_nothing_behind(two: Any, driver: Any) -> None:
+def test_closing_the_scene_removes_the_label_layer(two: Any, driver: Any) -> None:
     import slicer
 
     slicer.mrmlScene.Clear()

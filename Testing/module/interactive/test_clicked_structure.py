@@ -1,4 +1,4 @@
-"""With many structures the one that was clicked is shown before all are fitted anew."""
+"""With many structures the clicked one is updated before all others are fitted again."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +26,7 @@ def three(ready: Any, driver: Any) -> Any:
     return panel, place
 
 
-def test_the_clicked_structure_comes_first_and_all_follow(three: Any, driver: Any, monkeypatch: Any) -> None:
+def test_the_clicked_structure_is_updated_before_all_others(three: Any, driver: Any, monkeypatch: Any) -> None:
     from CoralBayLib.fewshot.segmenter import Segmenter
 
     panel, place = three
@@ -58,7 +58,7 @@ def test_the_clicked_structure_comes_first_and_all_follow(three: Any, driver: An
     assert (one.labels == whole.labels).mean() > 0.98
 
 
-def test_a_click_on_the_background_is_for_what_was_found_there(three: Any) -> None:
+def test_a_background_click_affects_the_structure_labeled_there(three: Any) -> None:
     from CoralBaySlicerCore.interactive.previewer import clicked_structure
 
     from CoralBayLib.fewshot.prompts import Prompts
@@ -83,7 +83,7 @@ def test_a_click_on_the_background_is_for_what_was_found_there(three: Any) -> No
     assert clicked_structure(prompts, prompts.without(first), preview) is None
 
 
-def test_a_click_can_be_suggested_in_a_structure_that_the_probe_does_not_know_yet(three: Any, driver: Any) -> None:
+def test_a_click_can_be_suggested_for_a_new_structure(three: Any, driver: Any) -> None:
     few_shot, places = three[0].few_shot, []
     newest = max(few_shot.preview.percent)
     few_shot.segmenter.probe_.names_ = {}
@@ -105,7 +105,7 @@ def test_few_structures_are_fitted_together_at_once() -> None:
     assert clicked_structure(one, two, SimpleNamespace(percent={1: None, 2: None, 3: None}, labelmap=nothing)) == 1
 
 
-def test_a_preview_that_waited_takes_up_what_has_changed_when_it_goes_on(three: Any, driver: Any) -> None:
+def test_a_resumed_preview_applies_the_changes_made_meanwhile(three: Any, driver: Any) -> None:
     panel, place = three
     before, probe = panel.few_shot.preview, panel.few_shot.segmenter.probe_
     panel.parameters.livePreview = False

@@ -1,4 +1,4 @@
-"""Step 2: click, look, click; undo; apply; on volumes of every orientation."""
+"""Step 2: prompts, preview, undo and apply, on volumes of every orientation."""
 
 from typing import Any
 
@@ -229,7 +229,7 @@ def test_overlays_threshold_and_opacity(ready: Any, driver: Any, coralbay: Any) 
     assert coralbay.panel.scan.ui.volumeSelector.nodeCount() == 1
 
 
-def test_jumping_to_suggested_places_one_after_another(ready: Any, driver: Any) -> None:
+def test_suggested_clicks_are_shown_one_after_another(ready: Any, driver: Any) -> None:
     import slicer
 
     _node, place, panel = ready
@@ -256,7 +256,7 @@ def test_jumping_to_suggested_places_one_after_another(ready: Any, driver: Any) 
     assert panel.ui.previewLabel.text.startswith("Does this belong to Structure 2?")
 
 
-def test_the_table_tells_the_dice_to_expect_of_what_is_shown(ready: Any, driver: Any) -> None:
+def test_the_table_shows_the_estimated_dice_of_the_preview(ready: Any, driver: Any) -> None:
     _node, place, panel = ready
     table = panel.ui.structureTable
     assert table.item(0, 3).text() == ""
@@ -308,7 +308,7 @@ def test_painted_segments_are_prompts_and_the_preview_follows(ready: Any, driver
     assert set(panel.few_shot.preview.percent) == {1, 2}
 
 
-def test_the_preview_waits_when_it_is_told_to(ready: Any, driver: Any) -> None:
+def test_the_preview_can_be_paused(ready: Any, driver: Any) -> None:
     _node, place, panel = ready
     panel.ui.livePreviewCheck.click()
     driver.settle()
@@ -319,7 +319,7 @@ def test_the_preview_waits_when_it_is_told_to(ready: Any, driver: Any) -> None:
     assert panel.few_shot.preview is not None
 
 
-def test_prompts_outside_the_volume_are_refused_in_words(ready: Any, driver: Any) -> None:
+def test_prompts_outside_the_volume_are_refused_with_a_message(ready: Any, driver: Any) -> None:
     _node, place, panel = ready
     click_all(panel, driver, place)
     panel.few_shot.structures[0].node.AddControlPointWorld(900, 0, 0)
@@ -331,7 +331,7 @@ def test_prompts_outside_the_volume_are_refused_in_words(ready: Any, driver: Any
     assert not panel.ui.previewLabel.visible
 
 
-def test_the_newest_prompts_win(ready: Any, driver: Any) -> None:
+def test_the_newest_prompts_determine_the_preview(ready: Any, driver: Any) -> None:
     _node, place, panel = ready
     click_all(panel, driver, place)
     structure = panel.few_shot.structures[0]
@@ -343,7 +343,7 @@ def test_the_newest_prompts_win(ready: Any, driver: Any) -> None:
     assert panel.few_shot.segmenter.probe_ is panel.logic.probe
 
 
-def test_a_failed_apply_leaves_segments_and_prompts_alone(
+def test_a_failed_apply_changes_neither_segments_nor_prompts(
     ready: Any, driver: Any, coralbay: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import slicer

@@ -1,4 +1,4 @@
-"""Several things at once: what waits is said, and what runs can be stopped."""
+"""Several tasks at once: waiting tasks are named, and running ones can be cancelled."""
 
 import threading
 import time
@@ -54,7 +54,7 @@ def embedding(embedded: Any, endless: None, coralbay: Any, driver: Any, scan: An
     return node, place, task
 
 
-def test_a_preview_says_what_it_waits_for(embedding: Any, coralbay: Any, driver: Any) -> None:
+def test_a_waiting_preview_names_the_running_task(embedding: Any, coralbay: Any, driver: Any) -> None:
     _node, place, task = embedding
     panel = coralbay.panel.segment
     panel.few_shot.add_structure()
@@ -69,7 +69,7 @@ def test_a_preview_says_what_it_waits_for(embedding: Any, coralbay: Any, driver:
     assert panel.few_shot.preview is not None
 
 
-def test_what_runs_is_shown_and_stopped_before_what_waits(embedding: Any, coralbay: Any, driver: Any) -> None:
+def test_the_running_task_is_shown_and_cancelled_before_waiting_ones(embedding: Any, coralbay: Any, driver: Any) -> None:
     from CoralBaySlicerCore.scene import query_markups
 
     node, place, task = embedding
@@ -97,7 +97,7 @@ def test_prompts_placed_meanwhile_are_not_lost(embedding: Any, coralbay: Any, dr
     assert panel.few_shot.message == ""
 
 
-def test_what_runs_between_two_steps_of_another_is_shown_before_it(coralbay: Any) -> None:
+def test_a_task_between_two_steps_of_another_is_shown_first(coralbay: Any) -> None:
     from CoralBaySlicerCore.panels.activity import Activity
     from CoralBaySlicerCore.work.worker import Task
 

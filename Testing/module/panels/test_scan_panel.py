@@ -143,7 +143,7 @@ def test_a_failure_is_said_in_words_and_changes_nothing(coralbay: Any, driver: A
 
     errors = {
         "memory": (MemoryError(), "not enough memory"),
-        "unexpected": (RuntimeError("shapes differ"), "Something unexpected happened"),
+        "unexpected": (RuntimeError("shapes differ"), "An unexpected error occurred"),
         "words": (MemoryLimitError("Crop the volume."), "Crop the volume."),
     }
     error, words = errors[kind]
@@ -269,7 +269,7 @@ def test_choices_of_this_computer_are_kept_in_the_settings(coralbay: Any, driver
     assert coralbay.panel.parameters.setting == "whole"
     assert settings.weights_file("astra") == str(tmp_path)
     assert settings.device() == "cpu"
-    assert coralbay.logic.choice().setting == "whole"
+    assert coralbay.logic.encoder_config().setting == "whole"
 
 
 def test_the_encoder_menu_shows_titles_and_the_card_of_the_chosen_one(coralbay: Any, driver: Any) -> None:

@@ -87,7 +87,7 @@ def test_clicks_correct_a_probe_of_another_scan(ready: Any, driver: Any, scan: A
         return int(Volume(preview.percent[ball.label], preview.grid).nearest_values(volumes.from_world(other, [world]))[0])
 
     assert percent(there) > 50, panel.few_shot.message
-    structures.place(other, background, there)
+    structures.add_point(background, there)
     driver.settle()
     assert panel.few_shot.given is not None
     assert percent(there) < 50
@@ -167,7 +167,7 @@ def test_a_folder_is_segmented_and_what_was_left_out_is_listed(folder: Path, rea
     reasons = dict(line.split(": ", 1) for line in lines[1:])
     assert set(reasons) == {"broken.nrrd", "two.nrrd", "photo.nrrd", "empty", "one.nrrd"}
     assert "Hounsfield" in reasons["photo.nrrd"]
-    assert "one.seg.nrrd is there already" in reasons["one.nrrd"]
+    assert "one.seg.nrrd exists already" in reasons["one.nrrd"]
     # Nothing half-written, and no leftovers.
     assert sorted(path.name for path in folder.glob("*.seg.nrrd")) == ["one.seg.nrrd"]
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]

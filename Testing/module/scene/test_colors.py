@@ -14,7 +14,7 @@ def test_structures_and_segments_have_the_colors_of_their_labels(coralbay: Any, 
     made = [structures.add(node) for _ in range(10)]
     assert [each.color for each in made] == [pytest.approx(label_color(each.label)) for each in made]
     structures.remove(made[1])
-    assert structures.of(node)[1].color == pytest.approx(label_color(3))
+    assert structures.of_volume(node)[1].color == pytest.approx(label_color(3))
     prompts = {"one": [place], "two": [place - [32, 0, 0]], "background": [place + [0, 22, 0]]}
     output = coralbay.logic.segment(node, prompts)
     (applied,) = coralbay.logic.applyProbe(coralbay.logic.probe, [node])

@@ -13,8 +13,8 @@ def test_two_structures_of_one_name_are_kept_apart(coralbay: Any, make_volume: A
     assert [first.name, second.name] == ["lesion", "Lesion (2)"]
     second.node.SetName("lesion")
     for structure in (first, second):
-        structures.place(volume, structure, [0, 0, 0])
-    _points, labels, names = structures.points_in(volume, structures.of(volume))
+        structures.add_point(structure, [0, 0, 0])
+    _points, labels, names = structures.points_in(volume, structures.of_volume(volume))
     assert labels.tolist() == [1, 2]
     assert names == {1: "lesion", 2: "lesion (2)"}
 

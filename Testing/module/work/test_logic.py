@@ -1,4 +1,4 @@
-"""The console's verbs, the worker, installing, and geometry through transforms."""
+"""The functions for the console, the worker, installation, and transforms."""
 
 import sys
 import threading
@@ -19,7 +19,7 @@ def logic(coralbay: Any) -> Any:
     return coralbay.logic
 
 
-def test_the_example_of_the_documentation_runs_as_it_is_printed(logic: Any, capsys: pytest.CaptureFixture) -> None:
+def test_the_example_of_the_documentation_runs(logic: Any, capsys: pytest.CaptureFixture) -> None:
     import textwrap
 
     import slicer
@@ -102,7 +102,7 @@ def test_segments_go_into_a_segmentation_under_another_transform(logic: Any, sca
 
 
 def bspline() -> Any:
-    """A transform that bends."""
+    """A non-linear transform."""
     import vtk
 
     spline = vtk.vtkThinPlateSplineTransform()
@@ -116,7 +116,7 @@ def bspline() -> Any:
     return spline
 
 
-def test_points_go_through_bent_transforms_and_the_user_is_warned(logic: Any, coralbay: Any, driver: Any, scan: Any) -> None:
+def test_points_pass_nonlinear_transforms_and_the_user_is_warned(logic: Any, coralbay: Any, driver: Any, scan: Any) -> None:
     import slicer
     from CoralBaySlicerCore.scene import volumes
 
@@ -132,7 +132,7 @@ def test_points_go_through_bent_transforms_and_the_user_is_warned(logic: Any, co
     assert "non-linear" in host.dialogs.texts("warning")[0]
 
 
-def test_a_newer_task_stops_an_older_one_of_its_lane(coralbay: Any) -> None:
+def test_a_newer_task_cancels_an_older_one_of_its_lane(coralbay: Any) -> None:
     from CoralBaySlicerCore.work.worker import Task, Worker
 
     from CoralBayLib.core.errors import Cancelled
@@ -171,7 +171,7 @@ def test_a_failing_finish_is_a_failed_task(coralbay: Any) -> None:
     worker.close()
 
 
-def test_packages_are_asked_about_before_they_are_installed(
+def test_the_user_is_asked_before_packages_are_installed(
     coralbay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from CoralBaySlicerCore.setup import packages
@@ -225,7 +225,7 @@ def test_requirements_are_those_of_the_library(coralbay: Any) -> None:
     assert not packages._is_met("no-such-package>=1")
 
 
-def test_a_click_asks_for_no_version_once_all_packages_are_there(coralbay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_click_reads_no_versions_once_all_packages_are_present(coralbay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from CoralBaySlicerCore.setup import packages
 
     asked: list[str] = []
@@ -302,7 +302,7 @@ def test_extension_files_agree(coralbay: Any) -> None:
             assert path.name.replace("CoralBaySlicer", "${MODULE_NAME}") in named or pattern in named, path.name
 
 
-def test_the_module_words_every_remedy_of_the_library(coralbay: Any) -> None:
+def test_the_module_has_a_text_for_every_remedy(coralbay: Any) -> None:
     from CoralBaySlicerCore.work import remedies
     from CoralBaySlicerCore.work.worker import describe_error
 

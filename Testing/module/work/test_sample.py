@@ -1,4 +1,4 @@
-"""The tutorial's scan in Slicer's module Sample Data: registered, fetched, cancelled."""
+"""The tutorial's scan in Slicer's module Sample Data: registration, download, cancellation."""
 
 import sys
 import threading
@@ -20,7 +20,7 @@ def test_the_sample_is_registered(coralbay: Any) -> None:
     assert sampledata.categories[sample["category"]] == "CoralBay"
 
 
-def test_the_sample_is_fetched_without_holding_up_the_event_loop(
+def test_the_sample_is_downloaded_without_blocking_the_event_loop(
     coralbay: Any, scan: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import slicer
@@ -56,7 +56,7 @@ def test_the_sample_is_fetched_without_holding_up_the_event_loop(
     assert "No connection." in host.dialogs.texts("error")[0]
 
 
-def test_fetching_the_sample_is_cancelled(coralbay: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_download_of_the_sample_is_cancelled(coralbay: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import qt
     import slicer
 

@@ -11,7 +11,7 @@ from CoralBayLib.core.progress import CancelToken
 
 
 def colors(pyramid: Any, basis: Any = None) -> tuple[NDArray[np.uint8], NDArray[np.float64], Any]:
-    """The features as RGB [k, j, i, 3], their IJK-to-RAS, and the basis (made if none is given)."""
+    """The features as RGB [k, j, i, 3], their IJK-to-RAS, and the basis (computed if none is given)."""
     from CoralBayLib.similarity.feature_maps import color_basis, color_map
 
     basis = basis or color_basis(pyramid)
@@ -19,7 +19,7 @@ def colors(pyramid: Any, basis: Any = None) -> tuple[NDArray[np.uint8], NDArray[
 
 
 def clusters(pyramid: Any, count: int, basis: Any, cancel: CancelToken) -> tuple[NDArray, NDArray[np.float64], Any]:
-    """The clusters as a labelmap [k, j, i], its IJK-to-RAS, and the basis (made if none is given)."""
+    """The clusters as a labelmap [k, j, i], its IJK-to-RAS, and the basis (computed if none is given)."""
     from CoralBayLib.similarity.feature_maps import cluster_basis, cluster_map
 
     basis = basis or cluster_basis(pyramid, count)

@@ -24,7 +24,7 @@ def segmentation_of(
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> tuple[dict[str, CroppedMask], Probe]:
-    """The voxels of each structure by name, and the probe that found them.
+    """Segment a scan; returns the voxels of each structure by name, and the probe.
 
     Args:
         scan: the volume.
@@ -32,7 +32,7 @@ def segmentation_of(
         prompts: in the volume's own space; None with a probe.
         options: threshold and whether to keep connected components only.
         probe: a probe that was made elsewhere, or None.
-        segmenter: one of these features, whose fit is used again if its prompts are the same.
+        segmenter: a `Segmenter` of this pyramid, which is used again if its prompts are the same.
         progress: called with the fraction done and a message.
         cancel: checked between steps.
     """
