@@ -80,7 +80,7 @@ def test_moved_and_brighter_structures_are_found(probe, make, brighter):
 @pytest.fixture
 def sharing(make, tmp_path, monkeypatch):
     """All scans share a basis, made from two others."""
-    monkeypatch.setattr(shared_basis, "path_of", lambda encoder: tmp_path / "basis.safetensors")
+    monkeypatch.setattr(shared_basis, "shared_basis_path", lambda encoder: tmp_path / "basis.safetensors")
     others = [make(BRIGHT + [0, 8, 0], seed=1), make(None, DARK - [0, 8, 0], seed=2)]
     basis = basis_of([drawn(other, 2000) for other in others])
     write_basis(tmp_path / "basis.safetensors", basis, others[0].signature, ["one", "two"])
