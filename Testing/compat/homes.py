@@ -14,9 +14,9 @@ from CoralBayLib.similarity.feature_maps import color_map as color_map
 
 def structures_of(volume: Any) -> list[Any]:
     """The structures with point prompts on a volume node; to be asked once the module is loaded."""
-    from CoralBaySlicerCore.scene.structures import of
+    from CoralBaySlicerCore.scene.structures import of_volume
 
-    return of(volume)
+    return of_volume(volume)
 
 
 def library_folder() -> str:
