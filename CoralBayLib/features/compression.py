@@ -99,14 +99,14 @@ def pack(features: torch.Tensor, kept: NDArray[np.bool_]) -> dict[str, torch.Ten
     values = flat[:, inside]
     low, high = values.aminmax(dim=1)
     steps_per_side = _STEPS_OF_FEW if len(features) < _FEW else _STEPS
-    centre, scale = (low + high) / 2, ((high - low) / (2 * steps_per_side)).clamp_min(1e-12)
-    steps = ((values - centre[:, None]) / scale[:, None]).round_().to(torch.int8)
+    center, scale = (low + high) / 2, ((high - low) / (2 * steps_per_side)).clamp_min(1e-12)
+    steps = ((values - center[:, None]) / scale[:, None]).round_().to(torch.int8)
     return {
         "kept": torch.from_numpy(np.packbits(kept)),
         "steps": deflate(steps.numpy()),
-        "centre": centre,
+        "centre": center,
         "scale": scale,
-        "elsewhere": flat[:, ~inside].mean(dim=1) if not kept.all() else centre.clone(),
+        "elsewhere": flat[:, ~inside].mean(dim=1) if not kept.all() else center.clone(),
     }
 
 
@@ -124,13 +124,13 @@ def unpack(packed: dict[str, torch.Tensor], shape: tuple[int, ...]) -> torch.Ten
     if packed["kept"].numel() != -(-count // 8):
         raise ValueError(f"the mask is not of shape {tuple(shape)}")
     kept = np.unpackbits(packed["kept"].numpy(), count=count).astype(bool)
-    centre, scale, elsewhere = (packed[name].numpy() for name in ("centre", "scale", "elsewhere"))
-    steps = inflate(packed["steps"], "u1", (len(centre), int(kept.sum())))
+    center, scale, elsewhere = (packed[name].numpy() for name in ("centre", "scale", "elsewhere"))
+    steps = inflate(packed["steps"], "u1", (len(center), int(kept.sum())))
     numbers = np.arange(256, dtype=np.uint8).view(np.int8).astype(np.float32)
-    whole = np.empty((len(centre), count), np.float16)
+    whole = np.empty((len(center), count), np.float16)
     for channel, row in enumerate(whole):
         with np.errstate(over="ignore"):  # of values that do not occur
-            values = (numbers * scale[channel] + centre[channel]).astype(np.float16)
+            values = (numbers * scale[channel] + center[channel]).astype(np.float16)
         row[:] = elsewhere[channel]
         row[kept] = values.take(steps[channel], mode="clip")
     return torch.from_numpy(whole).reshape(-1, *shape)

@@ -139,7 +139,7 @@ class Probe:
 
     @property
     def memory(self) -> TransferMemory | None:
-        """What it needs to be adapted to other scans (see `transfer`), made at first use; None in older files without it."""
+        """Samples for adapting it to other scans (see `transfer`), drawn at first use; None if its file has none."""
         if self._memory is None and self.fitted_pyramid_ is not None:
             labelmap = self.predict_labels(self.fitted_pyramid_, prompts=self.prompts_)
             self._memory = TransferMemory.sample(self.fitted_pyramid_, labelmap, self.labels_)
@@ -252,7 +252,7 @@ class Probe:
     def save(self, path: str | os.PathLike) -> None:
         """Write the probe as safetensors with a JSON header; no pickle.
 
-        What it needs to be adapted to other scans is written too: some megabytes of features at random points.
+        The samples for adapting it to other scans are written too: a few megabytes of features at random points.
 
         Raises:
             ProbeError: not fitted.

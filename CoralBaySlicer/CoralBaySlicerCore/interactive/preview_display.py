@@ -18,7 +18,7 @@ _MIN_UNCERTAINTY = 5
 
 @dataclass(frozen=True)
 class DisplayOptions:
-    """How the preview is displayed.
+    """Display options of the preview.
 
     Attributes:
         kind: of the map: "probability", "uncertainty" or "off".
@@ -50,7 +50,7 @@ def show(
         volume: the scan.
         structures: of the preview, for their names and colors.
         label: the structure whose probability is shown.
-        options: as the user has chosen.
+        options: the user's display options.
     """
     if preview is None or volume is None:
         overlays.hide()
@@ -59,7 +59,7 @@ def show(
     colors = {each.label: (each.name, each.color) for each in structures if each.label}
     if options.show_all:
         overlays.structures.update(preview.labels, geometry, volume, colors)
-        # Outlines hide nothing of the scan, so they are drawn opaque.
+        # Outlines do not cover the scan, so they are opaque.
         overlays.structures.show(1.0 if options.outlines else options.opacity, options.outlines)
     else:
         overlays.structures.hide()
