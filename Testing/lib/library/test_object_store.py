@@ -80,7 +80,9 @@ def address(storage):
 
 
 @pytest.fixture
-def remote(address):
+def remote(address, monkeypatch):
+    # Nobody else creates the table of the lock at the same time.
+    monkeypatch.setattr(lock, "_RETRY_S", 0.1)
     return Library(address)
 
 
@@ -108,7 +110,7 @@ def test_killed_in_the_middle(remote, scans, encoder, moment, monkeypatch, addre
     before = len(remote.scans())
     assert before == (3 if moment == "after its row" else 2)
     # The dead one's lock runs out.
-    monkeypatch.setattr(lock, "DEAD_AFTER_S", 3.0)
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 1.0)
     assert {issue.kind for issue in remote.verify()} == ({"orphans"} if moment == "before its row" else set())
     states = [outcome.state for outcome in remote.add(scans, encoder)]
     assert states.count("added") == 3 - before
@@ -196,18 +198,18 @@ def test_a_writer_that_lost_its_lock_leaves_nothing_half_written(remote, scans, 
 def test_lost_answers_are_no_damage(remote, scans, encoder, monkeypatch):
     """While the storage is away, `verify --repair` must not take its tables for lost."""
     remote.add(scans, encoder)
-    read = verify.load_basis
+    read = verify.examine_basis
     with monkeypatch.context() as context:
 
-        def away(storage, encoder):
-            basis = read(storage, encoder)
+        def away(*arguments, **options):
+            found = read(*arguments, **options)
             nobody(context)
-            return basis
+            return found
 
-        context.setattr(verify, "load_basis", away)
+        context.setattr(verify, "examine_basis", away)
         with pytest.raises(StoreError, match="cannot be reached"):
             remote.verify(repair=True)
-    monkeypatch.setattr(lock, "DEAD_AFTER_S", 3.0)
+    monkeypatch.setattr(lock, "DEAD_AFTER_S", 1.0)
     assert whole(remote, 3)
 
 

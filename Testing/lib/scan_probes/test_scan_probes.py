@@ -68,6 +68,7 @@ def test_memorized_patients_do_not_improve_the_metrics():
     assert evaluation.metrics["AUROC"].low < 0.5 < evaluation.metrics["AUROC"].high + 0.15
 
 
+@pytest.mark.usefixtures("all_resamples")
 def test_classification_with_intervals_and_calibration():
     vectors, sick, patients = study()
     evaluation = scan_probes.cross_validate(vectors, classes(sick, patients))

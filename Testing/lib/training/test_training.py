@@ -102,7 +102,7 @@ def test_gradients_equal_monais():
     pytest.importorskip("einops", reason="MONAI's own forward needs einops")
     torch.manual_seed(0)
     network = CoralBayNetwork(12).double()
-    x = torch.rand(1, 1, 64, 64, 64, dtype=torch.float64)
+    x = torch.rand(1, 1, 32, 64, 48, dtype=torch.float64)
     wanted = network.swinViT(x)
     gradients = []
     ours = network.maps(x, ("hidden3",))[0]
