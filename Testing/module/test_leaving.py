@@ -11,6 +11,8 @@ from host import mouse
 from Testing.module.interactive.test_few_shot import click_all
 from Testing.module.panels.test_encoders import EXAMPLE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def marked(coralbay: Any, driver: Any, scan: Any) -> Any:

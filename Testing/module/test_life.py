@@ -14,6 +14,7 @@ from Testing.module.coralbay_fixtures import MODULE
 from Testing.module.interactive.test_few_shot import click_all
 
 
+@pytest.mark.slow
 def test_loading_the_module_imports_nothing_heavy() -> None:
     source = f"""
 import sys

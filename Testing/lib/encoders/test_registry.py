@@ -70,6 +70,7 @@ def test_listing_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_an_entry_imports_the_module_of_its_encoder_and_no_other():
     code = (
         "import sys, CoralBayLib.encoders as e;"

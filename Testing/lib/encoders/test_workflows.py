@@ -14,6 +14,8 @@ from CoralBayLib.core.errors import EncoderError
 from CoralBayLib.features.preprocessing import prepare, to_tensor
 from CoralBayLib.similarity.feature_maps import cluster_basis, cluster_map, color_basis, color_map
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("monai")
 
 CHANNELS = {"ct-fm": 64, "voxelfm": 72, "fm-ct": 192}

@@ -233,6 +233,7 @@ def _embed_in_process(root, gate, done):
     done.put(pyramid.key)
 
 
+@pytest.mark.slow
 def test_two_processes_embed_the_same_scan_at_once(tmp_path, make_grid, make_phantom, pooling):
     context = multiprocessing.get_context("spawn")
     gate, done = context.Barrier(2), context.Queue()

@@ -24,6 +24,8 @@ from CoralBayLib.library.tables import Tables
 from .adder import MOMENTS
 from .conftest import make_scan, spot
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 
 

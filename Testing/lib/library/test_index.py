@@ -12,6 +12,8 @@ from CoralBayLib.library.storage.folder import Folder
 from CoralBayLib.library.tables import Tables
 from CoralBayLib.library.transactions import commit, finish, remove
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 
 KINDS = np.random.default_rng(0).normal(size=(40, 16)).astype(np.float32)

@@ -345,6 +345,7 @@ def test_what_is_no_library_is_refused(tmp_path, scans, encoder):
     assert encoder.calls == calls
 
 
+@pytest.mark.slow
 def test_without_lancedb_all_else_works_and_the_package_is_named(tmp_path):
     code = (
         "import sys; sys.modules['lancedb'] = None; sys.modules['pyarrow'] = None\n"

@@ -24,6 +24,8 @@ from CoralBayLib.library.tables import Tables
 from .conftest import spot
 from .test_crashes import adder, contents, whole
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 pytest.importorskip("moto", reason="the optional package moto, a server to test with, is not installed")
 boto3 = pytest.importorskip("boto3", reason="boto3, which comes with moto, is not installed")

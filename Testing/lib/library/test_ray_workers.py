@@ -22,6 +22,8 @@ from Testing.lib.conftest import PoolingEncoder
 
 from .test_crashes import contents, whole
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 ray = pytest.importorskip("ray", reason="the optional package Ray is not installed")
 

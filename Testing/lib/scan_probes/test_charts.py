@@ -8,6 +8,8 @@ import pytest
 from CoralBayLib.scan_probes import Labels, cross_validate
 from CoralBayLib.scan_probes.charts import charts
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def few_draws(monkeypatch):

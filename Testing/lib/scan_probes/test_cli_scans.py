@@ -11,6 +11,8 @@ import pytest
 import CoralBayLib as cb
 from CoralBayLib.cli import main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def study(make_grid, make_phantom, pooling, tmp_path, monkeypatch):

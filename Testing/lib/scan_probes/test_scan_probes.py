@@ -60,6 +60,7 @@ def test_one_image_under_two_patients_is_refused():
         scan_probes.cross_validate(vectors, classes(sick, patients))
 
 
+@pytest.mark.slow
 def test_memorized_patients_do_not_improve_the_metrics():
     """Labels depend on the patient and are unrelated to the vectors: a split by scans would reach an AUROC near 1."""
     vectors, sick, patients = study(signal=0.0, each=4)
@@ -68,6 +69,7 @@ def test_memorized_patients_do_not_improve_the_metrics():
     assert evaluation.metrics["AUROC"].low < 0.5 < evaluation.metrics["AUROC"].high + 0.15
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("all_resamples")
 def test_classification_with_intervals_and_calibration():
     vectors, sick, patients = study()
@@ -81,6 +83,7 @@ def test_classification_with_intervals_and_calibration():
     assert len(evaluation.calibration) == 5 and evaluation.calibration[0, 1] < evaluation.calibration[-1, 1]
 
 
+@pytest.mark.slow
 def test_three_classes():
     random = np.random.default_rng(1)
     kinds = np.repeat(["a", "b", "c"], 20)
@@ -98,6 +101,7 @@ def test_regression():
     assert evaluation.metrics["MAE"].value < 8
 
 
+@pytest.mark.slow
 def test_survival():
     pytest.importorskip("lifelines")
     random = np.random.default_rng(2)

@@ -13,6 +13,8 @@ from Testing.training.crops import draw
 from Testing.training.student import LEVELS, Student, halved, together
 from Testing.training.teacher import Reduction, TeacherPass, zoom_of
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("monai")
 STRIDES = (2, 4, 8, 16)
 

@@ -107,6 +107,7 @@ def test_undo_redo_and_clear_by_button_and_key(ready: Any, driver: Any) -> None:
     assert counts() == [2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["axial", "oblique", "transformed"])
 def test_apply_writes_segments_where_the_structure_is(coralbay: Any, driver: Any, scan: Any, kind: str) -> None:
     import slicer

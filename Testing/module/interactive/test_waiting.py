@@ -12,6 +12,8 @@ from host import mouse
 from CoralBayLib.core.errors import Cancelled
 from Testing.module.interactive.test_few_shot import click_all
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def endless(embedded: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -9,6 +9,8 @@ from host import mouse
 from Testing.module.coralbay_fixtures import MODULE
 from Testing.module.panels.test_weights import choose, panel
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["panel"]
 
 EXAMPLE = Path(__file__).parents[3] / "Resources" / "Examples" / "my_encoder.py"

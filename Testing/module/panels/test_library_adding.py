@@ -26,6 +26,8 @@ from Testing.module.panels.test_library_panel import (
 from Testing.module.panels.test_scan_panel import slow
 from Testing.module.panels.test_similar_panel import centre_of_views
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 
 __all__ = ["archive", "filled", "ready", "slow"]

@@ -12,6 +12,8 @@ from host import mouse
 from Testing.module.interactive.test_few_shot import AXIAL, oblique
 from Testing.module.panels.test_similar_panel import centre_of_views
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 
 

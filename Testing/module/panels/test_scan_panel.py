@@ -9,6 +9,8 @@ import pytest
 from host import mouse
 from host.responsiveness import EventLoopMonitor
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:

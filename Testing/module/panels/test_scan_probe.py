@@ -10,6 +10,8 @@ from host import mouse
 
 from Testing.module.panels.test_scans_panel import learn, ready, study, table
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["ready", "study"]
 
 

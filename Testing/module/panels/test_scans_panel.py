@@ -14,6 +14,8 @@ from Testing.lib.conftest import PoolingEncoder
 from Testing.module.interactive.test_few_shot import AXIAL, oblique
 from Testing.module.panels.test_scan_panel import slow
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["slow"]
 
 

@@ -13,6 +13,8 @@ from host import mouse
 
 from Testing.module.interactive.test_few_shot import click_all, show_at
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ["none", "ball"]
 
 

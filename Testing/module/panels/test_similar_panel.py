@@ -10,6 +10,8 @@ from host import mouse, pictures
 
 from Testing.module.interactive.test_few_shot import color_at, oblique, show_at
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def ready(coralbay: Any, driver: Any, scan: Any) -> Any:

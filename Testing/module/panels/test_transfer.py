@@ -10,6 +10,8 @@ from host import mouse
 
 from Testing.module.interactive.test_few_shot import click_all, oblique, ready
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["ready"]
 
 

@@ -275,6 +275,7 @@ def test_encoders_are_those_of_the_library(coralbay: Any) -> None:
     assert known[0].name == "coralbay"  # the default of CoralBaySlicerParameters.encoder
 
 
+@pytest.mark.slow
 def test_the_self_test_passes(coralbay: Any) -> None:
     import slicer
 
