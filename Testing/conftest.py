@@ -19,6 +19,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 _deselected: list[int] = []
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """As many processes as cores, within reason; the variable of pytest-xdist says otherwise."""
     if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ:

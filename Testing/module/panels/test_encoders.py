@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import host
+import pytest
 from host import mouse
 
 from Testing.module.coralbay_fixtures import MODULE
