@@ -67,7 +67,7 @@ class CoralBayError(Exception):
             self.add_note(remedy.value)
 
     def fill(self, words: str) -> str:
-        """Put details into words that name them in braces, such as "{package}"; a missing one becomes "...\"."""
+        """Put details into words that name them in braces, such as "{package}"; three dots stand for a missing one."""
         return words.format_map(_Details(self.details))
 
 

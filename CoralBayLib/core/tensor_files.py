@@ -116,7 +116,9 @@ def decode_tensors(
 
     Args:
         data: the content.
-        kind, schema, lengths: as in `read_tensors`; with kind None nothing is checked, and the header is empty.
+        kind: as in `read_tensors`; with None nothing is checked, and the header is empty.
+        schema: as in `read_tensors`.
+        **lengths: as in `read_tensors`.
 
     Raises:
         ProbeError: the data are damaged, or of another kind.

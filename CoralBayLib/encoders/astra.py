@@ -147,8 +147,10 @@ class AstraEncoder(FrozenEncoder):
     tiling = Tiling("whole", None)
 
     def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
-        """See `Encoder.memory_bytes`. Fitted to peak resident memory measured on a CPU; the stem determines the peak for
-        all levels."""
+        """See `Encoder.memory_bytes`.
+
+        Fitted to peak resident memory measured on a CPU; the stem determines the peak for all levels.
+        """
         return _FIXED_BYTES + _BYTES_PER_VOXEL * window[0] * window[1] * window[2]
 
 

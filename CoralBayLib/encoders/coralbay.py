@@ -119,8 +119,10 @@ class CoralBayNetwork(nn.Module):
         return self.maps(x, names)
 
     def maps(self, x: torch.Tensor, names: tuple[str, ...]) -> list[torch.Tensor]:
-        """As `forward_features`, without checks, for training. Sides that are not a multiple of a stride are padded with
-        zeros."""
+        """As `forward_features`, without checks, for training.
+
+        Sides that are not a multiple of a stride are padded with zeros.
+        """
         maps = {}
         if "enc0" in names:
             maps["enc0"] = self.encoder1(x)

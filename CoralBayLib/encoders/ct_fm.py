@@ -143,8 +143,10 @@ class CTFMEncoder(FrozenEncoder):
         )
 
     def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
-        """See `Encoder.memory_bytes`. Fitted to peak resident memory measured on a CPU; the first level determines the
-        peak for all levels."""
+        """See `Encoder.memory_bytes`.
+
+        Fitted to peak resident memory measured on a CPU; the first level determines the peak for all levels.
+        """
         return _FIXED_BYTES + int(4 * _FLOATS * self.network.filters * window[0] * window[1] * window[2])
 
 

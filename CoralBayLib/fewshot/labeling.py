@@ -124,7 +124,8 @@ def rasterize(labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: to
     """Write a label where its margin, interpolated to a grid, is positive and the largest so far.
 
     Args:
-        labels, best: as in `update_argmax`, on `grid`.
+        labels: as in `update_argmax`, on `grid`; written in place.
+        best: as in `update_argmax`, on `grid`; written in place.
         grid: of the labels.
         margin: (K, J, I) float32 log-odds over the threshold's, on `working`.
         working: the grid of the margin.

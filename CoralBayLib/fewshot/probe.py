@@ -215,11 +215,19 @@ class Probe:
         """The labelmap of a scan on any grid (the working grid by default), as `labeling.predict_labels` makes it.
 
         Args:
-            pyramid, unbounded: as in `logits`.
+            pyramid: as in `logits`.
             grid: of the result.
             prompts: keep only the connected components of a structure that one of its prompts lies in, but all components
                 of those in `fragmented_`; without prompts, all components are kept.
-            threshold, progress, cancel: as in `labeling.predict_labels`, and so are its errors.
+            threshold: as in `labeling.predict_labels`.
+            unbounded: as in `logits`.
+            progress: as in `labeling.predict_labels`.
+            cancel: as in `labeling.predict_labels`.
+
+        Raises:
+            ProbeError: not fitted, or other features.
+            VolumeError: the threshold is not between 0 and 1.
+            Cancelled: `cancel` was called.
         """
         return predict_labels(
             lambda label: self.logits(pyramid, [label], unbounded)[0],

@@ -47,7 +47,8 @@ def no_patient_twice(train: ArrayLike, test: ArrayLike) -> None:
     """Refuse a split with a patient in both parts.
 
     Args:
-        train, test: names of the patients in each part.
+        train: (N,) names of the patients of the scans in the training part.
+        test: (M,) names of the patients of the scans in the test part.
 
     Raises:
         ScansError: with the number of such patients.

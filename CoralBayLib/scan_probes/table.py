@@ -75,7 +75,9 @@ class Labels:
 
         Args:
             task: one of `TASKS`.
-            values, patients, times: (N,) each, see the attributes.
+            values: (N,), converted to the type that the task needs.
+            patients: (N,) names.
+            times: (N,) for survival; otherwise they may be left out.
 
         Raises:
             ScansError: the task is unknown.
@@ -187,7 +189,11 @@ def table_of(
     Args:
         rows: text of each cell by its column.
         columns: their names.
-        target, task, scan, patient, time: as in `read_table`.
+        target: as in `read_table`.
+        task: as in `read_table`.
+        scan: as in `read_table`.
+        patient: as in `read_table`.
+        time: as in `read_table`.
         folder: which the paths of scans are relative to.
         name: of the table in error messages.
         first: number of the first row as the user counts it.

@@ -16,6 +16,8 @@ STRIDES = (2, 4, 8)
 
 
 class MyEncoder:
+    """The members that CoralBay needs of an encoder; see `CoralBayLib.encoders.base.Encoder`."""
+
     name, title = "my-encoder", "Texture at three scales"
     # Input: 3 mm voxels along R, A, S; -1000 to 1000 HU scaled to 0 to 1; sides padded to multiples of 8 voxels.
     input = InputSpec((3.0, 3.0, 3.0), (-1000.0, 1000.0), (8, 8, 8))
@@ -38,12 +40,15 @@ class MyEncoder:
         return [avg_pool3d(maps, level.stride) for level in self.levels if level.name in names]
 
     def memory_bytes(self, window, names):
+        """Estimate the peak memory for a window of (r, a, s) voxels, in bytes."""
         return 60 * window[0] * window[1] * window[2]
 
     def to(self, device):
+        """Move the network to a device, such as "cpu" or "cuda"."""
         self.device = torch.device(device)
 
 
 @register_encoder(EncoderCard(MyEncoder.name, MyEncoder.title, "Brightness, contrast and texture; not trained."))
 def load(weights=None, device="cpu", consent=None, *, setting=None):
+    """Make the encoder on a device. It has no weights to load and no inference modes."""
     return MyEncoder(device)

@@ -19,7 +19,8 @@ class Storage(Protocol):
     """
 
     @property
-    def root(self) -> str | Path: ...
+    def root(self) -> str | Path:
+        """The path of a folder, or the address in object storage."""
 
     def connect(self, cached: bool = False) -> Database:
         """Open the database.
