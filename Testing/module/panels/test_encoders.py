@@ -98,7 +98,7 @@ def test_a_file_that_has_changed_is_not_run(panel: Any, driver: Any, tmp_path: P
     assert host.dialogs.texts("error") == []
     # What had been loaded and stored before is still good; a new session is not given the changed file.
     panel.logic.features.forget()
-    panel.logic.features.session._choice = None
+    panel.logic.features.session._config = None
     panel.refresh()
     mouse.press(panel.ui.computeButton)
     driver.settle()
