@@ -284,9 +284,10 @@ def _same_voxels(a: Slice, b: Slice) -> bool:
     if Path(a.file).read_bytes() == Path(b.file).read_bytes():
         return True
     try:
-        return np.array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(s.file)) for s in (a, b)))
+        voxels, others = (sitk.GetArrayFromImage(sitk.ReadImage(s.file)) for s in (a, b))
     except RuntimeError:
         return False
+    return np.array_equal(voxels, others)
 
 
 def arrange(slices: list[Slice]) -> tuple[Grid, list[int]]:
@@ -301,9 +302,10 @@ def arrange(slices: list[Slice]) -> tuple[Grid, list[int]]:
             "The slices of the series differ in size or pixel spacing. It probably contains a scout or several "
             "reconstructions. Split it in Slicer's DICOM module (advanced loading) and save one part as NRRD."
         )
-    if any(np.abs(s.orientation - first.orientation).max() > 1e-3 for s in slices):
+    orientations = np.array([s.orientation for s in slices])
+    if np.abs(orientations - orientations[0]).max() > 1e-3:
         raise VolumeError("The slices of the series are not parallel. Expected an axial stack: choose another series.")
-    row, column = first.orientation[:3], first.orientation[3:]
+    row, column = orientations[0, :3], orientations[0, 3:]
     positions = np.array([s.position for s in slices])
     along = positions @ np.cross(row, column)
     order = np.argsort(along, kind="stable")

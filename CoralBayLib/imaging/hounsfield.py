@@ -121,7 +121,7 @@ def _intercept_twice(sample: NDArray) -> bool:
     soft = np.count_nonzero((sample > -250) & (sample < 300))
     near_air = np.count_nonzero((sample > -1150) & (sample < -850))
     one_value = outside.size > 0 and np.mean(outside == np.median(outside)) > 0.8
-    return near_air > 0 and soft < (0.01 if one_value else 0.1) * near_air
+    return bool(near_air > 0 and soft < (0.01 if one_value else 0.1) * near_air)
 
 
 def _by(numbers) -> str:

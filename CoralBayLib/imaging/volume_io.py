@@ -160,7 +160,8 @@ def _grid(header: Header) -> Grid:
     direction = np.array(reader.GetDirection()).reshape(axes, axes)[:3, :3]
     lps = np.eye(4)
     lps[:3, :3], lps[:3, 3] = direction * np.array(reader.GetSpacing()[:3]), reader.GetOrigin()[:3]
-    return Grid(tuple(header.size[2::-1]), LPS_TO_RAS @ lps)
+    i, j, k = header.size[:3]
+    return Grid((k, j, i), LPS_TO_RAS @ lps)
 
 
 @contextmanager

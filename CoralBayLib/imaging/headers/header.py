@@ -90,7 +90,7 @@ class Header:
             buffer = np.empty(self.values, self.dtype)
         except MemoryError as error:
             raise too_little_memory(self.expected, self.name) from error
-        view = memoryview(buffer.view(np.uint8)).cast("B")
+        view = buffer.view(np.uint8).data.cast("B")
         if self.files:
             part = len(view) // len(self.files)
             if part * len(self.files) != len(view):
@@ -154,7 +154,7 @@ class Header:
                 f"{self.name} is damaged: its voxels are not the text they should be ({error}). {AGAIN}"
             ) from error
         self._require(values.nbytes, values.nbytes)
-        view[:] = memoryview(values[: self.values].copy().view(np.uint8)).cast("B")
+        view[:] = values[: self.values].copy().view(np.uint8).data.cast("B")
 
     def _shaped(self, buffer: NDArray) -> NDArray:
         if not self.dtype.isnative:

@@ -84,7 +84,7 @@ def read_header(source: Source, path: Path) -> Header:
         size=size,
         components=vectors * color,
         planar=color == 1,
-        dtype=np.dtype(kind).newbyteorder(order),
+        dtype=np.dtype(f"{order}{kind}"),
         encoding="gzip" if data and data[0].name.endswith(".gz") else "raw",
         files=data,
         skip=int(offset) - (LENGTH if single else 0),
