@@ -8,13 +8,13 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from CoralBayLib.cli.common import Common, library_encoder_name, open_cache, open_encoder, open_library, require_library_outputs
+from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.remedies import remedy_text
 from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.core.formatting import format_bytes
 
-from . import library_queries
-from .common import Common, library_encoder_name, open_cache, open_encoder, open_library, require_library_outputs
-from .console import Console
-from .remedies import remedy_text
+from . import queries
 
 if TYPE_CHECKING:
     from CoralBayLib.library import Outcome
@@ -36,7 +36,7 @@ def add_parser(commands: Any, common: Common) -> None:
     plain = [common.output, location]
     embedding = [*plain, common.embedding]
     _add_add(actions, embedding)
-    library_queries.add_search(actions, embedding)
+    queries.add_search(actions, embedding)
 
     stats = actions.add_parser("stats", parents=plain, help="show what the library holds")
     stats.set_defaults(run=run_stats)
@@ -49,7 +49,7 @@ def add_parser(commands: Any, common: Common) -> None:
     verify.add_argument("--repair", action="store_true", help="repair what can be repaired, and delete files no longer needed")
     verify.set_defaults(run=run_verify)
 
-    library_queries.add_cluster(actions, embedding)
+    queries.add_cluster(actions, embedding)
 
     export = actions.add_parser("export", parents=plain, help="write the list of scans")
     export.add_argument("file", metavar="FILE", help="file to write: .csv or .json")

@@ -8,10 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from CoralBayLib.core.errors import LibraryError
-from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
-
-from .common import (
+from CoralBayLib.cli.common import (
     add_renamed_option,
     add_series_option,
     embed_scan,
@@ -20,7 +17,9 @@ from .common import (
     point,
     require_library_outputs,
 )
-from .console import Console
+from CoralBayLib.cli.console import Console
+from CoralBayLib.core.errors import LibraryError
+from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 
 
 def add_search(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
