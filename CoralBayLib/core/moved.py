@@ -58,7 +58,7 @@ _MOVED: dict[str, tuple[str, ...]] = {
     "library.making": ("library.workers", "library.drafts"),
     "library.on_ray": ("library.ray_workers",),
     "library.place": ("library.storage.base", "library.storage.open"),
-    "library.plan": ("library.discovery",),
+    "library.plan": ("imaging.discovery",),
     "library.rows": ("library.records", "library.drafts"),
     "library.writing": ("library.transactions",),
     "matching": ("fewshot.alignment",),

@@ -26,13 +26,13 @@ from CoralBayLib.core.progress import CancelToken, Progress
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.features.store import Store
+from CoralBayLib.imaging.discovery import ScanSource, Skipped, find_scans
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.similarity.search import Query
 
 from . import clusters, search, transactions, verify
 from .basis import LibraryBasis, load_basis
 from .clusters import Cluster, Clustering
-from .discovery import ScanSource, Skipped, find_scans
 from .export import export, export_clusters
 from .ingest import Ingest, Outcome, known_scans
 from .records import ScanRecord, resolve_scan

@@ -28,11 +28,11 @@ from CoralBayLib.features.embedding import content_hash, embed
 from CoralBayLib.features.pyramid import SIMILARITY_SPACING_MM, FeaturePyramid
 from CoralBayLib.features.store import Store
 from CoralBayLib.imaging.dicom import series_uid
+from CoralBayLib.imaging.discovery import ScanSource
 from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBayLib.imaging.volume_io import quiet_itk, read_volume
 
 from .basis import LibraryBasis
-from .discovery import ScanSource
 from .records import Draft, ScanRecord, ScanRows
 
 

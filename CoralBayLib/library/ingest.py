@@ -13,9 +13,9 @@ from CoralBayLib.core.formatting import format_duration
 from CoralBayLib.core.progress import CancelToken, Progress, report, seconds_left
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.features.store import Store
+from CoralBayLib.imaging.discovery import ScanSource, Skipped
 
 from .basis import LibraryBasis, fit_basis, has_basis, load_basis
-from .discovery import ScanSource, Skipped
 from .drafts import DraftOptions, DraftResult, project_draft
 from .records import Draft, ScanRecord
 from .storage.base import Storage

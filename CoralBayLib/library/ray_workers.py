@@ -19,8 +19,8 @@ from CoralBayLib.core.errors import CoralBayError, LibraryError, Remedy
 from CoralBayLib.core.paths import error_message
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.imaging.discovery import ScanSource
 
-from .discovery import ScanSource
 from .drafts import DraftOptions, DraftResult, make_draft
 
 __getattr__ = deprecated_names(__name__, {"OnRay": "RayWorkers"})

@@ -7,8 +7,8 @@ from typing import Protocol
 
 from CoralBayLib.core.progress import CancelToken, Progress
 from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.imaging.discovery import ScanSource
 
-from .discovery import ScanSource
 from .drafts import DraftOptions, DraftResult, make_draft
 
 

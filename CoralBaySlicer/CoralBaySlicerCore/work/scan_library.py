@@ -118,7 +118,7 @@ def confirm_then(logic: Tasks, paths: Callable[[Progress, CancelToken], list[str
     """
 
     def select(progress: Progress, cancel: CancelToken) -> list[str]:
-        from CoralBayLib.library.discovery import find_scans
+        from CoralBayLib.imaging.discovery import find_scans
 
         def report(_fraction: float, message: str) -> None:
             progress(0.0, Message(message))

@@ -8,8 +8,8 @@ import pytest
 import SimpleITK as sitk
 
 from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.imaging.discovery import find_scans
 from CoralBayLib.imaging.volume_io import read_volume
-from CoralBayLib.library.discovery import find_scans
 
 UID = "1.2.826.0.1.3680043.2.1125.1"
 SECRET = "DOE^JOHN"

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.library.discovery import find_scans
+from CoralBayLib.imaging.discovery import find_scans
 from Testing.lib.imaging.test_dicom import write as write_dicom
+from Testing.lib.library.conftest import make_scan, scans
 
-from .conftest import make_scan
+__all__ = ["scans"]
 
 
 def names(found, folder):
@@ -67,7 +68,7 @@ def test_the_stamp_changes_with_the_files_and_tells_nothing_of_them(scans):
 def test_a_known_folder_of_slices_is_not_looked_into_again(tmp_path, monkeypatch):
     write_dicom(tmp_path / "one", np.zeros((4, 8, 8), np.int16))
     known = {each.path: each.fingerprint for each in find_scans([tmp_path])[0]}
-    monkeypatch.setattr("CoralBayLib.library.discovery.ct_series", lambda folder: 1 / 0)
+    monkeypatch.setattr("CoralBayLib.imaging.discovery.ct_series", lambda folder: 1 / 0)
     assert [each.path for each in find_scans([tmp_path], known)[0]] == list(known)
 
 

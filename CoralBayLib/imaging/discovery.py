@@ -11,10 +11,11 @@ from pathlib import Path
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import error_message, expand, printable
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
-from CoralBayLib.imaging.dicom import ct_series
-from CoralBayLib.imaging.formats import DICOM_SUFFIXES, READABLE_SUFFIXES, SEGMENTATION_SUFFIX
-from CoralBayLib.imaging.grid import Volume
-from CoralBayLib.imaging.volume_io import quiet_itk
+
+from .dicom import ct_series
+from .formats import DICOM_SUFFIXES, READABLE_SUFFIXES, SEGMENTATION_SUFFIX
+from .grid import Volume
+from .volume_io import quiet_itk
 
 _DETACHED_HEADERS = (".nhdr", ".mhd")
 """Headers whose voxels are in another file of the same name."""
