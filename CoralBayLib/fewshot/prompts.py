@@ -14,12 +14,11 @@ from CoralBayLib.core.deprecation import warn_renamed
 from CoralBayLib.core.errors import PromptError
 from CoralBayLib.core.names import fold, unique_names
 from CoralBayLib.core.paths import atomic_write
+from CoralBayLib.core.schemas import MAX_LABEL
 from CoralBayLib.imaging.grid import Grid, Volume
 
 BACKGROUND = 0
 """Label of negative prompts."""
-MAX_LABEL = 65535
-"""Largest label of a structure: labelmaps are stored with 16 bits."""
 
 
 @dataclass(frozen=True, eq=False)

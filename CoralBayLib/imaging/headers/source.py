@@ -18,7 +18,7 @@ from CoralBayLib.core.errors import MemoryLimitError, Remedy, VolumeError
 from CoralBayLib.core.formatting import format_bytes
 from CoralBayLib.core.paths import error_message
 
-_BLOCK = 1 << 22
+_BLOCK = 1 << 20
 _GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
 _MEMORY_SHARE = 0.9
 """Share of the free memory that the voxels of one file may take."""
