@@ -182,7 +182,7 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
     temporary = path.with_name(f"{TEMPORARY}{temporary_tag()}{suffix}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except CoralBayError:
         raise
     except (OSError, RuntimeError) as error:  # SimpleITK reports every failure as a RuntimeError

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,7 +90,7 @@ def study_of(table: Any, **fields: Any) -> Study:
     ]
     storage = table.GetStorageNode()
     file = storage.GetFullNameFromFileName() if storage is not None and storage.GetFileName() else ""
-    folder = os.path.dirname(file) if file else slicer.mrmlScene.GetRootDirectory()
+    folder = str(Path(file).parent) if file else slicer.mrmlScene.GetRootDirectory()
     return Study(table.GetName(), columns, tuple(rows), folder, **fields)
 
 

@@ -39,7 +39,7 @@ def test_a_name_that_is_too_long(tmp_path):
 def test_no_input_is_overwritten(tmp_path, scan, spelling):
     (tmp_path / "sub").mkdir()
     (tmp_path / "symlink.nrrd").symlink_to(scan)
-    os.link(scan, tmp_path / "hardlink.nrrd")  # noqa: PTH200 - Python 3.10
+    (tmp_path / "hardlink.nrrd").hardlink_to(scan)
     with pytest.raises(StoreError, match="overwrite an input"):
         require_writable(tmp_path / spelling, [tmp_path / "prompts.json", scan])
 

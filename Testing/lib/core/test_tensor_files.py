@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import signal
 import sys
@@ -37,7 +36,7 @@ def test_another_kind_of_file_is_refused(tmp_path):
 def test_others_may_read_it_where_the_user_lets_them(tmp_path):
     (tmp_path / "plain").write_bytes(b"")
     write_tensors(tmp_path / "probe.safetensors", "probe", {}, {"weights": torch.zeros(1)})
-    assert os.stat(tmp_path / "probe.safetensors").st_mode == os.stat(tmp_path / "plain").st_mode
+    assert (tmp_path / "probe.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size stands in for a full disk")

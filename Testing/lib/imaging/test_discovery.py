@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_the_stamp_changes_with_the_files_and_tells_nothing_of_them(scans):
     before = {each.path: each.fingerprint for each in find_scans([scans])[0]}
     os.utime(scans / "b.nrrd", (1, 1))
     after = {each.path: each.fingerprint for each in find_scans([scans])[0]}
-    assert {os.path.basename(path) for path in before if before[path] != after[path]} == {"b.nrrd"}
+    assert {Path(path).name for path in before if before[path] != after[path]} == {"b.nrrd"}
     assert all(len(stamp) == 32 and int(stamp, 16) for stamp in after.values())
 
 
