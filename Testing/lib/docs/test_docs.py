@@ -198,12 +198,13 @@ def test_the_messages_of_the_troubleshooting_page_exist():
 
 @cache
 def interface() -> frozenset[str]:
-    """What the panels show: the texts of their .ui files and the strings of their code."""
+    """What the panels show: the texts of their .ui files, the strings of their code, and the titles in encoder cards."""
     shown = set(texts(ROOT / "CoralBaySlicer"))
     for file in (ROOT / "CoralBaySlicer" / "Resources" / "UI").glob("*.ui"):
         shown |= {element.text or "" for element in ET.parse(file).iter("string")}
     plain = {re.sub(r"^\d\. |(\.\.\.|:)$", "", text) for text in shown}
-    from_cards = {card.title for card in cb.encoder_cards()}
+    cards = cb.encoder_cards()
+    from_cards = {card.title for card in cards} | {setting.title for card in cards for setting in card.settings}
     return frozenset(plain | from_cards)
 
 
