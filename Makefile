@@ -15,12 +15,12 @@ $(STAMP): pyproject.toml
 	  { echo "Python 3.10 or later is needed; try: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "Python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
-	$(RUN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(RUN)/python -m pip install --quiet --group pinned --editable '.[demo]'
+	$(RUN)/python -m pip install --quiet --quiet --upgrade 'pip>=25.1'
+	$(RUN)/python -m pip install --quiet --quiet --group pinned --editable '.[demo]'
 	@touch $@
 
 $(DEV): $(STAMP)
-	$(RUN)/python -m pip install --quiet --group dev --editable '.[astra,demo]'
+	$(RUN)/python -m pip install --quiet --quiet --group dev --editable '.[astra,demo]'
 	@touch $@
 
 demo: $(STAMP)  ## the main job on a real chest CT: numbers, pictures and a segmentation in output/demo
