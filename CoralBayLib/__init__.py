@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .fewshot.prompts import Prompts
     from .fewshot.segmenter import Segmenter, segment
     from .imaging.grid import Grid, Volume
+    from .imaging.inspection import inspect_scan
     from .imaging.resampling import resample
     from .imaging.segmentation_io import Segment, read_segmentation, write_segmentation
     from .imaging.volume_io import read_labelmap, read_volume, write_volume
@@ -66,6 +67,7 @@ _HOME = {
     "CoralBayError": "core.errors",
     "Grid": "imaging.grid",
     "Volume": "imaging.grid",
+    "inspect_scan": "imaging.inspection",
     "resample": "imaging.resampling",
     "read_labelmap": "imaging.volume_io",
     "read_volume": "imaging.volume_io",

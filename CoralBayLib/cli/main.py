@@ -18,13 +18,13 @@ from CoralBayLib.core.notice import NOTICE
 from CoralBayLib.core.paths import error_message, shortened
 from CoralBayLib.core.signals import CLOSED_PIPE_STATUS, close_output, handled_signals, make_output_robust
 
-from . import cache, demo, embed, encoders, library, scans, segment, similar, weights
+from . import cache, check, demo, embed, encoders, library, scans, segment, similar, weights
 from .common import common_options
 from .console import Console
 from .remedies import remedy_text
 
 _TERMINATED = 143
-_VERBS = (embed, segment, similar, scans, encoders, weights, library, demo, cache)
+_VERBS = (check, embed, segment, similar, scans, encoders, weights, library, demo, cache)
 """Modules with a function `add_parser(commands, common)`, in the order of the help."""
 
 
@@ -69,8 +69,7 @@ def _run(arguments: Sequence[str]) -> int:
     try:
         result = args.run(args, console)
     except CoralBayError as error:
-        remedy = error.remedy.name.lower() if error.remedy else None
-        console.json({"error": str(error), "kind": type(error).__name__, "remedy": remedy})
+        console.json(error.as_dict())
         console.error("\n".join(filter(None, (f"coralbay: {error}", remedy_text(error, vars(args))))))
         return 1
     except MemoryError:

@@ -66,6 +66,10 @@ class CoralBayError(Exception):
         if remedy is not None and hasattr(self, "add_note"):  # Python 3.11: printed below the message in a traceback
             self.add_note(remedy.value)
 
+    def as_dict(self) -> dict[str, str | None]:
+        """The message, the class and the remedy, in values that JSON can represent."""
+        return {"error": str(self), "kind": type(self).__name__, "remedy": self.remedy.name.lower() if self.remedy else None}
+
     def fill(self, words: str) -> str:
         """Put details into words that name them in braces, such as "{package}"; three dots stand for a missing one."""
         return words.format_map(_Details(self.details))

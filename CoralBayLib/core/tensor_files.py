@@ -75,6 +75,24 @@ def read_tensors(
         raise ProbeError(f"{path.name} cannot be read: {error.strerror or error}.") from error
 
 
+def kind_of(path: Path) -> str | None:
+    """What a file of `write_tensors` holds; None for a safetensors file of another program. torch is not needed.
+
+    Raises:
+        ValueError: it is no safetensors file.
+        OSError: it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with path.open("rb"), safe_open(path, framework="np") as file:
+            keys = file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
+    named = [key.removeprefix("coralbay").removeprefix(".") for key in keys if key.partition(".")[0] == "coralbay"]
+    return (named[0] or _STORE) if named else None
+
+
 def open_envelope(
     path: Path, kind: str, schema: Schema | None = None, **lengths: int
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

@@ -31,18 +31,20 @@ from .dicom_slices import (
     require_sound_meta,
     sort_out,
 )
+from .facts import FileFacts, SeriesFacts
 from .grid import Grid
 from .headers.source import require_memory
 
 _CT_IMAGE_STORAGE = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.2(?![.\d])")
 
 
-def read_series(path: Path, series: str | None = None) -> tuple[NDArray, Grid]:
+def read_series(path: Path, series: str | None = None, facts: FileFacts | None = None) -> tuple[NDArray, Grid]:
     """Read one CT series.
 
     Args:
         path: a folder with DICOM files, or one file, for the series that it belongs to.
         series: SeriesInstanceUID; needed when the folder holds several.
+        facts: takes what reading tells of the series, also when it fails; without it, warnings say what was left out.
 
     Returns:
         array: [k, j, i] values with the rescale slope and intercept applied, k along the slice normal.
@@ -55,12 +57,26 @@ def read_series(path: Path, series: str | None = None) -> tuple[NDArray, Grid]:
     if path.is_file():
         _require_utf8(path)
         series = series or header(str(path)).get(SERIES_UID, "")
+        if not series:
+            read_slice(str(path))  # says what is wrong with the header
+            raise VolumeError(f"{path.name} names no series (SeriesInstanceUID). Export the series again from where it comes.")
         path = path.parent
-    files, notes = _choose(path, series)
-    slices, more = sort_out([read_slice(file) for file in files])
+    quiet = facts is not None
+    facts = FileFacts() if facts is None else facts
+    facts.format = "DICOM"
+    chosen, left_out = _choose(path, series)
+    # Without the UIDs, by which a patient could be identified.
+    facts.notes += [f"The series {each.title} is left out. {each.no_scan}" for each in left_out]
+    facts.series = SeriesFacts(chosen.description, "CT", len(chosen.files))
+    facts.bytes = sum(Path(file).stat().st_size for file in chosen.files)
+    slices, notes = sort_out([read_slice(file) for file in chosen.files])
+    facts.notes += notes
+    facts.series.slices = len(slices)
+    facts.compression = "DICOM" if any(each.compressed for each in slices) else ""
     grid, order = arrange(slices)
+    facts.grid, facts.size_ijk = grid, grid.size
     require_memory(2 * sum(each.bytes for each in slices), "The series")
-    for note in notes + more:
+    for note in [] if quiet else [f"The series {each.uid} is left out. {each.no_scan}" for each in left_out] + notes:
         warnings.warn(note, stacklevel=3)
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([slices[n].file for n in order])
@@ -71,22 +87,31 @@ def read_series(path: Path, series: str | None = None) -> tuple[NDArray, Grid]:
             f"The slices of the series could not be read ({error_message(error)}). One is truncated, or its compression "
             "is not supported. Copy the series again, or load it in Slicer and save it as NRRD."
         ) from error
+    facts.complete = True
     return sitk.GetArrayFromImage(image), grid
 
 
 @dataclass(frozen=True)
 class Series:
-    """One CT series of a folder.
+    """One series of a folder.
 
     Attributes:
         uid: its SeriesInstanceUID.
         files: its slices, sorted by name.
         no_scan: why it is no scan, as a sentence; "" when it may be one.
+        description: its SeriesDescription; "" without one.
     """
 
     uid: str
     files: tuple[str, ...]
     no_scan: str = ""
+    description: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its description and its number of images, for a sentence."""
+        images = f"{len(self.files)} image{'' if len(self.files) == 1 else 's'}"
+        return f"'{self.description}' ({images})" if self.description else f"without a description ({images})"
 
 
 def ct_series(folder: Path) -> list[Series]:
@@ -97,11 +122,11 @@ def ct_series(folder: Path) -> list[Series]:
     """
     found = _found(folder)
     headers = {uid: header(files[0]) for uid, files in found.items()}
-    return [
-        Series(uid, tuple(sorted(found[uid])), _no_scan(headers[uid], found[uid]))
-        for uid in sorted(found)
-        if headers[uid].get(MODALITY) == "CT"
-    ]
+    return [_series(uid, found[uid], headers[uid]) for uid in sorted(found) if headers[uid].get(MODALITY) == "CT"]
+
+
+def _series(uid: str, files: list[str], fields: dict[str, str]) -> Series:
+    return Series(uid, tuple(sorted(files)), _no_scan(fields, files), printable(fields.get(DESCRIPTION, "")))
 
 
 def _no_scan(fields: dict[str, str], files: list[str]) -> str:
@@ -119,8 +144,8 @@ def series_uid(path: Path) -> str | None:
     return series[0].uid if len(series) == 1 else None
 
 
-def _choose(folder: Path, series: str | None) -> tuple[list[str], list[str]]:
-    """The files of the given series, or of the only CT scan in the folder, and notes on scouts that are left out."""
+def _choose(folder: Path, series: str | None) -> tuple[Series, list[Series]]:
+    """The given series, or the only CT scan in the folder, and the scouts that are left out."""
     found = _found(folder)
     if not found:
         raise VolumeError(
@@ -130,7 +155,7 @@ def _choose(folder: Path, series: str | None) -> tuple[list[str], list[str]]:
     if series is not None and series not in found:
         raise VolumeError(f"This folder has no series {series}. It has:\n{_listing(found)}", remedy=Remedy.CHOOSE_SERIES)
     headers = {uid: header(files[0]) for uid, files in found.items()}
-    notes = []
+    left_out: list[str] = []
     if series is None:
         # Reports, structure sets and segmentations are often in the folder of their CT; they are ignored.
         ct = [uid for uid in found if headers[uid].get(MODALITY) == "CT"]
@@ -142,12 +167,12 @@ def _choose(folder: Path, series: str | None) -> tuple[list[str], list[str]]:
                 remedy=Remedy.CHOOSE_SERIES,
             )
         series = choices[0]
-        notes = [f"The series {uid} is left out. {_no_scan(headers[uid], found[uid])}" for uid in ct if uid not in choices]
+        left_out = [uid for uid in ct if uid not in choices]
     modality = headers[series].get(MODALITY, "unknown")
     if modality != "CT":
         raise VolumeError(f"The series has modality {modality}. Expected CT: the encoders work on Hounsfield units only.")
     _require_whole_files(folder, series, found)
-    return found[series], notes
+    return _series(series, found[series], headers[series]), [_series(uid, found[uid], headers[uid]) for uid in left_out]
 
 
 def _found(folder: Path) -> dict[str, list[str]]:

@@ -41,6 +41,7 @@ class Slice:
         rescale: slope and intercept, as text; None where the file lacks them.
         pixel_spacing: as text; "" where the file lacks it.
         bytes: size of its voxels, uncompressed.
+        compressed: whether they are compressed in the file.
     """
 
     file: str
@@ -56,6 +57,7 @@ class Slice:
     rescale: tuple[str, str] | None
     pixel_spacing: str
     bytes: int
+    compressed: bool
 
     @property
     def name(self) -> str:
@@ -120,7 +122,7 @@ def read_slice(file: str) -> Slice:
     bits = field(_BITS)
     voxels = int(np.prod(reader.GetSize(), dtype=object)) * reader.GetNumberOfComponents()
     count = voxels * (int(bits) if bits.isdigit() else 8) // 8
-    _require_room(file, count)
+    compressed = _require_room(file, count)
     return Slice(
         file=file,
         size=reader.GetSize()[:2],
@@ -135,6 +137,7 @@ def read_slice(file: str) -> Slice:
         rescale=(field(_SLOPE), field(_INTERCEPT)) if field(_SLOPE) or field(_INTERCEPT) else None,
         pixel_spacing=field(_SPACING),
         bytes=count,
+        compressed=compressed,
     )
 
 
@@ -172,8 +175,8 @@ def _vector(text: str, length: int) -> NDArray[np.float64] | None:
     return vector if vector.shape == (length,) and np.isfinite(vector).all() else None
 
 
-def _require_room(file: str, count: int) -> None:
-    """Refuse a slice whose header tells of more voxels than there can be in the file, before they are allocated."""
+def _require_room(file: str, count: int) -> bool:
+    """Refuse a slice whose header tells of more voxels than there can be in the file; returns whether it is compressed."""
     path = Path(file)
     with path.open("rb") as data:
         head = data.read(1024)
@@ -185,6 +188,7 @@ def _require_room(file: str, count: int) -> None:
             f"Slice {path.name} is truncated or damaged: its header tells of {count:,} bytes of voxels, and the file has "
             f"{size:,}. Copy the series again."
         )
+    return not uncompressed
 
 
 def sort_out(slices: list[Slice]) -> tuple[list[Slice], list[str]]:

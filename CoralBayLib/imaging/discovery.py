@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from CoralBayLib.core.errors import VolumeError
@@ -44,10 +44,12 @@ class Skipped:
     Attributes:
         path: of the file or folder.
         reason: a sentence.
+        is_fault: whether it ought to be a scan and cannot be used; False for segmentations and scouts.
     """
 
     path: str
     reason: str
+    is_fault: bool = True
 
 
 def find_scans(
@@ -73,19 +75,27 @@ def find_scans(
         Cancelled: `cancel` was called.
     """
     found: dict[str, ScanSource | Skipped] = {}
+    for source in iter_scans(paths, known):
+        raise_if_cancelled(cancel)
+        found[source.path] = _storable(source)
+        report(progress, 0.0, f"Looking for scans: {len(found)} so far")
+    by_path = [found[path] for path in sorted(found)]
+    return [e for e in by_path if isinstance(e, ScanSource)], [e for e in by_path if isinstance(e, Skipped)]
+
+
+def iter_scans(paths: Iterable[str | os.PathLike], known: Mapping[str, str] | None = None) -> Iterator[ScanSource | Skipped]:
+    """The scans in files and folders as they are found, see `find_scans`.
+
+    A scan comes twice when it lies in two of the paths. Paths are as they are on the disk, also those that are not UTF-8.
+    """
     for each in paths:
         path = os.path.abspath(expand(each))  # noqa: PTH100 - normalizes "..", keeps symbolic links
         if os.path.isdir(path):  # noqa: PTH112 - False where access is denied; pathlib raises
-            for source in _walk(path, known or {}):
-                raise_if_cancelled(cancel)
-                found[source.path] = _storable(source)
-                report(progress, 0.0, f"Looking for scans: {len(found)} so far")
+            yield from _walk(path, known or {})
         elif os.path.exists(path):  # noqa: PTH110 - False where access is denied; pathlib raises
-            found[path] = _storable(_source(path))
+            yield _source(path)
         else:
-            found[path] = Skipped(printable(path), "There is no such file or folder.")
-    by_path = [found[path] for path in sorted(found)]
-    return [e for e in by_path if isinstance(e, ScanSource)], [e for e in by_path if isinstance(e, Skipped)]
+            yield Skipped(path, "There is no such file or folder.")
 
 
 def _storable(source: ScanSource | Skipped) -> ScanSource | Skipped:
@@ -93,19 +103,22 @@ def _storable(source: ScanSource | Skipped) -> ScanSource | Skipped:
     path = printable(source.path)
     if path == source.path:
         return source
+    if isinstance(source, Skipped):
+        return replace(source, path=path)
     return Skipped(path, "Its name, or that of a folder it is in, is not UTF-8. Rename it.")
 
 
 def _walk(root: str, known: Mapping[str, str]) -> Iterator[ScanSource | Skipped]:
-    for folder, subfolders, files in os.walk(root):
+    unreadable: list[OSError] = []
+    for folder, subfolders, files in os.walk(root, onerror=unreadable.append):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith(".") and not name.endswith(".lance"))
         others = []
         for name in sorted(files):
-            if name.startswith("."):
+            if name.startswith(".") or name.upper() == "DICOMDIR":  # the list of files on a CD
                 continue
             path = str(Path(folder, name))
             if name.lower().endswith(SEGMENTATION_SUFFIX):
-                yield Skipped(path, "A segmentation, not a scan.")
+                yield Skipped(path, "A segmentation, not a scan.", is_fault=False)
             elif name.lower().endswith(READABLE_SUFFIXES):
                 yield _source(path)
             else:
@@ -115,6 +128,8 @@ def _walk(root: str, known: Mapping[str, str]) -> Iterator[ScanSource | Skipped]
                 yield from _series(folder, fingerprint(others), known)
         except OSError as error:
             yield Skipped(folder, f"It cannot be read: {error_message(error)}.")
+    for refusal in unreadable:
+        yield Skipped(os.fspath(refusal.filename), f"It cannot be read: {error_message(refusal)}.")
 
 
 def _source(path: str) -> ScanSource | Skipped:
@@ -136,9 +151,6 @@ def _series(folder: str, current: str, known: Mapping[str, str]) -> Iterator[Sca
         yield Skipped(folder, str(error))
         return
     series = [each for each in found if not each.no_scan]
-    for each in found:
-        if each.no_scan and series:
-            yield Skipped(each.files[0], each.no_scan)
     if not series:
         yield Skipped(folder, "No CT series with more than one slice among its DICOM files.")
     elif len(series) == 1:
@@ -146,6 +158,9 @@ def _series(folder: str, current: str, known: Mapping[str, str]) -> Iterator[Sca
     else:
         for each in series:
             yield ScanSource(each.files[0], fingerprint(each.files))
+    for each in found:
+        if each.no_scan and series:
+            yield Skipped(each.files[0], each.no_scan, is_fault=False)
 
 
 def _is_dicom(path: str) -> bool:

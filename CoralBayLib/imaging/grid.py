@@ -123,6 +123,31 @@ class Grid:
         flips = tuple(bool(cosines[w, axes[w]] < 0) for w in range(3))
         return axes, flips  # type: ignore[return-value]
 
+    @property
+    def directions(self) -> str:
+        """Where the axes I, J, K point, each as the nearest of R, L, A, P, S and I, such as "LPS"."""
+        axes, flips = self.orientation()
+        letters = {axis: "RAS"[w] if not flips[w] else "LPI"[w] for w, axis in enumerate(axes)}
+        return "".join(letters[axis] for axis in range(3))
+
+    @property
+    def slice_plane(self) -> str:
+        """The plane of I and J, "axial", "coronal" or "sagittal", or the nearest of them."""
+        return {"R": "sagittal", "L": "sagittal", "A": "coronal", "P": "coronal"}.get(self.directions[2], "axial")
+
+    @property
+    def obliqueness_deg(self) -> float:
+        """The largest angle between an axis and the anatomical one nearest to it, in degrees."""
+        cosines = np.abs(self.ijk_to_ras[:3, :3] / self.spacing_mm)
+        axes, _ = self.orientation()
+        return float(np.degrees(np.arccos(np.clip([cosines[w, axes[w]] for w in range(3)], 0, 1)).max()))
+
+    @property
+    def shear_deg(self) -> float:
+        """How far the angle between two axes is from a right one, at most, in degrees."""
+        axes = self.ijk_to_ras[:3, :3] / self.spacing_mm
+        return float(np.degrees(np.arcsin(np.clip(np.abs(axes.T @ axes - np.eye(3)).max(), 0, 1))))
+
     def canonical(self) -> Grid:
         """This grid with axes permuted and flipped (see `orientation`), but not rotated: an oblique grid stays oblique."""
         axes, flips = self.orientation()

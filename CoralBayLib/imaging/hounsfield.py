@@ -32,29 +32,39 @@ def check_ct(volume: Volume, assume_hu: bool = False) -> None:
         VolumeError: NaN or infinity, constant, thinner than two voxels, of an impossible size, or not in HU. The message
             says what to do; the remedy is ASSUME_HU when the values do not look like HU.
     """
+    for fault in ct_faults(volume, assume_hu):
+        raise fault
+
+
+def ct_faults(volume: Volume, assume_hu: bool = False) -> Iterator[VolumeError]:
+    """All that `check_ct` refuses a volume for; arguments as there."""
     size, extent = volume.grid.size, np.array(volume.grid.size) * volume.grid.spacing_mm
     if min(size) < 2:
-        raise VolumeError(f"The volume is too thin: {_by(size)} voxels, but every axis needs at least two. Choose a 3D series.")
+        yield VolumeError(f"The volume is too thin: {_by(size)} voxels, but every axis needs at least two. Choose a 3D series.")
     if extent.max() < 10 or extent.max() > 4000:
-        raise VolumeError(
+        yield VolumeError(
             f"The volume measures {_by(np.round(extent, 3))} mm, which is impossible for a CT of a patient. Its "
             "spacing is probably missing or in another unit. Correct it in Slicer's Volumes module (Volume Information)."
         )
-    if volume.grid.spacing_mm.max() > _LARGEST_SPACING_MM:
-        raise VolumeError(
+    elif volume.grid.spacing_mm.max() > _LARGEST_SPACING_MM:
+        yield VolumeError(
             f"The voxels are {_by(np.round(volume.grid.spacing_mm, 3))} mm apart, which is impossible for a CT of a patient. "
             "The spacing is probably in another unit. Correct it in Slicer's Volumes module (Volume Information)."
         )
-    low, high = value_range(volume.array)
+    try:
+        low, high = value_range(volume.array)
+    except VolumeError as fault:
+        yield fault
+        return
     if low == high:
-        raise VolumeError(f"Every voxel has the same value ({low:g}), so this is an empty image. Choose another volume.")
-    if not assume_hu:
-        reason = _not_hu(volume.array, low, high)
-        if reason:
-            raise VolumeError(
-                f"The values ({low:g} to {high:g}) are not Hounsfield units (air -1000, water 0): {reason}",
-                remedy=Remedy.ASSUME_HU,
-            )
+        yield VolumeError(f"Every voxel has the same value ({low:g}), so this is an empty image. Choose another volume.")
+        return
+    reason = None if assume_hu else _not_hu(volume.array, low, high)
+    if reason:
+        yield VolumeError(
+            f"The values ({low:g} to {high:g}) are not Hounsfield units (air -1000, water 0): {reason}",
+            remedy=Remedy.ASSUME_HU,
+        )
 
 
 def slabs(array: NDArray) -> Iterator[NDArray]:

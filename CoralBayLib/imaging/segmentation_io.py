@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import atomic_write
 
+from .facts import FileFacts
 from .formats import SEGMENTATION_SUFFIX
 from .grid import Grid, Volume
 from .hounsfield import slabs
@@ -86,8 +87,12 @@ def write_segmentation(labelmap: Volume, segments: list[Segment], path: str | os
         sitk.WriteImage(image, str(temporary), useCompression=True)
 
 
-def read_segmentation(path: str | os.PathLike) -> tuple[Volume, list[Segment]]:
+def read_segmentation(path: str | os.PathLike, facts: FileFacts | None = None) -> tuple[Volume, list[Segment]]:
     """Read a segmentation saved by Slicer or by `write_segmentation`, or any labelmap.
+
+    Args:
+        path: the file.
+        facts: takes what reading tells of the file, also when it fails.
 
     Returns:
         labelmap: uint8, int16 or int32, indexed [k, j, i]. Several layers are merged into one; a label value that two
@@ -99,7 +104,7 @@ def read_segmentation(path: str | os.PathLike) -> tuple[Volume, list[Segment]]:
     """
     path = require_file(path)
     with quiet_itk():
-        array, grid, header = read_image(path, layers=True)
+        array, grid, header = read_image(path, layers=True, facts=facts)
     array = as_labels(array, path.name)
     segments, layers = _parse(header, path.name)
     if array.ndim == 4 and not segments:

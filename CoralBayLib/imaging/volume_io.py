@@ -22,6 +22,7 @@ from CoralBayLib.core.errors import StoreError, VolumeError
 from CoralBayLib.core.paths import atomic_write, error_message, printable
 
 from .dicom import read_series
+from .facts import FileFacts
 from .formats import READABLE_SUFFIXES, WRITABLE_SUFFIXES
 from .grid import Grid, Volume
 from .headers import looks_like_image, read_header
@@ -36,12 +37,13 @@ LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _INT16 = np.iinfo(np.int16)
 
 
-def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
+def read_volume(path: str | os.PathLike, series: str | None = None, facts: FileFacts | None = None) -> Volume:
     """Read one 3D image.
 
     Args:
         path: a NRRD, NIfTI or MetaImage file, a folder of DICOM slices, or one file of a DICOM series.
         series: the DICOM SeriesInstanceUID to read when a folder holds several.
+        facts: takes what reading tells of the files, also when it fails; without it, warnings say what was left out.
 
     Returns:
         The volume, indexed [k, j, i] in the file's own voxel order: int16 where every value is whole and fits,
@@ -54,9 +56,9 @@ def read_volume(path: str | os.PathLike, series: str | None = None) -> Volume:
     path = require_file(path)
     with quiet_itk():
         if path.is_dir() or _is_dicom(path):
-            array, grid = read_series(path, series)
+            array, grid = read_series(path, series, facts)
         else:
-            array, grid, _ = read_image(path)
+            array, grid, _ = read_image(path, facts=facts)
     return Volume(_as_int16_or_float32(array), grid)
 
 
@@ -115,31 +117,44 @@ def to_itk(volume: Volume) -> sitk.Image:
     return image
 
 
-def read_image(path: Path, layers: bool = False) -> tuple[NDArray, Grid, dict[str, str]]:
+def read_image(path: Path, layers: bool = False, facts: FileFacts | None = None) -> tuple[NDArray, Grid, dict[str, str]]:
     """Read a file with one 3D image, without changing its values.
 
     Args:
         path: an existing file.
         layers: whether several values per voxel are allowed, such as the layers of a Slicer segmentation.
+        facts: takes what reading tells of the file, also when it fails.
 
     Returns:
         array: [k, j, i], or [k, j, i, layer] for several layers.
         grid: its geometry.
         metadata: the fields of the header, as text.
     """
+    facts = FileFacts() if facts is None else facts
     try:
         with path.open("rb") as file:
             source = open_source(path, file)
             header = read_header(source, path)
+            _note(facts, header, path, source.encoding)
             _require_3d(header, layers)
-            grid = _grid(header)
+            grid = facts.grid = _grid(header)
             on_disk = path.stat().st_size
             array = header.read(source, on_disk - file.tell() + source.ahead if source.raw else None, on_disk)
     except OSError as error:
         raise VolumeError(
             f"{path.name} could not be read ({error_message(error)}). Copy it again, or choose another."
         ) from error
+    facts.complete = True
     return array, grid, header.fields
+
+
+def _note(facts: FileFacts, header: Header, path: Path, encoding: str) -> None:
+    """Note what a header says; `encoding` is that of the whole file."""
+    inner = header.encoding if header.encoding in ("gzip", "bzip2") else ""
+    facts.format, facts.size_ijk, facts.value_type = header.format, header.size, header.dtype.name
+    # MetaImage deflates its voxels without the header of gzip.
+    facts.compression = encoding or ("zlib" if inner == "gzip" and header.suffix == ".mha" else inner)
+    facts.bytes = sum(each.stat().st_size for each in (path, *header.files) if each.is_file())
 
 
 def _grid(header: Header) -> Grid:

@@ -157,6 +157,16 @@ def read_table(
             used.
     """
     path, task = Path(path), _require_task(task)
+    columns, rows = read_rows(path)
+    return table_of(rows, columns, target, task, scan=scan, patient=patient, time=time, folder=path.parent, name=path.name)
+
+
+def read_rows(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
+    """The names of a table's columns, and the text of each cell by its column, row by row.
+
+    Raises:
+        ScansError: the file is missing, cannot be read as a table, or has a column twice.
+    """
     if not path.is_file():
         raise ScansError(f"There is no file {path}. Check the path of the table.")
     try:
@@ -168,7 +178,7 @@ def read_table(
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ScansError(f"{path.name} cannot be read as a table ({error_message(error)}). Save it as CSV (UTF-8).") from error
-    return table_of(rows, columns, target, task, scan=scan, patient=patient, time=time, folder=path.parent, name=path.name)
+    return columns, rows
 
 
 def table_of(

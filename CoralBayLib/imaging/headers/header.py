@@ -19,6 +19,7 @@ MAX_PER_AXIS = 1 << 20
 MAX_HEADER_BYTES = 1 << 24
 """Longest header, in bytes; those of segmentations list every segment."""
 
+_FORMATS = {".nrrd": "NRRD", ".nii": "NIfTI-1", ".mha": "MetaImage"}
 _LARGEST_RATIO = 1100
 """Most bytes that a byte of a gzip or zlib file gives; the limit of deflate is 1032."""
 
@@ -55,6 +56,11 @@ class Header:
     skip_lines: int = 0
     scale: tuple[float, float] | None = None
     fields: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def format(self) -> str:
+        """Name of the file's format."""
+        return _FORMATS[self.suffix]
 
     @property
     def values(self) -> int:

@@ -32,14 +32,19 @@ class Source:
     Args:
         read: gives up to n bytes, and none at the end.
         name: of the file, for messages.
-        raw: whether these are the bytes of the file itself, not decompressed ones.
+        encoding: of the bytes that these were decompressed from, "gzip" or "bzip2"; "" for those of the file itself.
     """
 
-    def __init__(self, read: Callable[[int], bytes], name: str, raw: bool = True) -> None:
+    def __init__(self, read: Callable[[int], bytes], name: str, encoding: str = "") -> None:
         self._read = read
         self._ahead = b""
         self.name = name
-        self.raw = raw
+        self.encoding = encoding
+
+    @property
+    def raw(self) -> bool:
+        """Whether these are the bytes of the file itself, not decompressed ones."""
+        return not self.encoding
 
     @property
     def ahead(self) -> int:
@@ -80,7 +85,7 @@ class Source:
 
     def unpacked(self, encoding: str) -> Source:
         """The decompressed bytes of the rest: "gzip" (or zlib) or "bzip2"; several streams in a row are one."""
-        return Source(_Unpacker(self, encoding).read, self.name, raw=False)
+        return Source(_Unpacker(self, encoding).read, self.name, encoding)
 
 
 class _Unpacker:

@@ -88,3 +88,33 @@ def test_paths_that_no_file_can_have_are_skipped(scans):
     found, skipped = find_scans([scans, "x" * 5000, "~nobody_of_this_name/a.nrrd", "a\0b"])
     assert len(found) == 3
     assert len(skipped) == 3
+
+
+def test_a_folder_that_cannot_be_read_is_skipped_in_words(scans, monkeypatch):
+    (scans / "locked").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found, skipped = find_scans([scans])
+    assert names(found, scans) == ["a.nrrd", "b.nrrd", "c.nrrd"]
+    assert names(skipped, scans) == ["locked"]
+    assert skipped[0].reason == "It cannot be read: Permission denied."
+
+
+def test_segmentations_and_scouts_are_no_faults(tmp_path):
+    array = np.zeros((4, 8, 8), np.int16)
+    write_dicom(tmp_path / "ct", array)
+    write_dicom(tmp_path / "ct", array[:1], series=2)
+    write_dicom(tmp_path / "mr", array, modality="MR")
+    (tmp_path / "organs.seg.nrrd").write_text("no scan")
+    _, skipped = find_scans([tmp_path])
+    assert {Path(each.path).name: each.is_fault for each in skipped} == {
+        "2-001.dcm": False,
+        "mr": True,
+        "organs.seg.nrrd": False,
+    }

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.imaging.grid import Grid, Volume
+from Testing.lib.conftest import phantom_grid, rotation
 
 from .grids import FEW, all_ijk, grids, sizes
 
@@ -124,3 +125,21 @@ def test_a_grid_does_not_change_with_the_matrix_it_was_made_from():
 )
 def test_thick_slices_are_not_isotropic_axes(spacing, close):
     assert Grid((4, 5, 6), np.diag([*spacing, 1.0])).isotropic_axes == close
+
+
+def test_orientation_in_words():
+    axial = phantom_grid("axial")
+    assert (axial.directions, axial.slice_plane, axial.obliqueness_deg, axial.shear_deg) == ("RAS", "axial", 0, 0)
+    assert phantom_grid("flipped").directions == "LAI"
+    permuted = phantom_grid("permuted")
+    assert (permuted.directions, permuted.slice_plane) == ("AIR", "sagittal")
+    tilted = np.eye(4)
+    tilted[:3, :3] = rotation(20, 0, 0) @ np.diag([1, 2, 3])
+    assert Grid((4, 5, 6), tilted).obliqueness_deg == pytest.approx(20)
+    assert Grid((4, 5, 6), tilted).shear_deg == pytest.approx(0, abs=1e-6)
+    sheared = np.eye(4)
+    sheared[0, 2] = np.tan(np.radians(10))
+    assert Grid((4, 5, 6), sheared).shear_deg == pytest.approx(10)
+    coronal = np.eye(4)
+    coronal[:3, :3] = np.array([[-1, 0, 0], [0, 0, 1], [0, -1, 0]])
+    assert (Grid((4, 5, 6), coronal).directions, Grid((4, 5, 6), coronal).slice_plane) == ("LIA", "coronal")
