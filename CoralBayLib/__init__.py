@@ -18,9 +18,7 @@ Names are loaded at first use, so that importing the package costs nothing and d
 
 from __future__ import annotations
 
-import getpass
 import os
-from typing import TYPE_CHECKING
 
 from .core.moved import lazy_names, register
 
@@ -30,12 +28,18 @@ __version__ = "0.1.0"
 # program on the same cores a preview then takes ten times as long, and nothing is gained when there is none.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-try:
-    getpass.getuser()
-except (KeyError, ImportError, OSError):
-    # No entry in the list of users, as in a container. MONAI and torch ask for the name when they are imported.
-    os.environ["LOGNAME"] = "user"
+if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")):
+    import getpass
 
+    try:
+        getpass.getuser()
+    except (KeyError, ImportError, OSError):
+        # No entry in the list of users, as in a container. MONAI and torch ask for the name when they are imported.
+        os.environ["LOGNAME"] = "user"
+
+# Type checkers take it for true. The module `typing` is not imported: until the command line handles signals, which is
+# after this, an interrupted command ends with a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .core.errors import CoralBayError
     from .core.progress import CancelToken

@@ -2,9 +2,16 @@
 
 import sys
 
-try:
-    from .main import main
-except KeyboardInterrupt:  # before `main` can handle it
-    sys.exit(130)
+from CoralBayLib.core.signals import handled_signals
+
+# A signal may come while the modules are imported, before `main` can handle it.
+with handled_signals() as _interruption:
+    try:
+        from .main import main
+    except BaseException:
+        if not _interruption.status:
+            raise
+        print(f"\n{_interruption.message}", file=sys.stderr)
+        sys.exit(_interruption.status)
 
 __all__ = ["main"]

@@ -11,19 +11,20 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 
 from CoralBayLib import __version__
 from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.core.notice import NOTICE
 from CoralBayLib.core.paths import error_message, shortened
-from CoralBayLib.core.signals import CLOSED_PIPE_STATUS, close_output, handled_signals, make_output_robust
+from CoralBayLib.core.signals import CLOSED_PIPE_STATUS, Interruption, close_output, handled_signals, make_output_robust
 
 from . import cache, check, demo, embed, encoders, library, scans, segment, similar, weights
 from .common import common_options
 from .console import Console
 from .remedies import remedy_text
 
-_TERMINATED = 143
+_INTERRUPTED = 130
 _VERBS = (check, embed, segment, similar, scans, encoders, weights, library, demo, cache)
 """Modules with a function `add_parser(commands, common)`, in the order of the help."""
 
@@ -37,38 +38,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    make_output_robust()
-    console = Console()
     with handled_signals() as interruption:
-        try:
-            status = _run(sys.argv[1:] if arguments is None else arguments)
-            sys.stdout.flush()
-            return status
-        except BrokenPipeError:
-            close_output()
-            return CLOSED_PIPE_STATUS
-        except KeyboardInterrupt:
-            return _interrupted(console, interruption.status or 130)
-        except Exception:
-            # An import that is interrupted may fail with another error.
-            if not interruption.status:
-                raise
-            return _interrupted(console, interruption.status)
+        status = _status(sys.argv[1:] if arguments is None else arguments, interruption)
+        if arguments is None:
+            # The process ends now: its libraries take a while to shut down, and print a traceback when interrupted.
+            interruption.finish(status)
+        return status
 
 
-def _interrupted(console: Console, status: int) -> int:
-    word = "terminated" if status == _TERMINATED else "interrupted"
-    console.error(f"\ncoralbay: {word}; no incomplete file was left behind.")
-    return status
+def _status(arguments: Sequence[str], interruption: Interruption) -> int:
+    try:
+        make_output_robust()
+        status = _run(arguments, interruption)
+        sys.stdout.flush()
+        # Code that tries an import may have taken the interruption for a package that is not installed.
+        interruption.raise_if_set()
+        return status
+    except BrokenPipeError:
+        close_output()
+        return CLOSED_PIPE_STATUS
+    except KeyboardInterrupt:
+        interruption.status = interruption.status or _INTERRUPTED
+    except Exception:
+        if not interruption.status:
+            raise
+    with suppress(OSError):
+        Console().error(f"\n{interruption.message}")
+    return interruption.status
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], interruption: Interruption) -> int:
     args = build_parser().parse_args(_joined(arguments))
     console = Console(quiet=args.quiet, for_program=args.json)
     warnings.showwarning = lambda message, *_, **__: console.error(f"Note: {message}")
     try:
         result = args.run(args, console)
     except CoralBayError as error:
+        interruption.raise_if_set()
         console.json(error.as_dict())
         console.error("\n".join(filter(None, (f"coralbay: {error}", remedy_text(error, vars(args))))))
         return 1
@@ -77,6 +83,7 @@ def _run(arguments: Sequence[str]) -> int:
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise
+        interruption.raise_if_set()
         where = f": {shortened(os.fsdecode(error.filename))}" if isinstance(error.filename, (str, bytes)) else ""
         return _failed(console, f"{error_message(error)}{where}.", "StoreError")
     status = int(result.pop("exit_status", 0))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
-from types import ModuleType
-from typing import Any
+
+# Every command imports this before it handles signals, so it imports little.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
+    from typing import Any
 
 _PACKAGE = "CoralBayLib"
 
@@ -98,7 +101,7 @@ _MOVED: dict[str, tuple[str, ...]] = {
 """Old path: the new ones, all relative to the package. A name of a module that was split is looked up in each in turn."""
 
 
-class MovedModules(Loader):
+class MovedModules:
     """Finds modules under the paths that they had in version 0.1.0, in `sys.meta_path`.
 
     It comes first there: the ordinary finder would load a submodule of a renamed package a second time under the old path.
@@ -110,7 +113,7 @@ class MovedModules(Loader):
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
         """The spec of an old path; None for every other path."""
-        return ModuleSpec(fullname, self) if fullname in self._moved else None
+        return ModuleSpec(fullname, self) if fullname in self._moved else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
         """Leave the module's creation to the import system."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator
+import time
 from contextlib import contextmanager
-from types import FrameType
+
+TYPE_CHECKING = False  # the command line imports this first, so it imports little
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+    from typing import Any
 
 CLOSED_PIPE_STATUS = 141
 """Exit status of a program whose reader has gone, as shells show it: 128 + SIGPIPE."""
+_SAME_S = 1.0
+"""Seconds in which several signals count as one."""
+_AGAIN_S = 0.05
 
 
 class Interruption:
@@ -23,28 +31,74 @@ class Interruption:
 
     def __init__(self) -> None:
         self.status = 0
+        self._first_at = 0.0
+        self._dropped = False
+        self._result: int | None = None
+
+    @property
+    def message(self) -> str:
+        """One line for the user."""
+        word = "terminated" if self.status == 128 + signal.SIGTERM else "interrupted"
+        return f"coralbay: {word}; no incomplete file was left behind."
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the command has ended and only the interpreter is still at work."""
+        return self._result is not None
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal and end the command; temporary files are removed on the way out."""
-        self.status = 128 + number
+        """Note the signal and end the command; temporary files are removed on the way out.
+
+        Wrappers pass on a signal that the terminal sends as well, so further signals within a second are ignored. A later
+        one ends the process at once.
+        """
+        if self._result is not None:
+            os._exit(self._result)
+        if self.status and not self._dropped:
+            if time.monotonic() - self._first_at < _SAME_S:
+                return
+            os._exit(128 + number)
+        self.status, self._first_at, self._dropped = 128 + number, time.monotonic(), False
+        sys.unraisablehook = self._raise_again
         raise KeyboardInterrupt
+
+    def finish(self, status: int) -> None:
+        """Let later signals end the process at once, with the status of the command, which is complete."""
+        self._result = status
+
+    def raise_if_set(self) -> None:
+        """Raise KeyboardInterrupt if a signal came: another error may be its consequence, such as that of an import."""
+        if self.status:
+            raise KeyboardInterrupt
+
+    def _raise_again(self, unraisable: Any) -> None:
+        """Python drops an exception in a destructor or a callback; one that a signal raised there is raised once more."""
+        if isinstance(unraisable.exc_value, KeyboardInterrupt) and not self.is_over:
+            import threading
+
+            self._dropped = True
+            threading.Timer(_AGAIN_S, _thread.interrupt_main, [self.status - 128]).start()
 
 
 @contextmanager
 def handled_signals() -> Iterator[Interruption]:
     """End a command cleanly on SIGINT and SIGTERM, by a KeyboardInterrupt."""
     interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
-        yield interruption
-        return
     # Signals that the caller ignores, as under nohup, stay ignored.
     numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) not in (signal.SIG_IGN, None)]
-    before = {number: signal.signal(number, interruption.handle) for number in numbers}
+    try:
+        before = {number: signal.signal(number, interruption.handle) for number in numbers}
+    except ValueError:  # not in the main thread, which alone may handle signals
+        yield interruption
+        return
+    hook = sys.unraisablehook
     try:
         yield interruption
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if not interruption.is_over:
+            sys.unraisablehook = hook
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def make_output_robust() -> None:

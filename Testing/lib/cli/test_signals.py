@@ -82,3 +82,86 @@ def test_any_code_page(tmp_path, encoding):
     assert process.returncode == 1
     assert b"Traceback" not in process.stderr
     assert process.stderr.startswith(b"coralbay: ")
+
+
+def interrupted(program, tmp_path):
+    """Status and stderr of a command whose work is the function `run` of a program; it sends itself a signal."""
+    head = "import os, signal, sys, time\nfrom CoralBayLib.cli import encoders, main\nme = os.getpid()\n"
+    tail = "\nencoders.run = run\nsys.argv[1:] = ['encoders']\nsys.exit(main())"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", head + program + tail]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60)
+    assert "Traceback" not in process.stderr
+    assert "Exception ignored" not in process.stderr
+    return process.returncode, process.stderr.strip()
+
+
+INTERRUPTED = (130, "coralbay: interrupted; no incomplete file was left behind.")
+TERMINATED = (143, "coralbay: terminated; no incomplete file was left behind.")
+
+
+def test_an_interrupted_import_is_not_taken_for_a_missing_package(tmp_path):
+    program = """
+from CoralBayLib.core.errors import LibraryError
+def run(args, console):
+    try:
+        os.kill(me, signal.SIGTERM)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        raise LibraryError("LanceDB is not installed.")
+"""
+    assert interrupted(program, tmp_path) == TERMINATED
+
+
+def test_an_interruption_that_was_swallowed_is_told(tmp_path):
+    program = """
+def run(args, console):
+    try:
+        os.kill(me, signal.SIGINT)
+        time.sleep(60)
+    except BaseException:
+        return {}
+"""
+    assert interrupted(program, tmp_path) == INTERRUPTED
+
+
+def test_a_signal_in_a_destructor_still_ends_the_command(tmp_path):
+    program = """
+class Thing:
+    def __del__(self):
+        os.kill(me, signal.SIGTERM)
+        time.sleep(0.1)
+
+def run(args, console):
+    thing = Thing()
+    del thing
+    time.sleep(60)
+"""
+    assert interrupted(program, tmp_path) == TERMINATED
+
+
+def test_the_same_signal_twice_does_not_end_the_cleaning_up(tmp_path):
+    """As when a wrapper passes on what the terminal sends as well."""
+    program = """
+from CoralBayLib.core.paths import atomic_write
+def run(args, console):
+    with atomic_write("out.nrrd") as temporary:
+        temporary.write_text("x")
+        try:
+            os.kill(me, signal.SIGINT)
+            time.sleep(60)
+        finally:
+            os.kill(me, signal.SIGINT)
+"""
+    assert interrupted(program, tmp_path) == INTERRUPTED
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_after_the_end_changes_nothing(tmp_path):
+    program = """
+import atexit
+atexit.register(lambda: (os.kill(me, signal.SIGINT), time.sleep(60)))
+def run(args, console):
+    return {}
+"""
+    assert interrupted(program, tmp_path) == (0, "")
