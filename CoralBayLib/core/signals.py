@@ -77,7 +77,11 @@ class Interruption:
             import threading
 
             self._dropped = True
-            threading.Timer(_AGAIN_S, _thread.interrupt_main, [self.status - 128]).start()
+            number, main = self.status - 128, threading.main_thread().ident
+            if main is not None and hasattr(signal, "pthread_kill"):  # which wakes the thread as well
+                threading.Timer(_AGAIN_S, signal.pthread_kill, [main, number]).start()
+            else:
+                threading.Timer(_AGAIN_S, _thread.interrupt_main, [number]).start()
 
 
 @contextmanager

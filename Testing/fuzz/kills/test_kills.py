@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .harness import SIGNALS, Bench, Ended, Kill, _ending_faults
+from .harness import Bench, Ended, Kill, _ending_faults
 from .inputs import make_inputs
 from .verbs import Verb, make_verbs
 
@@ -22,14 +22,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["segment", "library add", "weights import"])
-def test_kills_leave_nothing_behind(folder: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "moments"),
+    [
+        ("segment", {signal.SIGKILL: 0.95, signal.SIGTERM: 0.4}),
+        ("library add", {signal.SIGKILL: 0.8, signal.SIGINT: 0.7}),
+        ("weights import", {signal.SIGKILL: 0.9}),
+    ],
+)
+def test_kills_leave_nothing_behind(folder: Path, name: str, moments: dict[signal.Signals, float]) -> None:
     work = folder / "work" / "user"
     (verb,) = (verb for verb in make_verbs(folder / "inputs", work) if verb.name == name)
     if name == "library add":
         pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
-    bench = Bench(verb, work)
-    kills = [bench.kill(number, bench.seconds * share) for number, share in zip(SIGNALS, (0.9, 0.6, 0.3), strict=True)]
+    bench = Bench(verb, work, measured=False)
+    kills = [bench.kill(number, bench.seconds * share) for number, share in moments.items()]
     assert [fault for kill in kills for fault in kill.faults] == []
 
 
