@@ -7,7 +7,6 @@ description and UID. They name neither the patient nor the folder, whose name ma
 
 from __future__ import annotations
 
-import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,20 +21,17 @@ from .dicom_slices import (
     DESCRIPTION,
     IMAGE_TYPE,
     MODALITY,
-    SERIES_UID,
     arrange,
     header,
     is_scout,
-    open_slice,
     read_slice,
-    require_sound_meta,
     sort_out,
 )
 from .facts import FileFacts, SeriesFacts
+from .gdcm_names import gdcm_names
 from .grid import Grid
+from .headers.dicom_elements import Elements, read_elements
 from .headers.source import require_memory
-
-_CT_IMAGE_STORAGE = re.compile(rb"1\.2\.840\.10008\.5\.1\.4\.1\.1\.2(?![.\d])")
 
 
 def read_series(path: Path, series: str | None = None, facts: FileFacts | None = None) -> tuple[NDArray, Grid]:
@@ -55,8 +51,7 @@ def read_series(path: Path, series: str | None = None, facts: FileFacts | None =
             regular 3D grid. The remedy is CHOOSE_SERIES when the folder holds several.
     """
     if path.is_file():
-        _require_utf8(path)
-        series = series or header(str(path)).get(SERIES_UID, "")
+        series = series or _sound(path).series
         if not series:
             read_slice(str(path))  # says what is wrong with the header
             raise VolumeError(f"{path.name} names no series (SeriesInstanceUID). Export the series again from where it comes.")
@@ -79,9 +74,10 @@ def read_series(path: Path, series: str | None = None, facts: FileFacts | None =
     for note in [] if quiet else [f"The series {each.uid} is left out. {each.no_scan}" for each in left_out] + notes:
         warnings.warn(note, stacklevel=3)
     reader = sitk.ImageSeriesReader()
-    reader.SetFileNames([slices[n].file for n in order])
     try:
-        image = reader.Execute()
+        with gdcm_names([slices[n].file for n in order]) as names:
+            reader.SetFileNames(names)
+            image = reader.Execute()
     except (RuntimeError, MemoryError) as error:
         raise VolumeError(
             f"The slices of the series could not be read ({error_message(error)}). One is truncated, or its compression "
@@ -118,9 +114,9 @@ def ct_series(folder: Path) -> list[Series]:
     """The CT series in a folder, sorted by UID. Subfolders are not searched.
 
     Raises:
-        VolumeError: a file is so damaged that GDCM cannot list the folder, or a name is not UTF-8.
+        VolumeError: a file cannot be read, or is so damaged that its series is not known.
     """
-    found = _found(folder)
+    found, _ = _found(folder)
     headers = {uid: header(files[0]) for uid, files in found.items()}
     return [_series(uid, found[uid], headers[uid]) for uid in sorted(found) if headers[uid].get(MODALITY) == "CT"]
 
@@ -138,15 +134,14 @@ def _no_scan(fields: dict[str, str], files: list[str]) -> str:
 def series_uid(path: Path) -> str | None:
     """The SeriesInstanceUID of a slice, or of the only CT scan in a folder; None when there is none, or several."""
     if path.is_file():
-        _require_utf8(path)
-        return header(str(path)).get(SERIES_UID)
+        return _sound(path).series or None
     series = [each for each in ct_series(path) if not each.no_scan]
     return series[0].uid if len(series) == 1 else None
 
 
 def _choose(folder: Path, series: str | None) -> tuple[Series, list[Series]]:
     """The given series, or the only CT scan in the folder, and the scouts that are left out."""
-    found = _found(folder)
+    found, damaged = _found(folder)
     if not found:
         raise VolumeError(
             "This folder holds no DICOM series. Choose the folder that contains the slices (subfolders are not "
@@ -171,65 +166,55 @@ def _choose(folder: Path, series: str | None) -> tuple[Series, list[Series]]:
     modality = headers[series].get(MODALITY, "unknown")
     if modality != "CT":
         raise VolumeError(f"The series has modality {modality}. Expected CT: the encoders work on Hounsfield units only.")
-    _require_whole_files(folder, series, found)
+    _require_whole_files(folder, series, found[series], damaged)
     return _series(series, found[series], headers[series]), [_series(uid, found[uid], headers[uid]) for uid in left_out]
 
 
-def _found(folder: Path) -> dict[str, list[str]]:
-    """The files of each series in a folder, by UID."""
-    _require_utf8(folder)
+def _found(folder: Path) -> tuple[dict[str, list[str]], dict[Path, Elements]]:
+    """The sound files with voxels of each series in a folder, by UID; and the damaged ones whose series is known."""
+    found: dict[str, list[str]] = {}
+    damaged: dict[Path, Elements] = {}
     for path in sorted(folder.iterdir()):
-        _require_utf8(path)
-        if path.is_file() and path.name.upper() != "DICOMDIR":
-            require_sound_meta(path)
-    try:
-        return {uid: _files(folder, uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))}
-    except RuntimeError as error:
-        raise VolumeError(
-            f"The DICOM files of this folder cannot be listed ({error_message(error)}). {_first_damaged(folder)}"
-            "Copy the series again."
-        ) from error
-
-
-def _first_damaged(folder: Path) -> str:
-    for path in sorted(folder.iterdir()):
-        try:
-            if path.is_file() and sitk.ImageFileReader.GetImageIOFromFileName(str(path)) == "GDCMImageIO":
-                open_slice(str(path))
-        except RuntimeError:
-            return f"The file {path.name} is damaged. "
-    return "One of them is damaged. "
-
-
-def _require_utf8(path: Path) -> None:
-    """GDCM takes names as UTF-8, and ends the process where they are not."""
-    if printable(path) != str(path):
-        raise VolumeError(
-            f"The name {printable(path.name)}, or that of its folder, is not UTF-8, which DICOM files need. Rename it."
-        )
-
-
-def _require_whole_files(folder: Path, series: str, found: dict[str, list[str]]) -> None:
-    """Refuse truncated slices: GDCM skips them without an error, and at either end of the scan they leave no gap."""
-    listed = {Path(file).name for files in found.values() for file in files}
-    suffix = Path(found[series][0]).suffix
-    damaged = []
-    for path in sorted(folder.iterdir()):
-        if path.name in listed or not path.is_file():
+        if not path.is_file() or path.name.upper() == "DICOMDIR" or (elements := read_elements(path)) is None:
             continue
-        with path.open("rb") as data:
-            head = data.read(1 << 14)
-        of_series = _CT_IMAGE_STORAGE.search(head[:1024]) and re.search(re.escape(series.encode()) + rb"(?![.\d])", head)
-        if of_series or (not head and path.suffix == suffix):
-            damaged.append(path.name)
-    if damaged:
+        if elements.fault and not elements.series:
+            raise _damaged(path, elements)
+        if elements.fault:
+            damaged[path] = elements
+        elif elements.series and elements.voxel_bytes is not None:
+            found.setdefault(elements.series, []).append(str(path))
+    return found, damaged
+
+
+def _sound(path: Path) -> Elements:
+    """The elements of a file, which must be a DICOM file without a fault."""
+    elements = read_elements(path)
+    if elements is None:
+        raise VolumeError(f"{path.name} is not a DICOM file, or a damaged one. Copy the series again.")
+    if elements.fault:
+        raise _damaged(path, elements)
+    return elements
+
+
+def _damaged(path: Path, elements: Elements) -> VolumeError:
+    return VolumeError(
+        f"The DICOM file {printable(path.name)} is damaged: {elements.fault}. Copy the series again. If Slicer can load it, "
+        "save it there as NRRD."
+    )
+
+
+def _require_whole_files(folder: Path, series: str, files: list[str], damaged: dict[Path, Elements]) -> None:
+    """Refuse a series of which slices are damaged or empty: at either end of the scan they leave no gap."""
+    suffix = Path(files[0]).suffix
+    faulty = [path for path, elements in damaged.items() if elements.series == series]
+    faulty += [path for path in folder.iterdir() if path.suffix == suffix and path.is_file() and not path.stat().st_size]
+    if faulty:
+        first = min(faulty)
+        fault = damaged[first].fault if first in damaged else "it has 0 bytes"
         raise VolumeError(
-            f"{len(damaged)} slices of the series are empty or truncated; the first is {damaged[0]}. Copy the series again."
+            f"{len(faulty)} slices of the series are damaged, empty or truncated; the first is {printable(first.name)} "
+            f"({fault}). Copy the series again."
         )
-
-
-def _files(folder: Path, uid: str) -> list[str]:
-    return list(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid))
 
 
 def _listing(found: dict[str, list[str]]) -> str:

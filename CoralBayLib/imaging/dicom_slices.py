@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import error_message, printable
 
+from .gdcm_names import gdcm_names
 from .grid import Grid
+from .headers.dicom_elements import UNCOMPRESSED, read_elements
 
 MODALITY, DESCRIPTION, SERIES_UID, IMAGE_TYPE = "0008|0060", "0008|103e", "0020|000e", "0008|0008"
 _POSITION, _ORIENTATION, _FRAMES = "0020|0032", "0020|0037", "0028|0008"
@@ -21,8 +22,6 @@ _CLASS, _INSTANCE, _SPACING, _BITS = "0008|0016", "0008|0018", "0028|0030", "002
 _INTERCEPT, _SLOPE = "0028|1052", "0028|1053"
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-_UNCOMPRESSED = ("", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
-"""Transfer syntaxes whose voxels are as they are (DICOM PS3.5, annex A); "" is a file without one."""
 _LARGEST_RATIO = 50_000
 """Most bytes of voxels for a byte of a compressed file."""
 
@@ -78,14 +77,15 @@ def is_scout(image_type: str) -> bool:
 
 
 def open_slice(file: str) -> sitk.ImageFileReader:
-    """A reader that has read the header of a file.
+    """A reader that has read the header of a file, whose elements must have been checked.
 
     Raises:
         RuntimeError: it could not.
     """
     reader = sitk.ImageFileReader()
-    reader.SetFileName(file)
-    reader.ReadImageInformation()
+    with gdcm_names([file]) as (name,):
+        reader.SetFileName(name)
+        reader.ReadImageInformation()
     return reader
 
 
@@ -122,7 +122,7 @@ def read_slice(file: str) -> Slice:
     bits = field(_BITS)
     voxels = int(np.prod(reader.GetSize(), dtype=object)) * reader.GetNumberOfComponents()
     count = voxels * (int(bits) if bits.isdigit() else 8) // 8
-    compressed = _require_room(file, count)
+    compressed = _require_room(Path(file), count)
     return Slice(
         file=file,
         size=reader.GetSize()[:2],
@@ -141,32 +141,6 @@ def read_slice(file: str) -> Slice:
     )
 
 
-def require_sound_meta(path: Path) -> None:
-    """Refuse a DICOM file whose file meta information (DICOM PS3.10, 7.1) is damaged: GDCM may read it without end."""
-    try:
-        with path.open("rb") as data:
-            head = data.read(1 << 12)
-    except OSError as error:
-        raise VolumeError(f"The file {path.name} cannot be read ({error_message(error)}). Copy the series again.") from error
-    if head[128:132] != b"DICM":
-        return
-    at, syntax = 132, False
-    while head[at : at + 2] == b"\x02\x00" and at + 12 <= len(head):
-        kind, syntax = head[at + 4 : at + 6], syntax or head[at + 2 : at + 4] == b"\x10\x00"
-        if not (kind.isalpha() and kind.isupper()):
-            break
-        long = kind in (b"OB", b"OW", b"UN", b"SQ", b"UT")
-        at += (
-            12 + int.from_bytes(head[at + 8 : at + 12], "little")
-            if long
-            else 8 + int.from_bytes(head[at + 6 : at + 8], "little")
-        )
-    else:
-        if syntax and at <= path.stat().st_size:
-            return
-    raise VolumeError(f"The DICOM file {path.name} is damaged: its file meta information has no end. Copy the series again.")
-
-
 def _vector(text: str, length: int) -> NDArray[np.float64] | None:
     try:
         vector = np.array([float(v) for v in text.split("\\")])
@@ -175,18 +149,15 @@ def _vector(text: str, length: int) -> NDArray[np.float64] | None:
     return vector if vector.shape == (length,) and np.isfinite(vector).all() else None
 
 
-def _require_room(file: str, count: int) -> bool:
-    """Refuse a slice whose header tells of more voxels than there can be in the file; returns whether it is compressed."""
-    path = Path(file)
-    with path.open("rb") as data:
-        head = data.read(1024)
-    syntax = re.search(rb"\x02\x00\x10\x00UI..([0-9.]*)", head, re.DOTALL)
-    uncompressed = (syntax[1].decode() if syntax else "") in _UNCOMPRESSED
-    size = path.stat().st_size
-    if count > size * (1 if uncompressed else _LARGEST_RATIO):
+def _require_room(path: Path, count: int) -> bool:
+    """Refuse a slice whose header tells of more voxels than there are in the file; returns whether it is compressed."""
+    elements = read_elements(path)
+    stored = (elements.voxel_bytes or 0) if elements is not None else 0
+    uncompressed = elements is not None and elements.syntax in UNCOMPRESSED
+    if count > stored * (1 if uncompressed else _LARGEST_RATIO):
         raise VolumeError(
             f"Slice {path.name} is truncated or damaged: its header tells of {count:,} bytes of voxels, and the file has "
-            f"{size:,}. Copy the series again."
+            f"{stored:,}. Copy the series again."
         )
     return not uncompressed
 
@@ -288,7 +259,8 @@ def _same_voxels(a: Slice, b: Slice) -> bool:
     if Path(a.file).read_bytes() == Path(b.file).read_bytes():
         return True
     try:
-        voxels, others = (sitk.GetArrayFromImage(sitk.ReadImage(s.file)) for s in (a, b))
+        with gdcm_names([a.file, b.file]) as names:
+            voxels, others = (sitk.GetArrayFromImage(sitk.ReadImage(name)) for name in names)
     except RuntimeError:
         return False
     return np.array_equal(voxels, others)

@@ -1,40 +1,90 @@
-"""Seeded damage to files: flipped and lost bytes, and edits of the JSON header of safetensors files."""
+"""Seeded damage to the bytes of any file: flipped, lost, zeroed, repeated and inserted bytes, and extreme integers."""
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-VALUES = (None, True, -1, 0, 1, 70000, 2**40, 1e308, float("nan"), "", "x", "9" * 5000, [], [[]], {}, {"x": 1}, [300])
-"""What the values of a header are replaced by."""
+Edit = Callable[[bytes, random.Random], bytes]
+"""Makes a damaged copy of a file's bytes."""
 
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    0,
+    1,
+    70000,
+    2**40,
+    -(2**63),
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "\0",
+    "\ud800",
+    "9" * 5000,
+    [],
+    [[]],
+    {},
+    {"x": 1},
+    [300],
+)
+"""What the values of a JSON document are replaced by."""
 
-def mutations(data: bytes, count: int, seed: int = 0) -> Iterator[tuple[str, bytes]]:
-    """Damaged copies of a file, each with a name that says what was done."""
-    chance = random.Random(seed)
-    kinds: list[Callable[[bytes, random.Random], bytes]] = [flipped, flipped_in_header, truncated, overwritten, doubled]
-    if is_safetensors(data):
-        kinds += [edited_field] * 4 + [edited_tensor] * 2
-    for number in range(count):
-        kind = chance.choice(kinds)
-        yield f"{number} {kind.__name__}", kind(data, chance)
+WORDS = (
+    "",
+    "0",
+    "-1",
+    "1",
+    "3",
+    "16",
+    "70000",
+    "4294967296",
+    "9223372036854775808",
+    "1e300",
+    "-1e300",
+    "1e-300",
+    "1e99999",
+    "nan",
+    "inf",
+    "NaN",
+    "x",
+    "None",
+    "true",
+    "%d",
+    "../../etc/passwd",
+    "/dev/zero",
+    "9" * 5000,
+    "ä",
+    "\0",
+    "1 2",
+    "(1,0,0)",
+    "LIST",
+)
+"""What the values of a text header are replaced by."""
 
-
-def is_safetensors(data: bytes) -> bool:
-    """Whether the header can be edited."""
-    return data[8:9] == b"{" and int.from_bytes(data[:8], "little") < len(data)
+_INTEGERS = (0, 1, 2**7 - 1, 2**8 - 1, 2**15, 2**16 - 1, 2**24, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**64 - 1)
 
 
 def flipped(data: bytes, chance: random.Random) -> bytes:
-    """One bit is another."""
+    """One bit differs."""
     return _flip(data, chance, len(data))
 
 
 def flipped_in_header(data: bytes, chance: random.Random) -> bytes:
-    """One bit of the first kilobyte is another."""
+    """One bit of the first kilobyte differs."""
     return _flip(data, chance, min(1024, len(data)))
+
+
+def scattered(data: bytes, chance: random.Random) -> bytes:
+    """Up to 30 bytes differ."""
+    changed = bytearray(data)
+    for _ in range(chance.randrange(1, 30)):
+        changed[chance.randrange(len(data))] = chance.randrange(256)
+    return bytes(changed)
 
 
 def truncated(data: bytes, chance: random.Random) -> bytes:
@@ -42,61 +92,102 @@ def truncated(data: bytes, chance: random.Random) -> bytes:
     return data[: chance.randrange(len(data))]
 
 
-def overwritten(data: bytes, chance: random.Random) -> bytes:
-    """A sector is zero."""
-    start = chance.randrange(len(data))
-    lost = min(512, len(data) - start)
-    return data[:start] + bytes(lost) + data[start + lost :]
+def truncated_at_the_end(data: bytes, chance: random.Random) -> bytes:
+    """The last few bytes are lost."""
+    return data[: -chance.randrange(1, min(20, len(data)))]
+
+
+def zeroed(data: bytes, chance: random.Random) -> bytes:
+    """A range is zero, as a lost sector is."""
+    return _filled(data, chance, b"\0")
+
+
+def filled(data: bytes, chance: random.Random) -> bytes:
+    """A range has all bits set."""
+    return _filled(data, chance, b"\xff")
 
 
 def doubled(data: bytes, chance: random.Random) -> bytes:
-    """Some bytes are there twice."""
+    """A range is there twice."""
     start = chance.randrange(len(data))
-    return data[: start + 16] + data[start:]
+    end = start + chance.choice((1, 16, 512, 1 << 16))
+    return data[:end] + data[start:]
 
 
-def edited_field(data: bytes, chance: random.Random) -> bytes:
-    """A value somewhere in our header is another, or is missing."""
-
-    def edit(header: dict[str, Any]) -> None:
-        key = next(iter(header["__metadata__"]))
-        content = json.loads(header["__metadata__"][key])
-        parent, name = chance.choice(list(_places(content)))
-        if chance.random() < 0.2:
-            del parent[name]
-        else:
-            parent[name] = chance.choice(VALUES)
-        if chance.random() < 0.05:
-            content = chance.choice(VALUES)
-        elif chance.random() < 0.5:
-            content.pop("checksum", None)
-        header["__metadata__"][key] = json.dumps(content)
-
-    return _with_header(data, edit)
+def removed(data: bytes, chance: random.Random) -> bytes:
+    """A range is missing."""
+    start = chance.randrange(len(data))
+    return data[:start] + data[start + chance.choice((1, 2, 16, 512)) :]
 
 
-def edited_tensor(data: bytes, chance: random.Random) -> bytes:
-    """A tensor has another type, shape or name, or is missing; there is no checksum."""
+def inserted(data: bytes, chance: random.Random) -> bytes:
+    """There are random bytes in between."""
+    start = chance.randrange(len(data) + 1)
+    return data[:start] + chance.randbytes(chance.choice((1, 2, 8, 500))) + data[start:]
 
-    def edit(header: dict[str, Any]) -> None:
-        metadata = header["__metadata__"]
-        for key, words in metadata.items():
-            content = json.loads(words)
-            content.pop("checksum", None)
-            metadata[key] = json.dumps(content)
-        name = chance.choice([name for name in header if name != "__metadata__"])
-        tensor = header[name]
-        what = chance.randrange(4)
-        if what == 0:
-            tensor["dtype"] = chance.choice(["F16", "F32", "F64", "I8", "I64", "BOOL", "F8_E4M3", "C64", "U16"])
-        elif what == 1:
-            tensor["shape"] = chance.choice([[], [0], tensor["shape"][::-1], [1, *tensor["shape"]], [2**40], [2**62, 4]])
-        elif what == 2:
-            header[name + "x"] = header.pop(name)
-        else:
-            del header[name]
 
-    return _with_header(data, edit)
+def appended(data: bytes, chance: random.Random) -> bytes:
+    """There are more bytes at the end."""
+    return data + chance.choice((b"\0", b"\n", bytes(5000), chance.randbytes(100), data))
+
+
+def extreme_integer(data: bytes, chance: random.Random) -> bytes:
+    """Two, four or eight bytes are an extreme integer."""
+    width = chance.choice((2, 4, 8))
+    start = chance.randrange(min(len(data), 2048) if chance.random() < 0.7 else len(data))
+    number = chance.choice(_INTEGERS) % (1 << 8 * width)
+    return data[:start] + number.to_bytes(width, chance.choice(("little", "big"))) + data[start + width :]
+
+
+def emptied(data: bytes, chance: random.Random) -> bytes:
+    """Nothing is left, or only zeros are, as after a crash of the machine."""
+    return chance.choice((b"", bytes(len(data)), data[:1]))
+
+
+BYTES: tuple[Edit, ...] = (
+    flipped,
+    flipped,
+    flipped_in_header,
+    flipped_in_header,
+    scattered,
+    truncated,
+    truncated_at_the_end,
+    zeroed,
+    filled,
+    doubled,
+    removed,
+    inserted,
+    appended,
+    extreme_integer,
+    extreme_integer,
+)
+"""What can happen to any file. `emptied` is rare, see `mutated`."""
+
+
+def mutated(data: bytes, chance: random.Random, edits: tuple[Edit, ...] = ()) -> tuple[str, bytes, bool]:
+    """A damaged copy of a file, which always differs from it.
+
+    Args:
+        data: the file, not empty.
+        chance: decides.
+        edits: what a program that knows the format could do; half of the copies are made by one of them.
+
+    Returns:
+        name: of what was done.
+        data: the copy.
+        edited: whether one of `edits` made it. Such a copy may be a sound file with another content.
+    """
+    while True:
+        edited = bool(edits) and chance.random() < 0.5
+        edit = chance.choice(edits) if edited else emptied if chance.random() < 0.01 else chance.choice(BYTES)
+        copy = edit(data, chance)
+        if copy != data:
+            return edit.__name__, copy, edited
+
+
+def first_difference(a: bytes, b: bytes) -> int:
+    """Offset of the first byte in which two files differ."""
+    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
 
 
 def _flip(data: bytes, chance: random.Random, end: int) -> bytes:
@@ -104,18 +195,7 @@ def _flip(data: bytes, chance: random.Random, end: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
 
 
-def _with_header(data: bytes, edit: Callable[[dict[str, Any]], None]) -> bytes:
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    edit(header)
-    words = json.dumps(header).encode()
-    words += b" " * (-len(words) % 8)
-    return len(words).to_bytes(8, "little") + words + data[8 + length :]
-
-
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every container in a JSON value with each of its keys or indices."""
-    keys = list(value) if isinstance(value, dict) else list(range(len(value))) if isinstance(value, list) else []
-    for key in keys:
-        yield value, key
-        yield from _places(value[key])
+def _filled(data: bytes, chance: random.Random, value: bytes) -> bytes:
+    start = chance.randrange(len(data))
+    lost = min(chance.choice((1, 16, 512)), len(data) - start)
+    return data[:start] + value * lost + data[start + lost :]
