@@ -142,7 +142,7 @@ def read_card(path: Path) -> EncoderCard:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise EncoderError(f"The encoder card {path.name} cannot be read as JSON: {error}.") from error
     data = _checked(content, _CARD, path.name)
     if data["name"] != path.stem:

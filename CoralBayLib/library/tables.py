@@ -74,10 +74,14 @@ class Tables:
         """The table "regions" or "scans"; None if it does not exist.
 
         Raises:
-            LibraryError: it cannot be read.
+            LibraryError: it cannot be read, or lacks a column.
         """
         if name not in self._tables:
-            self._tables[name] = self._db.open(f"{name}_{self.encoder}", name)
+            table = self._db.open(f"{name}_{self.encoder}", name)
+            if table is not None:
+                columns = ["scan", "ras"] if name == "regions" else ScanRecord.columns()
+                table.require_columns([*columns, VECTOR], [VECTOR, *columns[1:2]] if name == "regions" else [VECTOR])
+            self._tables[name] = table
         return self._tables[name]
 
     def require(self) -> None:

@@ -6,7 +6,7 @@ first use, so that everything else works without it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -129,6 +129,21 @@ class Table:
         """Names and types of the columns."""
         with explain_reading(self.label):
             return self.lance.schema
+
+    def require_columns(self, names: Iterable[str], lists: Iterable[str]) -> None:
+        """Check that the table has these columns; those in `lists` hold lists of one length.
+
+        Raises:
+            LibraryError: one is missing or of another type.
+        """
+        schema = self.schema
+        wrong = [name for name in names if name not in schema.names]
+        wrong += [name for name in lists if name in schema.names and not hasattr(schema.field(name).type, "list_size")]
+        if wrong:
+            raise LibraryError(
+                f"The table '{self.label}' of the library is damaged: it lacks the columns {', '.join(wrong)}.",
+                remedy=Remedy.CHECK_LIBRARY,
+            )
 
     @property
     def vector_length(self) -> int:

@@ -1,7 +1,6 @@
 """LanceDB's exceptions as errors that say what failed and what to do.
 
-LanceDB raises OSError, ValueError and RuntimeError and tells the cause in the text only, so that is read here and nowhere
-else.
+LanceDB tells the cause in the text of general exceptions only, so that is read here and nowhere else.
 """
 
 from __future__ import annotations
@@ -13,8 +12,10 @@ from typing import Any
 from CoralBayLib.core.errors import CoralBayError, LibraryError, Remedy, StoreError
 from CoralBayLib.core.paths import error_message
 
-LANCE_ERRORS = (OSError, ValueError, RuntimeError)
-"""All that LanceDB raises."""
+LANCE_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError)
+"""All that LanceDB raises, apart from panics of its Rust code."""
+_PANICS = ("RustPanic", "PanicException")
+"""Names of the exceptions that a panic becomes. Python cannot import their classes."""
 
 _STORAGE_MARKS = ('store: "', "RetryError", "HttpError", "credentials", "Generic S3 error")
 """Any of these in a text means that object storage refused or did not answer."""
@@ -78,7 +79,9 @@ def explain(kind: type[CoralBayError], what: str, then: str = "", remedy: Remedy
         yield
     except CoralBayError:
         raise
-    except LANCE_ERRORS as error:
+    except BaseException as error:
+        if not isinstance(error, LANCE_ERRORS) and type(error).__name__ not in _PANICS:
+            raise
         _raise_for_storage(error)
         raise kind(f"{what} ({_first_line(error)}). {then}".rstrip(), remedy=remedy) from error
 
@@ -93,7 +96,7 @@ def is_conflict(error: Exception) -> bool:
     return any(word in str(error).lower() for word in ("conflict", "contention", "concurrent", "already exists"))
 
 
-def _raise_for_storage(error: Exception) -> None:
+def _raise_for_storage(error: BaseException) -> None:
     """Raise StoreError when object storage failed. Its own words may contain keys and are not repeated."""
     text = str(error)
     if "LocalFileSystem" in text or not any(mark in text for mark in _STORAGE_MARKS):

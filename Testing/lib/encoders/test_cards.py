@@ -132,7 +132,7 @@ def test_a_bad_card_is_refused_in_words(card, changes, words):
         read_card(card(**changes))
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", "\xff"])
+@pytest.mark.parametrize("content", ["", "[]", "{", "\xff", "[" * 100_000, '{"a":' * 100_000])
 def test_what_is_no_card_is_refused(tmp_path, content):
     path = tmp_path / "mine.json"
     path.write_text(content, encoding="latin-1")

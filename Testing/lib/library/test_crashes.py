@@ -183,6 +183,35 @@ def test_a_damaged_table(filled, scans, encoder, table, part):
     assert len(filled.search_regions(pyramid, cb.Query.point(spot("a")), k=3)) == 3
 
 
+@pytest.mark.parametrize(("table", "column"), [("regions", "vector"), ("regions", "ras"), ("scans", "stamp")])
+def test_a_table_that_lacks_a_column(filled, scans, encoder, table, column):
+    """As one whose manifest is damaged."""
+    lance = Tables(filled.storage, "pooling").find(table).lance
+    rows = lance.to_arrow()
+    filled.storage.connect().lance.create_table(f"{table}_pooling", rows.drop_columns([column]), mode="overwrite")
+    for use in (lambda: filled.search_scans(cb.embed(make_scan("a"), encoder)), lambda: filled.scans()):
+        with pytest.raises(LibraryError, match=f"'{table}' of the library is damaged: it lacks the columns {column}"):
+            use()
+    issues = filled.verify()
+    assert any(issue.kind == "table" and column in issue.text for issue in issues)
+    filled.verify(repair=True)
+    assert [outcome.state for outcome in filled.add(scans, encoder)] == ["added"] * 3
+
+
+def test_a_panic_of_lance_is_an_error_in_words(filled, monkeypatch):
+    """A damaged manifest may make its Rust code panic, which Python sees as an exception of its own kind."""
+
+    class RustPanic(Exception):  # noqa: N818 - the name by which it is known
+        pass
+
+    def panics(*_arguments, **_options):
+        raise RustPanic("rust future panicked: unknown error")
+
+    monkeypatch.setattr("lancedb.db.LanceDBConnection.open_table", panics)
+    with pytest.raises(LibraryError, match="'regions' of the library cannot be read .rust future panicked"):
+        filled.scans()
+
+
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"nonsense")])
 def test_without_its_basis(filled, scans, encoder, damage):
     path = filled.storage.root / "pooling.basis.safetensors"
