@@ -8,7 +8,7 @@ DEV := $(VENV)/.developer
 # Threads that wait without spinning; see CoralBayLib/__init__.py.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-fast kills lint bench bench-interaction bench-encoders bench-library screenshots clean
+.PHONY: demo test test-fast fuzz kills lint bench bench-interaction bench-encoders bench-library screenshots clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -34,6 +34,9 @@ test: $(DEV)  ## every test that needs neither GPU nor data
 
 test-fast: $(DEV)  ## the same without the tests marked slow, in under two minutes
 	$(PYTEST) -m 'not slow'
+
+fuzz: $(DEV)  ## 250 damaged inputs of every kind that is read, into Testing/fuzz/RESULTS.md (about 15 minutes of two cores)
+	OMP_NUM_THREADS=1 $(RUN)/python -m Testing.fuzz
 
 kills: $(DEV)  ## end commands at 100 random moments, and check what is left (half an hour); into Testing/fuzz/results
 	$(RUN)/python -m Testing.fuzz.kills --output Testing/fuzz/results/kills.md
