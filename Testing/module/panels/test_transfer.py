@@ -185,7 +185,7 @@ def test_the_user_is_asked_before_files_are_replaced(folder: Path, ready: Any, d
     assert (folder / "one.seg.nrrd").read_text() == "drawn by hand"
     result = panel.logic.applyProbeToFolder(panel.logic.probe, folder)
     assert result.written == {}
-    assert "there already" in str(result.failed[folder / "one.nrrd"])
+    assert "exists already" in str(result.failed[folder / "one.nrrd"])
     assert (folder / "one.seg.nrrd").read_text() == "drawn by hand"
     result = panel.logic.applyProbeToFolder(panel.logic.probe, folder, overwrite=True)
     assert result.written == {folder / "one.nii.gz": folder / "one.seg.nrrd"}
