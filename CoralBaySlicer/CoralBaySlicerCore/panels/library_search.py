@@ -127,7 +127,8 @@ class LibrarySearch:
         for hit in self.table.hits:
             node = home if hit.is_query_scan else library_scans.find_volume(hit.path)
             if node is not None:
-                sources[hit.scan] = self._panel.logic.features.source(node).scan.volume
+                volume = self._panel.logic.features.source(node).scan.volume
+                sources[hit.scan] = partial(_same, volume)
             elif hit.file_exists:
                 sources[hit.scan] = partial(scan_library.read_scan, hit.path)
         places = [(hit.scan, getattr(hit, "ras", None)) for hit in self.table.hits]
@@ -137,3 +138,7 @@ class LibrarySearch:
         ras, label = (hit.ras, f"{hit.rank} ({hit.score:.2f})") if is_region(hit) else (None, "")
         library_scans.show(node, ras, label)
         self._panel.parameters.volume = node
+
+
+def _same(volume: Any) -> Any:
+    return volume

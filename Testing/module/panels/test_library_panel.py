@@ -211,6 +211,16 @@ def test_rows_have_pictures_of_their_places(filled: Any, driver: Any, archive: A
             assert max(greys) == 255
 
 
+def test_rows_of_loaded_scans_have_pictures_too(filled: Any, driver: Any, archive: Any) -> None:
+    import slicer
+
+    for name in archive.balls:
+        slicer.util.loadVolume(str(archive.folder / name), {"show": False})
+    hits = search(filled, driver)
+    assert {Path(hit.path).name for hit in hits} == set(archive.balls)
+    assert not any(filled.table.item(row, 0).icon().isNull() for row in range(len(hits)))
+
+
 def test_a_cut_is_seen_from_the_feet(app: Any) -> None:
     from CoralBaySlicerCore.work.thumbnails import render
 
