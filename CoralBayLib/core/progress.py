@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 from .errors import Cancelled
 
 Progress = Callable[[float, str], None]
 """Called with the fraction done (0 to 1) and a short message, possibly from a worker thread."""
+
+_Message = TypeVar("_Message")
 
 
 class CancelToken:
@@ -62,8 +65,10 @@ def seconds_left(elapsed_s: float, done: float, total: float = 1.0) -> float | N
     return elapsed_s * (total - done) / done if done > 0 else None
 
 
-def subprogress(progress: Progress | None, start: float, stop: float) -> Progress | None:
-    """A callback for one step of the work: its 0..1 is `start` to `stop` of the given callback."""
+def subprogress(
+    progress: Callable[[float, _Message], None] | None, start: float, stop: float
+) -> Callable[[float, _Message], None] | None:
+    """A callback for one step of the work: its 0..1 is `start` to `stop` of the given callback, its messages are the same."""
     if progress is None:
         return None
     return lambda fraction, message: progress(start + (stop - start) * fraction, message)

@@ -22,7 +22,7 @@ class CoralBaySlicerTest(ScriptedLoadableModuleTest):
         """Clear the scene."""
         slicer.mrmlScene.Clear()
 
-    def runTest(self, **_options: Any) -> None:
+    def runTest(self, **_options: object) -> None:
         """Run all tests."""
         self.setUp()
         self.test_workflows()
@@ -69,7 +69,9 @@ class CoralBaySlicerTest(ScriptedLoadableModuleTest):
         self.assertGreater(regions[0].score, 0.9)
 
 
-def make_phantom(ijk_to_ras: np.ndarray | None = None, name: str = "Phantom", seed: int = 0) -> tuple[Any, np.ndarray]:
+def make_phantom(
+    ijk_to_ras: np.ndarray | None = None, name: str = "Phantom", seed: int = 0
+) -> tuple[slicer.vtkMRMLScalarVolumeNode, np.ndarray]:
     """A volume node with a body of soft tissue and two bright balls in air, and the center of the first ball, (3,) RAS mm."""
     if ijk_to_ras is None:
         ijk_to_ras = np.array([[-2.0, 0, 0, 48.0], [0, -2.0, 0, 48], [0, 0, 2.5, -50], [0, 0, 0, 1]])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import qt
@@ -40,7 +39,7 @@ class FewShot(Previewer, VTKObservationMixin):
     def __init__(self, logic: CoralBaySlicerLogic, changed: Callable[[], None]) -> None:
         VTKObservationMixin.__init__(self)
         Previewer.__init__(self, logic, changed)
-        self.painted: Any = None
+        self.painted: slicer.vtkMRMLSegmentationNode | None = None
         self.activate(1)
         self.history = History()
         self.paused = False
@@ -68,7 +67,7 @@ class FewShot(Previewer, VTKObservationMixin):
         if label:
             self.shown = label
 
-    def set_volume(self, volume: Any) -> None:
+    def set_volume(self, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
         """Change to another volume and its prompts."""
         if volume is not self.volume:
             self.volume = volume
@@ -76,7 +75,7 @@ class FewShot(Previewer, VTKObservationMixin):
             self.reset()
         self.watch()
 
-    def set_painted(self, segmentation: Any) -> None:
+    def set_painted(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Also use the segments of a segmentation as prompts; None for points only."""
         if segmentation is not self.painted:
             self.painted = segmentation
@@ -191,7 +190,7 @@ class FewShot(Previewer, VTKObservationMixin):
 
     # -- internal
 
-    def _schedule(self, *_: Any) -> None:
+    def _schedule(self, *_: object) -> None:
         # Not restarted while it runs, because the mouse moves continuously while points are placed.
         if not self._timer.active:
             self._timer.start()
@@ -203,7 +202,7 @@ class FewShot(Previewer, VTKObservationMixin):
             self.update()
         self.changed()
 
-    def _on_point(self, *_: Any) -> None:
+    def _on_point(self, *_: object) -> None:
         if not self._held:
             self.history.record(self.structures)
         self._schedule()
@@ -218,10 +217,10 @@ class FewShot(Previewer, VTKObservationMixin):
             self._held = False
             self._schedule()
 
-    def _on_drag_started(self, *_: Any) -> None:
+    def _on_drag_started(self, *_: object) -> None:
         self._held = True
 
-    def _on_drag_ended(self, *_: Any) -> None:
+    def _on_drag_ended(self, *_: object) -> None:
         self._held = False
         self._on_point()
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from CoralBaySlicerCore.scene import overlays as overlay
 from CoralBaySlicerCore.scene.overlays import Overlays
 from CoralBaySlicerCore.scene.structures import Structure
 
 if TYPE_CHECKING:
+    import slicer
+
     from CoralBayLib.fewshot.preview import Preview
 
 _MIN_UNCERTAINTY = 5
@@ -38,7 +40,12 @@ class DisplayOptions:
 
 
 def show(
-    overlays: Overlays, preview: Preview | None, volume: Any, structures: list[Structure], label: int, options: DisplayOptions
+    overlays: Overlays,
+    preview: Preview | None,
+    volume: slicer.vtkMRMLScalarVolumeNode | None,
+    structures: list[Structure],
+    label: int,
+    options: DisplayOptions,
 ) -> None:
     """Draw a preview in the slice views, or restore the views when there is none.
 

@@ -21,8 +21,13 @@ from CoralBaySlicerCore.work.worker import Task, describe_error
 from . import preview_display
 
 if TYPE_CHECKING:
+    import slicer
+
+    from CoralBayLib.features.pyramid import FeaturePyramid
     from CoralBayLib.fewshot.preview import Preview
+    from CoralBayLib.fewshot.probe import Probe
     from CoralBayLib.fewshot.segmenter import Segmenter
+    from CoralBayLib.fewshot.uncertainty import Suggestion
 
 _MIN_STRUCTURES = 3
 """Least number of structures for a quick preview of the clicked one; fewer are fitted as fast as one."""
@@ -47,15 +52,15 @@ class Previewer:
     def __init__(self, logic: CoralBaySlicerLogic, changed: Callable[[], None]) -> None:
         self.logic = logic
         self.changed = changed
-        self.volume: Any = None
+        self.volume: slicer.vtkMRMLScalarVolumeNode | None = None
         self.preview: Preview | None = None
         self.segmenter: Segmenter | None = None
-        self.given: Any = None
+        self.given: Probe | None = None
         self.message = ""
         self._options = Options()
         self._shown_options = Options()
         self._fitted_on: Prompts | None = None
-        self._fitted_with: Any = None
+        self._fitted_with: FeaturePyramid | None = None
         self._previewed: Prompts | None = None
         self._running: Task | None = None
         self._requested: tuple | None = None
@@ -88,7 +93,7 @@ class Previewer:
             # After a new prompt the preview is shown in place of any other map.
             self.logic.overlays.request(Owner.PREVIEW)
 
-    def show_probe(self, probe: Any, prompts: Prompts) -> None:
+    def show_probe(self, probe: Probe, prompts: Prompts) -> None:
         """Preview a loaded probe; see `given`."""
         self.given = probe
         self._fitted_on, self._fitted_with = prompts, None
@@ -113,12 +118,12 @@ class Previewer:
         preview, skipped, volume = self.preview, list(self._skipped), self.volume
         percent = {label: preview.percent[label]} if label in preview.percent else preview.percent
 
-        def run(*_args: Any) -> Any:
+        def run(*_args: object) -> Suggestion:
             from CoralBayLib.fewshot.uncertainty import suggest_click
 
             return suggest_click(percent, preview.grid, prompts.points_ras, skipped)
 
-        def finish(suggestion: Any) -> None:
+        def finish(suggestion: Suggestion) -> None:
             self._skipped.append(suggestion.ras)
             world = volumes.to_world(volume, suggestion.ras)[0]
             on_found(world)
@@ -137,7 +142,7 @@ class Previewer:
 
     # -- internal
 
-    def _start(self, prompts: Prompts, probe: Any) -> None:
+    def _start(self, prompts: Prompts, probe: Probe | None) -> None:
         """Compute a preview; if there are many structures, first that of the clicked structure."""
         before, segmenter = self.preview, self.segmenter
         label = clicked_structure(self._previewed, prompts, before) if probe is None else None
@@ -161,10 +166,10 @@ class Previewer:
             task.on_done = lambda _result: whole()
             task.on_failed = lambda error: self._on_failed(task, error) if isinstance(error, Cancelled) else whole()
 
-    def _start_whole(self, prompts: Prompts, probe: Any) -> None:
+    def _start_whole(self, prompts: Prompts, probe: Probe | None) -> None:
         volume, options = self.volume, self._options
 
-        def run(pyramid: Any, cancel: CancelToken) -> tuple[Segmenter, Preview]:
+        def run(pyramid: FeaturePyramid, cancel: CancelToken) -> tuple[Segmenter, Preview]:
             from CoralBayLib.fewshot.segmenter import Segmenter
 
             segmenter = Segmenter(pyramid, probe).fit(prompts)
@@ -183,7 +188,7 @@ class Previewer:
             task.on_done = lambda _result: self._set_message(_missing(self.segmenter) if probe is not None else _hint(prompts))
             task.on_failed = lambda error: self._on_failed(task, error)
 
-    def _launch(self, run: Callable[[Any, CancelToken], Any], finish: Callable[[Any], None]) -> Task | None:
+    def _launch(self, run: Callable[[FeaturePyramid, CancelToken], Any], finish: Callable[[Any], None]) -> Task | None:
         """Start to compute a preview, which cancels one in progress; returns None and sets the message if that fails."""
         try:
             task = self.logic.start(self.volume, run, finish, lane="preview", title=_("Preview"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import slicer
 from slicer.i18n import tr as _
@@ -17,6 +17,8 @@ from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 from CoralBaySlicerCore.work.worker import Task, show_error
 
 from .activity import Activity
+
+_Result = TypeVar("_Result")
 
 _UI = Path(__file__).resolve().parents[2] / "Resources" / "UI"
 
@@ -38,9 +40,9 @@ class Panel:
     def __init__(self, logic: CoralBaySlicerLogic, activity: Activity) -> None:
         self.logic = logic
         self.activity = activity
-        self.parameters: CoralBaySlicerParameters | None = None
+        self._parameters: CoralBaySlicerParameters | None = None
         self._gui_tag: int | None = None
-        self._deferred: list[Callable[[], Any]] = []
+        self._deferred: list[Callable[[], object]] = []
         self.root = slicer.util.loadUI(str(_UI / self.ui_file))
         self.ui = slicer.util.childWidgetVariables(self.root)
         self.root.setMRMLScene(slicer.mrmlScene)
@@ -52,7 +54,7 @@ class Panel:
     def refresh(self) -> None:
         """Show the current state. Called whenever parameters or features have changed."""
 
-    def shortcuts(self) -> dict[str, Callable[[], Any]]:
+    def shortcuts(self) -> dict[str, Callable[[], object]]:
         """Actions by key sequence, active while the module is shown."""
         return {}
 
@@ -74,20 +76,36 @@ class Panel:
 
     def set_parameters(self, parameters: CoralBaySlicerParameters | None) -> None:
         """Connect to the parameters of the scene; None to disconnect."""
-        if self.parameters is not None and self._gui_tag is not None:
-            self.parameters.disconnectGui(self._gui_tag)
-        self.parameters, self._gui_tag = parameters, None
+        if self._parameters is not None and self._gui_tag is not None:
+            self._parameters.disconnectGui(self._gui_tag)
+        self._parameters, self._gui_tag = parameters, None
         if parameters is not None:
             self._gui_tag = parameters.connectGui(self.ui)
 
     @property
-    def volume(self) -> Any:
-        """The current scan, or None."""
-        return self.parameters.volume if self.parameters is not None else None
+    def is_shown(self) -> bool:
+        """Whether the module is shown, so that the panel is connected to the parameters of the scene."""
+        return self._parameters is not None
 
-    def when_visible(self, action: Callable[[], Any]) -> None:
+    @property
+    def parameters(self) -> CoralBaySlicerParameters:
+        """The parameters of the scene.
+
+        Raises:
+            RuntimeError: another module is shown.
+        """
+        if self._parameters is None:
+            raise RuntimeError(_("CoralBay is not the module that is shown."))
+        return self._parameters
+
+    @property
+    def volume(self) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The current scan, or None."""
+        return self._parameters.volume if self._parameters is not None else None
+
+    def when_visible(self, action: Callable[[], object]) -> None:
         """Run an action on the views now or, while another module is shown, when the user comes back."""
-        if self.parameters is not None:
+        if self.is_shown:
             action()
         else:
             self._deferred.append(action)
@@ -102,8 +120,8 @@ class Panel:
     ) -> None:
         """Start a task, show its progress, and show an error message if it fails.
 
-        The user may have left the module when the task ends; `parameters` is then None. So `done` uses parameters that
-        were read before the start, and `when_visible`.
+        The user may have left the module when the task ends; there are no parameters then. So `done` uses parameters
+        that were read before the start, and `when_visible`.
 
         Args:
             failure: first line of the error message.
@@ -126,7 +144,7 @@ class Panel:
         if task is not None:
             self.activity.follow(task, failure, done, handled)
 
-    def attempt(self, failure: str, action: Callable[[], Any]) -> Any:
+    def attempt(self, failure: str, action: Callable[[], _Result]) -> _Result | None:
         """Run a short action. Returns its result, or shows an error message and returns None."""
         try:
             return action()
@@ -136,7 +154,7 @@ class Panel:
 
     def _fall_back(self, failure: str, error: Exception, again: Callable[[], None]) -> bool:
         """Offer to continue with the encoder that needs no download; returns whether the user was asked."""
-        if not isinstance(error, WeightsError) or self.parameters is None or self.parameters.encoder == FALLBACK:
+        if not isinstance(error, WeightsError) or not self.is_shown or self.parameters.encoder == FALLBACK:
             return False
         here = shipped_card(FALLBACK).title
         question = _(
@@ -151,6 +169,6 @@ class Panel:
         return True
 
 
-def chosen_path(answer: Any) -> str:
+def chosen_path(answer: str | tuple[str, str] | None) -> str:
     """The path chosen in a file dialog: PythonQt returns a string, other bindings a pair of path and filter."""
     return str(answer[0] if isinstance(answer, tuple) else answer or "")

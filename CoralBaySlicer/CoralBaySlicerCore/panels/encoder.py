@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import qt
 from slicer.i18n import tr as _
@@ -80,20 +79,20 @@ class EncoderSection:
             choose_encoder(parameters, found[0].name)
             panel.refresh()
 
-        def start() -> Any:
+        def start() -> Task:
             return panel.logic.workTask(lambda *_a: encoder_files.read(path), _("Adding the encoder"))
 
         panel.run(_("The encoder could not be added."), start, done)
 
     def forget_file(self) -> None:
         """Remove the chosen encoder, and others of its file, from the menu."""
-        panel = self._panel
-        file = encoder_files.file_of(panel.parameters.encoder)
+        panel, parameters = self._panel, self._panel.parameters
+        file = encoder_files.file_of(parameters.encoder)
         if file is None:
             return
 
         def done(names: list[str]) -> None:
-            choose_encoder(panel.parameters, encoder_cards.shipped()[0].name)
+            choose_encoder(parameters, encoder_cards.shipped()[0].name)
             self._updating = True
             for name in names:
                 self._cards.pop(name, None)
@@ -101,7 +100,7 @@ class EncoderSection:
             self._updating = False
             panel.refresh()
 
-        def start() -> Any:
+        def start() -> Task:
             # On the worker, after tasks that may still add these encoders to the menu. It needs no packages.
             task = Task(lambda *_a: encoder_files.unload(file.path), title=_("Removing the encoder from the menu"))
             return panel.logic.worker.start(task)
@@ -120,13 +119,12 @@ class EncoderSection:
         ui.settingSelector.visible = ui.settingSelectorLabel.visible = bool(offered)
 
     def _on_encoder(self) -> None:
-        parameters = self._panel.parameters
         if self._may_write() and self._panel.ui.encoderSelector.currentIndex >= 0:
-            choose_encoder(parameters, str(self._panel.ui.encoderSelector.currentData))
+            choose_encoder(self._panel.parameters, str(self._panel.ui.encoderSelector.currentData))
 
     def _on_setting(self) -> None:
         if self._may_write() and self._panel.ui.settingSelector.currentIndex >= 0:
             self._panel.parameters.setting = str(self._panel.ui.settingSelector.currentData)
 
     def _may_write(self) -> bool:
-        return self._panel.parameters is not None and not self._updating
+        return self._panel.is_shown and not self._updating

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import qt
 import slicer
@@ -15,6 +15,12 @@ from CoralBaySlicerCore.work.compute import feature_maps
 
 from .base import Panel, chosen_path
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from CoralBayLib.similarity.feature_maps import FeatureProjection
+
 
 class FeatureMapsPanel(Panel):
     """Shows principal components of the features as colors, and clusters of similar locations as a labelmap."""
@@ -25,7 +31,7 @@ class FeatureMapsPanel(Panel):
     def setup(self) -> None:
         """Connect the widgets."""
         ui = self.ui
-        self.basis: Any = None
+        self.basis: FeatureProjection | None = None
         self.logic.overlays.offer(Owner.FEATURES, self._draw)
         ui.colorsButton.connect("clicked(bool)", lambda *_: self.show_colors())
         ui.hideColorsButton.connect("clicked(bool)", lambda *_: self.hide_colors())
@@ -36,7 +42,7 @@ class FeatureMapsPanel(Panel):
 
     def refresh(self) -> None:
         """Show the current state."""
-        if self.parameters is None:
+        if not self.is_shown:
             return
         ui, has_scan = self.ui, self.volume is not None
         ui.colorsButton.enabled = ui.clustersButton.enabled = has_scan
@@ -57,7 +63,7 @@ class FeatureMapsPanel(Panel):
         """Compute the feature map and show it over the scan."""
         volume, basis = self.volume, self.basis
 
-        def finish(result: Any) -> None:
+        def finish(result: tuple[NDArray[np.uint8], NDArray[np.float64], FeatureProjection]) -> None:
             rgb, geometry, self.basis = result
             self.logic.overlays.update(overlays.FEATURES, rgb, geometry, volume)
 
@@ -86,8 +92,9 @@ class FeatureMapsPanel(Panel):
     def save_basis(self) -> None:
         """Save the color basis, so that other scans and sessions get the same colors."""
         path = chosen_path(qt.QFileDialog.getSaveFileName(self.root, _("Save colors"), "colors.safetensors", "*.safetensors"))
-        if path:
-            self.attempt(_("The colors could not be saved."), lambda: self.basis.save(path))
+        basis = self.basis
+        if path and basis is not None:
+            self.attempt(_("The colors could not be saved."), lambda: basis.save(path))
 
     def load_basis(self) -> None:
         """Load a color basis."""
@@ -95,12 +102,12 @@ class FeatureMapsPanel(Panel):
         if not path:
             return
 
-        def read(*_args: Any) -> Any:
+        def read(*_args: object) -> FeatureProjection:
             from CoralBayLib.similarity.feature_maps import FeatureProjection
 
             return FeatureProjection.load(path)
 
-        def done(basis: Any) -> None:
+        def done(basis: FeatureProjection) -> None:
             self.basis = basis
             self.refresh()
 
@@ -110,7 +117,8 @@ class FeatureMapsPanel(Panel):
         """Create a labelmap of clusters of similar locations."""
         volume, count = self.volume, self.parameters.clusters
 
-        def finish(result: Any) -> Any:
+        def finish(result: tuple[NDArray, NDArray[np.float64], FeatureProjection]) -> slicer.vtkMRMLLabelMapVolumeNode:
+            assert volume is not None  # without one the task is not started
             labels, geometry, _basis = result
             name = slicer.mrmlScene.GenerateUniqueName(_("{volume} clusters").format(volume=volume.GetName()))
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", name)
@@ -119,7 +127,7 @@ class FeatureMapsPanel(Panel):
             node.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeFileGenericColors.txt")
             return node
 
-        def show(node: Any) -> None:
+        def show(node: slicer.vtkMRMLLabelMapVolumeNode) -> None:
             if slicer.mrmlScene.IsNodePresent(node):
                 slicer.util.setSliceViewerLayers(label=node, labelOpacity=0.5)
 
@@ -136,14 +144,14 @@ class FeatureMapsPanel(Panel):
             allow_fallback=True,
         )
 
-    def _show(self, volume: Any) -> None:
+    def _show(self, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
         # The user may have chosen another scan meanwhile.
         if volume is self.volume:
             self.logic.overlays.request(Owner.FEATURES)
         self.refresh()
 
     def _draw(self) -> bool:
-        if self.parameters is None or not self.logic.overlays.has_map(overlays.FEATURES, self.volume):
+        if not self.is_shown or not self.logic.overlays.has_map(overlays.FEATURES, self.volume):
             return False
         self.logic.overlays.show_map(overlays.FEATURES, self.parameters.colourOpacity / 100)
         return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
@@ -19,6 +19,11 @@ from .base import Panel
 from .library_section import LibrarySection
 from .tables.hit_table import HitTable, is_region, missing_message
 
+if TYPE_CHECKING:
+    from CoralBayLib.imaging.grid import Volume
+    from CoralBayLib.library.search import RegionHit, ScanHit
+    from CoralBaySlicerCore.work.worker import Task
+
 
 class LibrarySearch:
     """The search in a library of scans.
@@ -31,7 +36,7 @@ class LibrarySearch:
     def __init__(self, panel: Panel, query_points: Callable[[], NDArray[np.float64]]) -> None:
         self._panel, self._query_points = panel, query_points
         self._home = ""
-        self._opening: Any = None
+        self._opening: Task | None = None
         self.section = LibrarySection(panel)
         self.table = HitTable(panel.ui.hitTable, self.open)
         self._thumbnails = Thumbnails(panel.logic.reader)
@@ -53,7 +58,7 @@ class LibrarySearch:
         library_scans.hide_mark()
 
     @property
-    def home(self) -> Any:
+    def home(self) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The scan of the last query, or None."""
         return slicer.mrmlScene.GetNodeByID(self._home) if self._home else None
 
@@ -66,8 +71,10 @@ class LibrarySearch:
     def search(self) -> None:
         """Search the library for the query."""
         panel, parameters, volume = self._panel, self._panel.parameters, self._panel.volume
+        if volume is None:
+            return
 
-        def start() -> Any:
+        def start() -> Task:
             query = None if parameters.queryKind == "whole" else self._query_points()
             return scan_library.searchTask(
                 panel.logic,
@@ -82,7 +89,7 @@ class LibrarySearch:
         failure = _("The library could not be searched.")
         panel.run(failure, start, partial(self._on_found, volume.GetID()), allow_fallback=True)
 
-    def open(self, hit: Any) -> None:
+    def open(self, hit: RegionHit | ScanHit) -> None:
         """Show a result; its scan is loaded if necessary."""
         panel = self._panel
         node = (self.home if hit.is_query_scan else None) or library_scans.find_volume(hit.path)
@@ -94,22 +101,22 @@ class LibrarySearch:
             # Scans are read one after the other; the thumbnails can wait.
             self._thumbnails.stop()
 
-            def start() -> Any:
+            def start() -> Task:
                 self._opening = library_scans.openTask(panel.logic, hit.path)
                 return self._opening
 
-            def ended(*_args: Any) -> bool:
+            def ended(*_args: object) -> bool:
                 self._opening = None
                 panel.when_visible(self.make_thumbnails)
                 return False
 
-            def done(made: Any) -> None:
+            def done(made: slicer.vtkMRMLScalarVolumeNode) -> None:
                 ended()
                 panel.when_visible(lambda: self._show(hit, made) if slicer.mrmlScene.IsNodePresent(made) else None)
 
             panel.run(_("The scan could not be loaded."), start, done, on_error=ended)
 
-    def _on_found(self, home: str, hits: list[Any]) -> None:
+    def _on_found(self, home: str, hits: list[RegionHit] | list[ScanHit]) -> None:
         self._home = home
         library_scans.hide_mark()
         self.table.fill(hits)
@@ -122,7 +129,7 @@ class LibrarySearch:
 
     def make_thumbnails(self) -> None:
         """Request the thumbnails of all results."""
-        sources: dict[str, Any] = {}
+        sources: dict[str, Callable[[], Volume]] = {}
         home = self.home
         for hit in self.table.hits:
             node = home if hit.is_query_scan else library_scans.find_volume(hit.path)
@@ -134,11 +141,11 @@ class LibrarySearch:
         places = [(hit.scan, getattr(hit, "ras", None)) for hit in self.table.hits]
         self._thumbnails.request(sources, places, self.table.show_picture)
 
-    def _show(self, hit: Any, node: Any) -> None:
+    def _show(self, hit: RegionHit | ScanHit, node: slicer.vtkMRMLScalarVolumeNode) -> None:
         ras, label = (hit.ras, f"{hit.rank} ({hit.score:.2f})") if is_region(hit) else (None, "")
         library_scans.show(node, ras, label)
         self._panel.parameters.volume = node
 
 
-def _same(volume: Any) -> Any:
+def _same(volume: Volume) -> Volume:
     return volume

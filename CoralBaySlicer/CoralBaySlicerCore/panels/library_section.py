@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import qt
 import slicer
@@ -16,6 +16,11 @@ from CoralBaySlicerCore.work.worker import Task, describe_error
 
 from .base import Panel
 from .tables.report_table import ReportTable
+
+if TYPE_CHECKING:
+    from CoralBayLib.library.ingest import Outcome
+    from CoralBayLib.library.stats import Stats
+    from CoralBayLib.library.verify import Issue
 
 
 class LibrarySection:
@@ -69,7 +74,7 @@ class LibrarySection:
         """Add the current scan: its file if it is unchanged, otherwise its voxels, without a path."""
         panel = self._panel
 
-        def start(outcomes: list[Any]) -> Any:
+        def start(outcomes: list[Outcome]) -> Task:
             source = panel.logic.features.source(panel.volume)
             path = library_scans.source_of(panel.volume)
             folder, assume_hu = scan_library.folder(), source.config.assume_hu
@@ -101,14 +106,14 @@ class LibrarySection:
         """Check the library, show its errors and offer to repair them."""
         panel, folder = self._panel, scan_library.folder()
 
-        def repaired(findings: list[Any]) -> None:
+        def repaired(findings: list[Issue]) -> None:
             self._changed()
             self._report([(each.path or each.encoder, each.text) for each in findings])
             slicer.util.infoDisplay(
                 _("The library was repaired. Scans that were removed are listed under 'Library'; add them again.")
             )
 
-        def show_findings(findings: list[Any]) -> None:
+        def show_findings(findings: list[Issue]) -> None:
             self._report([(each.path or each.encoder, each.text) for each in findings])
             if not findings:
                 slicer.util.infoDisplay(_("No errors were found in the library."))
@@ -136,8 +141,8 @@ class LibrarySection:
         wanted = scan_library.confirm_then(logic, paths, nothing)
         self._add(lambda outcomes: scan_library.addTask(logic, scan_library.folder(), wanted, outcomes))
 
-    def _add(self, start: Callable[[list[Any]], Any]) -> None:
-        outcomes: list[Any] = []
+    def _add(self, start: Callable[[list[Outcome]], Task]) -> None:
+        outcomes: list[Outcome] = []
         tasks: list[Task] = []
 
         def begin() -> Task:
@@ -159,15 +164,19 @@ class LibrarySection:
                 )
             return bool(outcomes)
 
+        def added(_outcomes: list[Outcome]) -> None:
+            self._changed()
+            self._show_outcomes(outcomes, "")
+
         self._panel.run(
             _("The scans could not be added to the library."),
             begin,
-            lambda _outcomes: (self._changed(), self._show_outcomes(outcomes, "")),
+            added,
             allow_fallback=True,
             on_error=ended,
         )
 
-    def _show_outcomes(self, outcomes: Sequence[Any], end: str) -> None:
+    def _show_outcomes(self, outcomes: Sequence[Outcome], end: str) -> None:
         """Show how many scans were added and skipped."""
         counts = {state: sum(each.state == state for each in outcomes) for state in ("added", "known", "moved", "left out")}
         lines = [end] if end else []
@@ -191,7 +200,7 @@ class LibrarySection:
         self._changes += 1
         self._panel.refresh()
 
-    def _show_stats(self, root: str, stats: Sequence[Any]) -> None:
+    def _show_stats(self, root: str, stats: Sequence[Stats]) -> None:
         ui = self._panel.ui
         scans = [_("{count} with {encoder}").format(count=each.scans, encoder=each.encoder) for each in stats if each.scans]
         ui.libraryLabel.text = (

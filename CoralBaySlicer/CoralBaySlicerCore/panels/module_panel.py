@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import qt
 import slicer
@@ -38,12 +37,12 @@ class ModulePanel(VTKObservationMixin):
         panels: the steps; each is also an attribute by its `name`, such as `scan` and `segment`.
     """
 
-    def __init__(self, logic: CoralBaySlicerLogic, parent: Any) -> None:
+    def __init__(self, logic: CoralBaySlicerLogic, parent: qt.QWidget) -> None:
         VTKObservationMixin.__init__(self)
         self.logic = logic
         self.parameters: CoralBaySlicerParameters | None = None
         self._parent = parent
-        self._shortcuts: list[Any] = []
+        self._shortcuts: list[qt.QShortcut] = []
         self.root = slicer.util.loadUI(str(_UI_FILE))
         self.ui = slicer.util.childWidgetVariables(self.root)
         self.root.setMRMLScene(slicer.mrmlScene)
@@ -129,15 +128,15 @@ class ModulePanel(VTKObservationMixin):
         if parameters is not None:
             self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._schedule)
 
-    def _schedule(self, *_: Any) -> None:
+    def _schedule(self, *_: object) -> None:
         self._refresh_timer.start()
 
-    def _on_closing(self, *_: Any) -> None:
+    def _on_closing(self, *_: object) -> None:
         self._set_parameters(None)
         for panel in self.panels:
             panel.forget()
 
-    def _on_closed(self, *_: Any) -> None:
+    def _on_closed(self, *_: object) -> None:
         if self._parent.isEntered:
             self._connect()
             self.refresh()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import slicer
 from slicer.i18n import tr as _
 
@@ -27,7 +25,7 @@ class Painting:
 
     def __init__(self, panel: Panel, few_shot: FewShot) -> None:
         self._panel, self._few_shot = panel, few_shot
-        self._editor: Any = None
+        self._editor: slicer.qMRMLSegmentEditorWidget | None = None
         panel.ui.paintButton.connect("clicked(bool)", lambda *_: self.paint())
 
     def refresh(self) -> None:
@@ -43,12 +41,14 @@ class Painting:
 
     def paint(self) -> None:
         """Start painting. Each structure of the table gets a segment."""
-        panel, few_shot = self._panel, self._few_shot
+        panel, few_shot, volume = self._panel, self._few_shot, self._panel.volume
+        if volume is None:
+            return
         place_mode.stop()
         panel.logic.overlays.request(Owner.PREVIEW)
         if panel.parameters.painted is None:
-            name = _("{volume} painted prompts").format(volume=panel.volume.GetName())
-            panel.parameters.painted = segments.new(panel.volume, name)
+            name = _("{volume} painted prompts").format(volume=volume.GetName())
+            panel.parameters.painted = segments.new(volume, name)
         painted = panel.parameters.painted
         if not few_shot.structures:
             few_shot.add_structure()
@@ -57,11 +57,11 @@ class Painting:
         for structure in few_shot.structures:
             if fold(structure.name) not in present:
                 inner.AddEmptySegment("", structure.name, structure.color)
-        self._open_editor()
+        editor = self._open_editor()
         panel.refresh()
         active = few_shot.active_structure
-        self._editor.setCurrentSegmentID(inner.GetSegmentIdBySegmentName(active.name) if active else "")
-        self._editor.setActiveEffectByName("Paint")
+        editor.setCurrentSegmentID(inner.GetSegmentIdBySegmentName(active.name) if active else "")
+        editor.setActiveEffectByName("Paint")
 
     def exit(self) -> None:
         """Deactivate the brush, so that it does not paint in another module."""
@@ -75,8 +75,9 @@ class Painting:
             self._editor.removeViewObservations()
             self._editor.setMRMLSegmentEditorNode(None)
 
-    def _open_editor(self) -> None:
-        if self._editor is None:
+    def _open_editor(self) -> slicer.qMRMLSegmentEditorWidget:
+        editor = self._editor
+        if editor is None:
             editor = self._editor = slicer.qMRMLSegmentEditorWidget()
             editor.setMRMLScene(slicer.mrmlScene)
             editor.segmentationNodeSelectorVisible = False
@@ -93,6 +94,7 @@ class Painting:
             node.UnRegister(None)
             node.SetSingletonTag(tag)
             node = slicer.mrmlScene.AddNode(node)
-        if self._editor.mrmlSegmentEditorNode() is not node:
-            self._editor.setMRMLSegmentEditorNode(node)
-        self._editor.setupViewObservations()
+        if editor.mrmlSegmentEditorNode() is not node:
+            editor.setMRMLSegmentEditorNode(node)
+        editor.setupViewObservations()
+        return editor

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import slicer
 from slicer.i18n import tr as _
 
@@ -38,9 +36,9 @@ class ScanPanel(Panel):
 
     def refresh(self) -> None:
         """Show what is chosen, and whether the features are ready."""
-        ui, parameters = self.ui, self.parameters
-        if parameters is None:
+        if not self.is_shown:
             return
+        ui, parameters = self.ui, self.parameters
         self._updating = True
         self.encoder.refresh()
         self.weights.refresh()
@@ -81,7 +79,7 @@ class ScanPanel(Panel):
         ):
             return
 
-        def clear(*_args: Any) -> int:
+        def clear(*_args: object) -> int:
             from CoralBayLib.features.store import Store
 
             return Store().clear()
@@ -127,4 +125,4 @@ class ScanPanel(Panel):
             self.refresh()
 
     def _may_write(self) -> bool:
-        return self.parameters is not None and not self._updating
+        return self.is_shown and not self._updating

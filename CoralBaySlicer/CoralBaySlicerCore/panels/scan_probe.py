@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import qt
 from slicer.i18n import tr as _
@@ -15,6 +15,14 @@ from CoralBaySlicerCore.scene.scan_tables import Predictions, Study
 from CoralBaySlicerCore.work import scan_probes
 
 from .base import Panel, chosen_path
+
+if TYPE_CHECKING:
+    import numpy as np
+    import slicer
+    from numpy.typing import NDArray
+
+    from CoralBayLib.scan_probes import ScanProbe
+    from CoralBaySlicerCore.work.worker import Task
 
 
 class ScanProbeSection:
@@ -34,12 +42,12 @@ class ScanProbeSection:
         self,
         panel: Panel,
         study: Callable[[], Study],
-        show_predictions: Callable[[Any, Predictions, str], Any],
+        show_predictions: Callable[[slicer.vtkMRMLTableNode, Predictions, str], slicer.vtkMRMLTableNode],
         tell: Callable[[str], None],
     ) -> None:
         self._panel = panel
         self._study, self._show_predictions, self._tell = study, show_predictions, tell
-        self.probe: Any = None
+        self.probe: ScanProbe | None = None
         panel.logic.overlays.offer(Owner.SALIENCY, self._draw)
         ui = panel.ui
         ui.saveScanProbeButton.connect("clicked(bool)", lambda *_: self.save())
@@ -73,7 +81,7 @@ class ScanProbeSection:
         """Called when the scene closes."""
         self._show_prediction("")
 
-    def take(self, probe: Any) -> None:
+    def take(self, probe: ScanProbe) -> None:
         """Use another probe."""
         self.probe = probe
         self._show_prediction("")
@@ -95,8 +103,8 @@ class ScanProbeSection:
         path = chosen_path(
             qt.QFileDialog.getSaveFileName(self._panel.root, _("Save probe"), "scans.safetensors", "*.safetensors")
         )
-        if path:
-            probe = self.probe
+        probe = self.probe
+        if path and probe is not None:
             self._panel.attempt(
                 _("The probe could not be saved."), lambda: probe.save(path, probe.signature, probe.pooled, probe.target)
             )
@@ -107,12 +115,12 @@ class ScanProbeSection:
         if not path:
             return
 
-        def read(*_args: Any) -> Any:
+        def read(*_args: object) -> ScanProbe:
             from CoralBayLib.scan_probes import ScanProbe
 
             return ScanProbe.load(path)
 
-        def done(probe: Any) -> None:
+        def done(probe: ScanProbe) -> None:
             self.take(probe)
             self._panel.refresh()
 
@@ -122,9 +130,11 @@ class ScanProbeSection:
     def apply_to_table(self) -> None:
         """Predict for each scan of the table, into a new table."""
         panel, probe, source = self._panel, self.probe, self._panel.parameters.scansTable
+        if probe is None:
+            return
         failure = _("The probe could not be applied. Nothing was changed.")
 
-        def done(predictions: Any) -> None:
+        def done(predictions: Predictions) -> None:
             name = _("{target}: predicted").format(target=probe.target)
             node = panel.attempt(failure, lambda: self._show_predictions(source, predictions, name))
             if node is not None:
@@ -137,12 +147,15 @@ class ScanProbeSection:
     def apply_to_scan(self) -> None:
         """Predict for the current scan."""
         panel, probe, volume = self._panel, self.probe, self._panel.volume
+        if probe is None:
+            return
 
         def finish(prediction: dict[str, float]) -> None:
+            assert volume is not None  # without one the task is not started
             text = ", ".join(f"{name} {value:.2f}" for name, value in prediction.items())
             self._show_prediction(_("{scan}: {told}").format(scan=volume.GetName(), told=text))
 
-        def start() -> Any:
+        def start() -> Task:
             return panel.logic.start(
                 volume,
                 lambda pyramid, _cancel: scan_probes.predict_scan(pyramid, probe),
@@ -163,12 +176,14 @@ class ScanProbeSection:
     def show_map(self) -> None:
         """Compute and show the saliency map of the chosen class."""
         panel, probe, volume = self._panel, self.probe, self._panel.volume
+        if probe is None:
+            return
         class_index = max(panel.ui.saliencyClassSelector.currentIndex, 0)
 
-        def finish(result: Any) -> None:
+        def finish(result: tuple[NDArray[np.uint8], NDArray[np.float64]]) -> None:
             panel.logic.overlays.update(overlay.SALIENCY, *result, volume)
 
-        def start() -> Any:
+        def start() -> Task:
             return panel.logic.start(
                 volume,
                 lambda pyramid, _cancel: scan_probes.saliency(pyramid, probe, class_index),
@@ -204,16 +219,17 @@ class ScanProbeSection:
         if self.shown:
             self.show_map()
 
-    def _show_if(self, volume: Any) -> None:
+    def _show_if(self, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
         # The user may have chosen another scan meanwhile.
         if volume is self._panel.volume:
             self._panel.logic.overlays.request(Owner.SALIENCY)
         self._panel.refresh()
 
     def _draw(self) -> bool:
-        overlays, parameters = self._panel.logic.overlays, self._panel.parameters
-        if parameters is None or not overlays.has_map(overlay.SALIENCY, self._panel.volume):
+        overlays = self._panel.logic.overlays
+        if not self._panel.is_shown or not overlays.has_map(overlay.SALIENCY, self._panel.volume):
             return False
+        parameters = self._panel.parameters
         overlays.set_threshold(overlay.SALIENCY, parameters.speaksThreshold)
         overlays.show_map(overlay.SALIENCY, parameters.speaksOpacity / 100)
         return True

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 import qt
 import slicer
@@ -19,6 +19,9 @@ from CoralBaySlicerCore.work.scan_probes import FitResult
 from .base import Panel, chosen_path
 from .scan_probe import ScanProbeSection
 from .tables.report_table import ReportTable
+
+if TYPE_CHECKING:
+    from CoralBaySlicerCore.work.worker import Task
 
 _SCAN_NAMES = ("scan", "ct", "path", "file", "image", "volume")
 _PATIENT_NAMES = ("patient", "patient_id", "patientid", "subject", "subject_id", "case")
@@ -42,7 +45,7 @@ class ScansPanel(Panel):
         ui = self.ui
         self._updating = False
         self._offered: tuple[str, ...] = ()
-        self._shown: tuple[Any, Any] | None = None
+        self._shown: tuple[slicer.vtkMRMLPlotChartNode | None, slicer.vtkMRMLTableNode] | None = None
         self._report = ReportTable(ui.scansReport)
         self.probe = ScanProbeSection(self, lambda: self.study(to_learn=False), self.show_predictions, self.tell)
         tasks = ((_("Classification"), "classify"), (_("Regression (a number)"), "regress"), (_("Survival"), "survive"))
@@ -58,7 +61,7 @@ class ScansPanel(Panel):
 
     def refresh(self) -> None:
         """Show the current state."""
-        if self.parameters is None:
+        if not self.is_shown:
             return
         ui, parameters = self.ui, self.parameters
         self._updating = True
@@ -97,7 +100,7 @@ class ScansPanel(Panel):
         """Train a probe on the table and cross-validate it."""
         source = self.parameters.scansTable
 
-        def start() -> Any:
+        def start() -> Task:
             return scan_probes.fitTask(self.logic, self.study())
 
         self.run(
@@ -141,7 +144,9 @@ class ScansPanel(Panel):
         if self._shown is not None:
             scan_tables.show(*(node if slicer.mrmlScene.IsNodePresent(node) else None for node in self._shown))
 
-    def show_predictions(self, source: Any, predictions: scan_tables.Predictions, name: str) -> Any:
+    def show_predictions(
+        self, source: slicer.vtkMRMLTableNode, predictions: scan_tables.Predictions, name: str
+    ) -> slicer.vtkMRMLTableNode:
         """Write predictions to a new table node, a copy of the source table with more columns; returns it."""
         if source is None or not slicer.mrmlScene.IsNodePresent(source):
             raise ScansError(_("The table was removed during the computation. Choose another and try again."))
@@ -152,7 +157,7 @@ class ScansPanel(Panel):
 
     # -- inner workings
 
-    def _on_fitted(self, source: Any, result: FitResult) -> None:
+    def _on_fitted(self, source: slicer.vtkMRMLTableNode, result: FitResult) -> None:
         target = result.probe.target
         self.probe.take(result.probe)
         predictions = self.attempt(
@@ -183,7 +188,7 @@ class ScansPanel(Panel):
         self.tell(text)
         self._report.fill(left_out)
 
-    def _selector(self, column: str) -> Any:
+    def _selector(self, column: str) -> qt.QComboBox:
         return getattr(self.ui, f"{column}Selector")
 
     def _offer_columns(self, columns: tuple[str, ...]) -> None:
@@ -204,9 +209,9 @@ class ScansPanel(Panel):
                 self._selector(column).currentIndex = self._selector(column).findData(chosen)
 
     def _on_column(self, column: str) -> None:
-        if not self._updating and self.parameters is not None and self._selector(column).currentIndex >= 0:
+        if not self._updating and self.is_shown and self._selector(column).currentIndex >= 0:
             setattr(self.parameters, column, str(self._selector(column).currentData))
 
     def _on_task(self) -> None:
-        if not self._updating and self.parameters is not None and self.ui.taskSelector.currentIndex >= 0:
+        if not self._updating and self.is_shown and self.ui.taskSelector.currentIndex >= 0:
             self.parameters.scansTask = str(self.ui.taskSelector.currentData)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import slicer
 from slicer.i18n import tr as _
@@ -18,6 +19,11 @@ from .base import Panel
 from .painting import Painting
 from .tables.structure_table import StructureTable
 from .transfer import Transfer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from CoralBaySlicerCore.work.worker import Task
 
 
 class SegmentPanel(Panel):
@@ -62,21 +68,21 @@ class SegmentPanel(Panel):
         )
         self.few_shot.addObserver(place_mode.interaction(), place_mode.interaction().InteractionModeChangedEvent, self._on_mode)
 
-    def shortcuts(self) -> dict[str, Callable[[], None]]:
+    def shortcuts(self) -> dict[str, Callable[[], object]]:
         """Actions by key."""
-        keys: dict[str, Callable[[], None]] = {
+        keys: dict[str, Callable[[], object]] = {
             "Z": self.few_shot.undo,
             "Y": self.few_shot.redo,
             "U": self.suggest_click,
             "Esc": place_mode.stop,
         }
         for label in range(10):
-            keys[str(label)] = lambda label=label: self.click_on(label)
+            keys[str(label)] = _ignoring(partial(self.click_on, label))
         return keys
 
     def refresh(self) -> None:
         """Show the structures, the preview and the current state."""
-        if self.parameters is None:
+        if not self.is_shown:
             return
         ui, few_shot = self.ui, self.few_shot
         few_shot.pause(not self.parameters.livePreview)
@@ -146,7 +152,10 @@ class SegmentPanel(Panel):
                 return
             self.few_shot.add_structure()
         self.few_shot.activate(label)
-        place_mode.start(self.few_shot.active_structure.node)
+        structure = self.few_shot.active_structure
+        if structure is None:
+            return
+        place_mode.start(structure.node)
         self.logic.overlays.request(Owner.PREVIEW)
         self.refresh()
 
@@ -158,9 +167,9 @@ class SegmentPanel(Panel):
     def suggest_click(self) -> None:
         """Go to the location where a click is expected to improve the selected structure most; again, to the next one."""
 
-        def found(world: Any) -> None:
+        def found(world: np.ndarray) -> None:
             # While another module is shown, its views are left alone.
-            if self.parameters is not None:
+            if self.is_shown:
                 volumes.jump_to(world)
 
         few_shot = self.few_shot
@@ -175,7 +184,7 @@ class SegmentPanel(Panel):
         # The segments are those of the preview.
         probe, segmenter = few_shot.given, few_shot.segmenter
 
-        def start() -> Any:
+        def start() -> Task:
             return self.logic.segmentTask(
                 few_shot.volume,
                 prompts,
@@ -188,7 +197,7 @@ class SegmentPanel(Panel):
 
         had_surfaces = surfaces.has_surfaces(parameters.output)
 
-        def done(segmentation: Any) -> None:
+        def done(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
             parameters.output = segmentation
             self.refresh()
             if parameters.solid or had_surfaces:
@@ -205,7 +214,7 @@ class SegmentPanel(Panel):
 
     def show_in_3d(self) -> None:
         """Show the output segments in the 3D views, or remove them, as the check box says."""
-        output = self.parameters.output if self.parameters is not None else None
+        output = self.parameters.output if self.is_shown else None
         surfaces.remove(output)
         if output is not None and self.parameters.solid:
             self._show_surfaces(output, centre=True)
@@ -231,15 +240,15 @@ class SegmentPanel(Panel):
 
     def _draw(self) -> bool:
         few_shot = self.few_shot
-        if self.parameters is None or self._options is None:
+        if not self.is_shown or self._options is None:
             return False
         few_shot.show(few_shot.structures, few_shot.shown, self._options)
         return few_shot.preview is not None
 
-    def _show_surfaces(self, segmentation: Any, centre: bool) -> None:
-        def done(_segmentation: Any) -> None:
+    def _show_surfaces(self, segmentation: slicer.vtkMRMLSegmentationNode, centre: bool) -> None:
+        def done(_segmentation: slicer.vtkMRMLSegmentationNode) -> None:
             # Only the first time: later the user may have rotated the view.
-            if centre and self.parameters is not None:
+            if centre and self.is_shown:
                 slicer.util.resetThreeDViews()
 
         self.run(_("The segments could not be shown in 3D."), lambda: self.logic.surfacesTask(segmentation), done)
@@ -268,15 +277,15 @@ class SegmentPanel(Panel):
             place_mode.stop()
         self.refresh()
 
-    def _on_mode(self, *_: Any) -> None:
+    def _on_mode(self, *_: object) -> None:
         structure = self.few_shot.active_structure
         self.ui.placeButton.checked = structure is not None and place_mode.is_placing(structure.node)
 
     def _on_overlay(self) -> None:
-        if self.parameters is not None and self.ui.overlaySelector.currentIndex >= 0:
+        if self.is_shown and self.ui.overlaySelector.currentIndex >= 0:
             self.parameters.overlay = str(self.ui.overlaySelector.currentData)
 
 
-def _ignoring(action: Callable[[], Any]) -> Callable[..., None]:
+def _ignoring(action: Callable[[], object]) -> Callable[..., object]:
     """A slot that ignores the arguments of its signal."""
     return lambda *_: action()

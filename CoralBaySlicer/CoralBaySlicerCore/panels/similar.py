@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import qt
@@ -20,6 +20,12 @@ from .base import Panel
 from .library_search import LibrarySearch
 from .tables.region_table import RegionTable
 
+if TYPE_CHECKING:
+    from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
+    from CoralBaySlicerCore.work.worker import Task
+
+    from .activity import Activity
+
 
 class SimilarPanel(Panel, VTKObservationMixin):
     """Searches for regions similar to a point, a segment or an ROI; shows a map and a ranked table."""
@@ -27,7 +33,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
     name = "similar"
     ui_file = "SimilarPanel.ui"
 
-    def __init__(self, logic: Any, activity: Any) -> None:
+    def __init__(self, logic: CoralBaySlicerLogic, activity: Activity) -> None:
         VTKObservationMixin.__init__(self)
         Panel.__init__(self, logic, activity)
 
@@ -56,7 +62,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
     @property
     def in_library(self) -> bool:
         """Whether a library is searched instead of the scene."""
-        return self.parameters is not None and self.parameters.scope == "library"
+        return self.is_shown and self.parameters.scope == "library"
 
     @property
     def regions(self) -> list[FoundRegion]:
@@ -65,7 +71,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def refresh(self) -> None:
         """Show the current state."""
-        if self.parameters is None:
+        if not self.is_shown:
             return
         ui, kind = self.ui, self.parameters.queryKind
         self._updating = True
@@ -87,12 +93,13 @@ class SimilarPanel(Panel, VTKObservationMixin):
         ui.otherScansLabel.visible = bool(ui.otherScansLabel.text) and not self.in_library
         ui.distanceSpin.visible = ui.distanceSpinLabel.visible = kind != "whole"
         ui.showQueryButton.visible = kind != "whole"
-        has_map = self.volume is not None and self.volume.GetID() in self.logic.similarities
+        shown_id = self.volume.GetID() if self.volume is not None else ""
+        has_map = shown_id in self.logic.similarities
         ui.searchButton.enabled = self.volume is not None
         ui.showMapCheck.enabled = has_map
         ui.showMapCheck.checked = self.logic.overlays.owner is Owner.SIMILARITY
         ui.markupsButton.enabled = bool(self.regions)
-        ui.segmentButton.enabled = has_map and any(each.node_id == self.volume.GetID() for each in self.regions)
+        ui.segmentButton.enabled = has_map and any(each.node_id == shown_id for each in self.regions)
         self._updating = False
         self._watch(node)
 
@@ -133,7 +140,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
             self.library.search()
             return
 
-        def start() -> Any:
+        def start() -> Task:
             points = self.query_points()
             others = volumes.other_scans(volume) if parameters.everywhere else []
             return self.logic.similarTask(
@@ -195,10 +202,15 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def to_segment(self) -> None:
         """Write the regions of this scan as a segment."""
-        self.attempt(
-            _("The segment could not be created."),
-            lambda: query_markups.write_segment(self.logic, self.volume, self.parameters),
-        )
+        volume, parameters = self.volume, self.parameters
+        if volume is None:
+            return
+
+        def write() -> slicer.vtkMRMLSegmentationNode:
+            found = self.logic.similarities[volume.GetID()]
+            return query_markups.write_segment(volume, found.regions, found.geometry, parameters, self.logic.undo)
+
+        self.attempt(_("The segment could not be created."), write)
         self.refresh()
 
     # -- inner workings
@@ -220,7 +232,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         if in_library:
             self.library.refresh()
 
-    def _can_show_query(self, node: Any) -> bool:
+    def _can_show_query(self, node: slicer.vtkMRMLMarkupsFiducialNode | None) -> bool:
         if self.in_library and self.library.home not in (None, self.volume):
             return True
         if self.volume is None or self.parameters.queryKind == "point":
@@ -266,12 +278,12 @@ class SimilarPanel(Panel, VTKObservationMixin):
         overlays.render_in_3d(overlay.SIMILARITY, parameters.showIn3D, parameters.similarityThreshold)
         return True
 
-    def _watch(self, node: Any) -> None:
+    def _watch(self, node: slicer.vtkMRMLMarkupsFiducialNode | None) -> None:
         self.removeObservers(self._on_point)
         if node is not None:
             self.addObserver(node, node.PointPositionDefinedEvent, self._on_point)
 
-    def _on_point(self, node: Any, event: Any) -> None:
+    def _on_point(self, node: slicer.vtkMRMLMarkupsFiducialNode, event: str) -> None:
         # The query is the last click only.
         place_mode.stop()
         while node.GetNumberOfControlPoints() > 1:
@@ -279,7 +291,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         qt.QTimer.singleShot(0, self.search)
 
     def _on_scope(self) -> None:
-        if not self._updating and self.parameters is not None and self.ui.scopeSelector.currentIndex >= 0:
+        if not self._updating and self.is_shown and self.ui.scopeSelector.currentIndex >= 0:
             self.parameters.scope = str(self.ui.scopeSelector.currentData)
             if self.in_library:
                 self.logic.overlays.release(Owner.SIMILARITY)
@@ -289,11 +301,11 @@ class SimilarPanel(Panel, VTKObservationMixin):
                     self.parameters.queryKind = "point"
 
     def _on_kind(self) -> None:
-        if not self._updating and self.parameters is not None and self.ui.querySelector.currentIndex >= 0:
+        if not self._updating and self.is_shown and self.ui.querySelector.currentIndex >= 0:
             self.parameters.queryKind = str(self.ui.querySelector.currentData)
 
     def _on_segment(self) -> None:
-        if not self._updating and self.parameters is not None:
+        if not self._updating and self.is_shown:
             with slicer.util.NodeModify(self.parameters.parameterNode):
                 self.parameters.querySegmentation = self.ui.querySegmentSelector.currentNode()
                 self.parameters.querySegment = self.ui.querySegmentSelector.currentSegmentID()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import qt
 import slicer
@@ -16,6 +17,10 @@ from CoralBaySlicerCore.work.batch import applyProbeToFolderTask
 from CoralBaySlicerCore.work.worker import describe_error
 
 from .base import Panel, chosen_path
+
+if TYPE_CHECKING:
+    from CoralBayLib.fewshot.batch import FolderResult
+    from CoralBayLib.fewshot.probe import Probe
 
 
 class Transfer:
@@ -67,21 +72,21 @@ class Transfer:
             return
         panel, few_shot = self._panel, self._few_shot
 
-        def read(*_args: Any) -> Any:
+        def read(*_args: object) -> Probe:
             from CoralBayLib.fewshot.probe import Probe
 
             return Probe.load(path)
 
-        def show() -> None:
+        def show(probe: Probe) -> None:
             if panel.volume is not None:
-                few_shot.add_missing(panel.logic.probe.names_)
-                few_shot.show_probe(panel.logic.probe, few_shot.prompts())
+                few_shot.add_missing(probe.names_)
+                few_shot.show_probe(probe, few_shot.prompts())
                 panel.logic.overlays.request(Owner.PREVIEW)
             panel.refresh()
 
-        def done(probe: Any) -> None:
+        def done(probe: Probe) -> None:
             panel.logic.probe = probe
-            panel.when_visible(show)
+            panel.when_visible(partial(show, probe))
 
         panel.run(_("The probe could not be loaded."), lambda: panel.logic.workTask(read, _("Loading the probe")), done)
 
@@ -92,7 +97,7 @@ class Transfer:
         targets = [slicer.mrmlScene.GetNodeByID(each) for each in ticked]
         threshold = panel.parameters.threshold / 100
 
-        def done(made: list[Any]) -> None:
+        def done(made: list[slicer.vtkMRMLSegmentationNode]) -> None:
             slicer.util.infoDisplay(_("Scans segmented: {count}").format(count=len(made)))
 
         panel.run(
@@ -103,7 +108,9 @@ class Transfer:
 
     def apply_to_folder(self) -> None:
         """Segment every scan of a folder; each segmentation is a file beside its scan."""
-        panel = self._panel
+        panel, probe = self._panel, self._panel.logic.probe
+        if probe is None:
+            return
         folder = str(qt.QFileDialog.getExistingDirectory(panel.root, _("Folder with scans")) or "")
         if not folder:
             return
@@ -116,7 +123,7 @@ class Transfer:
         if existing and not slicer.util.confirmOkCancelDisplay("\n".join([question, *(path.name for path in existing)])):
             return
 
-        def done(result: Any) -> None:
+        def done(result: FolderResult) -> None:
             summary = _("Segmentations written to {folder}: {written}. Scans skipped: {failed}.").format(
                 folder=folder, written=len(result.written), failed=len(result.failed)
             )
@@ -131,6 +138,6 @@ class Transfer:
         threshold = panel.parameters.threshold / 100
         panel.run(
             failure,
-            lambda: applyProbeToFolderTask(panel.logic, panel.logic.probe, folder, threshold, overwrite=True),
+            lambda: applyProbeToFolderTask(panel.logic, probe, folder, threshold, overwrite=True),
             done,
         )

@@ -16,9 +16,11 @@ from CoralBaySlicerCore.setup import packages, settings
 from .base import Panel, chosen_path
 
 if TYPE_CHECKING:
+    from CoralBayLib.core.progress import CancelToken
     from CoralBayLib.encoders.cards import EncoderCard
     from CoralBayLib.encoders.weights.cache import Record
     from CoralBayLib.encoders.weights_manager import WeightsState
+    from CoralBaySlicerCore.work.worker import TaskProgress
 
 
 class WeightsSection:
@@ -76,7 +78,7 @@ class WeightsSection:
                 panel.logic.features.weights_changed()
                 panel.refresh()
 
-        def fetch(progress: Any, cancel: Any) -> None:
+        def fetch(progress: TaskProgress, cancel: CancelToken) -> None:
             panel.logic.features.fetch_weights(name, progress, cancel)
 
         self._run(_("Getting weights"), _("The weights could not be obtained."), fetch, done)
@@ -106,7 +108,7 @@ class WeightsSection:
         if not path:
             return
 
-        def read(progress: Any, cancel: Any) -> tuple[list[Record], str]:
+        def read(progress: TaskProgress, cancel: CancelToken) -> tuple[list[Record], str]:
             from CoralBayLib.encoders.weights_bundle import import_bundle, trust_note
 
             records = import_bundle(path, progress, cancel)
@@ -123,7 +125,9 @@ class WeightsSection:
 
         self._run(_("Importing weights"), _("The weights could not be imported."), read, done)
 
-    def _run(self, title: str, failure: str, work: Any, done: Any) -> None:
+    def _run(
+        self, title: str, failure: str, work: Callable[[TaskProgress, CancelToken], Any], done: Callable[[Any], None]
+    ) -> None:
         panel = self._panel
         panel.run(failure, lambda: panel.logic.workTask(work, title), done)
         panel.refresh()
@@ -135,7 +139,7 @@ class WeightsSection:
         panel = self._panel
         self._looked_for, self._stale = name, False
 
-        def look(*_args: Any) -> tuple[WeightsState | None, list[EncoderCard]]:
+        def look(*_args: object) -> tuple[WeightsState | None, list[EncoderCard]]:
             from CoralBayLib.encoders import encoder_cards
 
             return _state(name), encoder_cards()

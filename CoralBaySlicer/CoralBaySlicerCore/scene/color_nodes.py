@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import slicer
 import vtk
@@ -12,7 +10,7 @@ from .colors import Ramp
 from .hidden_nodes import first_view
 
 
-def fill(table: Any, ramp: Ramp) -> None:
+def fill(table: slicer.vtkMRMLColorTableNode, ramp: Ramp) -> None:
     """Set a color table to a ramp."""
     steps = np.linspace(0, len(ramp) - 1, 256)
     rgb = np.stack([np.interp(steps, range(len(ramp)), [stop[part] for stop in ramp]) for part in range(3)], axis=1)
@@ -25,7 +23,7 @@ def fill(table: Any, ramp: Ramp) -> None:
             table.SetColor(number, f"{round(number / 2.55)}", *color, 1.0)
 
 
-def shade(shading: Any, ramp: Ramp, threshold: float) -> None:
+def shade(shading: vtk.vtkVolumeProperty, ramp: Ramp, threshold: float) -> None:
     """Set up volume rendering of percent values: transparent below a threshold, more opaque the higher the value."""
     opacity, color = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
     for value, alpha in ((0, 0), (max(threshold - 5, 1), 0), (max(threshold, 2), 0.15), (100, 0.6)):
@@ -37,7 +35,7 @@ def shade(shading: Any, ramp: Ramp, threshold: float) -> None:
     shading.SetInterpolationTypeToLinear()
 
 
-def show_legend(node: Any, title: str, visible: bool) -> None:
+def show_legend(node: slicer.vtkMRMLDisplayableNode, title: str, visible: bool) -> None:
     """Show or hide the color legend of a volume node, in the first slice view."""
     if node.GetDisplayNode() is None:
         return

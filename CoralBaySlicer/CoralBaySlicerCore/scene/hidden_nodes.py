@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import slicer
 
 KIND = "CoralBaySlicer.Overlay"
 """Attribute of such a node: what it shows."""
 
 
-def add_hidden(node_class: str, name: str, kind: str) -> Any:
+def add_hidden(node_class: str, name: str, kind: str) -> slicer.vtkMRMLNode:
     """Add a node that is not listed in selectors and not saved with the scene."""
     node = slicer.mrmlScene.CreateNodeByClass(node_class)
     node.UnRegister(None)
@@ -22,12 +20,12 @@ def add_hidden(node_class: str, name: str, kind: str) -> Any:
     return slicer.mrmlScene.AddNode(node)
 
 
-def composites() -> list[Any]:
+def composites() -> list[slicer.vtkMRMLSliceCompositeNode]:
     """The composite nodes of the slice views: which volumes each shows."""
     return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
 
 
-def first_view() -> Any:
+def first_view() -> slicer.vtkMRMLSliceNode | None:
     """The slice node of the first visible slice view, or None."""
     layout = slicer.app.layoutManager()
     for name in layout.sliceViewNames() if layout is not None else ():

@@ -27,17 +27,17 @@ class LabelLayer:
     def __init__(self) -> None:
         # By view; None for a view in which the user has chosen another labelmap meanwhile.
         self._before: dict[str, tuple[str | None, float, bool] | None] = {}
-        self._held: tuple[Any, Any] = (None, None)
+        self._held: tuple[Any, slicer.vtkMRMLScalarVolumeNode | None] = (None, None)
         self._colors: Colors = {}
         self.shown = False
 
     @property
-    def node(self) -> Any:
+    def node(self) -> slicer.vtkMRMLLabelMapVolumeNode | None:
         """The labelmap node, or None."""
         found = slicer.util.getNodesByClass("vtkMRMLLabelMapVolumeNode")
         return next((node for node in found if node.GetAttribute(KIND) == _NAME), None)
 
-    def update(self, labels: NDArray, geometry: NDArray, volume: Any, colors: Colors) -> None:
+    def update(self, labels: NDArray, geometry: NDArray, volume: slicer.vtkMRMLScalarVolumeNode, colors: Colors) -> None:
         """Set the voxels of the labelmap node, which is created if necessary.
 
         Args:
@@ -93,7 +93,7 @@ class LabelLayer:
         self.shown = False
         self._before = {}
 
-    def _restore(self, composite: Any, view: Any) -> None:
+    def _restore(self, composite: slicer.vtkMRMLSliceCompositeNode, view: slicer.vtkMRMLSliceNode) -> None:
         before, node = self._before.get(composite.GetID()), self.node
         if before is None:
             return
@@ -106,13 +106,13 @@ class LabelLayer:
         self._before[composite.GetID()] = None
 
 
-def _slice_node(composite: Any) -> Any:
+def _slice_node(composite: slicer.vtkMRMLSliceCompositeNode) -> slicer.vtkMRMLSliceNode:
     """The slice node of the view of a composite node."""
     name = composite.GetLayoutName()
     return next(node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetLayoutName() == name)
 
 
-def _fill(table: Any, colors: Colors) -> None:
+def _fill(table: slicer.vtkMRMLColorTableNode, colors: Colors) -> None:
     """Set a color table to these colors; 0 and all other labels are transparent."""
     count = max(colors, default=0) + 1
     with slicer.util.NodeModify(table):

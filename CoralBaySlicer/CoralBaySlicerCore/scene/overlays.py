@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Any
 
 import numpy as np
 import slicer
@@ -70,7 +69,7 @@ class Overlays:
     def __init__(self) -> None:
         self.structures = LabelLayer()
         self.shown: str | None = None
-        self.changed: Callable[[], Any] = lambda: None
+        self.changed: Callable[[], object] = lambda: None
         self._draws: dict[Owner, Callable[[], bool]] = {}
         self._requests: list[Owner] = []
         self._drawn = Owner.PREVIEW
@@ -141,16 +140,18 @@ class Overlays:
 
     # -- how a map is shown
 
-    def node(self, kind: str) -> Any:
+    def node(self, kind: str) -> slicer.vtkMRMLVolumeNode | None:
         """The volume node of a map, or None."""
         found = slicer.util.getNodesByClass("vtkMRMLVolumeNode")
         return next((node for node in found if node.GetAttribute(KIND) == kind), None)
 
-    def has_map(self, kind: str, volume: Any) -> bool:
+    def has_map(self, kind: str, volume: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
         """Whether there is a map of this kind, and it is of this volume."""
         return volume is not None and self._held.get(kind, (None, None))[1] is volume and self.node(kind) is not None
 
-    def update(self, kind: str, array: NDArray[np.uint8], geometry: NDArray[np.float64], volume: Any) -> None:
+    def update(
+        self, kind: str, array: NDArray[np.uint8], geometry: NDArray[np.float64], volume: slicer.vtkMRMLScalarVolumeNode
+    ) -> None:
         """Set the voxels of a map, without showing it. The same array again is skipped: setting voxels renders every view.
 
         Args:
@@ -203,7 +204,7 @@ class Overlays:
             return
         if self.shown is None:
             self._before = {view.GetID(): (view.GetForegroundVolumeID(), view.GetForegroundOpacity()) for view in composites()}
-        if self.shown not in (None, kind):
+        if self.shown is not None and self.shown != kind:
             self._show_legend(False)
             self.render_in_3d(self.shown, False)
         self.shown = kind
@@ -257,7 +258,7 @@ class Overlays:
             )
         display.SetVisibility(visible)
 
-    def _set_up_display(self, node: Any, kind: str) -> None:
+    def _set_up_display(self, node: slicer.vtkMRMLScalarVolumeNode, kind: str) -> None:
         display = node.GetDisplayNode()
         table = add_hidden("vtkMRMLColorTableNode", node.GetName(), kind)
         color_nodes.fill(table, _RAMPS.get(kind, colors.shades(colors.label_color(1))))
@@ -269,6 +270,8 @@ class Overlays:
         self.set_threshold(kind, 1)
 
     def _show_legend(self, visible: bool) -> None:
-        node = self.node(self.shown) if self.shown not in (None, FEATURES) else None
+        if self.shown is None or self.shown == FEATURES:
+            return
+        node = self.node(self.shown)
         if node is not None:
             color_nodes.show_legend(node, titles()[self.shown], visible)

@@ -3,7 +3,7 @@
 Settings of the computer (weights file, device) are kept in the application's settings instead.
 """
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import slicer
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
@@ -51,6 +51,18 @@ class CoralBaySlicerParameters:
         scansTask: what is predicted: "classify", "regress" or "survive".
         speaksThreshold, speaksOpacity: of the saliency map, percent.
     """
+
+    if TYPE_CHECKING:
+        # The decorator adds these.
+        parameterNode: slicer.vtkMRMLScriptedModuleNode
+
+        def __init__(self, node: slicer.vtkMRMLScriptedModuleNode) -> None: ...
+
+        def connectGui(self, gui: Any) -> int:
+            """Connect widgets with the parameters that their properties name; returns a tag for `disconnectGui`."""
+
+        def disconnectGui(self, tag: int) -> None:
+            """Disconnect widgets."""
 
     volume: slicer.vtkMRMLScalarVolumeNode
     encoder: str = "coralbay"

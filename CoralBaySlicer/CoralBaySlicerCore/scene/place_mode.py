@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import slicer
 
 
-def start(node: Any) -> None:
+def start(node: slicer.vtkMRMLMarkupsNode) -> None:
     """Let every click in a view add a point to a markups node, until `stop` or until the user ends place mode."""
     selection = slicer.app.applicationLogic().GetSelectionNode()
     selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
@@ -20,7 +18,7 @@ def stop() -> None:
     interaction().SwitchToViewTransformMode()
 
 
-def is_placing(node: Any) -> bool:
+def is_placing(node: slicer.vtkMRMLMarkupsNode | None) -> bool:
     """Whether a click adds a point to this node."""
     if node is None or interaction() is None:
         return False
@@ -28,6 +26,6 @@ def is_placing(node: Any) -> bool:
     return active == node.GetID() and interaction().GetCurrentInteractionMode() == interaction().Place
 
 
-def interaction() -> Any:
+def interaction() -> slicer.vtkMRMLInteractionNode:
     """The interaction node, which holds the mouse mode."""
     return slicer.app.applicationLogic().GetInteractionNode()

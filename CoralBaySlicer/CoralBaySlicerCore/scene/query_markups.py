@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import slicer
 from numpy.typing import NDArray
@@ -13,6 +11,7 @@ from CoralBayLib.core.errors import QueryError
 from CoralBayLib.imaging.cropping import CroppedMask
 
 from . import colors, segments, volumes
+from .parameters import CoralBaySlicerParameters
 
 _ATTRIBUTE = "CoralBaySlicer.Query"
 _VOLUME_ROLE = "CoralBaySlicer.Volume"
@@ -21,15 +20,17 @@ _STEP_MM = 3.0
 _MAX_POINTS = 2000
 
 
-def node(volume: Any) -> Any:
+def node(volume: slicer.vtkMRMLScalarVolumeNode | None) -> slicer.vtkMRMLMarkupsFiducialNode | None:
     """The markups node with a volume's query point, or None."""
-    for each in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode") if volume is not None else ():
+    if volume is None:
+        return None
+    for each in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"):
         if each.GetAttribute(_ATTRIBUTE) and each.GetNodeReferenceID(_VOLUME_ROLE) == volume.GetID():
             return each
     return None
 
 
-def make(volume: Any) -> Any:
+def make(volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.vtkMRMLMarkupsFiducialNode:
     """Add the markups node of a volume's query point."""
     result = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", _("Query"))
     result.SetAttribute(_ATTRIBUTE, "1")
@@ -43,7 +44,7 @@ def make(volume: Any) -> Any:
     return result
 
 
-def points_in_roi(roi: Any, volume: Any) -> NDArray[np.float64]:
+def points_in_roi(roi: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScalarVolumeNode) -> NDArray[np.float64]:
     """Points on a lattice inside both a markups ROI and a volume, (N, 3) RAS mm of the world.
 
     Raises:
@@ -67,18 +68,30 @@ def points_in_roi(roi: Any, volume: Any) -> NDArray[np.float64]:
     return world[within]
 
 
-def write_segment(logic: Any, volume: Any, parameters: Any) -> Any:
-    """Write the regions of the last search in a volume as one segment; returns the segmentation node.
+def write_segment(
+    volume: slicer.vtkMRMLScalarVolumeNode,
+    regions: NDArray[np.uint16],
+    geometry: NDArray[np.float64],
+    parameters: CoralBaySlicerParameters,
+    undo: segments.Undo,
+) -> slicer.vtkMRMLSegmentationNode:
+    """Write the regions of a search in a volume as one segment; returns the segmentation node.
+
+    Args:
+        volume: the scan.
+        regions: [k, j, i], 0 outside of all regions.
+        geometry: (4, 4), IJK of `regions` to the volume's own RAS mm.
+        parameters: their output is written to; without one, a new node becomes the output.
+        undo: saves the state of the node first.
 
     Raises:
         QueryError: no region reaches the similarity threshold.
     """
-    similarity = logic.similarities[volume.GetID()]
-    if not similarity.regions.any():
+    if not regions.any():
         raise QueryError(_("No location reaches the similarity threshold. Lower the threshold and search again."))
     target = parameters.output or segments.new(volume, _("{volume} segmentation").format(volume=volume.GetName()))
-    geometry = segments.transform_to(target, volume) @ similarity.geometry
-    logic.undo.save(target)
-    segments.write(target, _("Similar regions"), colors.SIMILAR_REGIONS, CroppedMask.of(similarity.regions > 0), geometry)
+    to_target = segments.transform_to(target, volume) @ geometry
+    undo.save(target)
+    segments.write(target, _("Similar regions"), colors.SIMILAR_REGIONS, CroppedMask.of(regions > 0), to_target)
     parameters.output = target
     return target

@@ -70,12 +70,12 @@ class Predictions:
     left_out: tuple[tuple[str, str], ...]
 
 
-def columns_of(table: Any) -> tuple[str, ...]:
+def columns_of(table: slicer.vtkMRMLTableNode | None) -> tuple[str, ...]:
     """Names of a table node's columns; empty without a node."""
     return tuple(table.GetColumnName(n) for n in range(table.GetNumberOfColumns())) if table is not None else ()
 
 
-def study_of(table: Any, **fields: Any) -> Study:
+def study_of(table: slicer.vtkMRMLTableNode | None, **fields: Any) -> Study:
     """Read the cells of a table node; `fields` are the fields of `Study` that tell what the columns mean.
 
     Raises:
@@ -94,7 +94,7 @@ def study_of(table: Any, **fields: Any) -> Study:
     return Study(table.GetName(), columns, tuple(rows), folder, **fields)
 
 
-def add_predictions(source: Any, predictions: Predictions, name: str) -> Any:
+def add_predictions(source: slicer.vtkMRMLTableNode, predictions: Predictions, name: str) -> slicer.vtkMRMLTableNode:
     """Add a table node: a copy of the source table with the predictions in further columns."""
     node = _new_table(name)
     node.GetTable().DeepCopy(source.GetTable())
@@ -107,7 +107,7 @@ def add_predictions(source: Any, predictions: Predictions, name: str) -> Any:
     return node
 
 
-def add_metrics(metrics: Mapping[str, Estimate], name: str) -> Any:
+def add_metrics(metrics: Mapping[str, Estimate], name: str) -> slicer.vtkMRMLTableNode:
     """Add a table node with each metric and its 95 % confidence interval."""
     node, names = _new_table(name), vtk.vtkStringArray()
     names.SetName(_("metric"))
@@ -123,7 +123,7 @@ def add_metrics(metrics: Mapping[str, Estimate], name: str) -> Any:
     return node
 
 
-def add_charts(charts: Sequence[Chart], target: str) -> list[Any]:
+def add_charts(charts: Sequence[Chart], target: str) -> list[slicer.vtkMRMLPlotChartNode]:
     """Add plot chart nodes, in place of those that the last call added."""
     for node in list(slicer.util.getNodesByClass("vtkMRMLNode")):
         if node.GetAttribute(_ATTRIBUTE) == "plot":
@@ -140,7 +140,7 @@ def add_charts(charts: Sequence[Chart], target: str) -> list[Any]:
     return nodes
 
 
-def show(chart: Any, table: Any) -> None:
+def show(chart: slicer.vtkMRMLPlotChartNode | None, table: slicer.vtkMRMLTableNode | None) -> None:
     """Show a chart node, a table node, or both beside the slice views; either may be None."""
     layouts, selection = slicer.vtkMRMLLayoutNode, slicer.app.applicationLogic().GetSelectionNode()
     layout = layouts.SlicerLayoutFourUpPlotTableView if chart is not None else layouts.SlicerLayoutFourUpTableView
@@ -153,7 +153,7 @@ def show(chart: Any, table: Any) -> None:
         slicer.app.applicationLogic().PropagateTableSelection()
 
 
-def _add_series(series: Series, number: int) -> Any:
+def _add_series(series: Series, number: int) -> slicer.vtkMRMLPlotSeriesNode:
     table = _add_plot_node("vtkMRMLTableNode", series.name, hidden=True)
     for title, values in (("x", series.x), ("y", series.y)):
         _add_column(table, title, np.asarray(values, float))
@@ -168,7 +168,7 @@ def _add_series(series: Series, number: int) -> Any:
     return node
 
 
-def _add_plot_node(node_class: str, name: str, hidden: bool = False) -> Any:
+def _add_plot_node(node_class: str, name: str, hidden: bool = False) -> slicer.vtkMRMLNode:
     node = slicer.mrmlScene.CreateNodeByClass(node_class)
     node.UnRegister(None)
     node.SetName(name)
@@ -178,11 +178,11 @@ def _add_plot_node(node_class: str, name: str, hidden: bool = False) -> Any:
     return slicer.mrmlScene.AddNode(node)
 
 
-def _new_table(name: str) -> Any:
+def _new_table(name: str) -> slicer.vtkMRMLTableNode:
     return slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", slicer.mrmlScene.GenerateUniqueName(name))
 
 
-def _add_column(node: Any, title: str, values: NDArray) -> None:
+def _add_column(node: slicer.vtkMRMLTableNode, title: str, values: NDArray) -> None:
     array = numpy_to_vtk(np.ascontiguousarray(values), deep=True)
     array.SetName(title)
     node.AddColumn(array)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import slicer
@@ -24,7 +23,7 @@ _MAX_POINTS = 2000
 """Voxels of a segment that are used; others are dropped at random."""
 
 
-def ids(segmentation: Any) -> list[str]:
+def ids(segmentation: slicer.vtkMRMLSegmentationNode | None) -> list[str]:
     """The IDs of a segmentation's segments, in their order."""
     return list(segmentation.GetSegmentation().GetSegmentIDs()) if segmentation is not None else []
 
@@ -34,7 +33,9 @@ def is_background(name: str) -> bool:
     return naming.is_background(name, _("Background"))
 
 
-def points(segmentation: Any, segment_id: str, volume: Any) -> NDArray[np.float64]:
+def points(
+    segmentation: slicer.vtkMRMLSegmentationNode | None, segment_id: str, volume: slicer.vtkMRMLScalarVolumeNode
+) -> NDArray[np.float64]:
     """Voxel centers of a segment in a volume's own space, (N, 3) RAS mm; at most `_MAX_POINTS`, drawn at random.
 
     Raises:
@@ -42,7 +43,7 @@ def points(segmentation: Any, segment_id: str, volume: Any) -> NDArray[np.float6
     """
     name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     segment = segmentation.GetSegmentation().GetSegment(segment_id) if segmentation is not None else None
-    if segment is None:
+    if segmentation is None or segment is None:
         raise PromptError(_("The segment no longer exists. Choose another."))
     if not segmentation.GetSegmentation().ContainsRepresentation(name) and not (
         segmentation.GetSegmentation().CreateRepresentation(name)
@@ -67,7 +68,9 @@ def points(segmentation: Any, segment_id: str, volume: Any) -> NDArray[np.float6
     )
 
 
-def prompts(segmentation: Any, names: Mapping[int, str], volume: Any) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def prompts(
+    segmentation: slicer.vtkMRMLSegmentationNode | None, names: Mapping[int, str], volume: slicer.vtkMRMLScalarVolumeNode
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Voxels of the segments that are named as structures or as background, as points in a volume's own space.
 
     Args:
@@ -80,6 +83,8 @@ def prompts(segmentation: Any, names: Mapping[int, str], volume: Any) -> tuple[N
     """
     by_name = {fold(name): label for label, name in names.items()}
     positions, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
+    if segmentation is None:
+        return positions[0], labels[0]
     for segment_id in ids(segmentation):
         name = segmentation.GetSegmentation().GetSegment(segment_id).GetName()
         label = 0 if is_background(name) else by_name.get(fold(name))
@@ -89,14 +94,16 @@ def prompts(segmentation: Any, names: Mapping[int, str], volume: Any) -> tuple[N
     return np.concatenate(positions), np.concatenate(labels)
 
 
-def new_names(segmentation: Any, known: Sequence[str]) -> list[str]:
+def new_names(segmentation: slicer.vtkMRMLSegmentationNode | None, known: Sequence[str]) -> list[str]:
     """Names of the segments that are neither background nor known structures."""
+    if segmentation is None:
+        return []
     names = [segmentation.GetSegmentation().GetSegment(each).GetName() for each in ids(segmentation)]
     folded = {fold(name) for name in known}
     return [name for name in names if fold(name) not in folded and not is_background(name)]
 
 
-def new(volume: Any, name: str) -> Any:
+def new(volume: slicer.vtkMRMLScalarVolumeNode, name: str) -> slicer.vtkMRMLSegmentationNode:
     """An empty segmentation node on a volume's geometry and under its parent transform."""
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", slicer.mrmlScene.GenerateUniqueName(name))
     node.CreateDefaultDisplayNodes()
@@ -105,7 +112,7 @@ def new(volume: Any, name: str) -> Any:
     return node
 
 
-def transform_to(segmentation: Any, volume: Any) -> NDArray[np.float64]:
+def transform_to(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> NDArray[np.float64]:
     """(4, 4) matrix from a volume's own space to a segmentation's.
 
     Raises:
@@ -124,7 +131,13 @@ def transform_to(segmentation: Any, volume: Any) -> NDArray[np.float64]:
     return matrix
 
 
-def write(segmentation: Any, name: str, color: Any, cropped: CroppedMask, geometry: NDArray[np.float64]) -> str:
+def write(
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    name: str,
+    color: Sequence[float],
+    cropped: CroppedMask,
+    geometry: NDArray[np.float64],
+) -> str:
     """Write voxels into the segment of a name, which is added if there is none; returns its ID.
 
     Args:
@@ -147,7 +160,11 @@ def write(segmentation: Any, name: str, color: Any, cropped: CroppedMask, geomet
 
 
 def write_masks(
-    segmentation: Any, volume: Any, scan: VolumeSnapshot, masks: dict[str, CroppedMask], colors: dict[str, Any]
+    segmentation: slicer.vtkMRMLSegmentationNode,
+    volume: slicer.vtkMRMLScalarVolumeNode,
+    scan: VolumeSnapshot,
+    masks: dict[str, CroppedMask],
+    colors: Mapping[str, Sequence[float]],
 ) -> dict[str, str]:
     """Write the masks of structures on a scan's grid as segments; returns their IDs by name."""
     geometry = transform_to(segmentation, volume) @ scan.volume.grid.ijk_to_ras
@@ -160,8 +177,8 @@ def write_masks(
         }
 
 
-def _oriented(cropped: CroppedMask, geometry: NDArray[np.float64]) -> Any:
-    """Voxels as the vtkOrientedImageData of a segment, whose extent is that of the mask."""
+def _oriented(cropped: CroppedMask, geometry: NDArray[np.float64]) -> slicer.vtkOrientedImageData:
+    """Voxels as the image of a segment, whose extent is that of the mask."""
     image = slicer.vtkOrientedImageData()
     size = cropped.mask.shape[::-1]
     extent = [bound for start, count in zip(cropped.start, size, strict=True) for bound in (start, start + count - 1)]
@@ -177,9 +194,9 @@ class Undo:
     """States of segmentations before each time that the module wrote to them."""
 
     def __init__(self) -> None:
-        self._histories: dict[str, Any] = {}
+        self._histories: dict[str, slicer.vtkSegmentationHistory] = {}
 
-    def save(self, segmentation: Any) -> None:
+    def save(self, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
         """Save a segmentation's state, so that it can be restored."""
         history = self._histories.get(segmentation.GetID())
         if history is None:
@@ -187,14 +204,14 @@ class Undo:
             history.SetSegmentation(segmentation.GetSegmentation())
         history.SaveState()
 
-    def can_restore(self, segmentation: Any) -> bool:
+    def can_restore(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> bool:
         """Whether there is a saved state."""
         history = self._histories.get(segmentation.GetID()) if segmentation is not None else None
         return history is not None and history.IsRestorePreviousStateAvailable()
 
-    def restore(self, segmentation: Any) -> None:
+    def restore(self, segmentation: slicer.vtkMRMLSegmentationNode | None) -> None:
         """Restore the last saved state."""
-        if self.can_restore(segmentation):
+        if segmentation is not None and self.can_restore(segmentation):
             self._histories[segmentation.GetID()].RestorePreviousState()
 
     def clear(self) -> None:

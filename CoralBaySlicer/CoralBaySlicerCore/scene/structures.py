@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import slicer
@@ -26,11 +26,11 @@ class Structure:
 
     Attributes:
         label: 0 for the background, 1 and above for structures.
-        node: vtkMRMLMarkupsFiducialNode with its prompts.
+        node: with its prompts.
     """
 
     label: int
-    node: Any
+    node: slicer.vtkMRMLMarkupsFiducialNode
 
     @property
     def name(self) -> str:
@@ -49,21 +49,23 @@ class Structure:
         return np.array([node.GetNthControlPointPositionWorld(i) for i in placed]).reshape(-1, 3)
 
 
-def is_placed(node: Any, index: int) -> bool:
+def is_placed(node: slicer.vtkMRMLMarkupsFiducialNode, index: int) -> bool:
     """Whether a control point has been placed; the point that follows the mouse has not."""
     return node.GetNthControlPointPositionStatus(index) == node.PositionDefined
 
 
-def of_volume(volume: Any) -> list[Structure]:
+def of_volume(volume: slicer.vtkMRMLScalarVolumeNode | None) -> list[Structure]:
     """The structures of a volume by label; the background, if there is one, is last."""
+    if volume is None:
+        return []
     result = []
-    for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode") if volume is not None else ():
+    for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"):
         if node.GetAttribute(LABEL) is not None and node.GetNodeReferenceID(_VOLUME_ROLE) == volume.GetID():
             result.append(Structure(int(node.GetAttribute(LABEL)), node))
     return sorted(result, key=lambda structure: structure.label or 1 << 30)
 
 
-def add(volume: Any, name: str = "") -> Structure:
+def add(volume: slicer.vtkMRMLScalarVolumeNode, name: str = "") -> Structure:
     """Add a structure to a volume, and the background if it has none. Without a name the structure gets a default name."""
     known = of_volume(volume)
     label = max((structure.label for structure in known), default=0) + 1
@@ -85,12 +87,14 @@ def remove(structure: Structure) -> None:
     slicer.mrmlScene.RemoveNode(structure.node)
 
 
-def add_point(structure: Structure, world: Any) -> None:
+def add_point(structure: Structure, world: Sequence[float] | NDArray[np.float64]) -> None:
     """Add a point prompt at (3,) RAS mm of the world, as a click does."""
     structure.node.AddControlPointWorld(*(float(part) for part in world))
 
 
-def points_in(volume: Any, structures: list[Structure]) -> tuple[NDArray[np.float64], NDArray[np.int64], dict[int, str]]:
+def points_in(
+    volume: slicer.vtkMRMLScalarVolumeNode, structures: list[Structure]
+) -> tuple[NDArray[np.float64], NDArray[np.int64], dict[int, str]]:
     """All point prompts of some structures.
 
     Returns:
@@ -110,7 +114,7 @@ def points_in(volume: Any, structures: list[Structure]) -> tuple[NDArray[np.floa
     return np.concatenate(points), np.concatenate(labels), names
 
 
-def _make(volume: Any, label: int, name: str, color: tuple[float, float, float]) -> Structure:
+def _make(volume: slicer.vtkMRMLScalarVolumeNode, label: int, name: str, color: tuple[float, float, float]) -> Structure:
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", name)
     node.SetAttribute(LABEL, str(label))
     node.SetNodeReferenceID(_VOLUME_ROLE, volume.GetID())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import slicer
@@ -42,18 +41,18 @@ class SegmentVoxels:
     geometry: NDArray[np.float64]
 
 
-def has_surfaces(segmentation: Any) -> bool:
+def has_surfaces(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
     """Whether a segmentation has surfaces."""
     return segmentation is not None and segmentation.GetSegmentation().ContainsRepresentation(_surface_name())
 
 
-def remove(segmentation: Any) -> None:
+def remove(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
     """Remove the surfaces, because Slicer would compute them again on the main thread with each change of the voxels."""
     if has_surfaces(segmentation):
         segmentation.RemoveClosedSurfaceRepresentation()
 
 
-def read(segmentation: Any) -> list[SegmentVoxels]:
+def read(segmentation: slicer.vtkMRMLSegmentationNode) -> list[SegmentVoxels]:
     """The voxels of all segments that have any; main thread only."""
     result, copies = [], {}
     for segment_id in ids(segmentation):
@@ -80,7 +79,7 @@ def read(segmentation: Any) -> list[SegmentVoxels]:
     return result
 
 
-def build(segments: list[SegmentVoxels], progress: Progress, cancel: CancelToken) -> dict[str, tuple[int, Any]]:
+def build(segments: list[SegmentVoxels], progress: Progress, cancel: CancelToken) -> dict[str, tuple[int, vtk.vtkPolyData]]:
     """Compute surfaces on the worker.
 
     Returns:
@@ -94,7 +93,7 @@ def build(segments: list[SegmentVoxels], progress: Progress, cancel: CancelToken
     return surfaces
 
 
-def put(segmentation: Any, surfaces: dict[str, tuple[int, Any]]) -> None:
+def put(segmentation: slicer.vtkMRMLSegmentationNode, surfaces: dict[str, tuple[int, vtk.vtkPolyData]]) -> None:
     """Show surfaces in the 3D views, except those of segments that were changed or removed since; main thread only."""
     inner = segmentation.GetSegmentation()
     with slicer.util.NodeModify(segmentation):
@@ -108,7 +107,7 @@ def put(segmentation: Any, surfaces: dict[str, tuple[int, Any]]) -> None:
         display.SetVisibility3D(True)
 
 
-def _surface(segment: SegmentVoxels) -> Any:
+def _surface(segment: SegmentVoxels) -> vtk.vtkPolyData:
     cropped = CroppedMask.of(segment.array == segment.value)
     if not cropped.mask.size:
         return vtk.vtkPolyData()

@@ -8,7 +8,6 @@ that they overlay the volume in the views.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import slicer
@@ -36,7 +35,7 @@ class VolumeSnapshot:
     fingerprint: tuple
 
 
-def read(node: Any) -> VolumeSnapshot:
+def read(node: slicer.vtkMRMLScalarVolumeNode | None) -> VolumeSnapshot:
     """Read a volume node's voxels and geometry.
 
     Raises:
@@ -57,25 +56,25 @@ def read(node: Any) -> VolumeSnapshot:
     return VolumeSnapshot(volume, node.GetID(), node.GetName(), fingerprint(node))
 
 
-def is_scan(node: Any) -> bool:
+def is_scan(node: slicer.vtkMRMLNode | None) -> bool:
     """Whether a node is offered as a scan: a scalar volume that is neither a labelmap nor an overlay of the module."""
     # Exactly this class: derived classes hold labels, vectors or tensors.
     return node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
 
 
-def other_scans(volume: Any) -> list[Any]:
+def other_scans(volume: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLScalarVolumeNode]:
     """All scans in the scene except one."""
     nodes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     return [node for node in nodes if node is not volume and is_scan(node)]
 
 
-def fingerprint(node: Any) -> tuple:
+def fingerprint(node: slicer.vtkMRMLVolumeNode) -> tuple:
     """A value that changes with the voxels or the IJK-to-RAS matrix, but not with the parent transform."""
     image = node.GetImageData()
     return (image.GetMTime() if image is not None else 0, ijk_to_ras(node).tobytes())
 
 
-def ijk_to_ras(node: Any) -> NDArray[np.float64]:
+def ijk_to_ras(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
     """(4, 4) matrix from IJK to the volume's own RAS mm."""
     matrix = vtk.vtkMatrix4x4()
     node.GetIJKToRASMatrix(matrix)
@@ -83,23 +82,25 @@ def ijk_to_ras(node: Any) -> NDArray[np.float64]:
     return np.round(slicer.util.arrayFromVTKMatrix(matrix), 9) + 0.0
 
 
-def is_transformed_nonlinearly(node: Any) -> bool:
+def is_transformed_nonlinearly(node: slicer.vtkMRMLVolumeNode | None) -> bool:
     """Whether the volume is under a non-linear transform."""
     parent = node.GetParentTransformNode() if node is not None else None
     return parent is not None and not parent.IsTransformToWorldLinear()
 
 
-def to_world(node: Any, points: ArrayLike) -> NDArray[np.float64]:
+def to_world(node: slicer.vtkMRMLTransformableNode, points: ArrayLike) -> NDArray[np.float64]:
     """Transform (N, 3) RAS mm points from a node's own space to the world."""
     return transform_points(points, node.GetParentTransformNode(), None)
 
 
-def from_world(node: Any, points: ArrayLike) -> NDArray[np.float64]:
+def from_world(node: slicer.vtkMRMLTransformableNode, points: ArrayLike) -> NDArray[np.float64]:
     """Transform (N, 3) RAS mm points from the world to a node's own space."""
     return transform_points(points, None, node.GetParentTransformNode())
 
 
-def transform_points(points: ArrayLike, source: Any, target: Any) -> NDArray[np.float64]:
+def transform_points(
+    points: ArrayLike, source: slicer.vtkMRMLTransformNode | None, target: slicer.vtkMRMLTransformNode | None
+) -> NDArray[np.float64]:
     """Transform (N, 3) RAS mm points from the space of one transform node to that of another; None is the world."""
     points = np.array(points, dtype=np.float64).reshape(-1, 3)
     if source is target or not len(points):
@@ -112,7 +113,9 @@ def transform_points(points: ArrayLike, source: Any, target: Any) -> NDArray[np.
     return np.array([general.TransformPoint(point) for point in points])
 
 
-def matrix_between(source: Any, target: Any) -> NDArray[np.float64] | None:
+def matrix_between(
+    source: slicer.vtkMRMLTransformNode | None, target: slicer.vtkMRMLTransformNode | None
+) -> NDArray[np.float64] | None:
     """(4, 4) matrix from the space of one transform node to that of another; None if the transform is not linear."""
     for node in (source, target):
         if node is not None and not node.IsTransformToWorldLinear():
@@ -122,7 +125,9 @@ def matrix_between(source: Any, target: Any) -> NDArray[np.float64] | None:
     return slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def put_array(node: Any, array: NDArray, geometry: NDArray[np.float64], like: Any) -> None:
+def put_array(
+    node: slicer.vtkMRMLVolumeNode, array: NDArray, geometry: NDArray[np.float64], like: slicer.vtkMRMLTransformableNode
+) -> None:
     """Set voxels [k, j, i(, component)] and geometry of a volume node, and give it the parent transform of another node."""
     with slicer.util.NodeModify(node):
         node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(geometry))
@@ -130,7 +135,7 @@ def put_array(node: Any, array: NDArray, geometry: NDArray[np.float64], like: An
         copy_transform(node, like)
 
 
-def copy_transform(node: Any, like: Any) -> None:
+def copy_transform(node: slicer.vtkMRMLTransformableNode, like: slicer.vtkMRMLTransformableNode) -> None:
     """Give a node the parent transform of another node."""
     if node.GetTransformNodeID() != like.GetTransformNodeID():
         node.SetAndObserveTransformNodeID(like.GetTransformNodeID())

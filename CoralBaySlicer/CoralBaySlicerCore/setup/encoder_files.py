@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -134,7 +133,7 @@ def unload(path: str) -> None:
     unload_encoder_file(path)
 
 
-def _sha256(path: Any) -> str:
+def _sha256(path: str | Path) -> str:
     from CoralBayLib.encoders.weights import sha256_of
 
     return sha256_of(path)

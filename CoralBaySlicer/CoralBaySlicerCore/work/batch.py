@@ -5,22 +5,25 @@ from __future__ import annotations
 import logging
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from slicer.i18n import tr as _
 
-from CoralBayLib.core.progress import CancelToken, Progress, subprogress
+from CoralBayLib.core.progress import CancelToken, subprogress
 from CoralBayLib.imaging.scan_folders import find_scans
 from CoralBaySlicerCore.setup import packages
 
-from .worker import Task
+from .worker import Task, TaskProgress
 
 if TYPE_CHECKING:
+    from CoralBayLib.fewshot.batch import FolderResult
+    from CoralBayLib.fewshot.probe import Probe
+
     from .tasks import Tasks
 
 
 def applyProbeToFolderTask(
-    logic: Tasks, probe: Any, folder: str | Path, threshold: float = 0.5, overwrite: bool = False
+    logic: Tasks, probe: Probe | str | Path, folder: str | Path, threshold: float = 0.5, overwrite: bool = False
 ) -> Task:
     """Segment every scan of a folder into `<name>.seg.nrrd` in it; the result is the library's `FolderResult`.
 
@@ -38,7 +41,7 @@ def applyProbeToFolderTask(
     config = logic.encoder_config()
     find_scans(folder)
 
-    def run(progress: Progress, cancel: CancelToken) -> Any:
+    def run(progress: TaskProgress, cancel: CancelToken) -> FolderResult:
         from CoralBayLib.features.store import Store
         from CoralBayLib.fewshot.batch import segment_folder
         from CoralBayLib.fewshot.probe import Probe

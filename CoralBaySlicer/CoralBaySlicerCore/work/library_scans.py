@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import slicer
 from numpy.typing import ArrayLike
@@ -23,13 +23,15 @@ from .scan_library import read_scan
 from .worker import Task
 
 if TYPE_CHECKING:
+    from CoralBayLib.imaging.grid import Volume
+
     from .tasks import Tasks
 
 _SOURCE = "CoralBaySlicer.Source"
 _MARK = "place"
 
 
-def source_of(volume: Any) -> str:
+def source_of(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
     """The path that a volume can be read from: a file, or that of a DICOM series, see `series_path`.
 
     "" if there is none, or if the volume was modified since it was read.
@@ -41,7 +43,7 @@ def source_of(volume: Any) -> str:
     return path if os.path.exists(path) else ""  # noqa: PTH110 - False where access is denied; pathlib raises
 
 
-def find_volume(path: str) -> Any:
+def find_volume(path: str) -> slicer.vtkMRMLScalarVolumeNode | None:
     """The volume node of the scene that was read from a path, or None."""
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if path else ():
         if not volumes.is_scan(node):
@@ -56,13 +58,13 @@ def openTask(logic: Tasks, path: str) -> Task:
     """Load a scan; the result is its volume node. Slicer reads files on the main thread, the reader reads DICOM."""
     is_folder = os.path.isdir(path)  # noqa: PTH112 - False where access is denied; pathlib raises
     if not is_folder and path.lower().endswith(READABLE_SUFFIXES):
-        run, finish = _nothing, lambda _none: _load_file(path)
+        task = Task(_nothing, lambda _none: _load_file(path), title=_("Loading the scan"))
     else:
-        run, finish = lambda *_: read_scan(path), partial(_add_volume, path)
-    return logic.reader.start(Task(run, finish, title=_("Loading the scan")))
+        task = Task(lambda *_: read_scan(path), partial(_add_volume, path), title=_("Loading the scan"))
+    return logic.reader.start(task)
 
 
-def show(volume: Any, ras: ArrayLike | None, label: str = "") -> None:
+def show(volume: slicer.vtkMRMLScalarVolumeNode, ras: ArrayLike | None, label: str = "") -> None:
     """Show a scan in the slice views, centered on a marked position, or the whole scan.
 
     Args:
@@ -74,7 +76,7 @@ def show(volume: Any, ras: ArrayLike | None, label: str = "") -> None:
     hide_mark()
     if ras is None:
         return
-    (world,) = volumes.to_world(volume, [ras])
+    (world,) = volumes.to_world(volume, ras)
     mark = _mark() or _make_mark()
     mark.RemoveAllControlPoints()
     mark.AddControlPointWorld(*world)
@@ -85,16 +87,17 @@ def show(volume: Any, ras: ArrayLike | None, label: str = "") -> None:
 
 def hide_mark() -> None:
     """Hide the mark in the views."""
-    if _mark() is not None:
-        _mark().GetDisplayNode().SetVisibility(False)
+    mark = _mark()
+    if mark is not None:
+        mark.GetDisplayNode().SetVisibility(False)
 
 
-def _mark() -> Any:
+def _mark() -> slicer.vtkMRMLMarkupsFiducialNode | None:
     found = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
     return next((node for node in found if node.GetAttribute(KIND) == _MARK), None)
 
 
-def _make_mark() -> Any:
+def _make_mark() -> slicer.vtkMRMLMarkupsFiducialNode:
     node = add_hidden("vtkMRMLMarkupsFiducialNode", _("Position in the library"), _MARK)
     node.CreateDefaultDisplayNodes()
     node.SetLocked(True)
@@ -105,7 +108,7 @@ def _make_mark() -> Any:
     return node
 
 
-def _files(volume: Any) -> list[str]:
+def _files(volume: slicer.vtkMRMLScalarVolumeNode) -> list[str]:
     """The absolute paths of the files that a volume was read from or written to."""
     storage = volume.GetStorageNode()
     if storage is None or not storage.GetFileName():
@@ -118,7 +121,7 @@ def _nothing(_progress: Progress, _cancel: CancelToken) -> None:
     return None
 
 
-def _load_file(path: str) -> Any:
+def _load_file(path: str) -> slicer.vtkMRMLScalarVolumeNode:
     try:
         return slicer.util.loadVolume(path, {"show": False})
     except RuntimeError as error:
@@ -127,7 +130,7 @@ def _load_file(path: str) -> Any:
         ) from error
 
 
-def _add_volume(path: str, volume: Any) -> Any:
+def _add_volume(path: str, volume: Volume) -> slicer.vtkMRMLScalarVolumeNode:
     name = slicer.mrmlScene.GenerateUniqueName(_("CT from the library"))
     node = slicer.util.addVolumeFromArray(volume.array, ijkToRAS=volume.grid.ijk_to_ras, name=name)
     node.SetAttribute(_SOURCE, path)

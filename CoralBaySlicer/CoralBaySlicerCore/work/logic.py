@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import slicer
@@ -24,6 +24,13 @@ from . import scan_library
 from .batch import applyProbeToFolderTask
 from .session import EncoderConfig
 from .tasks import FoundRegion, Tasks
+
+if TYPE_CHECKING:
+    from CoralBayLib.features.pyramid import FeaturePyramid
+    from CoralBayLib.fewshot.batch import FolderResult
+    from CoralBayLib.fewshot.probe import Probe
+    from CoralBayLib.library.ingest import Outcome
+    from CoralBayLib.library.search import RegionHit, ScanHit
 
 PointsByName = Mapping[str, ArrayLike]
 """(N, 3) RAS mm of the world by the structure's name; the points of "background" are negative prompts."""
@@ -51,11 +58,11 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
 
     choice = deprecated_attribute("choice", "encoder_config")
 
-    def __init__(self, parent: Any = None) -> None:
+    def __init__(self, parent: object = None) -> None:
         settings.read_again()
         ScriptedLoadableModuleLogic.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        Tasks.__init__(self, self.encoder_config)
+        Tasks.__init__(self)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self._on_scene_closing)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeAboutToBeRemovedEvent, self._on_node_removed)
 
@@ -88,7 +95,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
 
     # -- methods that wait for their result
 
-    def embed(self, volume: Any) -> Any:
+    def embed(self, volume: slicer.vtkMRMLScalarVolumeNode) -> FeaturePyramid:
         """Compute a volume's features, or read them from the store.
 
         Returns:
@@ -100,8 +107,13 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         return self.worker.wait(self.embedTask(volume))
 
     def segment(
-        self, volume: Any, prompts: PointsByName, segmentation: Any = None, threshold: float = 0.5, connected: bool = True
-    ) -> Any:
+        self,
+        volume: slicer.vtkMRMLScalarVolumeNode,
+        prompts: PointsByName,
+        segmentation: slicer.vtkMRMLSegmentationNode | None = None,
+        threshold: float = 0.5,
+        connected: bool = True,
+    ) -> slicer.vtkMRMLSegmentationNode:
         """Segment structures from a few points.
 
         Args:
@@ -122,9 +134,9 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
 
     def similar(
         self,
-        volume: Any,
+        volume: slicer.vtkMRMLScalarVolumeNode,
         query: ArrayLike,
-        others: Sequence[Any] = (),
+        others: Sequence[slicer.vtkMRMLScalarVolumeNode] = (),
         count: int = 10,
         distance_mm: float = 20.0,
         threshold: float = 0.5,
@@ -144,7 +156,9 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """
         return self.worker.wait(self.similarTask(volume, query, others, count, distance_mm, threshold))
 
-    def applyProbe(self, probe: Any, targets: Sequence[Any], threshold: float = 0.5) -> list[Any]:
+    def applyProbe(
+        self, probe: Probe | str | Path, targets: Sequence[slicer.vtkMRMLScalarVolumeNode], threshold: float = 0.5
+    ) -> list[slicer.vtkMRMLSegmentationNode]:
         """Segment volumes with an existing probe.
 
         Args:
@@ -157,7 +171,9 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """
         return self.worker.wait(self.applyProbeTask(probe, targets, threshold))
 
-    def applyProbeToFolder(self, probe: Any, folder: str | Path, threshold: float = 0.5, overwrite: bool = False) -> Any:
+    def applyProbeToFolder(
+        self, probe: Probe | str | Path, folder: str | Path, threshold: float = 0.5, overwrite: bool = False
+    ) -> FolderResult:
         """Segment every scan of a folder into `<name>.seg.nrrd` in it, without loading them into the scene.
 
         Args:
@@ -174,7 +190,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """
         return self.worker.wait(applyProbeToFolderTask(self, probe, folder, threshold, overwrite))
 
-    def addToLibrary(self, scans: Sequence[str | Path], folder: str | Path = "") -> list[Any]:
+    def addToLibrary(self, scans: Sequence[str | Path], folder: str | Path = "") -> list[Outcome]:
         """Add scans to a library; the features of new scans are computed, which may take long.
 
         Args:
@@ -193,13 +209,13 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
     @deprecated_parameters(others="exclude_query_scan")
     def searchLibrary(
         self,
-        volume: Any,
+        volume: slicer.vtkMRMLScalarVolumeNode,
         query: ArrayLike | None,
         folder: str | Path = "",
         count: int = 10,
         distance_mm: float = 20.0,
         exclude_query_scan: bool = True,
-    ) -> list[Any]:
+    ) -> list[RegionHit] | list[ScanHit]:
         """Find regions of a library that are similar to a query, or scans that are similar to a scan.
 
         Args:
@@ -223,9 +239,10 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         """Write the probe of the last segmentation or preview."""
         self.worker.wait(self.saveProbeTask(path))
 
-    def prompts_of(self, volume: Any, prompts: PointsByName) -> Prompts:
+    def prompts_of(self, volume: slicer.vtkMRMLScalarVolumeNode, prompts: PointsByName) -> Prompts:
         """Prompts in the volume's own space from points by structure (RAS mm of the world)."""
-        points, labels, names = [np.empty((0, 3))], [np.empty(0, np.int64)], {}
+        points, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
+        names: dict[int, str] = {}
         for name, given in prompts.items():
             label = 0 if segments.is_background(name) else len(names) + 1
             if label:
@@ -243,13 +260,13 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         self.undo.clear()
         self.probe = None
 
-    def _on_scene_closing(self, caller: Any, event: Any) -> None:
+    def _on_scene_closing(self, caller: object, event: str) -> None:
         self.worker.scene_closes()
         self.reader.scene_closes()
         self.overlays.forget()
         self._forget()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _on_node_removed(self, caller: Any, event: Any, node: Any) -> None:
+    def _on_node_removed(self, caller: object, event: str, node: slicer.vtkMRMLNode) -> None:
         self.features.forget(node.GetID())
         self.similarities.pop(node.GetID(), None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
@@ -42,7 +41,7 @@ def register() -> None:
     )
 
 
-def download(source: Any = None) -> Any:
+def download(source: object = None) -> slicer.vtkMRMLScalarVolumeNode | None:
     """Fetch the sample (35 MB), verify and load it, with a button to cancel. Slicer stays responsive meanwhile.
 
     Returns:

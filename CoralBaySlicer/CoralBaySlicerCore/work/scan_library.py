@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import slicer
 from numpy.typing import ArrayLike
@@ -14,15 +14,26 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import Cancelled, LibraryError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, subprogress
+from CoralBayLib.imaging.grid import Volume
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.setup import packages, settings
 
-from .worker import Message, Task, Worker
+from .worker import Message, Task, TaskProgress, Worker
 
 if TYPE_CHECKING:
+    from CoralBayLib.encoders.base import Encoder
+    from CoralBayLib.features.pyramid import FeaturePyramid
+    from CoralBayLib.imaging.discovery import ScanSource
+    from CoralBayLib.library import Library
+    from CoralBayLib.library.drafts import DraftOptions, DraftResult
+    from CoralBayLib.library.ingest import Outcome
+    from CoralBayLib.library.search import RegionHit, ScanHit
+    from CoralBayLib.library.stats import Stats
+    from CoralBayLib.library.verify import Issue
+
     from .tasks import Tasks
 
-ScanSelection = Callable[[Progress, CancelToken], Any]
+ScanSelection = Callable[[TaskProgress, CancelToken], Volume | Sequence[str]]
 """Returns the scans to add, a `Volume` or paths. Called on the worker; may ask the user through it."""
 
 _SETTING = "CoralBaySlicer/Library"
@@ -38,21 +49,21 @@ def set_folder(path: str) -> None:
     settings.write(_SETTING, path)
 
 
-def open_library(path: str) -> Any:
+def open_library(path: str) -> Library:
     """The `Library` in a folder, which need not exist; on the worker."""
     from CoralBayLib.library import Library
 
     return Library(path or None)
 
 
-def read_scan(path: str) -> Any:
+def read_scan(path: str) -> Volume:
     """The `Volume` of a scan's file or folder; on a worker."""
     from CoralBayLib.imaging.volume_io import read_volume
 
     return read_volume(path)
 
 
-def addTask(logic: Tasks, path: str, scans: ScanSelection, outcomes: list[Any], assume_hu: bool = False) -> Task:
+def addTask(logic: Tasks, path: str, scans: ScanSelection, outcomes: list[Outcome], assume_hu: bool = False) -> Task:
     """Add scans to a library. The result is `outcomes`, which is also filled as far as the task gets when it is cancelled.
 
     Args:
@@ -68,7 +79,7 @@ def addTask(logic: Tasks, path: str, scans: ScanSelection, outcomes: list[Any], 
     packages.ensure(packages.LIBRARY)
     config = logic.encoder_config()
 
-    def run(progress: Progress, cancel: CancelToken) -> list[Any]:
+    def run(progress: TaskProgress, cancel: CancelToken) -> list[Outcome]:
         from CoralBayLib.features.store import Store
 
         selected = scans(progress, cancel)
@@ -80,8 +91,10 @@ def addTask(logic: Tasks, path: str, scans: ScanSelection, outcomes: list[Any], 
             progress(fraction, Message(text, is_timed=True))
 
         count = 1
-        options = {"store": Store(), "assume_hu": assume_hu, "workers": _YieldingWorkers(logic.worker, encoder)}
-        ingest = open_library(path).iter_add(selected, encoder, report, cancel, **options)
+        workers = _YieldingWorkers(logic.worker, encoder)
+        ingest = open_library(path).iter_add(
+            selected, encoder, report, cancel, store=Store(), assume_hu=assume_hu, workers=workers
+        )
         count = max(1, len(ingest.scans))
         for outcome in ingest:
             outcomes.append(outcome)
@@ -93,13 +106,13 @@ def addTask(logic: Tasks, path: str, scans: ScanSelection, outcomes: list[Any], 
 class _YieldingWorkers:
     """The library's `DraftWorkers`: makes drafts in this process, and runs other pending tasks before each scan."""
 
-    def __init__(self, worker: Worker, encoder: Any) -> None:
+    def __init__(self, worker: Worker, encoder: Encoder) -> None:
         self._worker = worker
         self._encoder = encoder
 
     def drafts(
-        self, sources: Sequence[Any], options: Any, progress: Progress | None, cancel: CancelToken | None
-    ) -> Iterator[Any]:
+        self, sources: Sequence[ScanSource], options: DraftOptions, progress: Progress | None, cancel: CancelToken | None
+    ) -> Iterator[DraftResult]:
         """See `DraftWorkers.drafts`."""
         from CoralBayLib.library.drafts import make_draft
 
@@ -108,7 +121,7 @@ class _YieldingWorkers:
             yield make_draft(source, self._encoder, options, progress, cancel)
 
 
-def confirm_then(logic: Tasks, paths: Callable[[Progress, CancelToken], list[str]], nothing: str) -> ScanSelection:
+def confirm_then(logic: Tasks, paths: Callable[[TaskProgress, CancelToken], list[str]], nothing: str) -> ScanSelection:
     """A selection of files and folders that the user confirms after seeing how many scans they contain.
 
     Args:
@@ -117,7 +130,7 @@ def confirm_then(logic: Tasks, paths: Callable[[Progress, CancelToken], list[str
         nothing: the message if there are no scans.
     """
 
-    def select(progress: Progress, cancel: CancelToken) -> list[str]:
+    def select(progress: TaskProgress, cancel: CancelToken) -> list[str]:
         from CoralBayLib.imaging.discovery import find_scans
 
         def report(_fraction: float, message: str) -> None:
@@ -144,7 +157,7 @@ def confirm_then(logic: Tasks, paths: Callable[[Progress, CancelToken], list[str
 def searchTask(
     logic: Tasks,
     path: str,
-    volume: Any,
+    volume: slicer.vtkMRMLScalarVolumeNode,
     query: ArrayLike | None,
     count: int = 10,
     distance_mm: float = 20.0,
@@ -170,7 +183,7 @@ def searchTask(
     source = logic.features.source(volume)
     points = None if query is None else volumes.from_world(volume, query)
 
-    def run(progress: Progress, cancel: CancelToken) -> Any:
+    def run(progress: TaskProgress, cancel: CancelToken) -> tuple[FeaturePyramid, list[RegionHit] | list[ScanHit]]:
         from CoralBayLib.similarity.search import Query
 
         library = open_library(path)
@@ -183,7 +196,7 @@ def searchTask(
         region = Query.stroke(points)
         return pyramid, library.search_regions(pyramid, region, count, min_distance_mm=distance_mm, exclude_query_scan=others)
 
-    def finish(result: Any) -> Any:
+    def finish(result: tuple[FeaturePyramid, list[RegionHit] | list[ScanHit]]) -> list[RegionHit] | list[ScanHit]:
         logic.features.put(source, result[0])
         return result[1]
 
@@ -196,7 +209,7 @@ def statsTask(logic: Tasks, path: str) -> Task:
     Runs on the reader, so it need not wait for computations.
     """
 
-    def run(_progress: Progress, _cancel: CancelToken) -> tuple[str, Sequence[Any]]:
+    def run(_progress: TaskProgress, _cancel: CancelToken) -> tuple[str, list[Stats]]:
         library = open_library(path)
         return str(library.storage.root), library.stats() if library.storage.exists() else []
 
@@ -207,7 +220,7 @@ def checkTask(logic: Tasks, path: str, repair: bool) -> Task:
     """Check, or repair, a whole library; the result is a list of its `Issue`s."""
     packages.ensure(packages.LIBRARY)
 
-    def run(progress: Progress, cancel: CancelToken) -> list[Any]:
+    def run(progress: TaskProgress, cancel: CancelToken) -> list[Issue]:
         return open_library(path).verify(repair, progress, cancel)
 
     title = _("Repairing the library") if repair else _("Checking the library")

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import ProbeError, Remedy, ScansError
-from CoralBayLib.core.progress import CancelToken, Progress, subprogress
+from CoralBayLib.core.progress import CancelToken, subprogress
 from CoralBaySlicerCore.scene.scan_tables import Predictions, Study
 from CoralBaySlicerCore.setup import packages
 
-from .worker import Message, Task, describe_error
+from .worker import Message, Task, TaskProgress, describe_error
 
 if TYPE_CHECKING:
     from CoralBayLib.features.pyramid import FeaturePyramid
@@ -61,7 +61,7 @@ def fitTask(logic: Tasks, study: Study) -> Task:
     packages.ensure(*([packages.SURVIVAL] if study.task == "survival" else []))
     config = logic.encoder_config()
 
-    def run(progress: Progress, cancel: CancelToken) -> FitResult:
+    def run(progress: TaskProgress, cancel: CancelToken) -> FitResult:
         from CoralBayLib.scan_probes import ScanProbe, cross_validate
         from CoralBayLib.scan_probes.charts import charts
         from CoralBayLib.scan_probes.table import table_of
@@ -105,7 +105,7 @@ def applyTask(logic: Tasks, probe: ScanProbe, study: Study) -> Task:
     packages.ensure()
     config = logic.encoder_config()
 
-    def run(progress: Progress, cancel: CancelToken) -> Predictions:
+    def run(progress: TaskProgress, cancel: CancelToken) -> Predictions:
         paths, rows, without_scan = [], [], []
         for number, row in enumerate(study.rows):
             if row[study.scan].strip():
@@ -165,7 +165,7 @@ def saliency(pyramid: FeaturePyramid, probe: ScanProbe, class_index: int) -> tup
 
 
 def _embed(
-    logic: Tasks, config: EncoderConfig, paths: Sequence[Path], progress: Progress | None, cancel: CancelToken
+    logic: Tasks, config: EncoderConfig, paths: Sequence[Path], progress: TaskProgress | None, cancel: CancelToken
 ) -> ScanEmbeddings:
     """Embed scans and show which one is at work."""
     from CoralBayLib.features.store import Store

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from CoralBayLib.core.errors import CoralBayError
-from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
+from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBaySlicerCore.scene.volumes import VolumeSnapshot
 from CoralBaySlicerCore.setup import encoder_files, packaged_weights
 from CoralBaySlicerCore.setup.encoder_files import EncoderFile
 
-from .worker import as_messages
+from .worker import TaskProgress, as_messages
+
+if TYPE_CHECKING:
+    from CoralBayLib.encoders.base import Encoder
+    from CoralBayLib.encoders.weights import DownloadRequest
+    from CoralBayLib.features.pyramid import FeaturePyramid
 
 
 @dataclass(frozen=True)
@@ -55,16 +60,16 @@ class Session:
 
     def __init__(self) -> None:
         self._config: tuple | None = None
-        self._encoder: Any = None
+        self._encoder: Encoder | None = None
         self.device = ""
 
     def encoder(
         self,
         config: EncoderConfig,
-        consent: Callable[[Any], bool] | None = None,
-        progress: Progress | None = None,
+        consent: Callable[[DownloadRequest], bool] | None = None,
+        progress: TaskProgress | None = None,
         cancel: CancelToken | None = None,
-    ) -> Any:
+    ) -> Encoder:
         """The encoder of a configuration, loaded if it differs from the last one.
 
         Args:
@@ -81,13 +86,14 @@ class Session:
         from CoralBayLib.encoders import load_encoder
 
         requested = (*config.features, config.device)
-        if self._config != requested:
+        encoder = self._encoder
+        if encoder is None or self._config != requested:
             self._config = self._encoder = None
             if config.file:
                 encoder_files.load(config.file)
             if consent is not None and not config.weights:
                 packaged_weights.require(config.encoder, consent)
-            self._encoder = load_encoder(
+            encoder = self._encoder = load_encoder(
                 config.encoder,
                 config.weights or None,
                 config.device,
@@ -97,10 +103,10 @@ class Session:
                 cancel=cancel,
             )
             self._config = requested
-        self.device = describe(self._encoder.device)
-        return self._encoder
+        self.device = describe(encoder.device)
+        return encoder
 
-    def stored(self, scan: VolumeSnapshot, config: EncoderConfig) -> Any:
+    def stored(self, scan: VolumeSnapshot, config: EncoderConfig) -> FeaturePyramid | None:
         """The pyramid of a scan if it is in the store, else None; nothing is computed or downloaded."""
         from CoralBayLib.features.embedding import store_key
         from CoralBayLib.features.store import Store
@@ -115,10 +121,10 @@ class Session:
         self,
         scan: VolumeSnapshot,
         config: EncoderConfig,
-        consent: Callable[[Any], bool] | None = None,
-        progress: Progress | None = None,
+        consent: Callable[[DownloadRequest], bool] | None = None,
+        progress: TaskProgress | None = None,
         cancel: CancelToken | None = None,
-    ) -> Any:
+    ) -> FeaturePyramid:
         """The pyramid of a scan, read from the store or computed. Arguments and errors are those of `encoder` and `embed`."""
         from CoralBayLib.features.embedding import embed
         from CoralBayLib.features.store import Store

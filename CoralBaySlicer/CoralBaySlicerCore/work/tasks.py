@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from numpy.typing import ArrayLike
@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import CoralBayError, PromptError, VolumeError
-from CoralBayLib.core.progress import CancelToken, Progress, subprogress
+from CoralBayLib.core.progress import CancelToken, subprogress
 from CoralBayLib.fewshot.options import Options
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import segments, surfaces, volumes
@@ -23,9 +23,19 @@ from CoralBaySlicerCore.setup import packages
 from CoralBaySlicerCore.work.compute import similarity
 from CoralBaySlicerCore.work.compute.segmentation import segmentation_of
 
-from .features import Features
+from .features import Features, FeatureSource
 from .session import EncoderConfig
-from .worker import Task, Worker, describe_error
+from .worker import Task, TaskProgress, Worker, describe_error
+
+if TYPE_CHECKING:
+    import vtk
+
+    from CoralBayLib.features.pyramid import FeaturePyramid
+    from CoralBayLib.fewshot.probe import Probe
+    from CoralBayLib.fewshot.segmenter import Segmenter
+    from CoralBayLib.imaging.cropping import CroppedMask
+
+    _Applied = tuple[FeatureSource, FeaturePyramid, dict[str, CroppedMask], dict[str, tuple[float, float, float]]]
 
 
 @dataclass(frozen=True)
@@ -53,8 +63,7 @@ class FoundRegion:
 class Tasks:
     """Starts tasks on volume nodes. Each method returns a `Task` at once.
 
-    Args:
-        config: returns the current configuration of the encoder.
+    A subclass says with which encoder, in `encoder_config`.
 
     Attributes:
         worker: the thread that computes.
@@ -69,34 +78,38 @@ class Tasks:
 
     left_out = deprecated_attribute("left_out", "skipped_scans")
 
-    def __init__(self, config: Callable[[], EncoderConfig]) -> None:
+    def __init__(self) -> None:
         self.worker = Worker()
         self.reader = Worker()
-        self.features = Features(self.worker, config)
+        self.features = Features(self.worker, self.encoder_config)
         self.overlays = Overlays()
         self.undo = segments.Undo()
-        self.probe: Any = None
+        self.probe: Probe | None = None
         self.similarities: dict[str, similarity.Similarity] = {}
         self.skipped_scans: dict[str, str] = {}
 
-    def embedTask(self, volume: Any) -> Task:
+    def encoder_config(self) -> EncoderConfig:
+        """The current configuration of the encoder."""
+        raise NotImplementedError
+
+    def embedTask(self, volume: slicer.vtkMRMLScalarVolumeNode) -> Task:
         """The task of `embed`."""
         source = self.features.source(volume)
 
-        def run(progress: Progress, cancel: CancelToken) -> Any:
+        def run(progress: TaskProgress, cancel: CancelToken) -> FeaturePyramid:
             return self.features.compute(source, progress, cancel)
 
-        def finish(pyramid: Any) -> Any:
+        def finish(pyramid: FeaturePyramid) -> FeaturePyramid:
             self.features.put(source, pyramid)
             return pyramid
 
         return self._start(Task(run, finish, title=_("Computing features of {name}").format(name=source.scan.name)))
 
-    def storedTask(self, volume: Any) -> Task:
+    def storedTask(self, volume: slicer.vtkMRMLScalarVolumeNode) -> Task:
         """Read a volume's features from the store; the result is None if they are not there."""
         source = self.features.source(volume)
 
-        def finish(pyramid: Any) -> Any:
+        def finish(pyramid: FeaturePyramid | None) -> FeaturePyramid | None:
             if pyramid is not None:
                 self.features.put(source, pyramid)
             return pyramid
@@ -105,13 +118,13 @@ class Tasks:
 
     def segmentTask(
         self,
-        volume: Any,
+        volume: slicer.vtkMRMLScalarVolumeNode,
         prompts: Prompts,
-        segmentation: Any = None,
+        segmentation: slicer.vtkMRMLSegmentationNode | None = None,
         options: Options | None = None,
-        probe: Any = None,
-        colors: Mapping[str, Any] | None = None,
-        segmenter: Any = None,
+        probe: Probe | None = None,
+        colors: Mapping[str, Sequence[float]] | None = None,
+        segmenter: Segmenter | None = None,
     ) -> Task:
         """The task of `segment`, with prompts from `prompts_of` or with a probe.
 
@@ -129,13 +142,13 @@ class Tasks:
         if segmentation is not None:
             segments.transform_to(segmentation, volume)
 
-        def run(progress: Progress, cancel: CancelToken) -> Any:
+        def run(progress: TaskProgress, cancel: CancelToken) -> tuple[FeaturePyramid, tuple[dict[str, CroppedMask], Probe]]:
             pyramid = self.features.compute(source, subprogress(progress, 0, 0.8), cancel)
             known = segmenter if segmenter is not None and segmenter.pyramid is pyramid else None
             part = subprogress(progress, 0.8, 1)
             return pyramid, segmentation_of(source.scan, pyramid, prompts, options, probe, known, part, cancel)
 
-        def finish(result: Any) -> Any:
+        def finish(result: tuple[FeaturePyramid, tuple[dict[str, CroppedMask], Probe]]) -> slicer.vtkMRMLSegmentationNode:
             pyramid, (masks, fitted) = result
             scan = self.features.put(source, pyramid)
             node = slicer.mrmlScene.GetNodeByID(target) if target else None
@@ -150,14 +163,14 @@ class Tasks:
 
         return self._start(Task(run, finish, title=_("Segmenting")))
 
-    def surfacesTask(self, segmentation: Any) -> Task:
+    def surfacesTask(self, segmentation: slicer.vtkMRMLSegmentationNode) -> Task:
         """Show the segments of a segmentation in the 3D views; a newer call cancels an older one."""
         node_id, voxels = segmentation.GetID(), surfaces.read(segmentation)
 
-        def run(progress: Progress, cancel: CancelToken) -> Any:
+        def run(progress: TaskProgress, cancel: CancelToken) -> dict[str, tuple[int, vtk.vtkPolyData]]:
             return surfaces.build(voxels, progress, cancel)
 
-        def finish(built: Any) -> Any:
+        def finish(built: dict[str, tuple[int, vtk.vtkPolyData]]) -> slicer.vtkMRMLSegmentationNode | None:
             node = slicer.mrmlScene.GetNodeByID(node_id)
             if node is not None:
                 surfaces.put(node, built)
@@ -165,14 +178,16 @@ class Tasks:
 
         return self.worker.start(Task(run, finish, "surfaces", _("Computing 3D surfaces")))
 
-    def applyProbeTask(self, probe: Any, targets: Sequence[Any], threshold: float = 0.5) -> Task:
+    def applyProbeTask(
+        self, probe: Probe | str | Path | None, targets: Sequence[slicer.vtkMRMLScalarVolumeNode], threshold: float = 0.5
+    ) -> Task:
         """The task of `applyProbe`. Nothing is written until all volumes are done."""
         options = Options(threshold)
         if not targets:
             raise CoralBayError(_("Choose at least one volume to apply the probe to."))
         sources = [self.features.source(volume) for volume in targets]
 
-        def run(progress: Progress, cancel: CancelToken) -> Any:
+        def run(progress: TaskProgress, cancel: CancelToken) -> list[_Applied]:
             from CoralBayLib.fewshot.probe import Probe
 
             fitted = Probe.load(probe) if isinstance(probe, (str, Path)) else probe
@@ -185,7 +200,7 @@ class Tasks:
                 done.append((source, pyramid, masks, by_name(used.names_)))
             return done
 
-        def finish(done: Any) -> list[Any]:
+        def finish(done: list[_Applied]) -> list[slicer.vtkMRMLSegmentationNode]:
             nodes = []
             for source, pyramid, *_rest in done:
                 nodes.append(self.features.put(source, pyramid))
@@ -206,9 +221,9 @@ class Tasks:
 
     def similarTask(
         self,
-        volume: Any,
+        volume: slicer.vtkMRMLScalarVolumeNode,
         query: ArrayLike,
-        others: Sequence[Any] = (),
+        others: Sequence[slicer.vtkMRMLScalarVolumeNode] = (),
         count: int = 10,
         distance_mm: float = 20.0,
         threshold: float = 0.5,
@@ -223,7 +238,7 @@ class Tasks:
             except VolumeError as error:
                 refused[other.GetName()] = describe_error(error)
 
-        def run(progress: Progress, cancel: CancelToken) -> Any:
+        def run(progress: TaskProgress, cancel: CancelToken) -> Any:
             pyramids, skipped = {}, dict(refused)
             for number, source in enumerate(sources):
                 step = subprogress(progress, 0.8 * number / len(sources), 0.8 * (number + 1) / len(sources))
@@ -248,22 +263,27 @@ class Tasks:
         return self._start(Task(run, finish, "similar", _("Looking for similar regions")))
 
     def start(
-        self, volume: Any, run: Callable[[Any, CancelToken], Any], finish: Callable[[Any], Any], lane: str, title: str
+        self,
+        volume: slicer.vtkMRMLScalarVolumeNode | None,
+        run: Callable[[FeaturePyramid, CancelToken], Any],
+        finish: Callable[[Any], Any],
+        lane: str,
+        title: str,
     ) -> Task:
         """Start a task on a volume's features: `run(pyramid, cancel)` on the worker, `finish(result)` on the main thread."""
         source = self.features.source(volume)
 
-        def with_features(progress: Progress, cancel: CancelToken) -> Any:
+        def with_features(progress: TaskProgress, cancel: CancelToken) -> tuple[FeaturePyramid, Any]:
             pyramid = self.features.compute(source, progress, cancel)
             return pyramid, run(pyramid, cancel)
 
-        def keep_and_finish(result: Any) -> Any:
+        def keep_and_finish(result: tuple[FeaturePyramid, Any]) -> Any:
             self.features.put(source, result[0])
             return finish(result[1])
 
         return self._start(Task(with_features, keep_and_finish, lane, title))
 
-    def workTask(self, run: Callable[[Progress, CancelToken], Any], title: str) -> Task:
+    def workTask(self, run: Callable[[TaskProgress, CancelToken], Any], title: str) -> Task:
         """Start a task on the worker that needs no volume."""
         return self._start(Task(run, title=title))
 
@@ -272,7 +292,9 @@ class Tasks:
         return self.worker.start(task)
 
 
-def _ranked(results: list[similarity.Similarity], nodes: dict[str, Any], count: int) -> list[FoundRegion]:
+def _ranked(
+    results: list[similarity.Similarity], nodes: dict[str, slicer.vtkMRMLScalarVolumeNode], count: int
+) -> list[FoundRegion]:
     """The best regions over all scans."""
     peaks = []
     for each in results:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from CoralBayLib.core.progress import CancelToken, Progress
+from CoralBayLib.core.progress import CancelToken
+from CoralBayLib.imaging.grid import Volume
 from CoralBaySlicerCore.scene.colors import LIBRARY_REGION
 
-from .worker import Task, Worker
+from .worker import Task, TaskProgress, Worker
 
 PIXELS = 72
 """Width and height of a thumbnail."""
@@ -37,7 +37,7 @@ class Thumbnails:
 
     def request(
         self,
-        sources: Mapping[str, Callable[[], Any]],
+        sources: Mapping[str, Callable[[], Volume]],
         positions: Iterable[tuple[str, Position]],
         on_made: Callable[[str, Position, NDArray[np.uint8]], None],
     ) -> None:
@@ -50,7 +50,7 @@ class Thumbnails:
         """
         self.stop()
         missing: dict[str, list[Position]] = {}
-        known = {}
+        known: dict[Hashable, NDArray[np.uint8]] = {}
         for scan, position in positions:
             if (scan, position) in self._known:
                 known[scan, position] = self._known[scan, position]
@@ -67,8 +67,8 @@ class Thumbnails:
             task.cancel()
         self._tasks = []
 
-    def _task(self, scan: str, positions: list[Position], read: Callable[[], Any], on_made: Callable) -> Task:
-        def run(_progress: Progress, cancel: CancelToken) -> list[NDArray[np.uint8]]:
+    def _task(self, scan: str, positions: list[Position], read: Callable[[], Volume], on_made: Callable) -> Task:
+        def run(_progress: TaskProgress, cancel: CancelToken) -> list[NDArray[np.uint8]]:
             volume = read()
             cancel.raise_if_cancelled()
             return [render(volume, position) for position in positions]
@@ -85,7 +85,7 @@ class Thumbnails:
         return task
 
 
-def render(volume: Any, position: ArrayLike | None, pixels: int = PIXELS) -> NDArray[np.uint8]:
+def render(volume: Volume, position: ArrayLike | None, pixels: int = PIXELS) -> NDArray[np.uint8]:
     """An axial slice, seen from the feet, in a soft-tissue window; air outside the scan.
 
     Args:

@@ -41,7 +41,7 @@ class Message:
     is_timed: bool = False
 
 
-TaskProgress = Callable[[float, "str | Message"], None]
+TaskProgress = Callable[[float, str | Message], None]
 """The library's `Progress`, which also takes a `Message`."""
 Compute = Callable[[TaskProgress, CancelToken], Any]
 """The part of a task that runs on the worker."""

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 import qt
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from CoralBaySlicerCore.work.thumbnails import PIXELS, ppm
+from CoralBaySlicerCore.work.thumbnails import PIXELS, Position, ppm
 
 from .region_table import format_position
+
+if TYPE_CHECKING:
+    from CoralBayLib.library.search import RegionHit, ScanHit
 
 _PICTURE, _SCORE, _POSITION, _SCAN = range(4)
 
@@ -29,8 +32,8 @@ class HitTable:
         hits: the library's `RegionHit` or `ScanHit`, row by row.
     """
 
-    def __init__(self, table: Any, opened: Callable[[Any], None]) -> None:
-        self.hits: list[Any] = []
+    def __init__(self, table: qt.QTableWidget, opened: Callable[[RegionHit | ScanHit], None]) -> None:
+        self.hits: list[RegionHit | ScanHit] = []
         self._table, self._opened = table, opened
         headers = (_("Picture"), _("Score"), _("Position (RAS, mm)"), _("Scan"))
         table.setColumnCount(len(headers))
@@ -50,7 +53,7 @@ class HitTable:
         table.setIconSize(qt.QSize(PIXELS, PIXELS))
         table.connect("cellDoubleClicked(int,int)", lambda row, _column: self._open(row))
 
-    def fill(self, hits: Sequence[Any]) -> None:
+    def fill(self, hits: Sequence[RegionHit | ScanHit]) -> None:
         """Show hits, at first without thumbnails."""
         self.hits = list(hits)
         self._table.setRowCount(len(self.hits))
@@ -65,7 +68,7 @@ class HitTable:
         self._table.setColumnWidth(_PICTURE, PIXELS + 8)
         self._table.setColumnHidden(_POSITION, bool(self.hits) and not is_region(self.hits[0]))
 
-    def show_picture(self, scan: str, where: Any, picture: NDArray[np.uint8]) -> None:
+    def show_picture(self, scan: str, where: Position, picture: NDArray[np.uint8]) -> None:
         """Show a thumbnail in the rows of its scan and position."""
         pixmap = qt.QPixmap()
         pixmap.loadFromData(ppm(picture))
@@ -78,12 +81,12 @@ class HitTable:
             self._opened(self.hits[row])
 
 
-def is_region(hit: Any) -> bool:
+def is_region(hit: RegionHit | ScanHit) -> TypeGuard[RegionHit]:
     """Whether a hit is a region of a scan, rather than a whole scan."""
     return getattr(hit, "ras", None) is not None
 
 
-def scan_name(hit: Any) -> str:
+def scan_name(hit: RegionHit | ScanHit) -> str:
     """The name of a scan: the end of its path, with a note if the file is missing."""
     # File names alone are often the same in many folders.
     name = "/".join(Path(hit.path).parts[-2:])
@@ -94,13 +97,13 @@ def scan_name(hit: Any) -> str:
     return name if hit.file_exists else _("{name} (moved or deleted)").format(name=name)
 
 
-def _tip(hit: Any) -> str:
+def _tip(hit: RegionHit | ScanHit) -> str:
     if hit.file_exists or hit.is_query_scan:
         return _("{path}\nDouble-click to open the scan at this region").format(path=hit.path).strip()
     return missing_message(hit)
 
 
-def missing_message(hit: Any) -> str:
+def missing_message(hit: RegionHit | ScanHit) -> str:
     """A message that says why a scan cannot be opened, and what to do."""
     if not hit.path:
         return _("This scan was not added from a file, so it cannot be opened from here.")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.work.tasks import FoundRegion
+
+if TYPE_CHECKING:
+    from CoralBayLib.library.search import RegionHit
 
 _RANK, _SCORE, _VOLUME, _POSITION, _SCAN = range(5)
 _KEYS: dict[int, Callable[[FoundRegion], Any]] = {
@@ -33,7 +36,7 @@ class RegionTable:
         regions: in the order of the rows.
     """
 
-    def __init__(self, table: Any, chosen: Callable[[FoundRegion], None]) -> None:
+    def __init__(self, table: qt.QTableWidget, chosen: Callable[[FoundRegion], None]) -> None:
         self.regions: list[FoundRegion] = []
         self._table, self._chosen = table, chosen
         self._filling = False
@@ -91,7 +94,7 @@ class RegionTable:
         self.fill(self.regions)
 
 
-def format_position(region: FoundRegion) -> str:
+def format_position(region: FoundRegion | RegionHit) -> str:
     """A position in RAS mm as text, such as "R 55 A 72 I 226"."""
     sides = ((_("R"), _("L")), (_("A"), _("P")), (_("S"), _("I")))
     return " ".join(f"{side[part < 0]} {abs(part):.0f}" for side, part in zip(sides, region.ras, strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import qt
 from slicer.i18n import tr as _
@@ -18,7 +17,7 @@ class ReportTable:
         table: the widget.
     """
 
-    def __init__(self, table: Any) -> None:
+    def __init__(self, table: qt.QTableWidget) -> None:
         self._table = table
         table.setColumnCount(2)
         table.setHorizontalHeaderLabels((_("Scan"), _("Reason")))

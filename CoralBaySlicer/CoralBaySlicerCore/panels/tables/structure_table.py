@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import qt
 from slicer.i18n import tr as _
@@ -22,7 +21,9 @@ class StructureTable:
         renamed: called with a structure and the text when the user has edited its name.
     """
 
-    def __init__(self, table: Any, selected: Callable[[Structure], None], renamed: Callable[[Structure, str], None]) -> None:
+    def __init__(
+        self, table: qt.QTableWidget, selected: Callable[[Structure], None], renamed: Callable[[Structure, str], None]
+    ) -> None:
         self._table, self._selected, self._renamed = table, selected, renamed
         self._structures: list[Structure] = []
         self._filling = False
@@ -71,6 +72,6 @@ class StructureTable:
         if not self._filling and 0 <= row < len(self._structures):
             self._selected(self._structures[row])
 
-    def _on_changed(self, item: Any) -> None:
+    def _on_changed(self, item: qt.QTableWidgetItem) -> None:
         if not self._filling and item.column() == _NAME and 0 <= item.row() < len(self._structures):
             self._renamed(self._structures[item.row()], item.text().strip())

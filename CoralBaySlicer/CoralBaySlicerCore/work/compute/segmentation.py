@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
 from CoralBayLib.fewshot.prompts import Prompts
@@ -10,13 +10,14 @@ from CoralBayLib.imaging.cropping import CroppedMask
 from CoralBaySlicerCore.scene.volumes import VolumeSnapshot
 
 if TYPE_CHECKING:
+    from CoralBayLib.features.pyramid import FeaturePyramid
     from CoralBayLib.fewshot.probe import Probe
     from CoralBayLib.fewshot.segmenter import Options, Segmenter
 
 
 def segmentation_of(
     scan: VolumeSnapshot,
-    pyramid: Any,
+    pyramid: FeaturePyramid,
     prompts: Prompts | None,
     options: Options | None = None,
     probe: Probe | None = None,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
+
+if TYPE_CHECKING:
+    from CoralBayLib.features.pyramid import FeaturePyramid
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +40,7 @@ class Similarity:
 
 
 def similar(
-    pyramids: dict[str, Any],
+    pyramids: dict[str, FeaturePyramid],
     query_id: str,
     points: NDArray[np.float64],
     count: int,
