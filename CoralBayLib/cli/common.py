@@ -209,14 +209,20 @@ def embed_scan(args: argparse.Namespace, console: Console, encoder_name: str | N
     """Read the scan that the command is about, and embed it.
 
     Args:
-        args: with the options for embedding, `ct` and `series`.
+        args: with the options for embedding, `ct` and `series`; `map`, where the command has it, is a volume that will be
+            written on the scan's axes.
         console: shows the progress.
         encoder_name: the encoder, when the command knows better than the options.
+
+    Raises:
+        VolumeError: among others, the format of `map` cannot store the scan's geometry.
     """
     from CoralBayLib.features.embedding import FOUND_IN_STORE, embed
-    from CoralBayLib.imaging.volume_io import read_volume
+    from CoralBayLib.imaging.volume_io import read_volume, require_storable
 
     volume = read_volume(args.ct, series=args.series)
+    if getattr(args, "map", None):
+        require_storable(volume.grid, args.map)
     encoder = open_encoder(args, console, encoder_name)
     start = time.perf_counter()
     messages: list[str] = []

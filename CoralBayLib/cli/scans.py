@@ -153,13 +153,16 @@ def _positive(args: argparse.Namespace, labels: Any) -> str:
 def run_predict(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay scans predict`."""
     from CoralBayLib.features.embedding import embed
-    from CoralBayLib.imaging.volume_io import read_volume, write_volume
+    from CoralBayLib.imaging.volume_io import read_volume, require_storable, write_volume
     from CoralBayLib.scan_probes import ScanProbe, embed_scans, saliency_map
 
     require_outputs(args, map=WRITABLE_SUFFIXES)
     probe = ScanProbe.load(args.probe)
     if args.map and len(args.ct) > 1:
         raise ScansError("--map is for a single scan. Give one CT, or leave --map out.")
+    volume = read_volume(args.ct[0]) if args.map else None
+    if volume is not None:
+        require_storable(volume.grid, args.map)
     encoder = open_encoder(args, console)
     store = open_cache(args)
     with console.bar("Embedding") as progress:
@@ -172,8 +175,8 @@ def run_predict(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         rows.append({"scan": str(args.ct[row]), **named})
         console.result(f"{args.ct[row]}: " + ", ".join(f"{name} {value:.3f}" for name, value in named.items()))
     _say_left_out(args, console, embedded.left_out)
-    if args.map:
-        pyramid = embed(read_volume(args.ct[0]), encoder, store=store, assume_hu=args.assume_hu)
+    if volume is not None:
+        pyramid = embed(volume, encoder, store=store, assume_hu=args.assume_hu)
         write_volume(saliency_map(pyramid, probe), args.map)
         console.result(f"Written: {args.map} (contribution of each location to the prediction)")
     console.result(NOTICE)

@@ -39,12 +39,13 @@ def add_parser(commands: Any, common: Common) -> None:
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay similar`."""
     from CoralBayLib.fewshot.prompt_io import read_prompts
-    from CoralBayLib.imaging.volume_io import read_labelmap, write_volume
+    from CoralBayLib.imaging.segmentation_io import read_segmentation
+    from CoralBayLib.imaging.volume_io import write_volume
     from CoralBayLib.similarity.search import Query, find_regions, similarity_map
 
     require_outputs(args, map=WRITABLE_SUFFIXES)
     if args.segment:
-        query = Query.segment(read_labelmap(args.segment), args.label)
+        query = Query.segment(read_segmentation(args.segment)[0], args.label)
     elif args.prompts:
         query = Query.stroke(read_prompts(*args.prompts).points_ras)
     else:

@@ -2,12 +2,17 @@
 
 The format is a NRRD labelmap with key/value pairs `SegmentN_...` (N from 0) and `Segmentation_...`, as written and read
 by Slicer's vtkMRMLSegmentationStorageNode (Libs/MRML/Core). Files written here have one layer, so segments do not overlap.
+
+gzip's CRC-32 vouches for the voxels alone. In files written here, the pair `CoralBay_Checksum` vouches for the header: the
+CRC-32 of size, geometry and segments, and the geometry's numbers. Other programs ignore it, and Slicer drops it on saving.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +35,9 @@ _TERMINOLOGY = (
     "Anatomic codes - DICOM master list~^^~^^"
 )
 """Slicer's terminology entry of a new segment."""
+_CHECKSUM = "CoralBay_Checksum"
+_TOLERANCE = 1e-4
+"""Largest difference of a geometry, in mm, that another program's rounding may cause when it saves the file."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +115,8 @@ def read_segmentation(path: str | os.PathLike, facts: FileFacts | None = None) -
         array, grid, header = read_image(path, layers=True, facts=facts)
     array = as_labels(array, path.name)
     segments, layers = _parse(header, path.name)
+    if _CHECKSUM in header:
+        _require_checksum(header[_CHECKSUM], segments, grid, path.name)
     if array.ndim == 4 and not segments:
         raise VolumeError(f"{path.name} has several values per voxel and no segments. Expected a labelmap or a segmentation.")
     if array.ndim == 4:
@@ -150,7 +160,28 @@ def _header(segments: list[Segment], grid: Grid) -> dict[str, str]:
             "Tags": f"Segmentation.Status:inprogress|TerminologyEntry:{_TERMINOLOGY}|",
         }
         fields.update({f"Segment{n}_{key}": value for key, value in values.items()})
+    numbers = " ".join(repr(float(v)) for v in grid.ijk_to_ras[:3].ravel())
+    fields[_CHECKSUM] = f"{_crc(segments, grid, numbers)} {numbers}"
     return fields
+
+
+def _crc(segments: list[Segment], grid: Grid, numbers: str) -> str:
+    """The CRC-32 of what a header says; `numbers` are the first three rows of the grid's matrix, as text."""
+    # Programs differ in how they escape blanks and backslashes.
+    known = [[s.label, re.sub(r"[\s\\]+", " ", s.name).strip(), *(f"{c:.6g}" for c in s.color_rgb)] for s in segments]
+    return f"{zlib.crc32(json.dumps([grid.size, known, numbers]).encode()):08x}"
+
+
+def _require_checksum(checksum: str, segments: list[Segment], grid: Grid, name: str) -> None:
+    crc, _, numbers = checksum.partition(" ")
+    if crc == _crc(segments, grid, numbers):
+        written = np.array([float(word) for word in numbers.split()]).reshape(3, 4)
+        if np.allclose(written, grid.ijk_to_ras[:3], rtol=1e-6, atol=_TOLERANCE):
+            return
+    raise VolumeError(
+        f"{name} is damaged, or was changed: its segments, size or geometry are not those that CoralBay wrote. Copy it again. "
+        f"If you changed it with another program, open it in Slicer, check it and save it there, which drops {_CHECKSUM}."
+    )
 
 
 def _parse(header: dict[str, str], name: str) -> tuple[list[Segment], list[int]]:

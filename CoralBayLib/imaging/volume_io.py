@@ -87,8 +87,7 @@ def write_volume(volume: Volume, path: str | os.PathLike) -> None:
         raise VolumeError(f"Cannot tell the format from the name {path.name}. Use one of {', '.join(WRITABLE_SUFFIXES)}.")
     image = to_itk(volume)
     nifti = name.endswith((".nii", ".nii.gz"))
-    if nifti:
-        _require_orthogonal(volume.grid, path.name)
+    require_storable(volume.grid, path)
     with quiet_itk(), atomic_write(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
         if nifti:
@@ -99,6 +98,18 @@ def write_volume(volume: Volume, path: str | os.PathLike) -> None:
                     f"Could not write {path}: the disk is full or a size limit was reached. Nothing was changed. "
                     "Free some space, or choose another folder."
                 )
+
+
+def require_storable(grid: Grid, path: str | os.PathLike) -> None:
+    """Check that the format of a file, by its suffix, can store a grid; before anything is computed for it.
+
+    Raises:
+        VolumeError: NIfTI for a sheared grid.
+    """
+    path = Path(path)
+    axes = grid.ijk_to_ras[:3, :3] / grid.spacing_mm
+    if path.name.lower().endswith((".nii", ".nii.gz")) and np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4:
+        raise VolumeError(f"{path.name}: the volume's axes are sheared, which NIfTI cannot store. Write .nrrd or .mha instead.")
 
 
 def to_itk(volume: Volume) -> sitk.Image:
@@ -285,12 +296,6 @@ def _payload_bytes(path: Path, expected: int) -> int:
     with path.open("rb") as raw:
         raw.seek(-min(4, size), os.SEEK_END)
         return expected if int.from_bytes(raw.read(4), "little") == expected % (1 << 32) else min(size, expected - 1)
-
-
-def _require_orthogonal(grid: Grid, name: str) -> None:
-    axes = grid.ijk_to_ras[:3, :3] / grid.spacing_mm
-    if np.abs(axes.T @ axes - np.eye(3)).max() > 1e-4:
-        raise VolumeError(f"{name}: the volume's axes are sheared, which NIfTI cannot store. Write .nrrd or .mha instead.")
 
 
 def _as_int16_or_float32(array: NDArray) -> NDArray:

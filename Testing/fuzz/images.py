@@ -129,7 +129,7 @@ def our_segmentation(folder: Path) -> Input:
     """A `.seg.nrrd` that CoralBay wrote."""
     path = folder / "ours.seg.nrrd"
     write_segmentation(_labels(), [Segment(1, "liver", (1, 0, 0)), Segment(2, "Läsion", (0, 1, 0.5))], path)
-    return _segmentation_of(path, edits=_NRRD, ends=b"\n\n")
+    return _segmentation_of(path, edits=_NRRD, whole=True)
 
 
 def layered_segmentation(folder: Path) -> Input:

@@ -94,7 +94,7 @@ def truncated(data: bytes, chance: random.Random) -> bytes:
 
 def truncated_at_the_end(data: bytes, chance: random.Random) -> bytes:
     """The last few bytes are lost."""
-    return data[: -chance.randrange(1, min(20, len(data)))]
+    return data[: -chance.randrange(1, min(20, len(data)) + 1)]
 
 
 def zeroed(data: bytes, chance: random.Random) -> bytes:

@@ -79,7 +79,7 @@ def add_cluster(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
 
 def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay library search`."""
-    from CoralBayLib.imaging.volume_io import read_labelmap
+    from CoralBayLib.imaging.segmentation_io import read_segmentation
     from CoralBayLib.similarity.search import Query
 
     library = open_library(args)
@@ -87,7 +87,7 @@ def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     query = None
     if args.segment:
         file, label = _file_and_label(args.segment)
-        query = Query.segment(read_labelmap(file), label)
+        query = Query.segment(read_segmentation(file)[0], label)
     elif args.point:
         query = Query.sphere(args.point, args.radius_mm) if args.radius_mm > 0 else Query.point(args.point)
     pyramid = embed_scan(args, console, library_encoder_name(args, library)).pyramid

@@ -20,6 +20,8 @@ MAX_HEADER_BYTES = 1 << 24
 """Longest header, in bytes; those of segmentations list every segment."""
 
 _FORMATS = {".nrrd": "NRRD", ".nii": "NIfTI-1", ".mha": "MetaImage"}
+_LONGEST_NUMBER = 64
+"""Most characters of a number in the text of a header."""
 _LARGEST_RATIO = 1100
 """Most bytes that a byte of a gzip or zlib file gives; the limit of deflate is 1032."""
 
@@ -191,7 +193,7 @@ def whole_numbers(words: Sequence[str], what: str, name: str, least: int = 1, mo
         VolumeError: one is no whole number, or is out of range.
     """
     try:
-        numbers = tuple(int(word) for word in words)
+        numbers = tuple(int(_plain(word)) for word in words)
         if not all(least <= n <= most for n in numbers):
             raise ValueError
     except ValueError:
@@ -206,12 +208,23 @@ def real_numbers(words: Sequence[str], what: str, name: str, count: int | None =
         VolumeError: one is no number, NaN or infinite, or there are too few or too many.
     """
     try:
-        numbers = tuple(float(word) for word in words)
+        numbers = tuple(float(_plain(word)) for word in words)
         if not np.isfinite(numbers).all() or (count is not None and len(numbers) != count):
             raise ValueError
     except ValueError:
         raise damaged(name, f"{what} is '{' '.join(words)[:60]}'") from None
     return numbers
+
+
+def _plain(word: str) -> str:
+    """A number as ITK reads it, too; Python takes more for one, and ITK's buffers are short.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if len(word) > _LONGEST_NUMBER or "_" in word or not word.isascii():
+        raise ValueError
+    return word
 
 
 def damaged(name: str, fault: str) -> VolumeError:

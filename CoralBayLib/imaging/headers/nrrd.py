@@ -37,6 +37,12 @@ _ENCODINGS = {
     "hex": "hex",
 }
 _PER_AXIS = ("sizes", "spacings", "axis mins", "axis maxs", "centers", "centerings", "kinds")
+_SPACES = (
+    *("right-anterior-superior", "left-anterior-superior", "left-posterior-superior", "ras", "las", "lps"),
+    *("right-anterior-superior-time", "left-anterior-superior-time", "left-posterior-superior-time", "rast", "last", "lpst"),
+    *("scanner-xyz", "scanner-xyz-time", "3d-right-handed", "3d-left-handed"),
+    *("3d-right-handed-time", "3d-left-handed-time"),
+)
 _DOMAIN = ("domain", "space", "time", "???", "none")
 
 
@@ -155,6 +161,10 @@ def _geometry(fields: dict[str, str], sizes: tuple[int, ...], spatial: list[int]
     """A header of the spatial axes alone. Its numbers are the file's own text."""
     out = ["NRRD0004", "type: uchar", f"dimension: {len(spatial)}"]
     directions = _directions(fields)
+    if fields.get("space", "ras").lower() not in _SPACES:
+        raise damaged(name, f"'space' is '{fields['space'][:60]}'")
+    if "space dimension" in fields:
+        whole_numbers([fields["space dimension"]], "'space dimension'", name, 1, 8)
     for key in ("space", "space dimension"):
         if key in fields:
             out.append(f"{key}: {fields[key]}")
@@ -181,6 +191,7 @@ def _geometry(fields: dict[str, str], sizes: tuple[int, ...], spatial: list[int]
     for key in ("axis mins", "axis maxs"):
         words = fields.get(key, "").split()
         if len(words) == len(sizes) and not directions:
+            real_numbers([words[a] for a in spatial], f"'{key}'", name)
             out.append(f"{key}: " + " ".join(words[a] for a in spatial))
     return ("\n".join([*out, "encoding: raw"]) + "\n\n").encode("ascii", "replace")
 

@@ -1,8 +1,12 @@
 """Commands refuse outputs that they cannot or must not write before they compute anything."""
 
+import numpy as np
 import pytest
 
+import CoralBayLib as cb
 from CoralBayLib.encoders import registry
+from CoralBayLib.scan_probes import ScanProbe
+from CoralBayLib.scan_probes.table import Labels
 
 
 @pytest.fixture
@@ -39,6 +43,29 @@ def test_refused_first(run, ct, prompts, no_encoder, tmp_path, monkeypatch, argu
     assert status == 1
     assert error.startswith("coralbay: ")
     assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("name", ["map.nii", "map.nii.gz"])
+def test_a_format_that_cannot_store_a_sheared_scan_is_refused_first(
+    run, ct, no_encoder, make_phantom, make_grid, tmp_path, monkeypatch, name
+):
+    """NIfTI has no place for shear; the network must not have run for nothing."""
+    monkeypatch.chdir(tmp_path)
+    cb.write_volume(make_phantom(make_grid("sheared")), tmp_path / "sheared.nrrd")
+    vectors = np.random.default_rng(0).normal(size=(12, 8))
+    ScanProbe().fit(vectors, Labels.of("classification", list("abc") * 4, range(12))).save(tmp_path / "scan.probe")
+    for command in (("similar", "sheared.nrrd", "--point", "12,-30,45"), ("scans", "predict", "scan.probe", "sheared.nrrd")):
+        status, _out, error = run(*command, "--map", name, "--encoder", "pooling", "--no-cache")
+        assert status == 1
+        assert f"{name}: the volume's axes are sheared" in error
+    assert not (tmp_path / name).exists()
+
+
+def test_a_sheared_scan_has_its_map_in_other_formats(run, pooling_by_name, make_phantom, make_grid, tmp_path):
+    cb.write_volume(make_phantom(make_grid("sheared")), tmp_path / "sheared.nrrd")
+    command = ("similar", tmp_path / "sheared.nrrd", "--point", "12,-30,45", "--map", tmp_path / "map.mha")
+    assert run(*command, "--encoder", "pooling", "--no-cache")[0] == 0
+    assert cb.read_volume(tmp_path / "map.mha").grid.shear_deg > 5
 
 
 def test_a_table_is_not_overwritten_by_the_predictions(run, ct, no_encoder, tmp_path, monkeypatch):

@@ -1,10 +1,14 @@
 """Segmentation files, checked against the NRRD text itself and, where installed, other readers."""
 
 import gzip
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from CoralBayLib.core.errors import StoreError, VolumeError
 from CoralBayLib.imaging.grid import Grid, Volume
@@ -192,6 +196,70 @@ def test_plain_labelmaps_get_names(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(labelmap().array), str(tmp_path / "a.nii.gz"))
     _, segments = read_segmentation(tmp_path / "a.nii.gz")
     assert [(s.label, s.name) for s in segments] == [(n, f"Segment_{n}") for n in (1, 2, 3, 7)]
+
+
+def damaged(path, before, after):
+    data = path.read_bytes()
+    assert data.count(before) >= 1
+    path.write_bytes(data.replace(before, after, 1))
+
+
+DAMAGES = {
+    "a digit of the geometry": (b"space directions: (-0.", b"space directions: (-1."),
+    "the origin": (b"space origin: (1", b"space origin: (2"),
+    "a space": (b"left-posterior-superior", b"right-anterior-superior"),
+    "a label": (b"LabelValue:=2", b"LabelValue:=4"),
+    "a name": (b"Name:=Leber", b"Name:=Meber"),
+    "a color": (b"Color:=0.", b"Color:=0.0"),
+    "sizes": (b"sizes: 6 5 4", b"sizes: 5 6 4"),
+    "a segment": (b"Segment3_ID", b"Segment3_IX"),
+    "the checksum": (b"CoralBay_Checksum:=", b"CoralBay_Checksum:=0"),
+    "its numbers": (b" -400.0", b" -400.5"),
+    "its text": (b"CoralBay_Checksum:=", b"CoralBay_Checksum:=x y z "),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGES)
+def test_a_damaged_header_of_ours_is_refused(tmp_path, case):
+    """Nothing else vouches for it: each of these files is a sound one with other segments, or at another place."""
+    path = tmp_path / "a.seg.nrrd"
+    write_segmentation(labelmap(), SEGMENTS, path)
+    damaged(path, *DAMAGES[case])
+    with pytest.raises(VolumeError, match=r"a\.seg\.nrrd is damaged, or was changed"):
+        read_segmentation(path)
+
+
+@pytest.mark.parametrize("where", GRIDS.values(), ids=GRIDS)
+def test_a_file_that_another_program_saved_again_is_read(tmp_path, where):
+    """With the checksum, with other voxels too: gzip vouches for them."""
+    write_segmentation(labelmap(where), SEGMENTS, tmp_path / "a.seg.nrrd")
+    image = sitk.ReadImage(str(tmp_path / "a.seg.nrrd"))
+    image[0, 0, 0] = 3
+    sitk.WriteImage(image, str(tmp_path / "b.seg.nrrd"), useCompression=False)
+    assert b"CoralBay_Checksum" in (tmp_path / "b.seg.nrrd").read_bytes()
+    volume, segments = read_segmentation(tmp_path / "b.seg.nrrd")
+    assert segments == SEGMENTS
+    assert volume.array[0, 0, 0] == 3
+    assert volume.grid.same_as(where, 1e-6)
+
+
+def test_files_without_a_checksum_are_read(tmp_path):
+    """As Slicer and earlier versions write them."""
+    path = tmp_path / "a.seg.nrrd"
+    write_segmentation(labelmap(), SEGMENTS, path)
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join(line for line in lines if not line.startswith(b"CoralBay_Checksum")))
+    damaged(path, b"LabelValue:=7", b"LabelValue:=9")
+    assert [segment.label for segment in read_segmentation(path)[1]] == [2, 1, 3, 9]
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip))
+@settings(deadline=None, max_examples=60)
+def test_no_name_makes_our_own_file_look_damaged(name):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "a.seg.nrrd"
+        write_segmentation(labelmap(), [Segment(n, name if n == 2 else f"s{n}", (0.1, 1 / 3, 1)) for n in (1, 2, 3, 7)], path)
+        assert len(read_segmentation(path)[1]) == 4
 
 
 def test_damaged_fields(tmp_path):
