@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CoralBayLib.core.errors import CoralBayError, VolumeError
-from CoralBayLib.core.formatting import format_bytes
+from CoralBayLib.core.formatting import format_file_size
 from CoralBayLib.core.paths import expand, printable
 from CoralBayLib.imaging.formats import SEGMENTATION_SUFFIX
 
@@ -162,7 +162,7 @@ def _files(facts: FileFacts) -> str:
         parts = [f"DICOM, series '{series.description}'" if series.description else "DICOM, series without a description"]
         parts += [images + (f", {aside} more set aside" if aside else "")]
     if facts.bytes:
-        parts.append(format_bytes(facts.bytes) if facts.bytes >= 1e5 else f"{facts.bytes / 1e3:.1f} kB")
+        parts.append(format_file_size(facts.bytes))
     kind = f" ({facts.compression})" if facts.compression not in ("", "DICOM") else ""
     if facts.compression or facts.complete:
         parts.append(f"compressed{kind}" if facts.compression else "not compressed")

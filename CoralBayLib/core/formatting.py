@@ -11,6 +11,11 @@ def format_bytes(count: int) -> str:
     return f"{count / 1e6:,.0f} MB" if count >= 1e7 else f"{count / 1e6:.1f} MB"
 
 
+def format_file_size(count: int) -> str:
+    """As `format_bytes`; below 0.1 MB in kilobytes, such as "17.2 kB"."""
+    return format_bytes(count) if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
 def format_duration(seconds: float) -> str:
     """A duration in the unit that suits it, such as "20 s", "5 min" or "1.5 h"."""
     if seconds < 90:

@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
-
 from CoralBayLib.core.errors import MemoryLimitError, Remedy, VolumeError
 from CoralBayLib.core.formatting import format_bytes
 from CoralBayLib.core.paths import error_message
@@ -148,15 +146,22 @@ def require_memory(expected: int, name: str) -> None:
     Raises:
         MemoryLimitError: `expected` bytes are more than there are.
     """
-    if expected > _MEMORY_SHARE * psutil.virtual_memory().available:
+    if expected > _MEMORY_SHARE * _free_memory():
         raise too_little_memory(expected, name)
 
 
 def too_little_memory(expected: int, name: str) -> MemoryLimitError:
     """The error for voxels of `expected` bytes that do not fit into memory."""
-    free = psutil.virtual_memory().available
+    free = _free_memory()
     return MemoryLimitError(
         f"{name} needs {format_bytes(expected)} of memory for its voxels, and {format_bytes(free)} are free. If the scan is "
         "not that large, the header of the file is damaged.",
         remedy=Remedy.FREE_MEMORY,
     )
+
+
+def _free_memory() -> int:
+    # Imported here, because Slicer has psutil only after CoralBay has installed what it needs.
+    import psutil
+
+    return int(psutil.virtual_memory().available)

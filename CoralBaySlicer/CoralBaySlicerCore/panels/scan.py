@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import CoralBayError
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.setup import packages, settings
+from CoralBaySlicerCore.work import scan_check
 
 from .base import Panel
 from .encoder import EncoderSection
@@ -32,6 +33,7 @@ class ScanPanel(Panel):
         ui.deviceSelector.connect("currentIndexChanged(int)", lambda *_: self._on_device())
         ui.weightsPath.connect("currentPathChanged(QString)", lambda *_: self._on_weights())
         ui.computeButton.connect("clicked(bool)", lambda *_: self.compute())
+        ui.checkButton.connect("clicked(bool)", lambda *_: self.check())
         ui.clearStoreButton.connect("clicked(bool)", lambda *_: self.clear_store())
 
     def refresh(self) -> None:
@@ -50,6 +52,7 @@ class ScanPanel(Panel):
         ready = self.logic.features.cached(self.volume) is not None
         running = self.activity.task is not None
         ui.computeButton.enabled = self.volume is not None and not ready and not running
+        ui.checkButton.enabled = self.volume is not None
         ui.statusLabel.text = self._status(ready)
         if self.volume is not None and not ready and not running:
             self._look_in_store()
@@ -71,6 +74,20 @@ class ScanPanel(Panel):
             allow_fallback=True,
         )
         self.refresh()
+
+    def check(self) -> None:
+        """Show what is known of the scan and of its file, and what is wrong with them."""
+        assume_hu, title = self.parameters.assumeHU, _("CoralBay: check scan")
+
+        def show(found: scan_check.ScanCheck) -> None:
+            display = slicer.util.warningDisplay if found.scan_faults or found.file_faults else slicer.util.infoDisplay
+            display(scan_check.describe(found), windowTitle=title)
+
+        self.run(
+            _("The scan could not be checked."),
+            lambda: scan_check.checkTask(self.logic, self.volume, assume_hu),
+            lambda found: self.when_visible(lambda: show(found)),
+        )
 
     def clear_store(self) -> None:
         """Delete all stored features after asking."""

@@ -7,6 +7,7 @@ that they overlay the volume in the views.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,6 +81,15 @@ def ijk_to_ras(node: slicer.vtkMRMLVolumeNode) -> NDArray[np.float64]:
     node.GetIJKToRASMatrix(matrix)
     # Rounded, because saving and loading changes the last digits and the sign of zeros, and so the key of stored features.
     return np.round(slicer.util.arrayFromVTKMatrix(matrix), 9) + 0.0
+
+
+def files_of(node: slicer.vtkMRMLStorableNode) -> list[str]:
+    """The absolute paths of the files that a volume was read from or written to."""
+    storage = node.GetStorageNode()
+    if storage is None or not storage.GetFileName():
+        return []
+    names = [storage.GetNthFileName(n) for n in range(storage.GetNumberOfFileNames())] or [storage.GetFileName()]
+    return [os.path.abspath(storage.GetAbsoluteFilePath(name) or name) for name in names]  # noqa: PTH100 - normalizes '..'
 
 
 def is_transformed_nonlinearly(node: slicer.vtkMRMLVolumeNode | None) -> bool:

@@ -36,7 +36,7 @@ def source_of(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
 
     "" if there is none, or if the volume was modified since it was read.
     """
-    files = _files(volume)
+    files = volumes.files_of(volume)
     if not files or volume.GetModifiedSinceRead():
         return ""
     path = files[0] if len(files) == 1 else series_path(files)
@@ -48,7 +48,7 @@ def find_volume(path: str) -> slicer.vtkMRMLScalarVolumeNode | None:
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if path else ():
         if not volumes.is_scan(node):
             continue
-        files = _files(node)
+        files = volumes.files_of(node)
         if path in (node.GetAttribute(_SOURCE), *files) or (len(files) > 1 and str(Path(files[0]).parent) == path):
             return node
     return None
@@ -106,15 +106,6 @@ def _make_mark() -> slicer.vtkMRMLMarkupsFiducialNode:
     for paint in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
         paint(*LIBRARY_REGION)
     return node
-
-
-def _files(volume: slicer.vtkMRMLScalarVolumeNode) -> list[str]:
-    """The absolute paths of the files that a volume was read from or written to."""
-    storage = volume.GetStorageNode()
-    if storage is None or not storage.GetFileName():
-        return []
-    names = [storage.GetNthFileName(n) for n in range(storage.GetNumberOfFileNames())] or [storage.GetFileName()]
-    return [os.path.abspath(storage.GetAbsoluteFilePath(name) or name) for name in names]  # noqa: PTH100 - normalizes '..'
 
 
 def _nothing(_progress: Progress, _cancel: CancelToken) -> None:

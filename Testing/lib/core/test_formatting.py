@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from CoralBayLib.core.formatting import format_bytes, format_duration
+from CoralBayLib.core.formatting import format_bytes, format_duration, format_file_size
 from CoralBayLib.core.progress import seconds_left
 
 
@@ -13,6 +13,11 @@ from CoralBayLib.core.progress import seconds_left
 )
 def test_sizes(count, text):
     assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "0.0 kB"), (17_238, "17.2 kB"), (99_999, "100.0 kB"), (2_622_938, "2.6 MB")])
+def test_sizes_of_files(count, text):
+    assert format_file_size(count) == text
 
 
 @pytest.mark.parametrize(
