@@ -84,6 +84,15 @@ class Tables:
             self._tables[name] = table
         return self._tables[name]
 
+    def damaged_states(self, name: str) -> int:
+        """How many states of the table "regions" or "scans" cannot be read; 0 if none can."""
+        return len(self._db.damaged_states(f"{name}_{self.encoder}"))
+
+    def remove_damaged_states(self, name: str) -> int:
+        """Remove them; returns how many. The lock must be held."""
+        self._tables.pop(name, None)
+        return self._db.remove_damaged_states(f"{name}_{self.encoder}")
+
     def require(self) -> None:
         """Check that both tables exist.
 

@@ -32,7 +32,8 @@ class Issue:
     Attributes:
         kind: "orphans" (regions without a scan), "incomplete" (a scan without all its regions), "double" (a scan twice),
             "values" (a scan's regions hold values that were never written), "basis" (missing, damaged, or for other
-            vectors), "table" (missing or unreadable), "gone" (a scan's file no longer exists).
+            vectors), "table" (missing or unreadable), "states" (states of a table are damaged), "gone" (a scan's file no
+            longer exists).
         encoder: whose part of the library it is in.
         text: the fault, in words that hold for every front end.
         path: of the scan, if it concerns one.
@@ -49,8 +50,8 @@ class Issue:
 
     @property
     def harmful(self) -> bool:
-        """Whether searches are affected; a missing file does not affect them."""
-        return not self.repaired and self.kind != "gone"
+        """Whether searches are affected; a missing file or a damaged earlier state does not affect them."""
+        return not self.repaired and self.kind not in ("gone", "states")
 
     def as_dict(self) -> dict[str, Any]:
         """The issue as JSON."""
@@ -66,7 +67,8 @@ def verify(
         storage: of the library.
         repair: repair what can be repaired. Regions without a scan are removed, and so are scans with missing or wrong
             regions, or whose table or basis is lost. These can be added again, without computing if their embeddings are
-            in the store. Files that are no longer needed are deleted.
+            in the store. A table whose newest state is damaged goes back to the one before. Files that are no longer needed
+            are deleted.
         progress: told the fraction done.
         cancel: checked between batches.
 
@@ -89,10 +91,11 @@ def verify(
 
 
 def _verify_encoder(storage: Storage, encoder: str, repair: bool, cancel: CancelToken | None) -> list[Issue]:
+    found = _check_states(storage, encoder, repair)
     lost = list(_find_lost(storage, encoder, cancel))
     if lost:
-        return _remove_lost(storage, encoder, lost) if repair else lost
-    found = _check_basis(storage, encoder, repair)
+        return found + _remove_lost(storage, encoder, lost) if repair else lost
+    found += _check_basis(storage, encoder, repair)
     tables = Tables(storage, encoder)
     if not tables.complete:
         return found  # there is only the basis
@@ -116,6 +119,23 @@ def _verify_encoder(storage: Storage, encoder: str, repair: bool, cancel: Cancel
         tables.remove(sorted(damaged))
         compact(tables)
     return [_repaired(issue) if issue.harmful else issue for issue in found]
+
+
+def _check_states(storage: Storage, encoder: str, repair: bool) -> list[Issue]:
+    """States of the tables that cannot be read; a repair goes back to the newest that can."""
+    found = []
+    for name in ("regions", "scans"):
+        tables = Tables(storage, encoder)
+        what, then = "Damaged earlier states", "Searches do not use them."
+        try:
+            tables.find(name)
+        except LibraryError:
+            what, then = "Damaged states", "The newest is among them: the last change of the table is undone."
+        count = tables.remove_damaged_states(name) if repair else tables.damaged_states(name)
+        if count:
+            text = f"{what} of the table '{name}': {count}. {then}"
+            found.append(Issue("states", encoder, text, "", repair, None if repair else Remedy.REPAIR_LIBRARY))
+    return found
 
 
 def _check_basis(storage: Storage, encoder: str, repair: bool) -> list[Issue]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CoralBayLib.core.errors import LibraryError, Remedy
+from CoralBayLib.core.paths import remove_quietly
 
-from .lance_errors import explain_compacting, explain_reading, explain_writing, is_missing_table
+from .lance_errors import LANCE_ERRORS, explain_compacting, explain_reading, explain_writing, is_missing_table
+from .states import damaged_manifests
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,6 +60,7 @@ class Database:
         package = import_lancedb()
         session = package.Session(_INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES) if cached else None
         options = dict(options) if options is not None else None
+        self._folder = None if "://" in uri else Path(uri)
         with explain_reading():
             self.lance = package.connect(uri, read_consistency_interval=timedelta(0), storage_options=options, session=session)
 
@@ -72,7 +76,7 @@ class Database:
         """
         with explain_reading(label or name):
             try:
-                return Table(self.lance.open_table(name), label or name)
+                return Table(self.lance.open_table(name), label or name, self, name)
             except ValueError as error:
                 if is_missing_table(error):
                     return None
@@ -85,11 +89,31 @@ class Database:
             StoreError: it could not be written.
         """
         with explain_writing():
-            return Table(self.lance.create_table(name, rows, schema=schema), label or name)
+            return Table(self.lance.create_table(name, rows, schema=schema), label or name, self, name)
 
     def drop(self, name: str) -> None:
         """Delete a table if it exists."""
         self.lance.drop_table(name, ignore_missing=True)
+
+    def damaged_states(self, name: str) -> list[Path]:
+        """The files of a table's states that cannot be read, as long as another can; none on object storage.
+
+        If the newest is among them, the table cannot be opened.
+        """
+        if self._folder is None:
+            return []
+        return damaged_manifests(self._folder / f"{name}.lance", lambda: self.lance.open_table(name))
+
+    def remove_damaged_states(self, name: str) -> int:
+        """Remove a table's states that cannot be read; returns how many. The lock must be held.
+
+        Without its newest state, the table is as it was before the last change.
+        """
+        removed = 0
+        # Damage to earlier states may show only when the newest can be read.
+        while count := sum(remove_quietly(path) for path in self.damaged_states(name)):
+            removed += count
+        return removed
 
     def names(self) -> list[str]:
         """The names of all tables.
@@ -114,15 +138,18 @@ class Table:
     Args:
         lance: LanceDB's own table.
         label: what messages call it.
+        database: that it is in.
+        name: in the database.
 
     Attributes:
         lance: LanceDB's own table.
         label: what messages call it.
     """
 
-    def __init__(self, lance: Any, label: str) -> None:
+    def __init__(self, lance: Any, label: str, database: Database, name: str) -> None:
         self.lance = lance
         self.label = label
+        self._database, self._name = database, name
 
     @property
     def schema(self) -> pa.Schema:
@@ -221,10 +248,16 @@ class Table:
     def compact(self, keep: timedelta) -> None:
         """Merge small files, add new rows to the index, and delete files that no state younger than `keep` needs.
 
-        The writer lock must be held: files that belong to no state are taken for those of a writer that was killed.
+        The writer lock must be held: files that belong to no state are taken for those of a writer that was killed. Earlier
+        states that cannot be read are removed.
         """
         with explain_compacting():
-            self.lance.optimize(cleanup_older_than=keep, delete_unverified=True)
+            try:
+                self.lance.optimize(cleanup_older_than=keep, delete_unverified=True)
+            except LANCE_ERRORS:
+                if not self._database.remove_damaged_states(self._name):
+                    raise
+                self.lance.optimize(cleanup_older_than=keep, delete_unverified=True)
 
     def _query(self, columns: Sequence[str] | None, where: str | None) -> Any:
         query = self.lance.search()

@@ -5,6 +5,7 @@ LanceDB tells the cause in the text of general exceptions only, so that is read 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -38,6 +39,7 @@ _STORAGE_CAUSES = (
         "it cannot be reached. Check the network and the endpoint (for S3 AWS_ENDPOINT_URL and AWS_REGION)",
     ),
 )
+_FULL_MARKS = ("No space left on device", "os error 28", "Disk quota exceeded", "os error 122", "os error 112")
 _START_AGAIN = "Scans that were already added are kept; start again once this is solved."
 
 
@@ -59,10 +61,17 @@ def explain_writing() -> AbstractContextManager[None]:
     return explain(StoreError, "The library could not be written", then)
 
 
-def explain_compacting() -> AbstractContextManager[None]:
+@contextmanager
+def explain_compacting() -> Iterator[None]:
     """Raise StoreError when files could not be compacted after a change."""
-    what = "The change was made, but the library's files could not be compacted"
-    return explain(StoreError, what, "Free some disk space; the next change tries again.")
+    try:
+        yield
+    except LANCE_ERRORS as error:
+        full = any(mark in str(error) for mark in _FULL_MARKS) or getattr(error, "errno", 0) == errno.ENOSPC
+        then = "Free some disk space; the next change tries again." if full else "The next change tries again."
+        what = "The change was made, but the library's files could not be compacted"
+        with explain(StoreError, what, then, None if full else Remedy.CHECK_LIBRARY):
+            raise
 
 
 @contextmanager
