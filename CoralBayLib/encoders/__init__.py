@@ -18,7 +18,7 @@ from CoralBayLib.core.progress import CancelToken, Progress
 
 from .cards import EncoderCard, shipped_card
 from .catalog import encoder_card, encoder_cards, encoder_names, get_entry
-from .plugins import check_encoder, load_encoder_file, unload_encoder_file
+from .plugins import check_encoder, encoder_file_sha256, load_encoder_file, unload_encoder_file
 from .registry import register_encoder
 from .weights import Consent, WeightsSource, find_weights
 
@@ -34,6 +34,7 @@ __all__ = [
     "encoder_names",
     "get_entry",
     "load_encoder",
+    "encoder_file_sha256",
     "load_encoder_file",
     "register_encoder",
     "shipped_card",

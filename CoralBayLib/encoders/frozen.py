@@ -13,6 +13,7 @@ from CoralBayLib.core.errors import EncoderError
 
 from .base import Axes, Encoder, InputSpec, LevelSpec, Tiling
 from .weights import Consent, FoundWeights, sha256_of
+from .weights.sources import unchanged
 
 
 class FrozenEncoder(ABC):
@@ -117,6 +118,9 @@ def loader(
     ) -> Encoder:
         encoder.validate_setting(setting)
         found = find(weights, consent)
-        return encoder(read(found.path), sha256(found.path), found.origin, setting, device)
+        # The SHA-256 becomes part of the key of stored features, so it must be that of the weights in the network.
+        with unchanged(found.path):
+            network, digest = read(found.path), sha256(found.path)
+        return encoder(network, digest, found.origin, setting, device)
 
     return load

@@ -59,7 +59,7 @@ _entry_points_lock = threading.RLock()
 _entry_points_loaded = False
 
 
-def load_encoder_file(path: str | Path) -> list[str]:
+def load_encoder_file(path: str | Path, sha256: str | None = None) -> list[str]:
     """Run a Python file that registers one or more encoders.
 
     The file is a program with all rights of its user: run only files that you trust. A file that was loaded before is run
@@ -68,12 +68,15 @@ def load_encoder_file(path: str | Path) -> list[str]:
 
     Args:
         path: the file.
+        sha256: of the content that the user agreed to run; None runs any. The file is read once, so that the content that
+            is compared is the one that is run.
 
     Returns:
         The names of the encoders that it registered.
 
     Raises:
-        EncoderError: the file does not exist, raises, registers nothing, or uses a name that is in use.
+        EncoderError: the file does not exist, has another content, raises, registers nothing, or uses a name that is in
+            use.
     """
     # First, so that the names of installed packages are in use already.
     load_entry_points()
@@ -88,12 +91,22 @@ def load_encoder_file(path: str | Path) -> list[str]:
             raise EncoderError(f"The encoder file '{path.name}' cannot be read: {error_message(error)}.") from error
         if path.suffix.lower() != ".py":
             raise EncoderError(f"'{path.name}' is not a Python file; expected a name that ends with .py.")
-        sha256 = hashlib.sha256(source).hexdigest()
+        content = hashlib.sha256(source).hexdigest()
+        if sha256 not in (None, content):
+            raise EncoderError(
+                f"The encoder file '{path.name}' has changed since you agreed to run it. Add it again to use it."
+            )
         before = _files.get(path, _LoadedFile())
-        if before.sha256 != sha256:
-            _files[path] = _run(path, source, sha256, before)
+        if before.sha256 != content:
+            _files[path] = _run(path, source, content, before)
             sys.modules.pop(before.module, None)
         return list(_files[path].names)
+
+
+def encoder_file_sha256(path: str | Path) -> str:
+    """The SHA-256 of the content of a file as it was run, whatever the file holds by now; "" when it was not run."""
+    with _files_lock:
+        return _files.get(Path(path).expanduser().resolve(), _LoadedFile()).sha256
 
 
 def unload_encoder_file(path: str | Path) -> list[str]:

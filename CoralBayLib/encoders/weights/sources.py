@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.core.resources import resources_dir
 
 FALLBACK = "coralbay-mini"
@@ -157,3 +159,24 @@ def _sha256(path: Path, size: int, modified: int) -> str:
         while block := file.read(2**22):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextmanager
+def unchanged(path: Path) -> Iterator[None]:
+    """Check that a file stays as it is in the block, so that all that reads it there sees the same bytes.
+
+    Raises:
+        WeightsError: it was changed or replaced meanwhile.
+    """
+
+    def state() -> tuple[int, ...]:
+        try:
+            found = path.stat()
+        except OSError:
+            return ()
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+    before = state()
+    yield
+    if state() != before:
+        raise WeightsError(f"The weights file '{path.name}' was changed while it was read. Load it again.")

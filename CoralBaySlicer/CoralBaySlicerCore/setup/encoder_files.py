@@ -99,11 +99,12 @@ def read(path: str) -> list[EncoderFile]:
     Raises:
         EncoderError: the file cannot be used.
     """
-    from CoralBayLib.encoders import encoder_card, load_encoder_file
+    from CoralBayLib.encoders import encoder_card, encoder_file_sha256, load_encoder_file
 
     names = load_encoder_file(path)
     cards = [encoder_card(name) for name in names]
-    return [EncoderFile(str(path), _sha256(path), card.name, card.title, card.summary) for card in cards]
+    sha256 = encoder_file_sha256(path)
+    return [EncoderFile(str(path), sha256, card.name, card.title, card.summary) for card in cards]
 
 
 def load(file: EncoderFile) -> None:
@@ -117,13 +118,7 @@ def load(file: EncoderFile) -> None:
 
     if missing := file.missing():
         raise EncoderError(missing)
-    if _sha256(file.path) != file.sha256:
-        raise EncoderError(
-            _("The encoder file '{name}' has changed since you agreed to run it. Add it again to use it.").format(
-                name=Path(file.path).name
-            )
-        )
-    load_encoder_file(file.path)
+    load_encoder_file(file.path, file.sha256)
 
 
 def unload(path: str) -> None:
@@ -131,12 +126,6 @@ def unload(path: str) -> None:
     from CoralBayLib.encoders import unload_encoder_file
 
     unload_encoder_file(path)
-
-
-def _sha256(path: str | Path) -> str:
-    from CoralBayLib.encoders.weights import sha256_of
-
-    return sha256_of(path)
 
 
 def _write(files: list[EncoderFile]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -12,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
 
 import CoralBayLib as cb
 from CoralBayLib.cli import main
-from CoralBayLib.core.errors import EncoderError
+from CoralBayLib.core.errors import EncoderError, WeightsError
 from CoralBayLib.encoders import (
     encoder_cards,
+    encoder_file_sha256,
     encoder_names,
     get_entry,
     load_encoder,
@@ -26,6 +29,8 @@ from CoralBayLib.encoders import (
     registry,
     unload_encoder_file,
 )
+from CoralBayLib.encoders.frozen import FrozenEncoder, loader
+from CoralBayLib.encoders.weights import FoundWeights
 
 EXAMPLE = Path(__file__).parents[3] / "Resources" / "Examples" / "my_encoder.py"
 CENTRE = np.array([12.0, -30.0, 45.0])
@@ -109,6 +114,44 @@ def test_a_file_is_run_once_and_again_when_it_has_changed(write):
     assert load_encoder_file(file) == ["other"]
     assert "one" not in encoder_names()
     assert encoder_cards()[-1].title == "Other"
+
+
+def test_only_the_content_that_was_agreed_to_is_run(write):
+    """It is compared with the bytes that are run: a file of the same size and time is another one."""
+    file = write("register('one')")
+    agreed = hashlib.sha256(file.read_bytes()).hexdigest()
+    assert load_encoder_file(file, agreed) == ["one"]
+    assert encoder_file_sha256(file) == agreed
+    stamp = file.stat().st_mtime_ns
+    write("register('two')")
+    os.utime(file, ns=(stamp, stamp))
+    for _ in range(2):
+        with pytest.raises(EncoderError, match=r"'mine\.py' has changed since you agreed to run it"):
+            load_encoder_file(file, agreed)
+    assert "two" not in encoder_names()
+    assert encoder_file_sha256(file) == agreed
+    assert encoder_file_sha256(file.with_name("other.py")) == ""
+
+
+def test_weights_that_change_while_they_are_read_are_refused(tmp_path):
+    """Their SHA-256 becomes part of the key of stored features."""
+    path = tmp_path / "weights.bin"
+    path.write_bytes(b"one")
+
+    class Encoder(FrozenEncoder):
+        def memory_bytes(self, window, names):
+            return 0
+
+    def read(_path):
+        assert _path.read_bytes() == b"one"
+        path.write_bytes(b"three")
+        return nn.Identity()
+
+    load = loader(Encoder, lambda weights, consent: FoundWeights(path, "a test"), read)
+    with pytest.raises(WeightsError, match=r"'weights\.bin' was changed while it was read"):
+        load()
+    load = loader(Encoder, lambda weights, consent: FoundWeights(path, "a test"), lambda _path: nn.Identity())
+    assert load().weights_sha256 == hashlib.sha256(b"three").hexdigest()
 
 
 def test_an_edited_file_is_run_anew_however_soon(write):
