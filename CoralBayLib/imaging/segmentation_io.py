@@ -160,8 +160,8 @@ def _header(segments: list[Segment], grid: Grid) -> dict[str, str]:
             "Tags": f"Segmentation.Status:inprogress|TerminologyEntry:{_TERMINOLOGY}|",
         }
         fields.update({f"Segment{n}_{key}": value for key, value in values.items()})
-    numbers = " ".join(repr(float(v)) for v in grid.ijk_to_ras[:3].ravel())
-    fields[_CHECKSUM] = f"{_crc(segments, grid, numbers)} {numbers}"
+    matrix = " ".join(repr(float(v)) for v in grid.ijk_to_ras[:3].ravel())
+    fields[_CHECKSUM] = f"{_crc(segments, grid, matrix)} {matrix}"
     return fields
 
 
