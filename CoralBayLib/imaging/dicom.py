@@ -121,6 +121,11 @@ def ct_series(folder: Path) -> list[Series]:
     return [_series(uid, found[uid], headers[uid]) for uid in sorted(found) if headers[uid].get(MODALITY) == "CT"]
 
 
+def holds_images(folder: Path) -> bool:
+    """Whether a folder has a sound DICOM file with voxels; reports and structure sets have none."""
+    return bool(_found(folder)[0])
+
+
 def _series(uid: str, files: list[str], fields: dict[str, str]) -> Series:
     return Series(uid, tuple(sorted(files)), _no_scan(fields, files), printable(fields.get(DESCRIPTION, "")))
 

@@ -12,7 +12,7 @@ from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import error_message, expand, printable
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
-from .dicom import ct_series
+from .dicom import ct_series, holds_images
 from .formats import DICOM_SUFFIXES, READABLE_SUFFIXES, SEGMENTATION_SUFFIX
 from .grid import Volume
 from .volume_io import quiet_itk
@@ -44,7 +44,7 @@ class Skipped:
     Attributes:
         path: of the file or folder.
         reason: a sentence.
-        is_fault: whether it ought to be a scan and cannot be used; False for segmentations and scouts.
+        is_fault: whether it ought to be a scan and cannot be used; False for segmentations, scouts and reports.
     """
 
     path: str
@@ -152,7 +152,10 @@ def _series(folder: str, current: str, known: Mapping[str, str]) -> Iterator[Sca
         return
     series = [each for each in found if not each.no_scan]
     if not series:
-        yield Skipped(folder, "No CT series with more than one slice among its DICOM files.")
+        if holds_images(Path(folder)):
+            yield Skipped(folder, "No CT series with more than one slice among its DICOM files.")
+        else:
+            yield Skipped(folder, "DICOM files without voxels, such as a report or a structure set.", is_fault=False)
     elif len(series) == 1:
         yield ScanSource(folder, current)
     else:

@@ -112,9 +112,13 @@ def test_segmentations_and_scouts_are_no_faults(tmp_path):
     write_dicom(tmp_path / "ct", array[:1], series=2)
     write_dicom(tmp_path / "mr", array, modality="MR")
     (tmp_path / "organs.seg.nrrd").write_text("no scan")
+    report = write_dicom(tmp_path / "report", array[:1], modality="SR") / "1-001.dcm"
+    report.write_bytes(report.read_bytes().partition(b"\xe0\x7f\x10\x00")[0])
     _, skipped = find_scans([tmp_path])
     assert {Path(each.path).name: each.is_fault for each in skipped} == {
         "2-001.dcm": False,
         "mr": True,
         "organs.seg.nrrd": False,
+        "report": False,
     }
+    assert "without voxels" in skipped[-1].reason
