@@ -245,3 +245,22 @@ def test_nothing_is_written(tmp_path, volume, monkeypatch):
     before = sorted((each, each.stat().st_mtime_ns) for each in tmp_path.rglob("*"))
     inspect_scan(folder / "a.nrrd")
     assert sorted((each, each.stat().st_mtime_ns) for each in tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nii", "a.nii.gz", "a.mha", "ct/1-003.dcm"])
+def test_reports_on_damaged_files_agree_with_the_reader(tmp_path, name):
+    volume = phantom(phantom_grid("anisotropic", extent_mm=60.0, spacing=4.0))
+    path = tmp_path / name
+    if path.suffix == ".dcm":
+        write_dicom(tmp_path / "ct", volume.array[:6])
+    else:
+        cb.write_volume(volume, path)
+    sound = path.read_bytes()
+    for seed in range(15):
+        random = np.random.default_rng(seed)
+        data = bytearray(sound)
+        for _ in range(random.choice([1, 2, 5])):
+            data[random.integers(min(len(data), 900))] = random.integers(256)
+        path.write_bytes(data[: random.integers(len(data))] if seed % 5 == 0 else data)
+        report = check_agrees(path.parent if path.suffix == ".dcm" else path)
+        json.dumps(report.as_dict(), allow_nan=False)
