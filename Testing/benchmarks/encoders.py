@@ -99,7 +99,7 @@ def kind(name: str) -> str:
 
 def read_scan(folder: Path) -> Labelled:
     """A labelled scan from a folder."""
-    names = {int(label): name for label, name in json.loads((folder / "labels.json").read_text()).items()}
+    names = {int(label): name for label, name in json.loads((folder / "labels.json").read_text(encoding="utf-8")).items()}
     return Labelled(folder.name, cb.read_volume(folder / "ct.nii.gz"), cb.read_labelmap(folder / "labels.nii.gz"), names)
 
 

@@ -39,7 +39,9 @@ def test_every_fault_is_seen_and_the_run_goes_on(tmp_path: Path) -> None:
         assert summary.is_clean(outcome) == (fault == "none"), outcome
         assert bool(outcome.stray) == (fault in ("stray", "other file")) and bool(outcome.ran) == (fault == "code"), outcome
     summary.write(outcomes, 0, "command", 0.0, tmp_path / "RESULTS.md")
-    total = next(line for line in (tmp_path / "RESULTS.md").read_text().splitlines() if line.startswith("| **all**"))
+    total = next(
+        line for line in (tmp_path / "RESULTS.md").read_text(encoding="utf-8").splitlines() if line.startswith("| **all**")
+    )
     assert [int(cell) for cell in total.split("|")[2:13]] == [10, 4, 0, 0, 1, 2, 1, 1, 1, 2, 1]
 
 

@@ -179,7 +179,7 @@ def _reset_peak() -> None:
 def _peak_mb() -> float:
     """Most memory since it was last reset; 0 where the operating system does not tell."""
     try:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
         return 0.0
     return next((int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)

@@ -50,7 +50,7 @@ def test_a_test_that_passes_ends_slicer_with_0(script: Any, monkeypatch: pytest.
     replace_test(monkeypatch, Passing)
     script.main(["--result", str(tmp_path / "result.txt")])
     assert script.statuses == [0]
-    first, *rest = (tmp_path / "result.txt").read_text().splitlines()
+    first, *rest = (tmp_path / "result.txt").read_text(encoding="utf-8").splitlines()
     assert first == "passed"
     assert any("test_it" in line for line in rest)
 
@@ -59,7 +59,7 @@ def test_a_test_that_fails_ends_slicer_with_1(script: Any, monkeypatch: pytest.M
     replace_test(monkeypatch, Failing)
     script.main(["--result", str(tmp_path / "result.txt")])
     assert script.statuses == [1]
-    text = (tmp_path / "result.txt").read_text()
+    text = (tmp_path / "result.txt").read_text(encoding="utf-8")
     assert text.startswith("failed\n")
     assert "the liver is not where it should be" in text
 
@@ -71,7 +71,7 @@ def test_packages_that_are_missing_are_a_failure(script: Any, monkeypatch: pytes
     replace_test(monkeypatch, Passing)
     script.main(["--result", str(tmp_path / "result.txt")])
     assert script.statuses == [1]
-    assert "torch>=2.3" in (tmp_path / "result.txt").read_text()
+    assert "torch>=2.3" in (tmp_path / "result.txt").read_text(encoding="utf-8")
 
 
 def test_without_packages_only_the_panel_is_opened(script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

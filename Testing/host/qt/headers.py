@@ -49,7 +49,7 @@ _DECORATORS = (
 @cache
 def table() -> dict[str, dict]:
     """The members of every known class, by class name."""
-    return json.loads(_TABLE.read_text())
+    return json.loads(_TABLE.read_text(encoding="utf-8"))
 
 
 def lineage(name: str) -> list[str]:

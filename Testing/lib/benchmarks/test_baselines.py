@@ -88,5 +88,5 @@ def test_a_row_tells_means_and_what_was_not_measured():
 
 
 def test_the_make_target_shows_it():
-    makefile = (Path(__file__).parents[3] / "Makefile").read_text()
+    makefile = (Path(__file__).parents[3] / "Makefile").read_text(encoding="utf-8")
     assert "-m Testing.benchmarks.encoders --timing" in makefile

@@ -32,7 +32,7 @@ def test_only_parts_that_are_asked_for_are_written(tmp_path, monkeypatch):
     (tmp_path / "results.jsonl").write_text("\n".join(map(json.dumps, lines)))
     monkeypatch.setattr(sys, "argv", ["speed", "--parts", "long", "--output", str(tmp_path), "--tables", str(tmp_path)])
     speed.main()
-    kept, _, written = file.read_text().partition("## A long scan\n\n")
+    kept, _, written = file.read_text(encoding="utf-8").partition("## A long scan\n\n")
     assert kept == "# Speed and memory\n\n## The whole sample\n\nkept\n\n"
     assert written.startswith("A machine. Other programs ran at the same time, so compare processor times.\n\n| 512x512x800")
     assert "| CoralBay-mini | 2 | 1 | 3.0 |" in written
@@ -44,7 +44,7 @@ def test_a_part_stays_when_one_of_its_cases_fails(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(sys, "argv", ["speed", "--parts", "window", "--output", str(tmp_path), "--tables", str(tmp_path)])
     monkeypatch.setattr(speed.sys, "executable", "false")
     speed.main()
-    assert "kept" in file.read_text()
+    assert "kept" in file.read_text(encoding="utf-8")
     assert "One window is not changed" in capsys.readouterr().err
 
 

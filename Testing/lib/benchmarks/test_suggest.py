@@ -37,7 +37,7 @@ def test_clicks_are_counted_and_divisors_found(tmp_path):
     ]
     file = tmp_path / "RESULTS.md"
     text = write_tables(lines, ["at random", "suggested"], file)
-    assert text.strip() in file.read_text()
+    assert text.strip() in file.read_text(encoding="utf-8")
     assert "| suggested | 0 | 2 | 1 | 0.400 | 0.600 | 0.800 |" in text
     assert "| at random | 0 | over 2 | 2 | 0.400 | 0.450 | 0.500 |" in text
     assert "| suggested | 1 | over 2 |  | 0.400 | 0.500 | 0.790 |" in text

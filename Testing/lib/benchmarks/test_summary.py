@@ -17,7 +17,7 @@ def test_the_page_is_what_the_long_tables_say(tmp_path):
     for plot in (plots.DICE, plots.RETRIEVAL):
         (tmp_path / "results" / plot).unlink()
     summary.renew(tmp_path / "results")
-    assert (tmp_path / summary.PAGE).read_text() == page.read_text()
+    assert (tmp_path / summary.PAGE).read_text(encoding="utf-8") == page.read_text(encoding="utf-8")
     assert all((tmp_path / "results" / plot).stat().st_size > 1000 for plot in (plots.DICE, plots.RETRIEVAL))
 
 
@@ -25,7 +25,7 @@ def test_every_picture_and_file_that_the_page_names_is_there():
     import re
 
     page = RESULTS.parent / summary.PAGE
-    named = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
+    named = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
     assert named
     assert [name for name in named if not (page.parent / name).exists()] == []
 

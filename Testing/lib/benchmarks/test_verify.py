@@ -67,7 +67,7 @@ def test_threads_are_those_of_the_line():
 @pytest.mark.parametrize("name", ["quality", "transfer"])
 def test_stored_lines_have_the_versions_that_count(name):
     known = getattr(versions, name.upper())
-    lines = [json.loads(line) for line in (MEASURED / f"{name}.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (MEASURED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
     assert lines
     assert {line["results_version"] - known[line["method"]] for line in lines} == {0}
 
@@ -87,7 +87,7 @@ def test_a_transfer_is_run_again_as_its_line_says(monkeypatch, tmp_path):
 
     from Testing.benchmarks import transfer
 
-    lines = [json.loads(line) for line in (MEASURED / "transfer.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (MEASURED / "transfer.jsonl").read_text(encoding="utf-8").splitlines()]
     other = next(line for line in lines if line["first"] == "sample")["second"]
     scans = {name: transfer.Labelled(name, None, None, {}) for name in ("sample", other)}
     pair = SimpleNamespace(first=scans["sample"], second=scans[other])

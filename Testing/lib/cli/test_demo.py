@@ -39,7 +39,7 @@ def sample(tmp_path, make_grid, make_phantom, monkeypatch):
 def test_demo_measures_and_writes_its_results(run, sample, pooling_by_name, tmp_path, options):
     status, out, err = run("demo", "--encoder", "pooling", "-o", tmp_path / "out", "--seed", 3, *options)
     assert status == 0, err
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert report["seed"] == 3
     assert set(report["dice"]) == {"first", "second"}
     assert all(0 <= value <= 1 for values in report["dice"].values() for value in values)

@@ -225,10 +225,10 @@ def test_replacing_is_all_or_nothing(tmp_path):
     with pytest.raises(StoreError, match="No space left.*MB free"), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise OSError(28, "No space left on device")
-    assert path.read_text() == "before"
+    assert path.read_text(encoding="utf-8") == "before"
     with atomic_write(path) as temporary:
         assert temporary.name.endswith(".nii.gz")
         assert temporary.parent == tmp_path
         temporary.write_text("after")
-    assert path.read_text() == "after"
+    assert path.read_text(encoding="utf-8") == "after"
     assert list(tmp_path.iterdir()) == [path]

@@ -48,7 +48,9 @@ def test_licences_are_the_same_wherever_they_are_told(path, capsys):
     card = read_card(path)
     weights = get_entry(card.name).weights
     assert weights.licence == card.weights_licence
-    (row,) = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith(f"| `{card.name}` |")]
+    (row,) = [
+        line for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines() if line.startswith(f"| `{card.name}` |")
+    ]
     code, _, of_weights = row.strip("| ").split(" | ")[-1].partition("; ")
     assert code.startswith(card.code_licence) and of_weights.startswith(card.weights_licence)
     assert main(["encoders"]) == 0
@@ -97,7 +99,7 @@ def card(tmp_path):
     """Writes a good card with some fields changed; returns its path."""
 
     def write(**changes):
-        content = json.loads((ROOT / "Resources/Encoders/astra.json").read_text()) | {"name": "mine"} | changes
+        content = json.loads((ROOT / "Resources/Encoders/astra.json").read_text(encoding="utf-8")) | {"name": "mine"} | changes
         path = tmp_path / "mine.json"
         path.write_text(json.dumps({name: value for name, value in content.items() if value != "drop it"}))
         return path
@@ -151,7 +153,7 @@ def test_resources_are_found_inside_an_installed_package(tmp_path, monkeypatch):
 def test_the_wheel_holds_every_package_and_the_resources():
     import tomllib
 
-    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
     folders = {path.parent for path in (ROOT / "CoralBayLib").rglob("*.py") if "Resources" not in path.parts}
     named = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
     assert set(setup["packages"]) == named | {"CoralBayLib.Resources"}

@@ -79,7 +79,7 @@ def test_the_published_form_loads(family, tensors, path, make_encoder, monkeypat
 
 def test_full_size_has_the_published_keys_and_shapes():
     """The listing was made from the authors' classes; see `make_transformer_fixtures`."""
-    published = json.loads(fixture.FULL_SIZE.read_text())
+    published = json.loads(fixture.FULL_SIZE.read_text(encoding="utf-8"))
     with torch.device("meta"):
         ours = {"ct-fm": CTFMNetwork(), "voxelfm": VoxelFMNetwork(), "fm-ct": FMCTNetwork()}
     for family, network in ours.items():

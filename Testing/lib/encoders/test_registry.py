@@ -28,7 +28,7 @@ def test_a_card_without_a_loader_is_not_listed(monkeypatch, tmp_path):
     monkeypatch.setattr(registry, "_registry", {})
     monkeypatch.setattr(resources, "_PACKAGE", tmp_path)
     (tmp_path / "Resources" / "Encoders").mkdir(parents=True)
-    content = (ROOT / "Resources" / "Encoders" / "astra.json").read_text()
+    content = (ROOT / "Resources" / "Encoders" / "astra.json").read_text(encoding="utf-8")
     for name in ("astra", "not-there"):
         card = json.dumps(json.loads(content) | {"name": name})
         (tmp_path / "Resources" / "Encoders" / f"{name}.json").write_text(card)

@@ -237,7 +237,7 @@ for path in sys.argv[1:]:
     done = subprocess.run([sys.executable, "-c", script, *paths], cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(tmp_path.iterdir()) == sorted(paths)
-    assert all(path.read_text() == "before" for path in paths)
+    assert all(path.read_text(encoding="utf-8") == "before" for path in paths)
 
 
 def phantom():

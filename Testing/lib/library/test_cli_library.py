@@ -114,7 +114,7 @@ def test_cluster(run, scans, tmp_path):
     status, out, _ = run("cluster", "--count", 4, "--output", tmp_path / "x.csv", *drawn)
     assert status == 0
     assert len(out.splitlines()) == 5
-    assert (tmp_path / "x.csv").read_text().startswith("scan,R,A,S,cluster\n")
+    assert (tmp_path / "x.csv").read_text(encoding="utf-8").startswith("scan,R,A,S,cluster\n")
     assert set(np.unique(cb.read_labelmap(tmp_path / "map.nrrd").array)) <= set(range(5))
     assert run("cluster", "--count", 4, "--map", tmp_path / "map.nrrd")[0] == 1
 
@@ -124,7 +124,7 @@ def test_export(run, scans, tmp_path):
     status, out, _ = run("export", tmp_path / "list.json")
     assert status == 0
     assert "paths" in out
-    assert len(json.loads((tmp_path / "list.json").read_text())["scans"]) == 3
+    assert len(json.loads((tmp_path / "list.json").read_text(encoding="utf-8"))["scans"]) == 3
 
 
 @pytest.mark.parametrize("action", [["stats"], ["verify"], ["export", "x.csv"], ["cluster"], ["remove", "abcdef"]])

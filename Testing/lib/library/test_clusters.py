@@ -112,8 +112,8 @@ def test_as_csv_and_json(filled, tmp_path):
     found = filled.cluster(3, "pooling")
     filled.export_clusters(found, tmp_path / "x.csv")
     filled.export_clusters(found, tmp_path / "x.json")
-    rows = list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
-    whole = json.loads((tmp_path / "x.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "x.csv").read_text(encoding="utf-8").splitlines()))
+    whole = json.loads((tmp_path / "x.json").read_text(encoding="utf-8"))
     assert len(rows) == sum(each.count for each in found.clusters) == sum(map(len, whole["regions"].values()))
     assert [each["count"] for each in whole["clusters"]] == [
         sum(row["cluster"] == str(number) for row in rows) for number in (1, 2, 3)

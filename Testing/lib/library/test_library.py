@@ -261,7 +261,9 @@ def test_export(filled, tmp_path, scans):
     columns = "scan embedding path stamp size_ijk spacing_mm ijk_to_ras regions encoder weights_sha256 setting added series_uid"
     assert " ".join(rows[0]) == f"{columns} there"
     filled.export(tmp_path / "list.json")
-    assert [row["scan"] for row in json.loads((tmp_path / "list.json").read_text())["scans"]] == [r["scan"] for r in rows]
+    assert [row["scan"] for row in json.loads((tmp_path / "list.json").read_text(encoding="utf-8"))["scans"]] == [
+        r["scan"] for r in rows
+    ]
     with pytest.raises(LibraryError, match=r"\.csv or \.json"):
         filled.export(tmp_path / "list.xlsx")
 

@@ -42,7 +42,7 @@ def test_fit_then_predict_and_map(capsys, study):
     assert "12 scans of 10 patients" in printed and "AUROC" in printed and "research use only" in printed
     assert "AUROC from 2 examples of 'ball'" in printed
     assert "missing.nrrd" in err
-    report = json.loads((out / "report.json").read_text())
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
     assert report["figures"]["AUROC"]["value"] > 0.8 and len(report["left_out"]) == 1
     with (out / "predictions.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))

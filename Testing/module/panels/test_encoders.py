@@ -91,7 +91,7 @@ def test_a_file_that_has_changed_is_not_run(panel: Any, driver: Any, tmp_path: P
     host.dialogs.answer(str(file), True)
     mouse.press(panel.ui.addEncoderButton)
     driver.settle()
-    file.write_text(f"open({str(ran)!r}, 'w').close()\n" + EXAMPLE.read_text())
+    file.write_text(f"open({str(ran)!r}, 'w').close()\n" + EXAMPLE.read_text(encoding="utf-8"))
     mouse.press(panel.ui.computeButton)
     driver.settle()
     assert not ran.exists()

@@ -182,11 +182,11 @@ def test_the_user_is_asked_before_files_are_replaced(folder: Path, ready: Any, d
     mouse.press(panel.ui.applyFolderButton)
     driver.settle()
     assert "one.seg.nrrd" in host.dialogs.texts("confirm")[0]
-    assert (folder / "one.seg.nrrd").read_text() == "drawn by hand"
+    assert (folder / "one.seg.nrrd").read_text(encoding="utf-8") == "drawn by hand"
     result = panel.logic.applyProbeToFolder(panel.logic.probe, folder)
     assert result.written == {}
     assert "exists already" in str(result.failed[folder / "one.nrrd"])
-    assert (folder / "one.seg.nrrd").read_text() == "drawn by hand"
+    assert (folder / "one.seg.nrrd").read_text(encoding="utf-8") == "drawn by hand"
     result = panel.logic.applyProbeToFolder(panel.logic.probe, folder, overwrite=True)
     assert result.written == {folder / "one.nii.gz": folder / "one.seg.nrrd"}
 

@@ -216,7 +216,7 @@ def test_requirements_are_those_of_the_library(coralbay: Any) -> None:
     import tomllib
     from CoralBaySlicerCore.setup import packages
 
-    wanted = set(tomllib.loads((MODULE.parents[1] / "pyproject.toml").read_text())["project"]["dependencies"])
+    wanted = set(tomllib.loads((MODULE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"])
     brought = {each for each in wanted if each.split(">")[0] in packages._KEEP}
     assert set(packages.requirements()) == wanted - brought
     assert f"torch{packages.TORCH_VERSION}" in wanted
@@ -293,10 +293,10 @@ def test_extension_files_agree(coralbay: Any) -> None:
     assert catalog["$schema"].endswith("v1.0.1.json#")
     assert catalog["category"] == "Segmentation"
     assert catalog["build_dependencies"] == ["PyTorch"]
-    lists = (root / "CMakeLists.txt").read_text()
+    lists = (root / "CMakeLists.txt").read_text(encoding="utf-8")
     assert "project(CoralBay)" in lists
     assert 'set(EXTENSION_DEPENDS "PyTorch")' in lists
-    named = (MODULE.parent / "CMakeLists.txt").read_text()
+    named = (MODULE.parent / "CMakeLists.txt").read_text(encoding="utf-8")
     for path in (MODULE.parent / "Resources").rglob("*"):
         if path.is_file() and path.suffix != ".py":
             pattern = f"/{path.relative_to(MODULE.parent).with_name('*').as_posix()}{path.suffix}\n"

@@ -75,7 +75,9 @@ def test_the_licence_told_is_ours_and_not_the_bundles(bundle, other_machine, tmp
     other_machine()
     records = import_bundle(rewritten(bundle, lambda m: [each.update(claim) for each in m["weights"]]))
     assert [record.licence for record in records] == ["MIT", "MIT"]
-    assert "do what you like" not in "".join(path.read_text() for path in (tmp_path / "other").rglob("weights.json"))
+    assert "do what you like" not in "".join(
+        path.read_text(encoding="utf-8") for path in (tmp_path / "other").rglob("weights.json")
+    )
 
 
 def test_whose_word_the_sha256_is_is_told(bundle, other_machine):

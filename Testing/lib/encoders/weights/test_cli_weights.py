@@ -80,7 +80,7 @@ def test_a_download_is_asked_about_on_the_terminal(run, hub, monkeypatch, answer
     came, _, err = run("download", "coralbay")
     assert came == status
     assert f"from: {hub.address}/some/model" in err
-    assert "licence: MIT" in err
+    assert "license: MIT" in err
     assert (len(hub.asked) > 0) == (status == 0)
 
 
