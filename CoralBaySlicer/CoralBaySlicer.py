@@ -4,6 +4,7 @@ This file contains metadata and connects the module with Slicer; the implementat
 """
 
 import sys
+from typing import Any
 
 import slicer
 from CoralBaySlicerCore.panels.module_panel import ModulePanel
@@ -20,7 +21,7 @@ __all__ = ["CoralBaySlicer", "CoralBaySlicerLogic", "CoralBaySlicerTest", "Coral
 class CoralBaySlicer(ScriptedLoadableModule):
     """Metadata of the module for Slicer."""
 
-    def __init__(self, parent):
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("CoralBay")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
@@ -41,34 +42,34 @@ class CoralBaySlicer(ScriptedLoadableModule):
 class CoralBaySlicerWidget(ScriptedLoadableModuleWidget):
     """Forwards Slicer's calls to the panel."""
 
-    def setup(self):
+    def setup(self) -> None:
         """Build the panel."""
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = CoralBaySlicerLogic()
         self.panel = ModulePanel(self.logic, self.parent)
         self.layout.addWidget(self.panel.root)
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """Stop all tasks and remove all observers."""
         self.panel.close()
         self.logic.close()
 
-    def enter(self):
+    def enter(self) -> None:
         """The user selected the module."""
         self.panel.enter()
 
-    def exit(self):
+    def exit(self) -> None:
         """The user selected another module."""
         self.panel.exit()
 
-    def onReload(self):
+    def onReload(self) -> None:
         """Reload the module with all of its files."""
         for name in [name for name in sys.modules if name.split(".")[0] == "CoralBaySlicerCore"]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
 
-def _register_sample_data():
+def _register_sample_data() -> None:
     from CoralBaySlicerCore.work.sample_data import register
 
     register()

@@ -269,7 +269,7 @@ def run_windows(
                 blend = _blend(m.shape[2:])
                 for start, one in zip(group, m, strict=True):
                     at = tuple(slice(p // s, p // s + n) for p, s, n in zip(start, spec.stride, one.shape[1:], strict=True))
-                    total[(slice(None), *at)] += one * blend
+                    total[:, at[0], at[1], at[2]] += one * blend
                     weight[at] += blend
             done += len(group)
     return [total.div_(weight.clamp_min(1e-6)) for total, weight in zip(sums, weights, strict=True)], None
@@ -319,7 +319,7 @@ def _starts(size: int, window: int, step: int) -> list[int]:
 
 def _cut(tensor: torch.Tensor, start: Axes, window: Axes) -> torch.Tensor:
     at = tuple(slice(p, p + n) for p, n in zip(start, window, strict=True))
-    return tensor[(slice(None), slice(None), *at)]
+    return tensor[:, :, at[0], at[1], at[2]]
 
 
 def _blend(shape: Sequence[int]) -> torch.Tensor:

@@ -169,7 +169,8 @@ def _confident_seeds(posterior: NDArray[np.float32], memory: TransferMemory, gri
     """Prompts over the more confident half of each structure's main components, and background around them."""
     argmax = posterior.argmax(axis=0)
     spacing = grid.spacing_mm[::-1]
-    points, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
+    points: list[NDArray[np.float64]] = [np.empty((0, 3))]
+    labels = [np.empty(0, np.int64)]
     for number, label in enumerate(_labels_of(memory)):
         mask = (argmax == number) & (posterior[number] > _CONFIDENT)
         if label == BACKGROUND or (argmax == number).sum() * grid.voxel_volume_mm3 < _MIN_VOLUME_MM3 or not mask.any():

@@ -67,7 +67,7 @@ class Slice:
     def normal(self) -> NDArray[np.float64]:
         """Unit vector across the slice."""
         assert self.orientation is not None
-        across = np.cross(self.orientation[:3], self.orientation[3:])
+        across = np.asarray(np.cross(self.orientation[:3], self.orientation[3:]), np.float64)
         return across / max(float(np.linalg.norm(across)), 1e-9)
 
 

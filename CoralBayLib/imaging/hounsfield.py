@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,5 +134,5 @@ def _intercept_twice(sample: NDArray) -> bool:
     return bool(near_air > 0 and soft < (0.01 if one_value else 0.1) * near_air)
 
 
-def _by(numbers) -> str:
+def _by(numbers: Iterable[float]) -> str:
     return " x ".join(f"{n:g}" for n in numbers)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -310,5 +310,5 @@ def _as_int16_or_float32(array: NDArray) -> NDArray:
     return array.astype(np.int16 if fits else np.float32, copy=False)
 
 
-def _by(numbers) -> str:
+def _by(numbers: Iterable[float]) -> str:
     return " x ".join(f"{n:g}" for n in numbers)

@@ -54,7 +54,7 @@ def points_in_roi(roi: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScala
     if not (size > 0).all():
         raise QueryError(_("The region of interest has no extent. Draw it again."))
     axes = [np.linspace(-0.5, 0.5, max(2, min(40, int(length / _STEP_MM) + 1))) * length for length in size]
-    local = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    local: NDArray[np.float64] = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
     if len(local) > _MAX_POINTS:
         local = local[np.random.default_rng(0).choice(len(local), _MAX_POINTS, replace=False)]
     matrix = slicer.util.arrayFromVTKMatrix(roi.GetObjectToWorldMatrix())

@@ -82,7 +82,8 @@ def prompts(
         (N, 3) RAS mm and (N,) labels; 0 is background.
     """
     by_name = {fold(name): label for label, name in names.items()}
-    positions, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
+    positions: list[NDArray[np.float64]] = [np.empty((0, 3))]
+    labels = [np.empty(0, np.int64)]
     if segmentation is None:
         return positions[0], labels[0]
     for segment_id in ids(segmentation):

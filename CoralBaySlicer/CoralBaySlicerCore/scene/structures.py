@@ -102,7 +102,8 @@ def points_in(
         labels: (N,) label of the structure of each point.
         names: of the structures, by label; unique.
     """
-    points, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
+    points: list[NDArray[np.float64]] = [np.empty((0, 3))]
+    labels = [np.empty(0, np.int64)]
     for structure in structures:
         placed = structure.world_points()
         points.append(from_world(volume, placed))

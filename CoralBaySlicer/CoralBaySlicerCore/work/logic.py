@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import slicer
 import vtk
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from slicer.util import VTKObservationMixin
 
@@ -241,7 +241,8 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
 
     def prompts_of(self, volume: slicer.vtkMRMLScalarVolumeNode, prompts: PointsByName) -> Prompts:
         """Prompts in the volume's own space from points by structure (RAS mm of the world)."""
-        points, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
+        points: list[NDArray[np.float64]] = [np.empty((0, 3))]
+        labels = [np.empty(0, np.int64)]
         names: dict[int, str] = {}
         for name, given in prompts.items():
             label = 0 if segments.is_background(name) else len(names) + 1
