@@ -15,6 +15,7 @@ IMPLICIT, EXPLICIT, BIG, DEFLATED = (
     "1.2.840.10008.1.2.2",
     "1.2.840.10008.1.2.1.99",
 )
+RLE = "1.2.840.10008.1.2.5"
 _LONG = ("OB", "OW", "OF", "SQ", "UN", "UT", "UC", "UR", "OD", "OL")
 _NUMBERS = {0x00280002, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280101, 0x00280102, 0x00280103}
 _KINDS = {0x0020: "IS", 0x0028: "DS", 0x0008: "LO", 0x0010: "PN", 0x0018: "DS"}
@@ -82,7 +83,7 @@ def file_of(syntax: str, found: list[Element]) -> bytes:
 
 
 def rewritten(data: bytes, syntax: str) -> bytes:
-    """An uncompressed file in another transfer syntax."""
+    """An uncompressed file of 16-bit voxels in another transfer syntax."""
     before, found = elements(data)
     assert before == IMPLICIT
     changed = []
@@ -90,10 +91,25 @@ def rewritten(data: bytes, syntax: str) -> bytes:
         if each.tag == 0x00020010:
             uid = syntax.encode()
             each = replace(each, value=uid + b"\0" * (len(uid) % 2))
+        elif syntax == RLE and each.tag == 0x7FE00010:
+            each = Element(each.tag, "OB", _rle(each.value), 2**32 - 1)
         elif syntax == BIG and each.kind in ("US", "OW") and each.tag >> 16 != 2:
             each = replace(each, value=b"".join(each.value[n : n + 2][::-1] for n in range(0, len(each.value), 2)))
         changed.append(each)
     return file_of(syntax, changed)
+
+
+def _rle(voxels: bytes) -> bytes:
+    """A frame of 16-bit voxels in RLE (PS3.5, annex G), in runs of literal bytes: the fragments and their end."""
+    planes = []
+    for plane in (voxels[1::2], voxels[::2]):
+        runs = [plane[n : n + 128] for n in range(0, len(plane), 128)]
+        packed = b"".join(bytes([len(run) - 1]) + run for run in runs)
+        planes.append(packed + b"\x80" * (len(packed) % 2))
+    offsets = [2, 64, 64 + len(planes[0]), *[0] * 13]
+    frame = struct.pack("<16I", *offsets) + b"".join(planes)
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, 0) + struct.pack("<HHI", 0xFFFE, 0xE000, len(frame)) + frame
+    return item + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 
 def edited_element(data: bytes, chance: random.Random) -> bytes:

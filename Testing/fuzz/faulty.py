@@ -41,4 +41,5 @@ FAULTY: dict[str, Build] = {
     "faulty: stray": _faulty(lambda path: path.with_name("stray").write_text("x") and 1),
     "faulty: other file": _faulty(lambda path: (path.parents[1] / "home" / "x").write_text("x") and 1),
     "faulty: code": _faulty(lambda _path: os.system("true") or 1),
+    "faulty: outside": _faulty(lambda path: path.parents[2].joinpath("coralbay-fuzz-outside").mkdir(exist_ok=True) or 1),
 }

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from CoralBayLib.imaging.volume_io import read_volume
 
-from .elements import BIG, DEFLATED, EXPLICIT, edited_element, rewritten
+from .elements import BIG, DEFLATED, EXPLICIT, RLE, edited_element, rewritten
 from .kinds import Build, Input, of_volume
 
 _UID = "1.2.826.0.1.3680043.2.1125.9"
@@ -78,5 +78,6 @@ SERIES: dict[str, Build] = {
     "DICOM, deflated": _series(syntax=DEFLATED, edited=False),
     "DICOM, JPEG lossless": _series("JPEG"),
     "DICOM, JPEG 2000": _series("JPEG2000"),
+    "DICOM, RLE": _series(syntax=RLE),
     "DICOM, one file of a series": one_file,
 }

@@ -58,7 +58,8 @@ def write(outcomes: Sequence[Outcome], seed: int, command: str, minutes: float, 
         ".nii.gz, our own files). There must be none.",
         f"- *hangs*: longer than {TIMEOUT_S:.0f} s. *memory*: more than {MOST_MB:.0f} MB in the process. *most memory* "
         "includes the libraries, of which torch alone takes some hundred MB.",
-        "- *stray files*: left behind, or changed besides the damaged one. *code run*: a program started, or a connection.",
+        "- *stray files*: left behind, or changed besides the damaged one. *code run*: a program started, a connection "
+        "made, or a file changed elsewhere.",
         "",
     ]
     faults = [outcome for outcome in outcomes if not is_clean(outcome)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -33,16 +34,18 @@ def test_every_fault_is_seen_and_the_run_goes_on(tmp_path: Path) -> None:
     states = {"exception": EXCEPTION, "exit": EXCEPTION, "silent": SILENT, "abort": ABORT, "hang": HANG, "memory": MEMORY}
     outcomes = _run([(kind, 0) for kind in FAULTY if kind != "faulty: hang"], most_mb=2048.0)
     outcomes += _run([("faulty: hang", 0)], timeout_s=1.0)
+    (Path(tempfile.gettempdir()) / "coralbay-fuzz-outside").rmdir()
     for outcome in outcomes:
         fault = outcome.kind.removeprefix("faulty: ")
         assert outcome.state == states.get(fault, RIGHT), outcome
         assert summary.is_clean(outcome) == (fault == "none"), outcome
-        assert bool(outcome.stray) == (fault in ("stray", "other file")) and bool(outcome.ran) == (fault == "code"), outcome
+        assert bool(outcome.stray) == (fault in ("stray", "other file")), outcome
+        assert bool(outcome.ran) == (fault in ("code", "outside")), outcome
     summary.write(outcomes, 0, "command", 0.0, tmp_path / "RESULTS.md")
     total = next(
         line for line in (tmp_path / "RESULTS.md").read_text(encoding="utf-8").splitlines() if line.startswith("| **all**")
     )
-    assert [int(cell) for cell in total.split("|")[2:13]] == [10, 4, 0, 0, 1, 2, 1, 1, 1, 2, 1]
+    assert [int(cell) for cell in total.split("|")[2:13]] == [11, 5, 0, 0, 1, 2, 1, 1, 1, 2, 2]
 
 
 def test_a_mutation_is_the_same_each_time_and_never_the_file_itself() -> None:

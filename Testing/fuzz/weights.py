@@ -26,7 +26,7 @@ from Testing.lib.conftest import PoolingEncoder, phantom, phantom_grid
 from Testing.lib.encoders.local_hub import SOURCE
 
 from .edits import edited_json, edited_tensor, members_edit, pickled_payload
-from .kinds import Build, Input
+from .kinds import Build, DroppedError, Input
 
 _TENSORS = {"a": torch.ones(3, 4), "b": torch.arange(3.0), "c": torch.zeros(2, dtype=torch.float16)}
 
@@ -73,6 +73,28 @@ def torch_legacy(folder: Path) -> Input:
     return Input([path], lambda: _tensors_of(path), {None: (pickled_payload,)})
 
 
+def _install() -> Path:
+    """Put weights into the cache; gives their file."""
+    temporary = weights_cache.make_folder("coralbay") / "temporary"
+    temporary.write_bytes(bytes(range(256)) * 40)
+    return weights_cache.install(weights_cache.Record.of(SOURCE, temporary), temporary)
+
+
+def installed(folder: Path) -> Input:
+    """Weights in CoralBay's folder: their file, and the record that vouches for it."""
+    os.environ["CORALBAY_CACHE"] = str(folder / "cache")
+    path = _install()
+
+    def use() -> list[Any]:
+        record, outcome = weights_cache.verified(SOURCE)
+        if record is None:
+            raise DroppedError(outcome)
+        return [record.sha256, weights_cache.path_of(record).read_bytes()]
+
+    record = path.with_name("weights.json")
+    return Input([path, record], use, {record: (edited_json,)}, lambda file: 0 if file == path else -1, (".lock",))
+
+
 def bundle(folder: Path) -> Input:
     """A bundle with the weights of one encoder, of which this machine has none."""
     os.environ["CORALBAY_CACHE"] = str(folder / "cache")
@@ -82,10 +104,7 @@ def bundle(folder: Path) -> Input:
         name: registry.EncoderEntry(EncoderCard(name, name.title(), ""), lambda **_: PoolingEncoder(), weights)
         for name, weights in known.items()
     }
-    content = bytes(range(256)) * 40
-    temporary = weights_cache.make_folder("coralbay") / "temporary"
-    temporary.write_bytes(content)
-    weights_cache.install(weights_cache.Record.of(SOURCE, temporary), temporary)
+    _install()
     path = folder / "weights.zip"
     export_bundle(path)
     shutil.rmtree(folder / "cache")
@@ -154,6 +173,7 @@ WEIGHTS: dict[str, Build] = {
     "Checkpoint (torch.save)": torch_zip,
     "Checkpoint (torch.save, old format)": torch_legacy,
     "Bundle of weights": bundle,
+    "Installed weights": installed,
     "Card of an encoder": card,
     "Library of scans": library,
 }

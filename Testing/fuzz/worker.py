@@ -19,6 +19,9 @@ ABORT, HANG, MEMORY = "abort", "hang", "memory"
 
 _RUNS = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "pty.spawn")
 """Events of Python's audit hooks that no damaged file may cause."""
+_CHANGES = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.link", "os.truncate", "os.chmod")
+"""Events that no damaged file may cause outside of the folder of its process; and opening a file to write it."""
+_WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Outcome:
         error: type and message of what was raised.
         peak_mb: most memory of the process, in MB.
         stray: files that were left behind, or were changed besides the damaged one.
-        ran: what was run.
+        ran: programs that were started, and files that were changed outside of the folder of the process.
     """
 
     kind: str
@@ -73,9 +76,18 @@ class Bench:
         os.chdir(root / "tmp")
         sys.addaudithook(self._audit)
 
-    def _audit(self, event: str, _arguments: Any) -> None:
-        if self._watching and event in _RUNS:
+    def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self._watching:
+            return
+        if event in _RUNS:
             self._ran.append(event)
+        elif event in _CHANGES or (event == "open" and arguments[2] & _WRITES):
+            for path in arguments[:2] if event in ("os.rename", "os.symlink", "os.link") else arguments[:1]:
+                if isinstance(path, (str, bytes, os.PathLike)) and not self._is_own(os.fsdecode(path)):
+                    self._ran.append(f"{event} {os.fsdecode(path)}")
+
+    def _is_own(self, path: str) -> bool:
+        return os.path.abspath(path).startswith(f"{self.root}{os.sep}") or path == os.devnull  # noqa: PTH100
 
     def prepare(self, kind: str) -> None:
         """Make the input of a kind, unless it is at hand."""

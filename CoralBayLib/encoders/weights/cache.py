@@ -109,7 +109,7 @@ def peek(weights: Weights) -> tuple[Record | None, str]:
         record = Record.read(json.loads((place / _RECORD).read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None, "does not hold the file"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         return None, f"holds a record that cannot be read ({error})"
     if other := record.mismatch(weights):
         return None, f"holds {other}"
@@ -189,7 +189,7 @@ def install(record: Record, temporary: Path) -> Path:
 def _recorded(encoder: str) -> Record | None:
     try:
         return Record.read(json.loads((folder(encoder) / _RECORD).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

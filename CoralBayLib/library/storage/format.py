@@ -33,8 +33,10 @@ def require_format(mark: bytes, name: str, root: str) -> None:
         LibraryError: the mark is damaged, or the format is another.
     """
     try:
-        version = int(json.loads(mark)["format"])
-    except (ValueError, KeyError, TypeError) as error:
+        version = json.loads(mark)["format"]
+        if type(version) is not int:
+            raise ValueError(f"its format is {str(version)[:40]}, which is no whole number")
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise LibraryError(f"{name} cannot be read ({error}). Put it back: {mark_text()}") from error
     if version > FORMAT_VERSION:
         raise LibraryError(

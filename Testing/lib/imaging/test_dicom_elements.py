@@ -10,7 +10,7 @@ import pytest
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.imaging.headers.dicom_elements import read_elements
 from CoralBayLib.imaging.volume_io import read_volume
-from Testing.fuzz.elements import BIG, DEFLATED, EXPLICIT, IMPLICIT, Element, elements, file_of, rewritten
+from Testing.fuzz.elements import BIG, DEFLATED, EXPLICIT, IMPLICIT, RLE, Element, elements, file_of, rewritten
 from Testing.fuzz.series import write_series
 
 UNDEFINED = 2**32 - 1
@@ -34,8 +34,8 @@ def with_element(path, element, syntax=IMPLICIT):
     return path
 
 
-@pytest.mark.parametrize("syntax", [EXPLICIT, BIG, DEFLATED])
-def test_all_uncompressed_transfer_syntaxes_give_the_same_voxels(folder, syntax):
+@pytest.mark.parametrize("syntax", [EXPLICIT, BIG, DEFLATED, RLE])
+def test_transfer_syntaxes_give_the_same_voxels(folder, syntax):
     expected = read_volume(folder)
     for path in folder.iterdir():
         path.write_bytes(rewritten(path.read_bytes(), syntax))

@@ -333,9 +333,10 @@ def test_a_library_of_another_format_is_refused_with_words(filled, encoder):
         for use in (filled.stats, filled.verify, lambda: filled.add(make_scan("a"), encoder)):
             with pytest.raises(LibraryError, match=words):
                 use()
-    mark.write_text("{")
-    with pytest.raises(LibraryError, match="Put it back"):
-        filled.stats()
+    for content in ("{", "[" * 100_000, '{"format": Infinity}', '{"format": "1"}', '{"format": true}', "[]", "null"):
+        mark.write_text(content)
+        with pytest.raises(LibraryError, match="Put it back"):
+            filled.stats()
 
 
 def test_what_is_no_library_is_refused(tmp_path, scans, encoder):

@@ -191,7 +191,7 @@ def test_another_revision_in_our_folder_does_not_count(bundle, other_machine):
         find_weights(later)
 
 
-@pytest.mark.parametrize("record", ["", "[]", "{}", None])
+@pytest.mark.parametrize("record", ["", "[]", "{}", "[" * 100_000, None], ids=["empty", "list", "object", "deep", "none"])
 def test_a_damaged_record_in_our_folder_does_not_count(bundle, other_machine, record):
     other_machine()
     import_bundle(bundle)
