@@ -179,8 +179,12 @@ def _found(folder: Path) -> tuple[dict[str, list[str]], dict[Path, Elements]]:
     """The sound files with voxels of each series in a folder, by UID; and the damaged ones whose series is known."""
     found: dict[str, list[str]] = {}
     damaged: dict[Path, Elements] = {}
-    for path in sorted(folder.iterdir()):
-        if not path.is_file() or path.name.upper() == "DICOMDIR" or (elements := read_elements(path)) is None:
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.is_file())
+    except OSError as error:
+        raise VolumeError(f"The folder cannot be read ({error_message(error)}). Choose another.") from error
+    for path in paths:
+        if path.name.upper() == "DICOMDIR" or (elements := read_elements(path)) is None:
             continue
         if elements.fault and not elements.series:
             raise _damaged(path, elements)

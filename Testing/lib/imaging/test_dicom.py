@@ -337,6 +337,16 @@ def test_names_that_are_not_utf8(tmp_path, array):
     assert "not UTF-8" in skipped[0].reason
 
 
+def test_a_folder_that_cannot_be_read(tmp_path, array, monkeypatch):
+    folder = write(tmp_path / "ct", array)
+
+    def refuse(_self):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.iterdir", refuse)
+    refused(folder, "cannot be read .Permission denied")
+
+
 def test_damaged_meta_information(tmp_path, array):
     """GDCM reads such a file without end."""
     folder = write(tmp_path / "ct", array)
