@@ -63,6 +63,8 @@ class ModulePanel(VTKObservationMixin):
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_closing)
         self.addObserver(scene, scene.EndCloseEvent, self._on_closed)
+        # What a scene holds is checked once all of it is there.
+        self.addObserver(scene, scene.StartImportEvent, lambda *_: self._set_parameters(None))
         self.addObserver(scene, scene.EndImportEvent, self._on_closed)
         self.addObserver(scene, scene.NodeAddedEvent, self._schedule)
         self.addObserver(scene, scene.NodeRemovedEvent, self._schedule)

@@ -3,9 +3,12 @@
 Settings of the computer (weights file, device) are kept in the application's settings instead.
 """
 
-from typing import TYPE_CHECKING, Annotated, Any
+import logging
+import math
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import slicer
+from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
 
@@ -101,3 +104,55 @@ class CoralBaySlicerParameters:
     scansTask: str = "classify"
     speaksThreshold: Annotated[float, WithinRange(1, 100)] = 30
     speaksOpacity: Annotated[float, WithinRange(0, 100)] = 60
+
+
+CHOICES = {
+    "overlay": ("probability", "uncertainty", "off"),
+    "queryKind": ("point", "segment", "roi", "whole"),
+    "scope": ("scan", "library"),
+    "scansTask": ("classify", "regress", "survive"),
+}
+"""All values of these parameters."""
+
+
+def reset_damaged(node: slicer.vtkMRMLScriptedModuleNode) -> list[str]:
+    """Give parameters whose saved values cannot be used their defaults, as after a scene file was damaged or edited.
+
+    Args:
+        node: the module's parameter node, before it is wrapped.
+
+    Returns:
+        The names of these parameters.
+    """
+    kinds = get_type_hints(CoralBaySlicerParameters, include_extras=True)
+    damaged = [name for name, kind in kinds.items() if not _is_usable(node, name, kind)]
+    for name in damaged:
+        # The wrapper sets a missing parameter to its default.
+        node.UnsetParameter(name)
+        node.RemoveNodeReferenceIDs(name)
+    if damaged:
+        text = _("The scene's values of these parameters of CoralBay cannot be used, so the defaults are used: {names}")
+        logging.warning(text.format(names=", ".join(damaged)))
+    return damaged
+
+
+def _is_usable(node: slicer.vtkMRMLScriptedModuleNode, name: str, kind: Any) -> bool:
+    """Whether a parameter can be read as its type and is in its range; also when it is not there."""
+    plain, *limits = get_args(kind) or (kind,)
+    if issubclass(plain, slicer.vtkMRMLNode):
+        referred = node.GetNodeReference(name)
+        return referred is None or isinstance(referred, plain)
+    if not node.HasParameter(name):
+        return True
+    text = node.GetParameter(name)
+    if plain is bool:
+        return text in ("True", "False")
+    if plain is str:
+        return name not in CHOICES or text in CHOICES[name]
+    try:
+        value = plain(text)
+        for limit in limits:
+            limit.validate(value)
+    except (ValueError, OverflowError):
+        return False
+    return math.isfinite(value)

@@ -51,7 +51,7 @@ def points_in_roi(roi: slicer.vtkMRMLMarkupsROINode, volume: slicer.vtkMRMLScala
         QueryError: the ROI has no extent or lies outside the volume.
     """
     size = np.array(roi.GetSize())
-    if not (size > 0).all():
+    if not ((size > 0) & np.isfinite(size)).all():
         raise QueryError(_("The region of interest has no extent. Draw it again."))
     axes = [np.linspace(-0.5, 0.5, max(2, min(40, int(length / _STEP_MM) + 1))) * length for length in size]
     local: NDArray[np.float64] = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.names import fold, unique_names
+from CoralBayLib.core.schemas import MAX_LABEL
 
 from . import colors
 from .volumes import copy_transform, from_world
@@ -55,20 +56,52 @@ def is_placed(node: slicer.vtkMRMLMarkupsFiducialNode, index: int) -> bool:
 
 
 def of_volume(volume: slicer.vtkMRMLScalarVolumeNode | None) -> list[Structure]:
-    """The structures of a volume by label; the background, if there is one, is last."""
+    """The structures of a volume by label; the background, if there is one, is last.
+
+    A node whose label is no number that a structure can have, or is that of an earlier structure, gets a free label: a scene
+    file may be damaged, and a copy that was made in another module has the label of the original.
+    """
     if volume is None:
         return []
-    result = []
+    result: list[Structure] = []
+    others = []
+    labels: set[int] = set()
     for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode"):
-        if node.GetAttribute(LABEL) is not None and node.GetNodeReferenceID(_VOLUME_ROLE) == volume.GetID():
-            result.append(Structure(int(node.GetAttribute(LABEL)), node))
+        if node.GetAttribute(LABEL) is None or node.GetNodeReferenceID(_VOLUME_ROLE) != volume.GetID():
+            continue
+        label = _label_of(node)
+        if label is None or (label and label in labels):
+            others.append(node)
+            continue
+        labels.add(label)
+        result.append(Structure(label, node))
+    for node in others:
+        label = _free_label(labels)
+        labels.add(label)
+        node.SetAttribute(LABEL, str(label))
+        result.append(Structure(label, node))
     return sorted(result, key=lambda structure: structure.label or 1 << 30)
+
+
+def _label_of(node: slicer.vtkMRMLMarkupsFiducialNode) -> int | None:
+    """The label in a node's attribute; None if it is no number, or none that a labelmap can hold."""
+    try:
+        label = int(node.GetAttribute(LABEL))
+    except ValueError:
+        return None
+    return label if 0 <= label <= MAX_LABEL else None
+
+
+def _free_label(labels: Collection[int]) -> int:
+    """The label after the largest; the smallest that is free when there is none after it."""
+    largest = max(labels, default=0)
+    return largest + 1 if largest < MAX_LABEL else next(label for label in range(1, MAX_LABEL) if label not in labels)
 
 
 def add(volume: slicer.vtkMRMLScalarVolumeNode, name: str = "") -> Structure:
     """Add a structure to a volume, and the background if it has none. Without a name the structure gets a default name."""
     known = of_volume(volume)
-    label = max((structure.label for structure in known), default=0) + 1
+    label = _free_label({structure.label for structure in known})
     taken = {fold(structure.name) for structure in known}
     name = name or next(
         candidate

@@ -17,7 +17,7 @@ from CoralBayLib.core.deprecation import deprecated_attribute, deprecated_parame
 from CoralBayLib.fewshot.options import Options
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import segments, volumes
-from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters
+from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters, reset_damaged
 from CoralBaySlicerCore.setup import encoder_files, settings
 
 from . import scan_library
@@ -69,8 +69,10 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
     # -- state
 
     def getParameterNode(self) -> CoralBaySlicerParameters:
-        """The module's parameters in the scene."""
-        return CoralBaySlicerParameters(super().getParameterNode())
+        """The module's parameters in the scene; those whose saved values cannot be used have their defaults."""
+        node = super().getParameterNode()
+        reset_damaged(node)
+        return CoralBaySlicerParameters(node)
 
     def encoder_config(self) -> EncoderConfig:
         """The configuration of the encoder, from the parameters and this computer's settings."""
