@@ -30,7 +30,7 @@ from CoralBayLib.imaging.discovery import ScanSource, Skipped, find_scans
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.similarity.search import Query
 
-from . import clusters, search, transactions, verify
+from . import clusters, locations, search, transactions, verify
 from .basis import LibraryBasis, load_basis
 from .clusters import Cluster, Clustering
 from .export import export, export_clusters
@@ -79,6 +79,7 @@ class Library:
 
     def __init__(self, path: str | os.PathLike | None = None) -> None:
         self.storage = open_storage(path)
+        locations.remember([self.storage.root])
 
     def add(
         self,
@@ -132,6 +133,7 @@ class Library:
             found, skipped = [ScanSource(name, volume=scans)], list[Skipped]()
         else:
             paths = [scans] if isinstance(scans, (str, os.PathLike)) else list(scans)
+            locations.remember(paths)
             fingerprints = {path: record.fingerprint for path, record in known.items()}
             found, skipped = find_scans(paths, fingerprints, progress, cancel)
         unchanged = {

@@ -172,7 +172,7 @@ class Ingest:
         if not result.known:
             return Outcome(source.path, "left out", result.reason, remedy=result.remedy)
         record = self._records[result.known]
-        if not source.path or record.path == source.path or record.exists:
+        if not source.path or record.path == source.path or record.exists is not False:
             if record.path == source.path and record.fingerprint != source.fingerprint:
                 update_path(self.storage, record, source.path, source.fingerprint, self.cancel)
             return Outcome(source.path, "known", "" if record.path == source.path else f"as {record.path}")

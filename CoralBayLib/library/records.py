@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import LibraryError
 
+from .locations import file_exists
+
 if TYPE_CHECKING:
     import torch
 
@@ -59,8 +61,8 @@ class ScanRecord:
     there = deprecated_attribute("there", "exists")
 
     @property
-    def exists(self) -> bool:
-        """Whether the file or folder is still where it was."""
+    def exists(self) -> bool | None:
+        """Whether the file or folder is still where it was; None if that was not looked at, see `locations.file_exists`."""
         return file_exists(self.path)
 
     @classmethod
@@ -126,11 +128,6 @@ class ScanRows:
     def nbytes(self) -> int:
         """Bytes of all arrays."""
         return self.scan_vector.nbytes + self.points_ras.nbytes + self.vectors.nbytes
-
-
-def file_exists(path: str) -> bool:
-    """Whether the file or folder of a scan still exists; False for an empty path."""
-    return os.path.exists(path)  # noqa: PTH110 - False where access is denied; pathlib raises
 
 
 def resolve_scan(records: Sequence[ScanRecord], scan: str) -> str:

@@ -17,7 +17,7 @@ from CoralBayLib.similarity.search import Query
 
 from .basis import LibraryBasis
 from .drafts import scan_vector
-from .records import file_exists
+from .locations import file_exists
 from .storage.index import nearest
 from .tables import Tables, sql_in
 
@@ -47,7 +47,7 @@ class RegionHit(_Hit):
         ras: (R, A, S) mm in the space of its scan.
         scan: ID of its scan in the library.
         path: where the scan was when it was added.
-        file_exists: whether it is still there.
+        file_exists: whether it is still there; None if that was not looked at, see `locations.file_exists`.
         is_query_scan: whether its scan is the one that the query is from.
     """
 
@@ -56,7 +56,7 @@ class RegionHit(_Hit):
     ras: tuple[float, float, float]
     scan: str
     path: str
-    file_exists: bool
+    file_exists: bool | None
     is_query_scan: bool
 
 
@@ -68,7 +68,7 @@ class ScanHit(_Hit):
     score: float
     scan: str
     path: str
-    file_exists: bool
+    file_exists: bool | None
     is_query_scan: bool
 
 

@@ -168,7 +168,7 @@ def _check_scan(encoder: str, record: ScanRecord, times: int, regions: int, inva
     elif invalid:
         kind = "values"
         text = f"{invalid} of its {record.regions} regions hold values that were never written, as from a faulty disk."
-    elif record.path and not record.exists:
+    elif record.path and record.exists is False:
         text = "The file no longer exists. Searches still find the scan; adding it from its new folder updates the path."
         return Issue("gone", encoder, text, record.path)
     else:

@@ -21,6 +21,9 @@ from CoralBayLib.cli.console import Console
 from CoralBayLib.core.errors import LibraryError
 from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 
+_FILE_MARKS = {True: "", False: " (file not found)", None: " (on a network share, not looked at)"}
+"""By `RegionHit.file_exists`."""
+
 
 def add_search(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
     """Add the action `search`."""
@@ -104,7 +107,7 @@ def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     for hit in hits:
         where = "" if query is None else "R {:7.1f}  A {:7.1f}  S {:7.1f}  ".format(*hit.ras)
         marks = " (the query's own scan)" if hit.is_query_scan else ""
-        marks += "" if hit.file_exists else " (file not found)"
+        marks += _FILE_MARKS[hit.file_exists]
         console.result(f"{hit.rank:4d}  {hit.score:5.3f}  {where}{hit.path or hit.scan[:12]}{marks}")
     kind = "scans" if query is None else "regions"
     return {kind: [hit.as_dict() for hit in hits], "seconds": seconds, "encoder": pyramid.identity["encoder"]}

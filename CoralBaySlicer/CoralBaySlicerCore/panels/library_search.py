@@ -95,6 +95,8 @@ class LibrarySearch:
         node = (self.home if hit.is_query_scan else None) or library_scans.find_volume(hit.path)
         if node is not None:
             self._show(hit, node)
+        elif hit.file_exists is None and not _may_connect(hit.path):
+            return
         elif not os.path.exists(hit.path):  # noqa: PTH110 - False where access is denied; pathlib raises
             slicer.util.warningDisplay(missing_message(hit))
         elif self._opening is None:
@@ -149,3 +151,15 @@ class LibrarySearch:
 
 def _same(volume: Volume) -> Volume:
     return volume
+
+
+def _may_connect(path: str) -> bool:
+    """Ask whether to connect to the network share of a scan, which the user has not named on this computer so far."""
+    question = _(
+        "The scan is on the network share {share}, from which nothing was added on this computer. To open it, this computer "
+        "connects to the server, which learns your user name. Connect only if you know the server.\n\nConnect to it?"
+    ).format(share=scan_library.share_of(path))
+    if not slicer.util.confirmOkCancelDisplay(question, _("CoralBay: network share")):
+        return False
+    scan_library.remember_share(path)
+    return True

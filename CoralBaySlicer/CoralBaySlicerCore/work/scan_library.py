@@ -56,6 +56,20 @@ def open_library(path: str) -> Library:
     return Library(path or None)
 
 
+def share_of(path: str) -> str:
+    """The network share that a scan of a library is on; "" for a path on this computer."""
+    from CoralBayLib.library import locations
+
+    return locations.share_of(path)
+
+
+def remember_share(path: str) -> None:
+    """Look at the share of a path without asking from now on."""
+    from CoralBayLib.library import locations
+
+    locations.remember([path])
+
+
 def read_scan(path: str) -> Volume:
     """The `Volume` of a scan's file or folder; on a worker."""
     from CoralBayLib.imaging.volume_io import read_volume

@@ -277,6 +277,29 @@ def test_a_scan_that_was_moved_says_so_and_is_known_again(filled: Any, driver: A
     assert len(hits) == len(filled.panel.library.table.hits)
 
 
+def test_a_network_share_is_asked_about_before_it_is_looked_at(filled: Any, driver: Any, monkeypatch: Any) -> None:
+    """The library came from elsewhere, with paths on a server that nobody here has named."""
+    from CoralBayLib.library import locations
+
+    shares: list[Any] = []
+    monkeypatch.setattr(locations, "share_of", lambda path: r"\\evil\share" if str(path).endswith("oblique.nrrd") else "")
+    monkeypatch.setattr(locations, "remember", shares.append)
+    hits = search(filled, driver)
+    shares.clear()
+    row = next(number for number, hit in enumerate(hits) if hit.file_exists is None)
+    assert "(on a network share)" in texts(filled.table, 3)[row]
+    assert filled.table.item(row, 0).icon().isNull()
+    assert not filled.table.item([hit.file_exists for hit in hits].index(True), 0).icon().isNull()
+    before = len(volumes_in_scene())
+    host.dialogs.answer(False)
+    open_row(filled, driver, row)
+    assert r"\\evil\share" in host.dialogs.texts("confirm")[-1], host.dialogs.texts()
+    assert (shares, len(volumes_in_scene())) == ([], before)
+    host.dialogs.answer(True)
+    open_row(filled, driver, row)
+    assert (shares, len(volumes_in_scene())) == ([[hits[row].path]], before + 1)
+
+
 def test_a_file_that_cannot_be_read_any_more(filled: Any, driver: Any, archive: Any) -> None:
     hits = search(filled, driver)
     Path(hits[0].path).write_text("no image")

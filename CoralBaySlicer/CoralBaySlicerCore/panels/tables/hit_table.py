@@ -89,15 +89,19 @@ def is_region(hit: RegionHit | ScanHit) -> TypeGuard[RegionHit]:
 def scan_name(hit: RegionHit | ScanHit) -> str:
     """The name of a scan: the end of its path, with a note if the file is missing."""
     # File names alone are often the same in many folders.
-    name = "/".join(Path(hit.path).parts[-2:])
+    name = "/".join(Path(hit.path.replace("\\", "/") if hit.file_exists is None else hit.path).parts[-2:])
     if hit.is_query_scan:
         return _("{name} (this scan)").format(name=name) if hit.path else _("This scan")
     if not hit.path:
         return _("Scan {digits}, not from a file").format(digits=hit.scan[:8])
+    if hit.file_exists is None:
+        return _("{name} (on a network share)").format(name=name)
     return name if hit.file_exists else _("{name} (moved or deleted)").format(name=name)
 
 
 def _tip(hit: RegionHit | ScanHit) -> str:
+    if hit.file_exists is None and not hit.is_query_scan:
+        return _("{path}\nDouble-click to connect to the network share and open the scan").format(path=hit.path)
     if hit.file_exists or hit.is_query_scan:
         return _("{path}\nDouble-click to open the scan at this region").format(path=hit.path).strip()
     return missing_message(hit)
