@@ -16,10 +16,10 @@ MODULE = Path(__file__).parents[2] / "CoralBaySlicer" / "CoralBaySlicer.py"
 __all__ = ["MODULE", "checkpoint", "coralbay", "driver", "pooling_encoder", "scan"]
 
 
-@pytest.fixture(scope="session")
-def pooling_encoder() -> str:
+@pytest.fixture
+def pooling_encoder() -> Iterator[str]:
     """The name of a registered encoder that takes next to no time; it can be told to be slow or to fail."""
-    from CoralBayLib.encoders import EncoderCard, encoder_names, register_encoder
+    from CoralBayLib.encoders import EncoderCard, encoder_names, register_encoder, registry
     from Testing.lib.conftest import PoolingEncoder
 
     if "pooling" not in encoder_names():
@@ -28,7 +28,8 @@ def pooling_encoder() -> str:
         def load(weights=None, device="cpu", consent=None, *, setting=None) -> Any:
             return PoolingEncoder((2, 4, 8), (3.0, 3.0, 3.0))
 
-    return "pooling"
+    yield "pooling"
+    registry.unregister("pooling")
 
 
 @pytest.fixture(scope="session")

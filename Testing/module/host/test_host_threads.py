@@ -46,7 +46,7 @@ def test_a_timer_fetches_a_worker_threads_results(app: Any) -> None:
     worker = threading.Thread(target=work, daemon=True)
     with EventLoopMonitor() as monitor:
         worker.start()
-        host.wait_for(lambda: len(taken) == 5, timeout=10)
+        host.wait_for(lambda: len(taken) == 5 and monitor.ticks > 5, timeout=10)
     timer.stop()
     assert monitor.ticks > 5
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLTextNode") == 5

@@ -116,9 +116,10 @@ def test_a_bad_encoder_file_is_told(panel: Any, driver: Any, tmp_path: Path) -> 
     assert panel.parameters.encoder == "pooling"
 
 
-def test_encoders_of_installed_packages_join_the_menu(panel: Any, driver: Any) -> None:
-    from CoralBayLib.encoders import EncoderCard, get_entry, register_encoder
+def test_encoders_of_installed_packages_join_the_menu(panel: Any, driver: Any, request: pytest.FixtureRequest) -> None:
+    from CoralBayLib.encoders import EncoderCard, get_entry, register_encoder, registry
 
+    request.addfinalizer(lambda: registry.unregister("packaged"))
     register_encoder(EncoderCard("packaged", "From a package", "Pip brought it."))(lambda **_: get_entry("pooling").load())
     choose(panel, driver, "astra")
     place = panel.ui.encoderSelector.findData("packaged")
