@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from .storage.base import Storage
 from .storage.format import basis_name, slug
 
 _KIND = "library-basis"
+_BEGIN = b'{"__metadata__"'
+"""What the header of a file begins with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,10 +175,10 @@ def examine_basis(storage: Storage, encoder: str, copy_too: bool = False) -> tup
     damage = ""
     try:
         basis = LibraryBasis.from_bytes(data)
-        if copy_too and _copy_in(data) is None and b'"copy"' in data:
+        if copy_too and _whole_in(data, 1) is None and b'"copy"' in data:
             damage = "The copy of the library's basis is damaged."
     except LibraryError as error:
-        copy = _copy_in(data)
+        copy = _whole_in(data)
         if copy is None:
             raise
         basis, damage = copy, str(error)
@@ -200,13 +203,30 @@ def _require_consistent(header: dict[str, Any], channels: int) -> None:
         raise ValueError("the projection does not fit the channels of the levels")
 
 
-def _copy_in(data: bytes) -> LibraryBasis | None:
-    """The whole copy in the content of a damaged file; None if there is none."""
-    try:
-        _, tensors = decode_tensors(data, None)
-        return LibraryBasis.from_bytes(tensors[COPY].numpy().tobytes())
-    except (ProbeError, LibraryError, KeyError):
-        return None
+def _whole_in(data: bytes, start: int = 0) -> LibraryBasis | None:
+    """What is whole in the content of a damaged file from a position on, the basis or its copy; None if neither is.
+
+    The copy is found by how such content begins, because the header that says where it lies may be what is damaged. The
+    basis itself is whole in a file whose end was lost with a part of the copy.
+    """
+    position = data.find(_BEGIN, start + 8)
+    while position >= 0:
+        try:
+            return LibraryBasis.from_bytes(_content_at(data, position - 8))
+        except (LibraryError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            position = data.find(_BEGIN, position + 1)
+    return None
+
+
+def _content_at(data: bytes, start: int) -> bytes:
+    """The content of a safetensors file that starts within other bytes; zeros stand for an end that was lost."""
+    length = int.from_bytes(data[start : start + 8], "little")
+    header = json.loads(data[start + 8 : start + 8 + length])
+    ends = [int(entry["data_offsets"][1]) for name, entry in header.items() if name != "__metadata__"]
+    size = 8 + length + max(ends)
+    if size > 2 * len(data):
+        raise ValueError("the header is damaged")
+    return data[start : start + size].ljust(size, b"\0")
 
 
 def save_basis(storage: Storage, basis: LibraryBasis) -> None:

@@ -47,6 +47,12 @@ DAMAGE = {
     "null": lambda data: edited(data, lambda header: None),
     "one number": lambda data: edited(data, same, scaled),
     "not finite": lambda data: edited(data, same, not_finite),
+    "no header": lambda data: data[:60] + b"\0" * 20 + data[80:],
+    "no length": lambda data: b"\xff" * 8 + data[8:],
+    "the copy's type": lambda data: data.replace(b'"U8"', b'"F8_E4M3"')[:8] + data[8:].replace(b'"U8"', b'"XX"', 1),
+    "bytes inserted": lambda data: data[:900] + b"12345" + data[900:],
+    "end lost": lambda data: data[:-300],
+    "bytes appended": lambda data: data + b"12345",
     "the copy": lambda data: data[:-5] + bytes([data[-5] ^ 0x10]) + data[-4:],
 }
 
