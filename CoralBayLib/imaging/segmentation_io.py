@@ -4,7 +4,8 @@ The format is a NRRD labelmap with key/value pairs `SegmentN_...` (N from 0) and
 by Slicer's vtkMRMLSegmentationStorageNode (Libs/MRML/Core). Files written here have one layer, so segments do not overlap.
 
 gzip's CRC-32 vouches for the voxels alone. In files written here, the pair `CoralBay_Checksum` vouches for the header: the
-CRC-32 of size, geometry and segments, and the geometry's numbers. Other programs ignore it, and Slicer drops it on saving.
+CRC-32 of size, geometry and segments, and the geometry's numbers. A copy at the other end of the header tells when a lost
+sector took it away. Other programs ignore both, and Slicer drops them on saving.
 """
 
 from __future__ import annotations
@@ -36,8 +37,10 @@ _TERMINOLOGY = (
 )
 """Slicer's terminology entry of a new segment."""
 _CHECKSUM = "CoralBay_Checksum"
-_TOLERANCE = 1e-4
-"""Largest difference of a geometry, in mm, that another program's rounding may cause when it saves the file."""
+_CHECKSUMS = (_CHECKSUM, "coralbay_checksum_copy")
+"""The keys of the checksum and its copy. ITK writes keys in the order of their bytes, so capitals come first."""
+_TOLERANCE_MM = 1e-7
+"""Largest difference of a geometry that another program's rounding may cause when it saves the file."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +118,9 @@ def read_segmentation(path: str | os.PathLike, facts: FileFacts | None = None) -
         array, grid, header = read_image(path, layers=True, facts=facts)
     array = as_labels(array, path.name)
     segments, layers = _parse(header, path.name)
-    if _CHECKSUM in header:
-        _require_checksum(header[_CHECKSUM], segments, grid, path.name)
+    if any(key in header for key in _CHECKSUMS):
+        for key in _CHECKSUMS:
+            _require_checksum(header.get(key, ""), segments, grid, path.name)
     if array.ndim == 4 and not segments:
         raise VolumeError(f"{path.name} has several values per voxel and no segments. Expected a labelmap or a segmentation.")
     if array.ndim == 4:
@@ -161,8 +165,7 @@ def _header(segments: list[Segment], grid: Grid) -> dict[str, str]:
         }
         fields.update({f"Segment{n}_{key}": value for key, value in values.items()})
     matrix = " ".join(repr(float(v)) for v in grid.ijk_to_ras[:3].ravel())
-    fields[_CHECKSUM] = f"{_crc(segments, grid, matrix)} {matrix}"
-    return fields
+    return fields | dict.fromkeys(_CHECKSUMS, f"{_crc(segments, grid, matrix)} {matrix}")
 
 
 def _crc(segments: list[Segment], grid: Grid, numbers: str) -> str:
@@ -176,7 +179,7 @@ def _require_checksum(checksum: str, segments: list[Segment], grid: Grid, name: 
     crc, _, numbers = checksum.partition(" ")
     if crc == _crc(segments, grid, numbers):
         written = np.array([float(word) for word in numbers.split()]).reshape(3, 4)
-        if np.allclose(written, grid.ijk_to_ras[:3], rtol=1e-6, atol=_TOLERANCE):
+        if np.allclose(written, grid.ijk_to_ras[:3], rtol=1e-9, atol=_TOLERANCE_MM):
             return
     raise VolumeError(
         f"{name} is damaged, or was changed: its segments, size or geometry are not those that CoralBay wrote. Copy it again. "

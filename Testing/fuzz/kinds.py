@@ -68,5 +68,5 @@ def _add(digest: Any, value: Any) -> None:
 
 
 def of_volume(volume: Any) -> list[Any]:
-    """Voxels and geometry; the geometry to a millionth of a millimeter."""
-    return [volume.array, np.round(volume.grid.ijk_to_ras, 6)]
+    """Voxels and geometry; the geometry to a ten-thousandth of a millimeter."""
+    return [volume.array, np.round(volume.grid.ijk_to_ras, 4)]

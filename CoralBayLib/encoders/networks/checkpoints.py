@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,6 +97,7 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 def _read_torch(path: Path) -> Any:
     if other := _other_archive(path):
         raise WeightsError(f"'{path.name}' is not a checkpoint: {other}.")
+    _require_checksums(path)
     try:
         # A file object, since torch interprets the suffix of a path.
         with path.open("rb") as file:
@@ -129,6 +131,26 @@ def _other_archive(path: Path) -> str:
     if "data.pkl" in inner:
         return ""
     return "it is a zip archive of something else; if it is a bundle of weights, import it"
+
+
+def _require_checksums(path: Path) -> None:
+    """Compare the CRC-32 of each member of a zip archive, which torch.load does not.
+
+    A file that was saved with `torch.serialization.set_crc32_options(False)` has only zeros in their place.
+
+    Raises:
+        WeightsError: one is wrong, or a member cannot be read.
+    """
+    if not zipfile.is_zipfile(path):
+        return  # of the old format, which has no checksums
+    try:
+        with zipfile.ZipFile(path) as archive:
+            part = archive.testzip() if any(info.CRC for info in archive.infolist()) else None
+        fault = part and f"the checksum of its part '{part}' is wrong"
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError, RuntimeError) as error:
+        fault = str(error)
+    if fault:
+        raise WeightsError(f"'{path.name}' is truncated or damaged ({fault}); download it again.")
 
 
 def _tensors_in(content: Any, below: Sequence[str], path: Path) -> dict[str, torch.Tensor]:

@@ -60,6 +60,8 @@ def read_header(source: Source, path: Path) -> Header:
         line = _line(source, name)
         if line is None:
             raise damaged(name, "it lacks 'ElementDataFile'")
+        if "\0" in line:
+            raise damaged(name, "it holds zero bytes, as after a lost sector")
         if not line.strip():
             continue
         key, found, value = line.partition("=")

@@ -89,6 +89,8 @@ def _lines(source: Source, name: str) -> list[str]:
             raise damaged(name, "no empty line ends it")
         length *= 4
     header = source.read(end.end() if end else len(head))
+    if b"\0" in header:
+        raise damaged(name, "it holds zero bytes, as after a lost sector")
     return [text_of(line.rstrip(b"\r")) for line in header.split(b"\n")]
 
 

@@ -138,6 +138,8 @@ BAD = {
     "no-spacing.nrrd": (nrrd(RAW).replace(b"space directions: (4,0,0) (0,4,0) (0,0,4)\n", b""), "no spacing"),
     "space.nrrd": (nrrd(RAW).replace(b"space: right-anterior-superior", b"space: " + b"9" * 5000), "'space'"),
     "space-twice.nrrd": (nrrd(RAW).replace(b"space: right-anterior-superior", b"space: left left"), "'space'"),
+    "lost-sector.nrrd": (nrrd(RAW, more="key:=" + "\0" * 512), "zero bytes"),
+    "lost-sector.mha": (metaimage(RAW, Comment="\0" * 512), "zero bytes"),
     "long-number.nrrd": (nrrd(RAW, directions=f"(4.{'0' * 5000}1,0,0) (0,4,0) (0,0,4)"), "space directions"),
     "number-of-python.nrrd": (nrrd(RAW, directions="(4_0,0,0) (0,4,0) (0,0,4)"), "space directions"),
     "long-number.mha": (metaimage(RAW, ElementSpacing=f"4.{'0' * 5000}1 4 4"), "ElementSpacing"),

@@ -60,3 +60,27 @@ def test_a_network_of_another_size_is_not_built(channels, tensors, monkeypatch):
     with pytest.raises(WeightsError, match=r"another shape|Expected"):
         network_from(tensors | {KEY: torch.zeros(channels, 1, 2, 2, 2)})
     assert set(built) <= {"meta"}
+
+
+def test_one_wrong_bit_in_a_file_of_torch_save(tmp_path):
+    """torch.load does not compare the checksums of its parts."""
+    path, values = tmp_path / "weights.pt", torch.arange(1000.0)
+    torch.save({"a": values}, path)
+    torch.testing.assert_close(read_checkpoint(path)["a"], values)
+    data = bytearray(path.read_bytes())
+    data[data.index(values[500:504].numpy().tobytes())] ^= 64
+    path.write_bytes(data)
+    assert torch.load(path, weights_only=True)["a"][500] != 500
+    with pytest.raises(WeightsError, match=r"weights\.pt' is truncated or damaged .*data/0' is wrong"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_files_without_checksums_are_read(tmp_path, legacy):
+    path, values = tmp_path / "weights.pt", torch.arange(10.0)
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({"a": values}, path, _use_new_zipfile_serialization=not legacy)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    torch.testing.assert_close(read_checkpoint(path)["a"], values)
