@@ -35,7 +35,7 @@ test: $(DEV)  ## every test that needs neither GPU nor data
 test-fast: $(DEV)  ## the same without the tests marked slow, in under two minutes
 	$(PYTEST) -m 'not slow'
 
-fuzz: $(DEV)  ## 300 damaged inputs of every kind that is read (minutes); into Testing/fuzz/RESULTS.md
+fuzz: $(DEV)  ## 500 damaged inputs of every kind that is read (minutes); into Testing/fuzz/RESULTS.md
 	OMP_NUM_THREADS=1 $(RUN)/python -m Testing.fuzz
 
 kills: $(DEV)  ## end commands at 100 random moments, and check what is left (half an hour); into Testing/fuzz/results

@@ -108,6 +108,8 @@ def _from_markups(markups: Any, stem: str) -> Prompts:
 
 def _from_fcsv(text: str, stem: str) -> Prompts:
     """Points of Slicer's older format: a CSV whose header lines begin with "#" (vtkMRMLMarkupsFiducialStorageNode)."""
+    if "\0" in text:
+        raise PromptError("it holds zero bytes, as after a lost sector. Save the markups again.")
     header = dict(re.findall(r"^#\s*(\w[\w ]*?)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
     system = header.get("CoordinateSystem")
     sign = _sign({"0": "RAS", "1": "LPS"}.get(str(system), system))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -170,12 +171,16 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
     if not path.is_file():
         raise ScansError(f"There is no file {path}. Check the path of the table.")
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter=_separator(file), restkey=_SURPLUS)
-            columns, rows = [name.strip() for name in reader.fieldnames or ()], []
-            reader.fieldnames = columns
-            _require_distinct(columns, path.name)
-            rows = list(reader)
+        with path.open(newline="", encoding="utf-8-sig") as opened:
+            text = opened.read()
+        if "\0" in text:
+            raise csv.Error("it holds zero bytes, as after a lost sector or in UTF-16")
+        file = io.StringIO(text, newline="")
+        reader = csv.DictReader(file, delimiter=_separator(file), restkey=_SURPLUS)
+        columns = [name.strip() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        _require_distinct(columns, path.name)
+        rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ScansError(f"{path.name} cannot be read as a table ({error_message(error)}). Save it as CSV (UTF-8).") from error
     return columns, rows

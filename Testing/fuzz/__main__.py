@@ -15,7 +15,7 @@ from .worker import Outcome
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m Testing.fuzz", description=__doc__)
-    parser.add_argument("--count", type=int, default=300, help="mutations of each kind (default 300)")
+    parser.add_argument("--count", type=int, default=500, help="mutations of each kind (default 500)")
     parser.add_argument("--seed", type=int, default=1, help="of the mutations (default 1)")
     parser.add_argument("--kind", default="", help="only kinds with this in their name; writes no results")
     parser.add_argument("--only", type=int, nargs="+", help="only these numbers")

@@ -320,7 +320,10 @@ def test_slicers_older_point_lists(tmp_path, system, right):
     assert found.names == {1: "liver"}
 
 
-@pytest.mark.parametrize(("system", "line"), [("", "1,2,3,4"), ("LPS", "1,a,b,c"), ("IJK", "1,2,3,4"), ("LPS", "")])
+@pytest.mark.parametrize(
+    ("system", "line"),
+    [("", "1,2,3,4"), ("LPS", "1,a,b,c"), ("IJK", "1,2,3,4"), ("LPS", ""), ("LPS", "1,2,3,4\n\0\0")],
+)
 def test_damaged_older_point_lists(tmp_path, system, line):
     (tmp_path / "F.fcsv").write_text(f"# CoordinateSystem = {system}\n{line}\n")
     with pytest.raises(PromptError, match=r"F\.fcsv"):

@@ -51,6 +51,10 @@ def test_files_that_are_no_table_are_refused(tmp_path):
     (tmp_path / "latin.csv").write_bytes(b"scan,patient,x\na.nrrd,M\xfcller,1\n")
     with pytest.raises(ScansError, match="cannot be read as a table"):
         read_table(tmp_path / "latin.csv", "x", "classification")
+    for damaged in (b"scan,patient,x\na.nrrd,P1,1\n" + bytes(512) + b"\nb.nrrd,P2,2\n", "scan,patient,x\n".encode("utf-16-le")):
+        (tmp_path / "zeros.csv").write_bytes(damaged)
+        with pytest.raises(ScansError, match="zeros.csv cannot be read as a table .it holds zero bytes"):
+            read_table(tmp_path / "zeros.csv", "x", "classification")
     with pytest.raises(ScansError, match="line 2: 'large' is not a finite number"):
         read_table(write(tmp_path, "scan,patient,x\na.nrrd,P1,large\n"), "x", "regression")
     with pytest.raises(ScansError, match="No row"):
