@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import atexit
 import os
 import signal
 import sys
@@ -66,6 +67,15 @@ class Interruption:
         """Let later signals end the process at once, with the status of the command, which is complete."""
         self._result = status
 
+    def leave(self) -> None:
+        """Ignore signals from now on, if the command is complete.
+
+        Python itself gives up the handlers when it has called everything that is registered with `atexit`.
+        """
+        if self._result is not None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+
     def raise_if_set(self) -> None:
         """Raise KeyboardInterrupt if a signal came: another error may be its consequence, such as that of an import."""
         if self.status:
@@ -96,10 +106,13 @@ def handled_signals() -> Iterator[Interruption]:
         yield interruption
         return
     hook = sys.unraisablehook
+    # What is registered first is called last.
+    atexit.register(interruption.leave)
     try:
         yield interruption
     finally:
         if not interruption.is_over:
+            atexit.unregister(interruption.leave)
             sys.unraisablehook = hook
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -8,10 +8,12 @@ run gives what an undisturbed run gives and leaves nothing else behind. The exit
 from __future__ import annotations
 
 import argparse
+import queue
 import random
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .harness import SIGNALS, Bench, Kill
@@ -28,12 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scans", type=int, default=8, help="phantoms (default 8)")
     parser.add_argument("--bundle", type=int, default=64, metavar="MB", help="size of the bundle of weights (default 64)")
+    parser.add_argument("--workers", type=int, default=1, help="commands at work at the same time (default 1)")
     parser.add_argument("--only", metavar="NAME", help="one command")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the table, such as Testing/fuzz/results/kills.md")
     args = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         kills = []
-        for kill in kill_all(Path(folder), args.kills, args.seed, args.scans, args.bundle << 20, args.only):
+        make_inputs(Path(folder) / "inputs", args.scans, args.bundle << 20)
+        for kill in kill_all(Path(folder), args.kills, args.seed, args.workers, args.only):
             state = "finished before" if kill.finished else f"ended in {kill.ending_s:.2f} s"
             found = "; ".join(kill.faults) or "clean"
             print(f"{kill.verb}: {kill.signal.name} after {kill.moment:.2f} s, {state}: {found}", flush=True)
@@ -46,19 +50,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(kill.faults for kill in kills))
 
 
-def kill_all(folder: Path, count: int, seed: int, scans: int, bundle_bytes: int, only: str | None = None) -> Iterator[Kill]:
-    """Kill each command equally often, each signal equally often, at moments drawn from the whole of its duration."""
-    inputs, work = folder / "inputs", folder / "work" / "user"
-    make_inputs(inputs, scans, bundle_bytes)
-    verbs = [verb for verb in make_verbs(inputs, work) if only in (None, verb.name)]
-    chance = random.Random(seed)
-    for number, verb in enumerate(verbs):
-        share = count // len(verbs) + (number < count % len(verbs))
-        if not share:
-            continue
-        bench = Bench(verb, work)
-        for turn in range(share):
-            yield bench.kill(SIGNALS[(number + turn) % len(SIGNALS)], chance.uniform(0.0, bench.seconds))
+def kill_all(folder: Path, count: int, seed: int, workers: int = 1, only: str | None = None) -> Iterator[Kill]:
+    """Kill each command equally often, each signal equally often, at moments drawn from the whole of its duration.
+
+    Args:
+        folder: with the inputs in its folder "inputs"; each command works in another folder below it.
+        count: number of kills, over all commands.
+        seed: of the moments.
+        workers: commands at work at the same time.
+        only: name of a command; all if None.
+    """
+    names = [verb.name for verb in make_verbs(folder / "inputs", folder) if only in (None, verb.name)]
+    shares = [count // len(names) + (number < count % len(names)) for number in range(len(names))]
+    results: queue.Queue[Kill | BaseException] = queue.Queue()
+
+    def work(number: int) -> None:
+        try:
+            own = folder / names[number].replace(" ", "-") / "user"
+            verb = next(each for each in make_verbs(folder / "inputs", own) if each.name == names[number])
+            bench, chance = Bench(verb, own), random.Random(f"{seed} {verb.name}")
+            for turn in range(shares[number]):
+                signal_sent = SIGNALS[(number + turn) % len(SIGNALS)]
+                results.put(bench.kill(signal_sent, chance.uniform(0.0, bench.seconds)))
+        except BaseException as error:
+            results.put(error)
+
+    with ThreadPoolExecutor(workers) as pool:
+        for number in range(len(names)):
+            if shares[number]:
+                pool.submit(work, number)
+        for _ in range(count):
+            result = results.get()
+            if isinstance(result, BaseException):
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise result
+            yield result
 
 
 def table(kills: Sequence[Kill], seed: int) -> str:
@@ -75,7 +101,7 @@ def table(kills: Sequence[Kill], seed: int) -> str:
         f"| {' | '.join(columns)} |",
         f"|{' --- |' * len(columns)}",
     ]
-    for verb in dict.fromkeys(kill.verb for kill in kills):
+    for verb in sorted({kill.verb for kill in kills}):
         mine = [kill for kill in kills if kill.verb == verb]
         lines.append(f"| {' | '.join([verb, *_counts(mine)])} |")
     lines.append(f"| {' | '.join(['all', *_counts(kills)])} |")

@@ -112,7 +112,7 @@ class Bench:
 
     def __init__(self, verb: Verb, work: Path, measured: bool = True) -> None:
         self.verb, self.work = verb, work
-        self._base = work.with_name("base")
+        self._base = work.with_name(f"{work.name}-base")
         shutil.rmtree(self._base, ignore_errors=True)
         self._make_base()
         self._reset()

@@ -165,3 +165,20 @@ def run(args, console):
     return {}
 """
     assert interrupted(program, tmp_path) == (0, "")
+
+
+def test_a_signal_after_all_exit_handlers_changes_nothing(tmp_path):
+    """Python gives up its handlers before the process has ended."""
+    program = """
+class Late:
+    def __del__(self):
+        kill(me, number)
+        sleep(0.1)
+
+def run(args, console):
+    # Modules are cleared last of all.
+    sys.late, Late.__del__.__globals__["kill"] = Late(), os.kill
+    Late.__del__.__globals__.update(number=signal.SIGTERM, sleep=time.sleep)
+    return {}
+"""
+    assert interrupted(program, tmp_path) == (0, "")
