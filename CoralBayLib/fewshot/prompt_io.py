@@ -117,7 +117,12 @@ def _from_fcsv(text: str, stem: str) -> Prompts:
     if not {"x", "y", "z"} <= set(columns):
         raise PromptError(f"expected the columns x, y and z, got {', '.join(columns)}.")
     points, texts = [], []
-    for n, cells in enumerate(csv.reader(line for line in text.splitlines() if line.strip() and not line.startswith("#"))):
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    try:
+        rows = list(csv.reader(lines))
+    except csv.Error as error:
+        raise PromptError(f"its points are no table ({error}). Save the markups again.") from error
+    for n, cells in enumerate(rows):
         row = dict(zip(columns, cells, strict=False))
         try:
             position = [float(row[axis]) for axis in "xyz"]

@@ -322,7 +322,15 @@ def test_slicers_older_point_lists(tmp_path, system, right):
 
 @pytest.mark.parametrize(
     ("system", "line"),
-    [("", "1,2,3,4"), ("LPS", "1,a,b,c"), ("IJK", "1,2,3,4"), ("LPS", ""), ("LPS", "1,2,3,4\n\0\0")],
+    [
+        ("", "1,2,3,4"),
+        ("LPS", "1,a,b,c"),
+        ("IJK", "1,2,3,4"),
+        ("LPS", ""),
+        ("LPS", "1,2,3,4\n\0\0"),
+        ("LPS", f"1,2,3,4,{'x' * 200_000}"),
+    ],
+    ids=["system", "words", "other system", "no points", "zeros", "long"],
 )
 def test_damaged_older_point_lists(tmp_path, system, line):
     (tmp_path / "F.fcsv").write_text(f"# CoordinateSystem = {system}\n{line}\n")
