@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
@@ -21,6 +23,7 @@ from .dicom_slices import (
     DESCRIPTION,
     IMAGE_TYPE,
     MODALITY,
+    Slice,
     arrange,
     header,
     is_scout,
@@ -31,7 +34,11 @@ from .facts import FileFacts, SeriesFacts
 from .gdcm_names import gdcm_names
 from .grid import Grid
 from .headers.dicom_elements import Elements, read_elements
+from .headers.dicom_identity import have_one_type
 from .headers.source import require_memory
+
+_LEAST_STEP = 100.0
+"""Least difference of two rescale intercepts that shows in the mean of a slice, in HU."""
 
 
 def read_series(path: Path, series: str | None = None, facts: FileFacts | None = None) -> tuple[NDArray, Grid]:
@@ -73,18 +80,43 @@ def read_series(path: Path, series: str | None = None, facts: FileFacts | None =
     require_memory(2 * sum(each.bytes for each in slices), "The series")
     for note in [] if quiet else [f"The series {each.uid} is left out. {each.no_scan}" for each in left_out] + notes:
         warnings.warn(note, stacklevel=3)
-    reader = sitk.ImageSeriesReader()
     try:
-        with gdcm_names([slices[n].file for n in order]) as names:
-            reader.SetFileNames(names)
-            image = reader.Execute()
+        array = _voxels([slices[n] for n in order])
     except (RuntimeError, MemoryError) as error:
         raise VolumeError(
             f"The slices of the series could not be read ({error_message(error)}). One is truncated, or its compression "
             "is not supported. Copy the series again, or load it in Slicer and save it as NRRD."
         ) from error
     facts.complete = True
-    return sitk.GetArrayFromImage(image), grid
+    return array, grid
+
+
+def _voxels(slices: list[Slice]) -> NDArray:
+    """The values of slices in their order, rescaled.
+
+    ITK's reader of series gives all slices the type of the first, which cuts off fractions where a rescale differs.
+
+    Raises:
+        VolumeError: the values say that a rescale is wrong.
+    """
+    alike = have_one_type([s.fields for s in slices]) and len({s.slope_and_intercept for s in slices}) == 1
+    with gdcm_names([s.file for s in slices]) as names:
+        if alike:
+            reader = sitk.ImageSeriesReader()
+            reader.SetFileNames(names)
+            return sitk.GetArrayFromImage(reader.Execute())
+        array = np.concatenate([sitk.GetArrayFromImage(sitk.ReadImage(name)).astype(np.float32) for name in names])
+    means = [float(values.mean(dtype=np.float64)) for values in array]
+    for (one, mean), (other, next_mean) in pairwise(zip(slices, means, strict=True)):
+        intercepts = one.slope_and_intercept[1], other.slope_and_intercept[1]
+        step = abs(intercepts[0] - intercepts[1])
+        if step > _LEAST_STEP and abs(mean - next_mean) > 0.5 * step:
+            raise VolumeError(
+                f"The slices {one.name} and {other.name} lie beside each other and differ by about as much as their rescale "
+                f"intercepts ({intercepts[0]:g} and {intercepts[1]:g}), so one of the two is wrong. Export the series again "
+                "from where it comes."
+            )
+    return array
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from CoralBayLib.core.paths import error_message, printable
 from .gdcm_names import gdcm_names
 from .grid import Grid
 from .headers.dicom_elements import UNCOMPRESSED, read_elements
+from .headers.dicom_identity import FIELDS, require_hu, require_one_scan
+from .headers.slice_positions import REGULARIZE, require_regular, require_straight
 
 MODALITY, DESCRIPTION, SERIES_UID, IMAGE_TYPE = "0008|0060", "0008|103e", "0020|000e", "0008|0008"
 _POSITION, _ORIENTATION, _FRAMES = "0020|0032", "0020|0037", "0028|0008"
@@ -24,11 +26,6 @@ _INTERCEPT, _SLOPE = "0028|1052", "0028|1053"
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _LARGEST_RATIO = 50_000
 """Most bytes of voxels for a byte of a compressed file."""
-
-_REGULARIZE = (
-    "Import it in Slicer's DICOM module with 'Acquisition geometry regularization' switched on "
-    "(Application Settings, DICOM), resample the volume and save it as NRRD, then use that file."
-)
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class Slice:
         pixel_spacing: as text; "" where the file lacks it.
         bytes: size of its voxels, uncompressed.
         compressed: whether they are compressed in the file.
+        fields: what `headers.dicom_identity` looks at, by tag.
     """
 
     file: str
@@ -57,6 +55,7 @@ class Slice:
     pixel_spacing: str
     bytes: int
     compressed: bool
+    fields: dict[str, str]
 
     @property
     def name(self) -> str:
@@ -64,11 +63,23 @@ class Slice:
         return Path(self.file).name
 
     @property
+    def slope_and_intercept(self) -> tuple[float, float]:
+        """Of the rescale; 1 and 0 where the file lacks it."""
+        slope, intercept = self.rescale or ("1", "0")
+        return float(slope), float(intercept)
+
+    @property
     def normal(self) -> NDArray[np.float64]:
         """Unit vector across the slice."""
         assert self.orientation is not None
         across = np.asarray(np.cross(self.orientation[:3], self.orientation[3:]), np.float64)
         return across / max(float(np.linalg.norm(across)), 1e-9)
+
+    @property
+    def flatness(self) -> float:
+        """Cosine of the angle between its rows and its columns, which is 0 in a sound slice."""
+        assert self.orientation is not None
+        return abs(float(self.orientation[:3] @ self.orientation[3:]))
 
 
 def is_scout(image_type: str) -> bool:
@@ -138,6 +149,7 @@ def read_slice(file: str) -> Slice:
         pixel_spacing=field(_SPACING),
         bytes=count,
         compressed=compressed,
+        fields={key: field(key) for key in FIELDS},
     )
 
 
@@ -170,7 +182,7 @@ def sort_out(slices: list[Slice]) -> tuple[list[Slice], list[str]]:
         notes: a sentence on each kind that was left out.
 
     Raises:
-        VolumeError: a slice is of another modality, or lacks its position, PixelSpacing or rescale intercept.
+        VolumeError: a slice is of another modality or not in HU, or lacks its position, PixelSpacing or rescale intercept.
     """
     notes: list[str] = []
     kept = [s for s in slices if not is_scout(s.image_type)]
@@ -207,12 +219,18 @@ def _parallel(slices: list[Slice]) -> list[Slice]:
 
 def _require_fields(slices: list[Slice]) -> None:
     for s in slices:
+        require_hu(s.name, s.fields)
         if s.modality not in ("CT", ""):
             raise VolumeError(f"Slice {s.name} has modality {s.modality}. Expected CT: choose a series of CT alone.")
         if s.position is None or s.orientation is None:
             raise VolumeError(
                 f"Slice {s.name} has no position (ImagePositionPatient, ImageOrientationPatient). It may be a scout or a "
                 "secondary capture. Choose the original axial series."
+            )
+        if max(abs(float(np.linalg.norm(s.orientation[n : n + 3])) - 1) for n in (0, 3)) > 0.01 or s.flatness > 0.9:
+            raise VolumeError(
+                f"Slice {s.name} is damaged: the directions of its rows and columns (ImageOrientationPatient) are "
+                f"{np.round(s.orientation, 3).tolist()}. Copy the series again."
             )
         spacing = _vector(s.pixel_spacing, 2)
         if spacing is None or spacing.min() <= 0:
@@ -254,7 +272,7 @@ def _without_copies(slices: list[Slice]) -> list[Slice]:
 
 
 def _same_voxels(a: Slice, b: Slice) -> bool:
-    if a.size != b.size or a.rescale != b.rescale:
+    if a.size != b.size or a.slope_and_intercept != b.slope_and_intercept:
         return False
     if Path(a.file).read_bytes() == Path(b.file).read_bytes():
         return True
@@ -285,11 +303,13 @@ def arrange(slices: list[Slice]) -> tuple[Grid, list[int]]:
     positions = np.array([s.position for s in slices])
     along = positions @ np.cross(row, column)
     order = np.argsort(along, kind="stable")
-    _require_regular(along[order])
+    require_regular(along[order])
+    require_one_scan([slices[n].fields for n in order])
     path = positions[order[-1]] - positions[order[0]]
     tilt = np.degrees(np.arccos(np.clip(path @ np.cross(row, column) / np.linalg.norm(path), -1, 1)))
     if tilt > 0.2:
-        raise VolumeError(f"The scan has a gantry tilt of {tilt:.1f} degrees, so its axes are sheared. {_REGULARIZE}")
+        raise VolumeError(f"The scan has a gantry tilt of {tilt:.1f} degrees, so its axes are sheared. {REGULARIZE}")
+    require_straight(positions[order], along[order], [slices[n].name for n in order], min(first.spacing_mm))
     lps = np.eye(4)
     lps[:3, 0] = row * first.spacing_mm[0]
     lps[:3, 1] = column * first.spacing_mm[1]
@@ -297,23 +317,3 @@ def arrange(slices: list[Slice]) -> tuple[Grid, list[int]]:
     lps[:3, 3] = positions[order[0]]
     columns, rows = first.size
     return Grid((len(slices), rows, columns), np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps), order.tolist()
-
-
-def _require_regular(along: NDArray[np.float64]) -> None:
-    """`along`: sorted distances in mm of the slices along their normal."""
-    gaps = np.diff(along)
-    repeated = int((gaps < 1e-3).sum())
-    if repeated:
-        raise VolumeError(
-            f"{repeated} of {len(along)} slices have the position of another one. The series is a time series or "
-            "contains several acquisitions. Split it in Slicer's DICOM module (advanced loading) and save one volume as NRRD."
-        )
-    usual = float(np.median(gaps))
-    wrong = np.flatnonzero(np.abs(gaps - usual) > max(0.05, 0.01 * usual))
-    if len(wrong):
-        n = int(wrong[0])
-        raise VolumeError(
-            f"The slices are not evenly spaced: {len(wrong)} of {len(gaps)} gaps differ from {usual:.2f} mm; the first "
-            f"is {gaps[n]:.2f} mm, after slice {n + 1} of {len(along)}. Slices are probably missing. Copy the whole "
-            f"series again. If the scan was acquired like this, {_REGULARIZE[0].lower()}{_REGULARIZE[1:]}"
-        )

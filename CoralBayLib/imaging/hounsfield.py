@@ -113,7 +113,7 @@ def _not_hu(array: NDArray, low: float, high: float) -> str | None:
         return "almost no voxel lies between -250 and 300, the range of soft tissue. Choose a CT."
     if low < _PADDING and _intercept_twice(sample):
         return "soft tissue lies near -1000, so the rescale intercept was probably applied twice. Add 1024."
-    if np.mean(sample < _FAT) < 1e-3:
+    if np.mean((sample < _FAT) & (sample > _PADDING)) < 1e-3:
         return (
             f"almost no voxel is below {_FAT}, neither air nor fat. This may be an MR, a PET, or a CT without its rescale "
             "intercept. Choose a CT."

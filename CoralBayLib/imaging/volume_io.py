@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -141,6 +142,7 @@ def read_image(path: Path, layers: bool = False, facts: FileFacts | None = None)
         grid: its geometry.
         metadata: the fields of the header, as text.
     """
+    quiet = facts is not None
     facts = FileFacts() if facts is None else facts
     try:
         with path.open("rb") as file:
@@ -156,6 +158,8 @@ def read_image(path: Path, layers: bool = False, facts: FileFacts | None = None)
             f"{path.name} could not be read ({error_message(error)}). Copy it again, or choose another."
         ) from error
     facts.complete = True
+    for note in () if quiet else header.notes:
+        warnings.warn(note, stacklevel=3)
     return array, grid, header.fields
 
 
@@ -165,6 +169,7 @@ def _note(facts: FileFacts, header: Header, path: Path, encoding: str) -> None:
     facts.format, facts.size_ijk, facts.value_type = header.format, header.size, header.dtype.name
     # MetaImage deflates its voxels without the header of gzip.
     facts.compression = encoding or ("zlib" if inner == "gzip" and header.suffix == ".mha" else inner)
+    facts.notes += header.notes
     facts.bytes = sum(each.stat().st_size for each in (path, *header.files) if each.is_file())
 
 
@@ -307,7 +312,8 @@ def _as_int16_or_float32(array: NDArray) -> NDArray:
         and (array.dtype.kind in "iu" or np.array_equal(slab, np.rint(slab)))
         for slab in slabs(array)
     )
-    return array.astype(np.int16 if fits else np.float32, copy=False)
+    with np.errstate(over="ignore"):  # such values become infinite, and are refused as such
+        return array.astype(np.int16 if fits else np.float32, copy=False)
 
 
 def _by(numbers: Iterable[float]) -> str:

@@ -43,6 +43,7 @@ class Header:
         scale: slope and intercept of the values; None where they are as stored.
         suffix, text: a file that tells ITK the geometry and nothing else.
         fields: key/value pairs of the header.
+        notes: sentences on what in it is ambiguous.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Header:
     skip_lines: int = 0
     scale: tuple[float, float] | None = None
     fields: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def format(self) -> str:
@@ -86,6 +88,10 @@ class Header:
             VolumeError: there are fewer or more voxels than the header says, or a checksum is wrong.
             MemoryLimitError: there is too little memory.
         """
+        if self.skip == -1 and not self.files:
+            if self.encoding != "raw" or present is None:
+                raise damaged(self.name, "it says that compressed voxels are the last bytes of the file")
+            self.skip = max(0, present - self.expected)
         if self.encoding == "raw" and not self.files and present is not None:
             self._require(present - max(self.skip, 0), present)
         elif not self.files and self.encoding != "bzip2" and self.expected > _LARGEST_RATIO * on_disk:
@@ -136,7 +142,14 @@ class Header:
             self._fill_text(source, view)
             return
         got = source.read_into(view)
-        self._require(got + source.finish(), got)
+        left, is_blank = source.finish()
+        self._require(got + left, got)
+        if not is_blank and self.skip != -1:
+            # A wrong length of what comes before the voxels leaves some of them over.
+            raise VolumeError(
+                f"{source.name} is damaged, or not the file that belongs to the header: {left:,} bytes are left over after the "
+                f"{got:,} bytes of voxels. {AGAIN}"
+            )
 
     def _require(self, got: int, known: int) -> None:
         expected = self.expected // max(1, len(self.files))
@@ -151,18 +164,36 @@ class Header:
             )
 
     def _fill_text(self, source: Source, view: memoryview) -> None:
-        data = source.peek(40 * self.values + 4096)
+        most = 40 * self.values + 4096
+        data = source.peek(most)
+        if len(data) == most:
+            raise VolumeError(f"{self.name} is damaged: the text of its voxels is too long for {self.values:,} values. {AGAIN}")
         try:
             if self.encoding == "hex":
                 values = np.frombuffer(bytes.fromhex(data.decode("ascii")), self.dtype)
             else:
-                values = np.array(data.split(), dtype=np.float64).astype(self.dtype)
+                values = self._as_stored(np.array(data.split(), dtype=np.float64))
         except ValueError as error:
             raise VolumeError(
                 f"{self.name} is damaged: its voxels are not the text they should be ({error}). {AGAIN}"
             ) from error
         self._require(values.nbytes, values.nbytes)
-        view[:] = values[: self.values].copy().view(np.uint8).data.cast("B")
+        if values.size > self.values:
+            raise VolumeError(f"{self.name} is damaged: it has {values.size:,} values for {self.values:,} voxels. {AGAIN}")
+        view[:] = values.copy().view(np.uint8).data.cast("B")
+
+    def _as_stored(self, values: NDArray[np.float64]) -> NDArray:
+        """Numbers of a text in the file's type.
+
+        Raises:
+            ValueError: the type cannot hold one.
+        """
+        if self.dtype.kind in "iu":
+            limits = np.iinfo(self.dtype)
+            wrong = ~((values >= limits.min) & (values <= limits.max) & (values == np.rint(values)))
+            if wrong.any():
+                raise ValueError(f"{values[wrong][0]:g} is not a whole number from {limits.min} to {limits.max}")
+        return values.astype(self.dtype)
 
     def _shaped(self, buffer: NDArray) -> NDArray:
         if not self.dtype.isnative:
@@ -254,4 +285,7 @@ def data_files(pattern: str, lines: Sequence[str], folder: Path, name: str, numb
         names = [pattern]
     if not names:
         raise damaged(name, "it names no data file")
+    if len(set(names)) < len(names):
+        twice = next(each for each in names if names.count(each) > 1)
+        raise damaged(name, f"it names the data file '{twice[:60]}' twice")
     return tuple(folder / each for each in names)

@@ -93,6 +93,7 @@ def _made(fields: dict[str, str], source: Source, path: Path) -> Header:
         if not fields.get(key):
             raise damaged(name, f"it lacks '{key}'")
     (dimension,) = whole_numbers([fields["NDims"]], "'NDims'", name, 1, 9)
+    _require_plain_values(fields, name)
     size = whole_numbers(fields["DimSize"].split(), "'DimSize'", name)
     if len(size) != dimension:
         raise damaged(name, f"it has {dimension} axes and {len(size)} sizes")
@@ -128,6 +129,19 @@ def _made(fields: dict[str, str], source: Source, path: Path) -> Header:
     )
 
 
+def _require_plain_values(fields: dict[str, str], name: str) -> None:
+    """Refuse another modality, and values that are to be scaled: ITK and Slicer do not scale them."""
+    modality = fields.get("Modality", "").upper().removeprefix("MET_MOD_")
+    if modality not in ("", "CT", "OTHER", "UNKNOWN"):
+        raise VolumeError(f"{name} has modality {modality[:20]}. Expected CT: the encoders work on Hounsfield units only.")
+    for key, neutral in (("ElementToIntensityFunctionSlope", 1), ("ElementToIntensityFunctionOffset", 0)):
+        if key in fields and real_numbers([fields[key]], f"'{key}'", name) != (neutral,):
+            raise VolumeError(
+                f"{name} has values that are to be scaled ({key} = {fields[key][:20]}), which many programs ignore. Save it "
+                "again with the values in HU and without it."
+            )
+
+
 def _yes(fields: dict[str, str], key: str, name: str, default: bool = False) -> bool:
     value = fields.get(key, str(default)).lower()
     if value not in ("true", "false", "1", "0", "yes", "no"):
@@ -144,10 +158,14 @@ def _geometry(fields: dict[str, str], size: tuple[int, ...], name: str) -> bytes
         numbers = real_numbers(matrix.split(), "'TransformMatrix'", name, n * n)
         if abs(np.linalg.det(np.reshape(numbers, (n, n)))) < 1e-6:
             raise damaged(name, f"'TransformMatrix' is '{matrix[:80]}', which does not span space")
+        if np.abs(np.linalg.norm(np.reshape(numbers, (n, n)), axis=1) - 1).max() > 0.01:
+            raise damaged(name, f"'TransformMatrix' is '{matrix[:80]}', whose directions do not have the length 1")
         out.append(f"TransformMatrix = {matrix}")
-    origin = next((fields[key] for key in _ORIGIN if key in fields), None)
+    origins = [fields[key] for key in _ORIGIN if key in fields]
+    origin = origins[0] if origins else None
     if origin is not None:
-        real_numbers(origin.split(), "'Offset'", name, n)
+        if len({real_numbers(each.split(), "'Offset'", name, n) for each in origins}) > 1:
+            raise damaged(name, f"it gives two positions, '{origins[0][:60]}' and '{origins[-1][:60]}'")
         out.append(f"Offset = {origin}")
     spacing = fields.get("ElementSpacing", fields.get("ElementSize"))
     if spacing is not None:

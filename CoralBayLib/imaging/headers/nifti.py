@@ -6,6 +6,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import VolumeError
 
@@ -26,6 +27,8 @@ _TYPES = {
     1024: "i8",
     1280: "u8",
 }
+_SCANNER = 1
+"""Code of a qform or sform in the coordinates of the scanner."""
 _COMPLEX = (32, 1792, 2048)
 _COLOR = {128: 3, 2304: 4}
 
@@ -70,14 +73,14 @@ def read_header(source: Source, path: Path) -> Header:
     scale = None
     if np.isfinite(slope) and slope != 0 and (slope, intercept) != (1, 0):
         scale = (float(slope), float(intercept))
-    if np.isinf(slope) or (scale and not np.isfinite(intercept)):
+    if np.isinf(slope) or slope < 0 or (scale and not np.isfinite(intercept)):
         raise damaged(name, f"the slope and intercept of its values are {slope:g} and {intercept:g}")
     size = tuple(dims[1:4]) if dims[0] >= 3 else tuple(dims[1 : dims[0] + 1])
     more = tuple(dims[4 : dims[0] + 1])
     vectors = int(np.prod(more[1:])) if len(more) > 1 and more[0] == 1 else 1
     if more and vectors == 1 and max(more) > 1:
         size += more
-    _mend_geometry(head, order, name)
+    notes = _mend_geometry(head, order, name, size)
     data = () if single else (_data_file(path),)
     return Header(
         name=name,
@@ -91,6 +94,7 @@ def read_header(source: Source, path: Path) -> Header:
         scale=scale,
         suffix=".nii",
         text=_geometry(head, order, size),
+        notes=notes,
     )
 
 
@@ -101,13 +105,37 @@ def _data_file(path: Path) -> Path:
     return next((choice for choice in choices if choice.exists()), choices[0])
 
 
-def _mend_geometry(head: bytearray, order: str, name: str) -> None:
-    """Make the spacing positive, and that of the sform where the file has one, which places its voxels."""
+def _mend_geometry(head: bytearray, order: str, name: str, size: tuple[int, ...]) -> tuple[str, ...]:
+    """Leave one of the two placements of the voxels, qform and sform, with its own spacing, and make that positive.
+
+    The sform is taken where the qform is unknown, or where it is that of the scanner, as in ITK and Slicer.
+
+    Returns:
+        A sentence when the two place the voxels differently.
+    """
     pixdim = list(struct.unpack_from(f"{order}8f", head, 76))
     qform, sform = struct.unpack_from(f"{order}2h", head, 252)
     quaternion = np.array(struct.unpack_from(f"{order}6f", head, 256), np.float64)
     rows = np.array(struct.unpack_from(f"{order}12f", head, 280), np.float64).reshape(3, 4)
     spacing = np.abs(np.array(pixdim[1:4], np.float64))
+    notes: tuple[str, ...] = ()
+    usable = np.isfinite([*quaternion, *spacing]).all() and spacing.min() > 0 and (quaternion[:3] ** 2).sum() <= 1.001
+    if sform > 0 and qform > 0 and not usable:
+        qform = 0
+    if sform > 0 and qform > 0:
+        is_sform = sform == _SCANNER and _is_orthogonal(rows)
+        apart = _largest_distance(rows, _qform(pixdim, quaternion), size)
+        if not apart <= 0.5 * max(float(spacing.min()), 0.1):
+            used, other = ("sform", "qform") if is_sform else ("qform", "sform")
+            notes = (
+                f"{name} has two placements in space, which differ by up to {apart:.1f} mm. The {used} is used, as in Slicer; "
+                f"programs that use the {other} show it elsewhere.",
+            )
+        if is_sform:
+            qform = 0
+        else:
+            sform = 0
+    struct.pack_into(f"{order}2h", head, 252, qform, sform)
     if sform > 0:
         lengths = np.linalg.norm(rows[:, :3], axis=0)
         if not np.isfinite(rows).all() or lengths.min() <= 0 or abs(np.linalg.det(rows[:, :3])) < 1e-6 * lengths.prod():
@@ -120,9 +148,41 @@ def _mend_geometry(head: bytearray, order: str, name: str) -> None:
         raise damaged(name, f"its spacing (pixdim) is {pixdim[1]:g} x {pixdim[2]:g} x {pixdim[3]:g}")
     pixdim[0] = pixdim[0] if pixdim[0] in (-1.0, 1.0) else 1.0
     if sform > 0 and not np.isfinite(quaternion).all():
-        struct.pack_into(f"{order}h", head, 252, 0)
         struct.pack_into(f"{order}6f", head, 256, *[0.0] * 6)
     struct.pack_into(f"{order}4f", head, 76, pixdim[0], *spacing.tolist())
+    return notes
+
+
+def _is_orthogonal(rows: NDArray[np.float64]) -> bool:
+    """Whether the axes of an sform can be those of a grid without shear."""
+    lengths = np.linalg.norm(rows[:, :3], axis=0)
+    if not np.isfinite(rows).all() or lengths.min() <= 0:
+        return True  # it is refused below
+    axes = rows[:, :3] / lengths
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() < 1e-3)
+
+
+def _qform(pixdim: list[float], quaternion: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The first three rows of the matrix of a qform (nifti1.h, METHOD 2)."""
+    b, c, d = quaternion[:3]
+    a = np.sqrt(max(0.0, 1 - b * b - c * c - d * d))
+    rotation = np.array(
+        [
+            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
+            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
+            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
+        ]
+    )
+    spacing = np.abs(np.array(pixdim[1:4], np.float64)) * [1, 1, -1 if pixdim[0] == -1 else 1]
+    return np.column_stack([rotation * spacing, quaternion[3:]])
+
+
+def _largest_distance(one: NDArray[np.float64], other: NDArray[np.float64], size: tuple[int, ...]) -> float:
+    """Between the places that two matrices give to a corner of a volume of some size, in the unit of the header."""
+    last = np.array([*size[:3], 1, 1][:3]) - 1
+    corners = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)]) * last
+    difference = one - other
+    return float(np.linalg.norm(corners @ difference[:, :3].T + difference[:, 3], axis=1).max())
 
 
 def _geometry(head: bytearray, order: str, size: tuple[int, ...]) -> bytes:

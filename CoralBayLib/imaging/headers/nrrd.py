@@ -43,6 +43,8 @@ _SPACES = (
     *("scanner-xyz", "scanner-xyz-time", "3d-right-handed", "3d-left-handed"),
     *("3d-right-handed-time", "3d-left-handed-time"),
 )
+_MILLIMETERS = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "", "???", "none")
+"""Units of the geometry; the last three are no unit."""
 _DOMAIN = ("domain", "space", "time", "???", "none")
 
 
@@ -167,6 +169,7 @@ def _geometry(fields: dict[str, str], sizes: tuple[int, ...], spatial: list[int]
         raise damaged(name, f"'space' is '{fields['space'][:60]}'")
     if "space dimension" in fields:
         whole_numbers([fields["space dimension"]], "'space dimension'", name, 1, 8)
+    _require_mm(fields, spatial, name)
     for key in ("space", "space dimension"):
         if key in fields:
             out.append(f"{key}: {fields[key]}")
@@ -196,6 +199,15 @@ def _geometry(fields: dict[str, str], sizes: tuple[int, ...], spatial: list[int]
             real_numbers([words[a] for a in spatial], f"'{key}'", name)
             out.append(f"{key}: " + " ".join(words[a] for a in spatial))
     return ("\n".join([*out, "encoding: raw"]) + "\n\n").encode("ascii", "replace")
+
+
+def _require_mm(fields: dict[str, str], spatial: list[int], name: str) -> None:
+    """Refuse a geometry in another unit than mm; ITK ignores the unit."""
+    axes = re.findall(r'"[^"]*"|\S+', fields.get("units", ""))
+    units = [*re.findall(r'"[^"]*"|\S+', fields.get("space units", "")), *(axes[a] for a in spatial if a < len(axes))]
+    for unit in (each.strip('" ') for each in units):
+        if unit.lower() not in _MILLIMETERS:
+            raise VolumeError(f"{name} has its geometry in '{unit[:20]}'. Expected mm: convert it, and save it again.")
 
 
 def _words(vector: str) -> list[str]:

@@ -74,12 +74,18 @@ class Source:
             done += len(block)
         return done
 
-    def finish(self) -> int:
-        """Read to the end, so that all checksums are compared; returns the number of bytes that were left."""
-        left = 0
+    def finish(self) -> tuple[int, bool]:
+        """Read to the end, so that all checksums are compared.
+
+        Returns:
+            left: number of bytes that were left.
+            is_blank: whether they were zeros and blanks alone, as for padding.
+        """
+        left, is_blank = 0, True
         while block := self.read(_BLOCK):
             left += len(block)
-        return left
+            is_blank = is_blank and not block.strip(b"\0 \t\r\n")
+        return left, is_blank
 
     def unpacked(self, encoding: str) -> Source:
         """The decompressed bytes of the rest: "gzip" (or zlib) or "bzip2"; several streams in a row are one."""
