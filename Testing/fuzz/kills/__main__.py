@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kills = []
         make_inputs(Path(folder) / "inputs", args.scans, args.bundle << 20)
         for kill in kill_all(Path(folder), args.kills, args.seed, args.workers, args.only):
-            state = "finished before" if kill.finished else f"ended in {kill.ending_s:.2f} s"
+            state = "completed" if kill.completed else "ended"
+            state = "ended before" if kill.finished else f"{state} in {kill.ending_s:.2f} s"
             found = "; ".join(kill.faults) or "clean"
             print(f"{kill.verb}: {kill.signal.name} after {kill.moment:.2f} s, {state}: {found}", flush=True)
             kills.append(kill)
@@ -90,7 +91,14 @@ def kill_all(folder: Path, count: int, seed: int, workers: int = 1, only: str | 
 def table(kills: Sequence[Kill], seed: int) -> str:
     """The counts as Markdown."""
     faulty = sum(bool(kill.faults) for kill in kills)
-    columns = ["command", *(each.name for each in SIGNALS), "finished before the signal", "longest end (s)", "faults"]
+    columns = [
+        "command",
+        *(each.name for each in SIGNALS),
+        "ended before the signal",
+        "completed after it",
+        "longest end (s)",
+        "faults",
+    ]
     lines = [
         "# Kills",
         "",
@@ -111,8 +119,9 @@ def table(kills: Sequence[Kill], seed: int) -> str:
 
 def _counts(kills: Sequence[Kill]) -> list[str]:
     by_signal = [sum(kill.signal is each for kill in kills) for each in SIGNALS]
-    finished, faults = sum(kill.finished for kill in kills), sum(len(kill.faults) for kill in kills)
-    return [*map(str, by_signal), str(finished), f"{max(kill.ending_s for kill in kills):.2f}", str(faults)]
+    counts = [*by_signal, sum(kill.finished for kill in kills), sum(kill.completed for kill in kills)]
+    faults = sum(len(kill.faults) for kill in kills)
+    return [*map(str, counts), f"{max(kill.ending_s for kill in kills):.2f}", str(faults)]
 
 
 if __name__ == "__main__":

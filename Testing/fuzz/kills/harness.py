@@ -20,8 +20,14 @@ STATUS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 WORDS = {signal.SIGTERM: "coralbay: terminated", signal.SIGINT: "coralbay: interrupted"}
 TEMPORARY = (".coralbay-tmp-", ".import-")
 _PATIENCE_S = 120
-# The first byte tells that the interpreter has started and runs the first line of the program.
-_PROGRAM = "import os, sys; os.write(int(sys.argv.pop(1)), b'x'); from CoralBayLib.cli import main; sys.exit(main())"
+# SIGINT is ignored in what a shell starts in the background, and in the children of that. The byte tells that the interpreter
+# has started and comes to the first line of the program.
+_PROGRAM = """import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.write(int(sys.argv.pop(1)), b"x")
+from CoralBayLib.cli import main
+sys.exit(main())
+"""
 
 
 class Ended(NamedTuple):
@@ -48,7 +54,8 @@ class Kill:
         verb: name of the command.
         signal: that ended it.
         moment: seconds after its first line.
-        finished: whether the command had finished before.
+        finished: whether the command had ended before.
+        completed: whether it ended as usual in spite of the signal, which came when all was done.
         ending_s: seconds from the signal to the end.
         faults: in words; empty if all is well.
     """
@@ -57,6 +64,7 @@ class Kill:
     signal: signal.Signals
     moment: float
     finished: bool = False
+    completed: bool = False
     ending_s: float = 0.0
     faults: list[str] = field(default_factory=list)
 
@@ -130,17 +138,20 @@ class Bench:
         result = Kill(self.verb.name, number, moment)
         self._reset()
         ended = run(self.verb.command, self.work, number, moment)
-        result.finished, result.ending_s = ended.status == 0, ended.ending_s
+        result.ending_s = ended.ending_s
+        result.finished = not ended.ending_s
+        result.completed = bool(ended.ending_s) and ended.status == 0
+        is_complete = ended.status == 0
         faults = result.faults
-        if not result.finished:
+        if not is_complete:
             faults += _ending_faults(ended, number)
         try:
-            faults += self._state_faults(self.verb.results(self.work), complete=result.finished)
+            faults += self._state_faults(self.verb.results(self.work), complete=is_complete)
         except Exception as error:
             faults.append(f"what was finished cannot be read: {type(error).__name__}: {error}")
         left = sorted(file_names(self.work) - self._names)
         unexpected = [name for name in left if not Path(name).name.startswith(TEMPORARY)]
-        if number is not signal.SIGKILL or result.finished:
+        if number is not signal.SIGKILL or is_complete:
             unexpected = left
         faults += [f"left behind by the killed run: {name}" for name in unexpected]
         faults += self._next_run_faults()
