@@ -79,7 +79,7 @@ def run(arguments: tuple[str, ...], work: Path, number: signal.Signals | None = 
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-W", "ignore", "-c", _PROGRAM, str(write), *arguments]
+    command = [sys.executable, "-W", "ignore", "-X", "faulthandler", "-c", _PROGRAM, str(write), *arguments]
     error_file = work.parent / "stderr"
     with error_file.open("wb") as error:
         process = subprocess.Popen(
@@ -98,9 +98,11 @@ def run(arguments: tuple[str, ...], work: Path, number: signal.Signals | None = 
                 process.send_signal(number)
         status = process.wait(_PATIENCE_S)
     except subprocess.TimeoutExpired:
-        process.kill()
+        # Python's fault handler then writes where every thread is.
+        process.send_signal(signal.SIGABRT)
         status = process.wait()
-        return Ended(status, f"It did not end within {_PATIENCE_S} s.", _PATIENCE_S, _PATIENCE_S)
+        where = error_file.read_text(encoding="utf-8", errors="replace")
+        return Ended(status, f"It did not end within {_PATIENCE_S} s: {where}", _PATIENCE_S, _PATIENCE_S)
     end = time.perf_counter()
     text = error_file.read_text(encoding="utf-8", errors="replace")
     return Ended(status, text, end - begin, end - sent if sent != begin else 0.0)
