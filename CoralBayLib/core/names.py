@@ -7,22 +7,43 @@ import unicodedata
 from collections.abc import Iterable
 
 BACKGROUND_NAMES = (
-    *("background", "negative", "bg", "0"),
-    *("hintergrund", "fond", "arrière-plan", "fondo", "sfondo", "fundo", "achtergrond"),
-    *("bakgrund", "bakgrunn", "baggrund", "tausta", "tło", "pozadí", "háttér", "arka plan", "фон", "背景", "배경"),
+    *("background", "back ground", "back-ground", "negative", "negatives", "negative points", "bg", "bkg", "bkgd", "0"),
+    *("hintergrund", "negativ", "fond", "arrière-plan", "arrière plan", "arriere-plan", "négatif", "fondo", "negativo"),
+    *("sfondo", "fundo", "achtergrond", "fons", "fundal", "bakgrund", "bakgrunn", "bakgrunnur", "baggrund", "tausta"),
+    *("taust", "fonas", "tło", "tlo", "pozadí", "pozadie", "pozadina", "ozadje", "háttér", "arka plan", "arkaplan"),
+    *("фон", "тло", "позадина", "φόντο", "רקע", "خلفية", "پسزمینه", "پس زمینه", "पृष्ठभूमि", "พื้นหลัง", "nền"),
+    *("latar belakang", "背景", "バックグラウンド", "배경"),
 )
 """Names of the background, folded: English with abbreviations, then other languages that Slicer is used in."""
-_NUMBER = re.compile(r"(?:[\s_.\-]*(?:\(\d+\)|\d+))+$")
-"""What Slicer and file managers append to a second thing of one name: "_1", "-2", " 3", " (4)"."""
+_NUMBER = re.compile(r"(?:[\s_.\-]*(?:\(\d+\)|#?\d+|(?<=[\s_.\-])\(?(?:copy|kopie|copie|copia|cópia)\)?))+$")
+"""What Slicer, file managers and people append to a second thing of one name: "_1", "-2", " 3", " (4)", " #5", " copy"."""
+_FORMS = ("<wide>", "<narrow>", "<noBreak>")
+"""Kinds of characters that look like another one: full-width, half-width and unbreakable forms."""
 
 
 def fold(name: str) -> str:
     """A name in the form in which two names are equal when they look alike.
 
-    Case, the Unicode form (composed or decomposed), invisible characters and repeated blanks make no difference.
+    Case, the Unicode form (composed or decomposed), the width of characters, the kind of dash, invisible characters and
+    repeated blanks make no difference.
     """
-    visible = "".join(character for character in name if unicodedata.category(character) != "Cf")
+    visible = "".join(map(_plain, printable_name(name)))
     return " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", visible).casefold()).split())
+
+
+def printable_name(name: str) -> str:
+    """A name that every file can hold: control characters and broken ones become blanks, and those at the ends go."""
+    kept = "".join(" " if unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") else character for character in name)
+    return kept.strip()
+
+
+def _plain(character: str) -> str:
+    kind = unicodedata.category(character)
+    if kind == "Cf":
+        return ""
+    if unicodedata.decomposition(character).startswith(_FORMS):
+        character = unicodedata.normalize("NFKC", character)
+    return "-" if kind == "Pd" else character
 
 
 def is_background(name: str, *others: str) -> bool:

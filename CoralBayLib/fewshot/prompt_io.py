@@ -69,6 +69,7 @@ def _read(path: Path) -> Prompts:
 
 
 def _from_own(document: dict) -> Prompts:
+    _require_spelling(document, "coordinateSystem", "names")
     sign = _sign(document.get("coordinateSystem", "RAS"))
     points, labels = [], []
     for n, point in enumerate(_list(document["points"], "points")):
@@ -81,7 +82,25 @@ def _from_own(document: dict) -> Prompts:
         raise PromptError(f'expected "names" for labels of at most {MAX_LABEL}, each once and without leading zeros.')
     if not all(type(label) is int for label in labels):
         raise PromptError("expected every label to be a whole number: 0 for background, 1 and more for structures.")
+    for key, name in names.items():
+        if not int(key) and not is_background(name):
+            raise PromptError(
+                f"label 0 is named '{name[:60]}', but it is the background. Give the structure a label of 1 or more."
+            )
+        if int(key) and is_background(name):
+            raise PromptError(
+                f"label {key} is named '{name[:60]}', but the background has the label 0. Give its points the label 0, or "
+                "rename the structure."
+            )
     return Prompts(np.array(points), np.asarray(labels), {int(k): v for k, v in names.items() if int(k)})
+
+
+def _require_spelling(value: dict, *keys: str) -> None:
+    """Refuse a key that is one of `keys` in another spelling, which would be ignored."""
+    for found in value:
+        alike = next((key for key in keys if re.sub(r"[\s_-]", "", found).lower() == key.lower() and found != key), None)
+        if alike:
+            raise PromptError(f'"{found[:40]}" is to be written "{alike}".')
 
 
 def _from_markups(markups: Any, stem: str) -> Prompts:
@@ -89,6 +108,7 @@ def _from_markups(markups: Any, stem: str) -> Prompts:
     structures: list[str] = []
     for markup in _list(markups, "markups"):
         kind = _get(markup, "type", "a markup")
+        _require_spelling(markup, "coordinateSystem", "coordinateUnits")
         if kind not in _POINT_MARKUPS:
             raise PromptError(f"a markup of type {kind} cannot be a prompt. Use a point list, a line or a curve.")
         if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "mm", "mm"]):
@@ -153,6 +173,8 @@ def _named_points(points: list[np.ndarray], structures: list[str]) -> Prompts:
     labels = []
     for name in structures:
         label = BACKGROUND if is_background(name) else numbers.setdefault(fold(name), len(numbers) + 1)
+        if label != BACKGROUND and not fold(name):
+            raise PromptError("the name of a structure has no visible character. Rename the list and its points.")
         if label != BACKGROUND:
             names.setdefault(label, name)
         labels.append(label)

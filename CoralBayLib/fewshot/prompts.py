@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from CoralBayLib.core.deprecation import warn_renamed
 from CoralBayLib.core.errors import PromptError
-from CoralBayLib.core.names import fold, unique_names
+from CoralBayLib.core.names import fold, printable_name, unique_names
 from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.core.schemas import MAX_LABEL
 from CoralBayLib.imaging.grid import Grid, Volume
@@ -49,10 +49,10 @@ class Prompts:
         points, labels = _points(self.points_ras), _labels(self.labels)
         if len(points) != len(labels):
             raise PromptError(f"Expected one label for each point, got {len(points)} points and {len(labels)} labels.")
-        names = {int(label): str(name).strip() for label, name in (self.names or {}).items()}
+        names = {int(label): printable_name(str(name)) for label, name in (self.names or {}).items()}
         if max(names, default=1) > MAX_LABEL:
             raise PromptError(f"Expected names for labels of at most {MAX_LABEL}, got {max(names)}.")
-        if min(names, default=1) < 1 or not all(names.values()):
+        if min(names, default=1) < 1 or not all(map(fold, names.values())):
             raise PromptError(f"Expected a name for each structure (label 1 or more), got {names}. Leave the background out.")
         names = dict(zip(names, unique_names(names.values()), strict=True))
         for name, value in (("points_ras", points), ("labels", labels), ("names", names)):
@@ -81,8 +81,10 @@ class Prompts:
         return [int(label) for label in np.unique(self.labels) if label != BACKGROUND]
 
     def name(self, label: int) -> str:
-        """Name of a structure; "Structure <label>" if it has none."""
-        return "background" if label == BACKGROUND else self.names.get(label, f"Structure {label}")
+        """Name of a structure; "Structure <label>" if it has none, with a number behind it where another is named so."""
+        if label == BACKGROUND:
+            return "background"
+        return self.names.get(label) or unique_names([*self.names.values(), f"Structure {label}"])[-1]
 
     def inside(self, grid: Grid) -> Prompts:
         """Only the points that lie inside the grid."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,13 +19,15 @@ from CoralBayLib.core.errors import CoralBayError, Remedy, ScansError
 from CoralBayLib.core.names import fold
 from CoralBayLib.core.paths import error_message
 
+from .table_cells import first_spelling, is_missing, number
+
 SAVED_TASKS = {"classification": "classify", "regression": "regress", "survival": "survive"}
 """For each task its name in files and saved scenes, which is also its deprecated name in the API."""
 TASKS = tuple(SAVED_TASKS)
-_MISSING = {"", "na", "n/a", "#n/a", "#na", "<na>", "n.a.", "nan", "-nan", "null", ".", "-", "--", "?", "#value!", "#ref!"}
-"""Texts of cells without a value, as R, pandas, SPSS and spreadsheets write them, in lower case."""
 _SURPLUS = "\0surplus"
 """Key of the cells beyond the last column."""
+LINE = "\0line"
+"""Key of the number of a row's first line in its file, as text."""
 _TRUE, _FALSE = {"1", "1.0", "true", "yes", "y"}, {"0", "0.0", "false", "no", "n"}
 
 
@@ -143,7 +146,7 @@ def read_table(
     patient: str | None = "patient",
     time: str = "time",
 ) -> ScanTable:
-    """Read a table with a header, separated by commas, semicolons or tabs. Cells like NA or n/a count as empty.
+    """Read a table with a header, separated by commas, semicolons, tabs or bars. Cells like NA or n/a count as empty.
 
     Args:
         path: of the file; paths of scans in it may be relative to its folder.
@@ -176,11 +179,12 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
         if "\0" in text:
             raise csv.Error("it holds zero bytes, as after a lost sector or in UTF-16")
         file = io.StringIO(text, newline="")
-        reader = csv.DictReader(file, delimiter=_separator(file), restkey=_SURPLUS)
+        delimiter, named = _separator(file)
+        reader = csv.DictReader(file, delimiter=delimiter, restkey=_SURPLUS, strict=True)
         columns = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
         _require_distinct(columns, path.name)
-        rows = list(reader)
+        rows = list(_numbered(reader, named))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ScansError(f"{path.name} cannot be read as a table ({error_message(error)}). Save it as CSV (UTF-8).") from error
     return columns, rows
@@ -218,6 +222,8 @@ def table_of(
     """
     task = _require_task(task)
     _require_distinct(columns, name)
+    scan, target, time = (_as_written(column, columns) for column in (scan, target, time))
+    patient = patient and _as_written(patient, columns)
     required = [scan, target, *([patient] if patient else []), *([time] if task == "survival" else [])]
     missing = [column for column in required if column not in columns]
     if missing:
@@ -229,32 +235,79 @@ def table_of(
     used, left_out = [], []
     patients_by_name: dict[str, str] = {}
     classes_by_name: dict[str, str] = {}
-    for number, row in enumerate(rows, start=first):
+    seen: dict[Path, _Row] = {}
+    for n, row in enumerate(rows):
+        line = int(row.get(LINE) or n + first)
         try:
             path = _present(row, scan)
-            who = _first_spelling(_present(row, patient), patients_by_name) if patient else f"row {number}"
+            who = first_spelling(_present(row, patient), patients_by_name) if patient else f"row {n + first}"
             value = _value(_present(row, target), task)
             if isinstance(value, str):
-                value = _first_spelling(value, classes_by_name)
-            used.append((Path(folder) / path, who, value, _time(row, time, task), number - first))
+                value = first_spelling(value, classes_by_name)
+            entry = Path(folder) / path, who, value, _time(row, time, task), n
+            _require_new(entry, line, seen)
+            used.append(entry)
         except ScansError as error:
-            left_out.append(Skipped(error, number))
+            left_out.append(Skipped(error, line))
+    wrong = {path: row for path, row in seen.items() if row.contradicted}
+    used = [entry for entry in used if Path(os.path.normpath(entry[0])) not in wrong]
+    left_out += [Skipped(row.contradicted, row.line) for row in wrong.values() if row.contradicted]
     if not used:
         raise ScansError(f"No row of {name} can be used. " + "; ".join(map(str, left_out[:3])))
     scans, patients, values, times, numbers = zip(*used, strict=True)
     return ScanTable(target, scans, Labels.of(task, values, patients, times), tuple(left_out), np.array(numbers))
 
 
-def _first_spelling(name: str, known: dict[str, str]) -> str:
-    """The spelling in which a name was seen first: "Yes" and "yes" are one class, and so for patients."""
-    return known.setdefault(fold(name), name)
+def _separator(file: TextIO) -> tuple[str, int]:
+    """The separator of a table: whichever of comma, semicolon, tab and bar its first line has most of, outside of quotes.
 
-
-def _separator(file: TextIO) -> str:
-    """The separator of a table: whichever of comma, semicolon and tab its first line has most of, outside of quotes."""
-    line = re.sub(r'"[^"]*"', "", file.readline())
+    Excel's line `sep=;` names it; the file then stands behind that line, and the second value is 1, otherwise 0.
+    """
+    first = file.readline()
+    if named := re.fullmatch(r"sep=(.)\s*", first):
+        return named[1], 1
     file.seek(0)
-    return max(",;\t", key=line.count)
+    return max(",;\t|", key=re.sub(r'"[^"]*"', "", first).count), 0
+
+
+def _numbered(reader: csv.DictReader, before: int) -> Iterator[dict[str, str | None]]:
+    """The rows with the number of their first line; blank lines and line breaks in cells count, as in an editor.
+
+    `before`: lines of the file that the reader did not see.
+    """
+    end = reader.reader.line_num
+    for row in reader:
+        begin, end = end + 1, reader.reader.line_num
+        breaks = sum((cell or "").count("\n") for cell in row.values() if isinstance(cell, str))
+        row[LINE] = str(max(begin, end - breaks) + before)
+        yield row
+
+
+def _as_written(name: str, columns: Sequence[str]) -> str:
+    """The column that a name means, which may be written in another case or Unicode form."""
+    alike = [column for column in columns if fold(column) == fold(name)]
+    return alike[0] if name not in columns and len(alike) == 1 else name
+
+
+def _require_new(entry: tuple[Path, Any, Any, Any, int], line: int, seen: dict[Path, _Row]) -> None:
+    """Refuse a scan that is in an earlier row, which would count twice; with another truth, one of the two is wrong."""
+    path, *truth, _ = entry
+    row = seen.setdefault(Path(os.path.normpath(path)), _Row(line, truth))
+    if row.line == line:
+        return
+    if row.truth == truth:
+        raise ScansError(f"the scan is in line {row.line} already")
+    row.contradicted = ScansError(f"the scan has another patient, target or time in line {line}; correct one of the two lines")
+    raise ScansError(f"the scan has another patient, target or time in line {row.line}; correct one of the two lines")
+
+
+@dataclass
+class _Row:
+    """The first row of a scan: its line, what it says, and the error when a later row says something else."""
+
+    line: int
+    truth: list[Any]
+    contradicted: ScansError | None = None
 
 
 def _require_distinct(columns: Sequence[str], name: str) -> None:
@@ -268,7 +321,7 @@ def _present(row: Mapping[str, str | None], column: str) -> str:
     if row.get(_SURPLUS):
         raise ScansError("the row has more cells than there are columns; is a separator inside a cell that has no quotes?")
     text = (row.get(column) or "").strip()
-    if text.casefold() in _MISSING:
+    if is_missing(text):
         raise ScansError(f"{column} is empty" if not text else f"{column} is missing ('{text}')")
     return text
 
@@ -277,7 +330,7 @@ def _value(text: str, task: str) -> str | float | bool:
     if task == "classification":
         return text
     if task == "regression":
-        return _number(text)
+        return number(text)
     if text.lower() not in _TRUE | _FALSE:
         raise ScansError(f"'{text}' does not tell whether the event was observed; write 1 or 0")
     return text.lower() in _TRUE
@@ -286,17 +339,7 @@ def _value(text: str, task: str) -> str | float | bool:
 def _time(row: Mapping[str, str | None], column: str, task: str) -> float:
     if task != "survival":
         return 0.0
-    value = _number(_present(row, column))
+    value = number(_present(row, column))
     if value <= 0:
         raise ScansError(f"the time must be above 0, but is {value:g}")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = float("nan")
-    if not abs(value) < float("inf"):
-        raise ScansError(f"'{text}' is not a finite number")
     return value

@@ -64,7 +64,7 @@ def read_header(source: Source, path: Path) -> Header:
             continue
         if ":=" in line and (": " not in line or line.index(":=") < line.index(": ")):
             key, value = line.split(":=", 1)
-            pairs[key] = value.replace("\\n", "\n").replace("\\\\", "\\")
+            pairs[key] = re.sub(r"\\([n\\])", lambda escaped: "\n" if escaped[1] == "n" else "\\", value)
         elif ":" in line:
             key, value = line.split(":", 1)
             key = _canonical(key.strip().lower())

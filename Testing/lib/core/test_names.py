@@ -2,7 +2,7 @@
 
 import pytest
 
-from CoralBayLib.core.names import BACKGROUND_NAMES, fold, is_background, unique_names
+from CoralBayLib.core.names import BACKGROUND_NAMES, fold, is_background, printable_name, unique_names
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,53 @@ def test_background_in_another_language():
 def test_equal_names_are_numbered():
     assert unique_names(["a", "b", "A", "a (2)", "a"]) == ["a", "b", "A (3)", "a (2)", "a (4)"]
     assert unique_names([]) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "\uff42\uff41\uff43\uff4b\uff47\uff52\uff4f\uff55\uff4e\uff44",
+            "back ground",
+            "Back-Ground 2",
+            "background copy",
+            "Background_Copy",
+            "background (copy) 2",
+            "BKG_1",
+        ),
+        *(
+            "Background #2",
+            "背景\uff08\uff12\uff09",
+            "Arrière\u2011plan",
+            "arriere-plan",
+            "ARKAPLAN",
+            "پس\u200cزمین\u0647 2",
+            "тло_1",
+            "Fundal",
+            "Φόντο",
+        ),
+    ],
+)
+def test_more_names_of_the_background(name):
+    assert is_background(name)
+
+
+@pytest.mark.parametrize("name", ["background of the liver", "liver copy", "fundus", "backgroundcopy", "copy", "fondo de ojo"])
+def test_names_that_only_begin_alike(name):
+    assert not is_background(name)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("\uff4c\uff49\uff56\uff45\uff52", "liver"), ("L\uff11", "l1"), ("a\u2011b", "a-b"), ("a\u2013b", "a-b"), ("a\0b", "a b")],
+)
+def test_names_that_look_alike_are_one(one, other):
+    assert fold(one) == fold(other)
+
+
+def test_marks_that_make_a_difference_stay():
+    assert fold("lesion²") != fold("lesion2")
+
+
+def test_a_printable_name():
+    assert printable_name(" a\0b\nc\ud800 ") == "a b c"

@@ -362,3 +362,52 @@ def test_two_structures_of_one_name_are_kept():
     assert prompts([1, 2, 3], {1: "lesion", 2: "Lesion", 3: "liver"}).names == {1: "lesion", 2: "Lesion (2)", 3: "liver"}
     merged = prompts([1, 2], {1: "lesion", 2: "lesion"}) + prompts([1, 2], {1: "lesion", 2: "lesion"})
     assert merged.labels.tolist() == [1, 2, 1, 2]
+
+
+def own_file(tmp_path, names, labels=(1, 0), **more):
+    points = [{"ras": [n, 0, 0], "label": label} for n, label in enumerate(labels)]
+    (tmp_path / "p.json").write_text(json.dumps({"points": points, "names": names, **more}), encoding="utf-8")
+    return tmp_path / "p.json"
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"0": "lungs", "1": "liver"}, "label 0 is named 'lungs'"),
+        ({"1": "background"}, "the background has the label 0"),
+        ({"1": "Hintergrund_2"}, "the background has the label 0"),
+        ({"1": "\u200b"}, "a name for each structure"),
+        ({"1": "\u00a0\n"}, "a name for each structure"),
+    ],
+)
+def test_names_that_contradict_their_labels(tmp_path, names, message):
+    with pytest.raises(PromptError, match=message):
+        read_prompts(own_file(tmp_path, names))
+
+
+def test_the_background_may_have_its_name(tmp_path):
+    assert read_prompts(own_file(tmp_path, {"0": "Background", "1": "liver"})).names == {1: "liver"}
+
+
+@pytest.mark.parametrize("names", [{1: "Structure 2"}, {1: "structure  2"}])
+def test_a_structure_without_a_name_does_not_take_that_of_another(names):
+    made = prompts([1, 2, 0], names)
+    assert made.name(2) == "Structure 2 (2)"
+    assert prompts([1, 2, 0], {1: "liver"}).name(2) == "Structure 2"
+
+
+def test_names_that_no_file_can_hold_become_plain():
+    assert prompts([1, 2], {1: "a\0b\nc", 2: "\ud800x"}).names == {1: "a b c", 2: "x"}
+
+
+@pytest.mark.parametrize("key", ["coordinatesystem", "coordinate_system", "Coordinate System"])
+def test_a_misspelled_key_is_not_ignored(tmp_path, key):
+    with pytest.raises(PromptError, match='written "coordinateSystem"'):
+        read_prompts(own_file(tmp_path, {}, **{key: "LPS"}))
+
+
+def test_full_width_and_plain_names_are_one_structure(tmp_path):
+    points = [{"label": label, "position": [0, 0, 0]} for label in ("\uff4c\uff49\uff56\uff45\uff52-1", "liver-2", "Liver-3")]
+    markup = {"type": "Fiducial", "coordinateSystem": "RAS", "controlPoints": points}
+    (tmp_path / "a.mrk.json").write_text(json.dumps({"markups": [markup]}), encoding="utf-8")
+    assert read_prompts(tmp_path / "a.mrk.json").structures == [1]

@@ -272,3 +272,14 @@ def test_damaged_fields(tmp_path):
     write_layers(tmp_path / "a.seg.nrrd", np.ones((2, *SHAPE), np.uint8), [(5, 1, "a")])
     with pytest.raises(VolumeError, match="layer 5"):
         read_segmentation(tmp_path / "a.seg.nrrd")
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [("a\\nb", "a\\nb"), ("a\\\\nb", "a\\\\nb"), ("a\0b", "a b"), ("a\rb", "a b"), ("a\ud800b", "a b"), ("a\nb\\", "a\nb\\")],
+)
+def test_names_with_escapes_and_broken_characters(tmp_path, name, read):
+    array = np.zeros(SHAPE, np.uint8)
+    array[1] = 1
+    write_segmentation(Volume(array, GRIDS["plain"]), [Segment(1, name, (1, 0, 0))], tmp_path / "a.seg.nrrd")
+    assert read_segmentation(tmp_path / "a.seg.nrrd")[1][0].name == read

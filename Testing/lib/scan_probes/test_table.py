@@ -128,3 +128,79 @@ def test_spellings_of_one_patient_and_one_class(tmp_path):
     labels = read_table(tmp_path / "t.csv", "x", "classification").labels
     assert labels.patients.tolist() == ["M\u00fcller", "M\u00fcller", "p2"]
     assert labels.values.tolist() == ["Yes", "Yes", "no"]
+
+
+def classes(tmp_path, *cells, separator=","):
+    rows = "".join(f"{n}.nrrd{separator}p{n}{separator}{cell}\n" for n, cell in enumerate(cells))
+    return read_table(write(tmp_path, separator.join(("scan", "patient", "y")) + "\n" + rows), "y", "classification")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "NaT",
+        "#N/A N/A",
+        "#DIV/0!",
+        "#NAME?",
+        "\u2014",
+        "\u2013",
+        "\uff2e\uff21",
+        "(null)",
+        "\\N",
+        "missing",
+        "unknown",
+        "n.d.",
+        "k. A.",
+        "\u200bNA",
+    ],
+)
+def test_more_ways_to_write_that_a_value_is_missing(tmp_path, cell):
+    table = classes(tmp_path, "yes", cell, "no")
+    assert table.labels.values.tolist() == ["yes", "no"]
+    assert str(table.left_out[0]).startswith("line 3: y is missing")
+
+
+def test_one_number_in_several_spellings_is_one_class(tmp_path):
+    assert classes(tmp_path, "1", "1.0", "0", "0.0", "01").labels.values.tolist() == ["1", "1", "0", "0", "1"]
+    assert classes(tmp_path, "1.5", "1.50").labels.values.tolist() == ["1.5", "1.50"]
+
+
+def test_one_patient_in_several_spellings_is_one_patient(tmp_path):
+    path = write(tmp_path, "scan,patient,y\na,7,A\nb,7.0,B\nc,007,B\nd,\uff30\uff11,A\ne,p1,B\n")
+    assert read_table(path, "y", "classification").labels.patients.tolist() == ["7", "7", "7", "\uff30\uff11", "\uff30\uff11"]
+
+
+def test_a_quote_without_an_end_does_not_swallow_the_rest(tmp_path):
+    with pytest.raises(ScansError, match="unexpected end of data"):
+        classes(tmp_path, "A", '"B', "C", "D")
+
+
+def test_lines_are_counted_as_in_an_editor(tmp_path):
+    path = write(tmp_path, 'scan,patient,y\n\n"a\nb",p,A\nc,q,NA\n\nd,r,\n')
+    assert [each.row for each in read_table(path, "y", "classification").left_out] == [5, 7]
+
+
+@pytest.mark.parametrize("again", ["a", "./a", "x/../a"])
+def test_a_scan_in_two_rows(tmp_path, again):
+    rows = "scan,patient,y\na,p,A\nb,q,B\n"
+    alike = read_table(write(tmp_path, rows + f"{again},p,A\n"), "y", "classification")
+    assert [path.name for path in alike.scans] == ["a", "b"]
+    assert str(alike.left_out[0]) == "line 4: the scan is in line 2 already"
+    for other in ("p,B", "q,A"):
+        table = read_table(write(tmp_path, rows + f"{again},{other}\n"), "y", "classification")
+        assert [path.name for path in table.scans] == ["b"]
+        assert sorted(each.row for each in table.left_out) == [2, 4]
+
+
+def test_columns_are_found_as_people_read_them(tmp_path):
+    path = write(tmp_path, "Scan,PATIENT,y\u200b\na,p,A\n")
+    assert read_table(path, "y", "classification").labels.values.tolist() == ["A"]
+
+
+def test_bars_and_the_line_of_excel(tmp_path):
+    assert classes(tmp_path, "A", separator="|").labels.values.tolist() == ["A"]
+    path = write(tmp_path, "sep=;\nscan;patient;y\na;p;1\nb;q;1_000\nc;r;1,5\n")
+    table = read_table(path, "y", "regression")
+    assert table.labels.values.tolist() == [1.0]
+    assert [each.row for each in table.left_out] == [4, 5]
+    assert "decimal point" in str(table.left_out[1])
