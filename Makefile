@@ -38,8 +38,8 @@ test-fast: $(DEV)  ## the same without the tests marked slow, in under two minut
 fuzz: $(DEV)  ## 500 damaged inputs of every kind that is read (minutes); into Testing/fuzz/RESULTS.md
 	OMP_NUM_THREADS=1 $(RUN)/python -m Testing.fuzz
 
-kills: $(DEV)  ## end commands at 100 random moments, and check what is left (half an hour); into Testing/fuzz/results
-	$(RUN)/python -m Testing.fuzz.kills --output Testing/fuzz/results/kills.md
+kills: $(DEV)  ## end commands at 100 random moments, and check what is left (a quarter of an hour); into Testing/fuzz/results
+	$(RUN)/python -m Testing.fuzz.kills --workers 2 --scans 4 --bundle 16 --output Testing/fuzz/results/kills.md
 
 lint: $(DEV)
 	$(RUN)/ruff check .

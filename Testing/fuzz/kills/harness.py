@@ -19,7 +19,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 STATUS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 WORDS = {signal.SIGTERM: "coralbay: terminated", signal.SIGINT: "coralbay: interrupted"}
 TEMPORARY = (".coralbay-tmp-", ".import-")
-_PATIENCE_S = 120
+_PATIENCE_S = 900
 # SIGINT is ignored in what a shell starts in the background, and in the children of that. The byte tells that the interpreter
 # has started and comes to the first line of the program.
 _PROGRAM = """import os, signal, sys
