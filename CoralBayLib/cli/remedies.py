@@ -25,7 +25,8 @@ WORDS = {
     Remedy.ADD_SCANS_AGAIN: "Add the scans again with `coralbay library add`.",
     Remedy.CHECK_LIBRARY: "`coralbay library verify` shows what is wrong.",
     Remedy.REPAIR_LIBRARY: "`coralbay library verify --repair` repairs it.",
-    Remedy.INSTALL_PACKAGE: "Install the package: pip install {package}",
+    Remedy.INSTALL_PACKAGE: "Install the package: pip install '{package}'",
+    Remedy.OVERWRITE: "Add --overwrite to replace it, or rename or remove it.",
     Remedy.FREE_MEMORY: "Crop the volume, choose a setting with small windows with --setting, or close other programs.",
 }
 """By remedy; {names} in braces are details of the error."""
@@ -38,6 +39,7 @@ _OPTIONS = {
     Remedy.CHOOSE_SERIES: "series",
     Remedy.ASSUME_HU: "assume_hu",
     Remedy.NAME_PATIENTS: "patient_column",
+    Remedy.OVERWRITE: "overwrite",
 }
 """The option that a remedy's words name, which not every command has."""
 

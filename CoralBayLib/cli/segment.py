@@ -20,7 +20,8 @@ def add_parser(commands: Any, common: Common) -> None:
     parser = commands.add_parser(
         "segment",
         parents=[common.output, common.embedding, common.scan],
-        help="segment structures from a few strokes or clicks",
+        help="segment structures from a few strokes or clicks, or with a saved probe",
+        epilog="With --probe, CT may also be a folder of scans: each is segmented into a file of its own.",
     )
     what = parser.add_argument_group("what to segment (one of the two, or both)")
     what.add_argument("--prompts", nargs="+", metavar="FILE", help="prompts as JSON, or Slicer's markups (.mrk.json, .fcsv)")
@@ -97,7 +98,8 @@ def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     volumes_ml = {segment.name: float((labelmap.array == segment.label).sum() * voxel_ml) for segment in segments}
     for name, volume_ml in volumes_ml.items():
         console.result(f"{name}: {volume_ml:.1f} ml")
-    console.result(f"Written: {output}")
+    for path in filter(None, (output, args.save_probe)):
+        console.result(f"Written: {path}")
     return {"output": str(output), "volume_ml": volumes_ml, "key": scan.pyramid.key}
 
 

@@ -13,7 +13,7 @@ class Remedy(Enum):
     """
 
     GET_WEIGHTS = "Pass consent=True to download the weights, weights=PATH for a local file, or choose another encoder."
-    """The weights are nowhere on this machine. Details: encoder, reason."""
+    """The weights are nowhere on this computer. Details: encoder, reason."""
     CHOOSE_WEIGHTS_FILE = "Pass another file as weights=, or leave weights= out."
     """The given file is missing, damaged, or of another network. Details: encoder."""
     CHOOSE_ENCODER = "Use an encoder, weights and a setting that fit."
@@ -37,7 +37,9 @@ class Remedy(Enum):
     REPAIR_LIBRARY = "Call Library.verify(repair=True)."
     """The library has known damage that can be repaired."""
     INSTALL_PACKAGE = "Install the package with pip."
-    """A Python package is missing. Details: package."""
+    """A Python package is missing. Details: package, with the versions that fit, as pip takes it."""
+    OVERWRITE = "Pass overwrite=True to replace it, or rename or remove it."
+    """A file that would be written exists already."""
     FREE_MEMORY = "Crop the volume, use a setting with small windows, or close other programs."
     """There is too little memory."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from CoralBayLib.core.errors import Cancelled, CoralBayError, ProbeError, VolumeError
+from CoralBayLib.core.errors import Cancelled, CoralBayError, ProbeError, Remedy, VolumeError
 from CoralBayLib.core.paths import error_message
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, subprogress
 from CoralBayLib.encoders.base import Encoder
@@ -81,8 +81,10 @@ def segment_folder(
         part = subprogress(progress, number / len(scans), (number + 1) / len(scans))
         target = segmentation_path(scan, target_folder)
         try:
-            if target in result.written.values() or (target.exists() and not overwrite):
-                raise CoralBayError(f"{target.name} exists already. Rename or remove it.")
+            if target in result.written.values():
+                raise CoralBayError(f"{target.name} was written for another scan of the same name. Rename one of the scans.")
+            if target.exists() and not overwrite:
+                raise CoralBayError(f"{target.name} exists already.", remedy=Remedy.OVERWRITE)
             _require_readable(scan)
             volume = read_volume(scan)
             pyramid = embed(volume, encoder, subprogress(part, 0, 0.8), cancel, store=store, assume_hu=assume_hu)

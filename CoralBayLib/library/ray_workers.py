@@ -38,7 +38,7 @@ class RayWorkers:
 
     Args:
         load: loads the encoder; called once in each worker process, so Ray must be able to pickle it.
-        address: of the cluster, for example "auto" or "ray://host:10001"; "local" starts one on this machine.
+        address: of the cluster, for example "auto" or "ray://host:10001"; "local" starts one on this computer.
         processors: number of processors for one scan.
 
     Raises:
@@ -59,7 +59,7 @@ class RayWorkers:
             raise LibraryError(
                 f"Embedding on a cluster needs the Python package Ray ({error}).",
                 remedy=Remedy.INSTALL_PACKAGE,
-                package="ray",
+                package="ray>=2.50,<3",
             ) from error
         self._ray = ray
         try:

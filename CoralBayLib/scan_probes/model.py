@@ -236,7 +236,9 @@ def _cox(x: NDArray[np.float64], labels: Labels, strength: float) -> NDArray[np.
         import pandas
         from lifelines import CoxPHFitter
     except ImportError as error:
-        raise ScansError("Survival needs the package lifelines.", remedy=Remedy.INSTALL_PACKAGE, package="lifelines") from error
+        raise ScansError(
+            "Survival needs the package lifelines.", remedy=Remedy.INSTALL_PACKAGE, package="lifelines>=0.28"
+        ) from error
     events = int(labels.values.sum())
     if events < 2:
         raise ScansError(f"Survival needs at least two scans with an observed event; these have {events}.")

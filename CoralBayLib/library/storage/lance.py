@@ -36,7 +36,9 @@ def import_lancedb() -> Any:
         import lancedb
     except ImportError as error:
         raise LibraryError(
-            f"A library of scans needs the Python package LanceDB ({error}).", remedy=Remedy.INSTALL_PACKAGE, package="lancedb"
+            f"A library of scans needs the Python package LanceDB ({error}).",
+            remedy=Remedy.INSTALL_PACKAGE,
+            package="lancedb>=0.40,<0.50",
         ) from error
     return lancedb
 

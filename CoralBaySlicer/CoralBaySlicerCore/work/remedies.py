@@ -10,8 +10,10 @@ from CoralBayLib.core.errors import CoralBayError, Remedy
 def words() -> dict[Remedy, str]:
     """By remedy, in the user's language; {names} in braces are details of the error."""
     return {
-        Remedy.GET_WEIGHTS: _("Press 'Get weights' in step 1, name a weights file there, or choose another encoder."),
-        Remedy.CHOOSE_WEIGHTS_FILE: _("Choose another weights file in step 1, or clear that field."),
+        Remedy.GET_WEIGHTS: _(
+            "Press 'Get weights...' in step 1, choose a weights file under Advanced, or choose another encoder."
+        ),
+        Remedy.CHOOSE_WEIGHTS_FILE: _("Choose another weights file under Advanced in step 1, or clear that field."),
         Remedy.CHOOSE_ENCODER: _("Choose an encoder, weights and an inference mode that fit in step 1."),
         Remedy.CHOOSE_DEVICE: _("Choose another device in step 1."),
         Remedy.CHOOSE_SERIES: _("Load one series with Slicer's DICOM module."),
@@ -23,6 +25,7 @@ def words() -> dict[Remedy, str]:
         Remedy.CHECK_LIBRARY: _("Press 'Check library' under 'Library' to see what is wrong."),
         Remedy.REPAIR_LIBRARY: _("Press 'Check library' under 'Library'; it offers to repair the library."),
         Remedy.INSTALL_PACKAGE: _("Install it in Slicer's Python console: slicer.util.pip_install('{package}')"),
+        Remedy.OVERWRITE: _("Rename or remove it."),
         Remedy.FREE_MEMORY: _(
             "Crop the volume, choose an inference mode with small windows in step 1, or close other programs."
         ),

@@ -55,9 +55,30 @@ def test_a_folder_of_scans_is_segmented_and_one_bad_file_does_not_end_the_run(ru
     before = (output / "a.seg.nrrd").stat().st_mtime_ns
     status, out, _ = run(*arguments)
     assert status == 1 and len(json.loads(out)["failed"]) == 3
+    assert json.loads(out)["failed"][str(archive / "a.nrrd")].startswith("a.seg.nrrd exists already. Add --overwrite")
     assert (output / "a.seg.nrrd").stat().st_mtime_ns == before
     status, out, _ = run(*arguments, "--overwrite")
     assert len(json.loads(out)["written"]) == 2
+
+
+def test_of_two_scans_of_one_name_the_second_is_left_out(run, ct, probe, tmp_path):
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    (archive / "a.nrrd").write_bytes(ct.read_bytes())
+    cb.write_volume(cb.read_volume(ct), archive / "a.nii.gz")
+    for _ in range(2):
+        status, out, _ = run("segment", archive, "--encoder", "pooling", "--probe", probe, "--json", "--overwrite")
+        result = json.loads(out)
+        assert status == 1 and len(result["written"]) == 1
+        # Writing over the first one's segmentation is no way out.
+        (reason,) = result["failed"].values()
+        assert "another scan of the same name" in reason and "--overwrite" not in reason
+
+
+def test_every_file_that_is_written_is_named(run, ct, prompts, pooling_by_name, tmp_path):
+    output, path = tmp_path / "a.seg.nrrd", tmp_path / "p.safetensors"
+    _, out, _ = run("segment", ct, "--encoder", "pooling", "--prompts", prompts, "-o", output, "--save-probe", path)
+    assert out.splitlines()[-2:] == [f"Written: {output}", f"Written: {path}"]
 
 
 def test_a_folder_of_scans_wants_a_probe(run, ct, prompts, pooling_by_name, tmp_path):

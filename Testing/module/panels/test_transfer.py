@@ -169,7 +169,7 @@ def test_a_folder_is_segmented_and_what_was_left_out_is_listed(folder: Path, rea
     reasons = dict(line.split(": ", 1) for line in lines[1:])
     assert set(reasons) == {"broken.nrrd", "two.nrrd", "photo.nrrd", "empty", "one.nrrd"}
     assert "Hounsfield" in reasons["photo.nrrd"]
-    assert "one.seg.nrrd exists already" in reasons["one.nrrd"]
+    assert "one.seg.nrrd was written for another scan" in reasons["one.nrrd"]
     # Nothing half-written, and no leftovers.
     assert sorted(path.name for path in folder.glob("*.seg.nrrd")) == ["one.seg.nrrd"]
     assert not [path for path in folder.iterdir() if path.name.startswith(".")]

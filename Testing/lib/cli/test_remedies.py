@@ -1,0 +1,48 @@
+"""What the command line says can be done about an error."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from CoralBayLib.cli.remedies import WORDS, remedy_text
+from CoralBayLib.core.devices import describe
+from CoralBayLib.core.errors import CoralBayError, Remedy
+from CoralBayLib.library.ray_workers import RayWorkers
+from CoralBayLib.library.storage.lance import import_lancedb
+from CoralBayLib.scan_probes import model
+
+PYPROJECT = Path(__file__).resolve().parents[3] / "pyproject.toml"
+
+
+def test_every_remedy_has_words():
+    assert set(WORDS) == set(Remedy)
+
+
+@pytest.mark.parametrize(
+    ("package", "use"),
+    [
+        ("lancedb", import_lancedb),
+        ("ray", lambda: RayWorkers(object)),
+        ("lifelines", lambda: model._cox(np.zeros((2, 1)), None, 1.0)),
+    ],
+)
+def test_a_missing_package_is_named_with_the_versions_that_fit(monkeypatch, package, use):
+    """They are those that `pip install '.[...]'` installs."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(CoralBayError) as caught:
+        use()
+    requirement = caught.value.details["package"]
+    assert requirement.startswith(f"{package}>=")
+    assert f'["{requirement}"]' in PYPROJECT.read_text(encoding="utf-8")
+    assert f"pip install '{requirement}'" in remedy_text(caught.value, {"json"})
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "CPU, 1 thread ("), (2, "CPU, 2 threads (")])
+def test_one_thread_is_one_thread(monkeypatch, count, words):
+    torch = pytest.importorskip("torch", reason="devices are torch's")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: count)
+    assert describe(torch.device("cpu")).startswith(words)
