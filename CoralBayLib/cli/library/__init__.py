@@ -65,7 +65,7 @@ def _add_add(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
         "--with-uids", action="store_true", help="keep DICOM SeriesInstanceUIDs, by which a patient could be identified"
     )
     parser.add_argument(
-        "--ray", metavar="ADDRESS", help="embed on this Ray cluster; local starts one on this machine (needs the package ray)"
+        "--ray", metavar="ADDRESS", help="embed on this Ray cluster; local starts one on this computer (needs the package ray)"
     )
     parser.set_defaults(run=run_add)
 

@@ -134,12 +134,14 @@ def run_cluster(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         library.export_clusters(found, args.output)
     if pyramid is not None:
         write_volume(library.cluster_map(found, pyramid), args.map)
-    console.result("cluster  regions  scans  position (R, A, S, 0 to 1)   most typical region")
+    console.result("cluster  regions  scans  position (R, A, S, 0 to 1)  most typical region")
     for each in found.clusters:
         where = "  ".join(f"{value:.2f}" for value in each.position)
         best = each.examples[0] if each.examples else None
         typical = f"R {best.ras[0]:.0f} A {best.ras[1]:.0f} S {best.ras[2]:.0f} in {best.path}" if best else ""
         console.result(f"{each.number:7d}  {each.count:7d}  {each.scans:5d}  {where:26s}  {typical}")
+    for path in filter(None, (args.output, args.map)):
+        console.result(f"Written: {path}")
     return {"encoder": found.encoder, "clusters": [asdict(each) for each in found.clusters], **_written(args)}
 
 

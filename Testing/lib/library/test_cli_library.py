@@ -113,7 +113,8 @@ def test_cluster(run, scans, tmp_path):
     drawn = ("--ct", scans / "a.nrrd", "--map", tmp_path / "map.nrrd")
     status, out, _ = run("cluster", "--count", 4, "--output", tmp_path / "x.csv", *drawn)
     assert status == 0
-    assert len(out.splitlines()) == 5
+    written = [f"Written: {tmp_path / name}" for name in ("x.csv", "map.nrrd")]
+    assert len(out.splitlines()) == 7 and out.splitlines()[-2:] == written
     assert (tmp_path / "x.csv").read_text(encoding="utf-8").startswith("scan,R,A,S,cluster\n")
     assert set(np.unique(cb.read_labelmap(tmp_path / "map.nrrd").array)) <= set(range(5))
     assert run("cluster", "--count", 4, "--map", tmp_path / "map.nrrd")[0] == 1
