@@ -57,5 +57,5 @@ def get_entry(name: str) -> EncoderEntry:
 def _unknown(name: str) -> EncoderError:
     return EncoderError(
         f"There is no encoder '{name}'. Known encoders: {', '.join(sorted(encoder_names()))}. Further encoders come from "
-        "Python files (load_encoder_file) and installed packages."
+        "Python files of your own and from installed packages."
     )

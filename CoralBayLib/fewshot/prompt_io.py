@@ -50,7 +50,11 @@ def _read(path: Path) -> Prompts:
         document = None if _is_fcsv(path) else json.loads(text, object_pairs_hook=_object)
     except OSError as error:
         raise PromptError(f"Prompts file {path} could not be read: {error_message(error)}. Check the path.") from error
-    except (ValueError, RecursionError, RuntimeError) as error:  # broken JSON or not even text; no home folder
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"{path.name} is not a file of prompts. Choose Slicer's markups (.mrk.json, .fcsv) or prompts in JSON."
+        ) from error
+    except (ValueError, RecursionError, RuntimeError) as error:  # broken JSON; no home folder
         raise PromptError(f"{path.name} is not valid JSON ({error}). Save the prompts or markups again.") from error
     try:
         if document is None and _is_fcsv(path):

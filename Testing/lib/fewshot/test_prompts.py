@@ -272,9 +272,10 @@ def test_files_that_are_not_json(tmp_path):
         read_prompts(tmp_path / "nowhere.json")
     (tmp_path / "broken.json").write_text('{"points": [')
     (tmp_path / "binary.json").write_bytes(b"\xff\xfe\x00")
-    for name in ("broken.json", "binary.json"):
-        with pytest.raises(PromptError, match="not valid JSON"):
+    for name, words in (("broken.json", "not valid JSON"), ("binary.json", r"not a file of prompts.*\.mrk\.json")):
+        with pytest.raises(PromptError, match=words) as caught:
             read_prompts(tmp_path / name)
+        assert "codec" not in str(caught.value)
     with pytest.raises(PromptError, match="at least one file"):
         read_prompts()
 
