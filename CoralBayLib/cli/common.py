@@ -182,8 +182,9 @@ def open_encoder(args: argparse.Namespace, console: Console, name: str | None = 
             title = shipped_card(FALLBACK).title
             console.say(f"{title} is used, which comes with CoralBay, because the weights of CoralBay are not available here.")
             console.say(f"  Reason: {error.details['reason']}.")
-            console.say("  To use CoralBay: --download downloads the weights, --weights FILE names a local file, and")
-            console.say("  `coralbay weights import` reads a bundle made on another machine.")
+            download = "try again with a network" if args.download else "--download downloads the weights"
+            console.say(f"  To use CoralBay: {download}, --weights FILE names a local file, and")
+            console.say("  `coralbay weights import FILE` imports weights that were exported on another computer.")
             console.say(f"  To choose {title} without this message: --encoder {FALLBACK}. `coralbay encoders` describes both.")
             return load_encoder(FALLBACK, **{**options, "setting": None})
 

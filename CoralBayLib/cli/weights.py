@@ -1,4 +1,4 @@
-"""`coralbay weights`: list, download and delete the weights of encoders, and move them to machines without a network."""
+"""`coralbay weights`: list, download and delete the weights of encoders, and move them to computers without a network."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def add_parser(commands: Any, common: Common) -> None:
     download.add_argument("--yes", action="store_true", help="download without asking")
     download.set_defaults(run=run_download)
 
-    delete = actions.add_parser("delete", parents=[common.output], help="delete an encoder's weights from this machine")
+    delete = actions.add_parser("delete", parents=[common.output], help="delete an encoder's weights from this computer")
     delete.add_argument("name", metavar="NAME", help="name of the encoder")
     delete.set_defaults(run=run_delete)
 
     export = actions.add_parser(
-        "export", parents=[common.output], help="write weights to a file for machines without a network"
+        "export", parents=[common.output], help="write weights to a file for computers without a network"
     )
     export.add_argument("file", metavar="FILE", help="file to write, such as weights.zip")
-    export.add_argument("names", nargs="*", metavar="NAME", help="encoders (default: all whose weights are on this machine)")
+    export.add_argument("names", nargs="*", metavar="NAME", help="encoders (default: all whose weights are on this computer)")
     export.set_defaults(run=run_export)
 
     importing = actions.add_parser("import", parents=[common.output], help="install the weights of an exported file")
@@ -67,7 +67,7 @@ def run_list(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _state_lines(state: WeightsState) -> list[str]:
-    location = _LOCATIONS.get(state.location, "not on this machine")
+    location = _LOCATIONS.get(state.location, "not on this computer")
     size = f", {format_bytes(state.nbytes)}" if state.nbytes else ""
     lines = [f"{state.encoder:<14}{location}{size}"]
     facts = [("source", f"{state.origin}, license {state.licence}")]
@@ -121,7 +121,7 @@ def run_export(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with console.bar("Exporting") as progress:
         records = export_bundle(args.file, args.names or None, progress)
     console.result(f"Written: {args.file}, with the weights of {', '.join(record.encoder for record in records)}.")
-    console.say("On the other machine, run `coralbay weights import FILE`. Heed the licenses when you give the file to others.")
+    console.say("On the other computer run `coralbay weights import FILE`. Heed the licenses when you share the file.")
     return {"file": str(args.file), "weights": [record.as_dict() for record in records]}
 
 

@@ -44,7 +44,8 @@ def describe(device: torch.device) -> str:
     free = available_bytes(device) / 2**30
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} ({free:.1f} GB free)"
-    return f"CPU, {torch.get_num_threads()} threads ({free:.1f} GB free)"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} {'thread' if threads == 1 else 'threads'} ({free:.1f} GB free)"
 
 
 def available_bytes(device: torch.device) -> int:

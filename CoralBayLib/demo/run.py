@@ -108,7 +108,7 @@ class Demo:
         """Run all steps; return the report."""
         begin = time.perf_counter()
         self.output.mkdir(parents=True, exist_ok=True)
-        self.tell(f"Encoder: {self.encoder.title} ({self.encoder.name}), weights from {self.encoder.weights_source}")
+        self.tell(f"Encoder: {self.encoder.title} ({self.encoder.name}), weights: {self.encoder.weights_source}")
         self.tell(f"Device:  {describe(self.encoder.device)}")
         with self.step("sample CT"):
             sample = fetch_sample()

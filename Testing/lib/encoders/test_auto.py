@@ -36,6 +36,8 @@ def test_without_a_network_it_is_coralbay_mini_and_said_once(ct, no_hub, capsys,
     assert "coralbay-mini: " in out
     assert err.count("CoralBay-mini is used") == 1
     assert ("no usable answer" if download else "no consent to a download was given") in err
+    # An option that was given is no advice.
+    assert ("--download" in err) == (not download)
     assert main(["embed", str(ct), "--no-cache", "--device", "cpu", "--json", *download]) == 0
     assert json.loads(capsys.readouterr().out)["encoder"] == "coralbay-mini"
 

@@ -49,7 +49,7 @@ class Terminal:
 def test_download_list_export_delete_import(run, hub, tmp_path):
     status, out, _ = run("list")
     assert status == 0
-    assert "not on this machine" in out
+    assert "not on this computer" in out
     status, out, _ = run("download", "coralbay", "--yes", "--json")
     assert (status, json.loads(out)["place"]) == (0, "folder")
     status, out, _ = run("list")
