@@ -13,6 +13,7 @@ export OMP_WAIT_POLICY := PASSIVE
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "Python 3.10 or later is needed; try: make PYTHON=python3.12"; exit 1; }
+	@echo "Installing PyTorch and other packages into $(VENV); this takes minutes."
 	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "Python cannot make a virtual environment; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	$(RUN)/python -m pip install --quiet --quiet --upgrade 'pip>=25.1'
