@@ -47,7 +47,7 @@ def test_the_command_line_words_every_remedy():
 
 def test_details_fill_the_words_of_a_remedy():
     error = CoralBayError("It failed.", remedy=Remedy.INSTALL_PACKAGE, package="ray")
-    assert remedies.remedy_text(error, {"json"}) == "Install the package: pip install ray"
+    assert remedies.remedy_text(error, {"json"}) == "Install the package: pip install 'ray'"
     assert CoralBayError("It failed.", remedy=Remedy.INSTALL_PACKAGE).fill("pip install {package}") == "pip install ..."
 
 
