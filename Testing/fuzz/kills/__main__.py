@@ -12,6 +12,7 @@ import queue
 import random
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -64,6 +65,7 @@ def kill_all(folder: Path, count: int, seed: int, workers: int = 1, only: str | 
     names = [verb.name for verb in make_verbs(folder / "inputs", folder) if only in (None, verb.name)]
     shares = [count // len(names) + (number < count % len(names)) for number in range(len(names))]
     results: queue.Queue[Kill | BaseException] = queue.Queue()
+    over = threading.Event()
 
     def work(number: int) -> None:
         try:
@@ -71,6 +73,8 @@ def kill_all(folder: Path, count: int, seed: int, workers: int = 1, only: str | 
             verb = next(each for each in make_verbs(folder / "inputs", own) if each.name == names[number])
             bench, chance = Bench(verb, own), random.Random(f"{seed} {verb.name}")
             for turn in range(shares[number]):
+                if over.is_set():
+                    return
                 signal_sent = SIGNALS[(number + turn) % len(SIGNALS)]
                 results.put(bench.kill(signal_sent, chance.uniform(0.0, bench.seconds)))
         except BaseException as error:
@@ -80,12 +84,15 @@ def kill_all(folder: Path, count: int, seed: int, workers: int = 1, only: str | 
         for number in range(len(names)):
             if shares[number]:
                 pool.submit(work, number)
-        for _ in range(count):
-            result = results.get()
-            if isinstance(result, BaseException):
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise result
-            yield result
+        try:
+            for _ in range(count):
+                result = results.get()
+                if isinstance(result, BaseException):
+                    raise result
+                yield result
+        finally:
+            over.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def table(kills: Sequence[Kill], seed: int) -> str:
