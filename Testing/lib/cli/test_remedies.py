@@ -8,18 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from CoralBayLib.cli.remedies import WORDS, remedy_text
+from CoralBayLib.cli.remedies import remedy_text
 from CoralBayLib.core.devices import describe
-from CoralBayLib.core.errors import CoralBayError, Remedy
+from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.library.ray_workers import RayWorkers
 from CoralBayLib.library.storage.lance import import_lancedb
 from CoralBayLib.scan_probes import model
 
 PYPROJECT = Path(__file__).resolve().parents[3] / "pyproject.toml"
-
-
-def test_every_remedy_has_words():
-    assert set(WORDS) == set(Remedy)
 
 
 @pytest.mark.parametrize(
