@@ -129,7 +129,11 @@ def require_outputs(args: argparse.Namespace, **suffixes: Sequence[str]) -> None
     Raises:
         StoreError: an output cannot be written.
     """
+    from CoralBayLib.imaging.volume_io import data_files_of
+
     inputs = inputs_of(args)
+    if any(getattr(args, option) for option in suffixes):
+        inputs += [part for each in inputs for part in data_files_of(each)]
     checked: list[Path] = []
     for option, allowed in suffixes.items():
         path = getattr(args, option)

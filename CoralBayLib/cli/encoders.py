@@ -15,6 +15,9 @@ from .console import Console
 if TYPE_CHECKING:
     from CoralBayLib.encoders.cards import EncoderCard
 
+_LEAST_WIDTH = 40
+"""Columns that words need; a narrower terminal breaks the lines itself."""
+
 
 def add_parser(commands: Any, common: Common) -> None:
     """Add the command."""
@@ -95,4 +98,4 @@ def _millions(count: int | None) -> str:
 
 
 def _width() -> int:
-    return min(shutil.get_terminal_size((110, 24)).columns, 120)
+    return max(_LEAST_WIDTH, min(shutil.get_terminal_size((110, 24)).columns, 120))

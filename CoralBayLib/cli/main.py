@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from CoralBayLib import __version__
 from CoralBayLib.core.errors import CoralBayError
@@ -50,7 +51,8 @@ def _status(arguments: Sequence[str], interruption: Interruption) -> int:
     try:
         make_output_robust()
         status = _run(arguments, interruption)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # closed by the caller
+            sys.stdout.flush()
         # Code that tries an import may have taken the interruption for a package that is not installed.
         interruption.raise_if_set()
         return status
@@ -72,10 +74,17 @@ def _run(arguments: Sequence[str], interruption: Interruption) -> int:
     console = Console(quiet=args.quiet, for_program=args.json)
     warnings.showwarning = lambda message, *_, **__: console.error(f"Note: {message}")
     try:
+        os.getcwd()  # noqa: PTH109 - a library aborts without it
+    except OSError:
+        return _failed(console, "The current folder was deleted. Go to another (cd), and run the command again.", "StoreError")
+    try:
         result = args.run(args, console)
+        status = int(result.pop("exit_status", 0))
+        console.json(result)
+        return status
     except CoralBayError as error:
         interruption.raise_if_set()
-        console.json(error.as_dict())
+        _print_json(console, error.as_dict())
         console.error("\n".join(filter(None, (f"coralbay: {error}", remedy_text(error, vars(args))))))
         return 1
     except MemoryError:
@@ -86,15 +95,22 @@ def _run(arguments: Sequence[str], interruption: Interruption) -> int:
         interruption.raise_if_set()
         where = f": {shortened(os.fsdecode(error.filename))}" if isinstance(error.filename, (str, bytes)) else ""
         return _failed(console, f"{error_message(error)}{where}.", "StoreError")
-    status = int(result.pop("exit_status", 0))
-    console.json(result)
-    return status
 
 
 def _failed(console: Console, text: str, kind: str) -> int:
-    console.json({"error": text, "kind": kind, "remedy": None})
+    _print_json(console, {"error": text, "kind": kind, "remedy": None})
     console.error(f"coralbay: {text}")
     return 1
+
+
+def _print_json(console: Console, error: dict[str, Any]) -> None:
+    """Print an error for a program; where stdout cannot be written, such as on a full disk, it is on stderr alone."""
+    try:
+        console.json(error)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        close_output()
 
 
 def build_parser() -> argparse.ArgumentParser:

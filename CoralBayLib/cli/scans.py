@@ -87,6 +87,7 @@ def _task(name: str) -> str:
 def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay scans fit`."""
     from CoralBayLib.scan_probes import ScanProbe, cross_validate, embed_scans, few_shot_patients, read_table
+    from CoralBayLib.scan_probes.evaluation import require_folds
     from CoralBayLib.scan_probes.report import draw, write_predictions
     from CoralBayLib.scan_probes.table import SAVED_TASKS
 
@@ -96,6 +97,7 @@ def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if args.shots is not None:
         few_shot_patients(table.labels, _positive(args, table.labels), args.shots)
     args.output = require_writable_folder(args.output, [*inputs_of(args), *table.scans], _FIT_OUTPUTS)
+    require_folds(table.labels, args.folds, args.seed)
     encoder = open_encoder(args, console)
     with console.bar("Embedding") as progress:
         embedded = embed_scans(table.scans, encoder, progress, store=open_cache(args), assume_hu=args.assume_hu)

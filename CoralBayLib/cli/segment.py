@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import Any
 
 from CoralBayLib.core.errors import CoralBayError, PromptError, VolumeError
 from CoralBayLib.core.outputs import require_writable_folder
+from CoralBayLib.core.paths import expand
 from CoralBayLib.imaging.formats import SEGMENTATION_SUFFIX
 
 from .common import Common, add_renamed_option, embed_scan, open_cache, open_encoder, require_outputs
@@ -52,6 +54,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay segment`."""
     if not args.prompts and not args.probe:
         raise PromptError("There is nothing to segment. Give --prompts FILE with strokes or clicks, or --probe FILE.")
+    args.ct = os.fspath(expand(args.ct))
     return _segment_folder(args, console) if _is_folder_of_scans(args.ct) else _segment_scan(args, console)
 
 
@@ -76,6 +79,7 @@ def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from CoralBayLib.imaging.palette import label_color
     from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
 
+    options = Options(args.threshold, not args.keep_all_components)
     args.output = args.output or "segmentation.seg.nrrd"
     require_outputs(args, output=(SEGMENTATION_SUFFIX,), save_probe=())
     prompts = read_prompts(*args.prompts) if args.prompts else None
@@ -90,7 +94,6 @@ def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if args.save_probe:
         probe.save(args.save_probe)
     with console.bar("Segmenting") as progress:
-        options = Options(args.threshold, not args.keep_all_components)
         labelmap = segmenter.labelmap(scan.volume.grid, options, progress)
     segments = [Segment(label, probe.names_[label], label_color(label)) for label in probe.labels_]
     write_segmentation(labelmap, segments, output)
@@ -110,6 +113,7 @@ def _segment_folder(args: argparse.Namespace, console: Console) -> dict[str, Any
 
     if args.prompts or not args.probe or args.save_probe:
         raise PromptError(f"{args.ct} is a folder of scans. Give --probe FILE, without --prompts and --save-probe.")
+    options = Options(args.threshold, not args.keep_all_components)
     folder = require_writable_folder(args.output or args.ct)
     probe = Probe.load(args.probe)
     encoder = open_encoder(args, console)
@@ -119,7 +123,7 @@ def _segment_folder(args: argparse.Namespace, console: Console) -> dict[str, Any
             encoder,
             probe,
             output=folder,
-            options=Options(args.threshold, not args.keep_all_components),
+            options=options,
             overwrite=args.overwrite,
             store=open_cache(args),
             assume_hu=args.assume_hu,

@@ -41,15 +41,16 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from CoralBayLib.fewshot.prompt_io import read_prompts
     from CoralBayLib.imaging.segmentation_io import read_segmentation
     from CoralBayLib.imaging.volume_io import write_volume
-    from CoralBayLib.similarity.search import Query, find_regions, similarity_map
+    from CoralBayLib.similarity.search import Query, find_regions, require_limits, similarity_map
 
     require_outputs(args, map=WRITABLE_SUFFIXES)
+    require_limits(args.k, args.min_distance_mm)
     if args.segment:
         query = Query.segment(read_segmentation(args.segment)[0], args.label)
     elif args.prompts:
         query = Query.stroke(read_prompts(*args.prompts).points_ras)
     else:
-        query = Query.sphere(args.point, args.radius_mm) if args.radius_mm > 0 else Query.point(args.point)
+        query = Query.around_point(args.point, args.radius_mm)
     pyramid = embed_scan(args, console).pyramid
     simmap = similarity_map(pyramid, query)
     if args.map:

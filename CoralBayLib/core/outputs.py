@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .errors import StoreError
-from .paths import error_message, expand, status_of
+from .paths import error_message, expand, is_replaceable, printable, status_of
 
 DETACHED_HEADERS = (".nhdr", ".mhd", ".hdr")
 """Suffixes of headers whose voxels are in another file of the same name."""
@@ -39,6 +39,10 @@ def require_writable(
     existing = status_of(path)
     if existing is not None and path.is_dir():
         raise StoreError(f"Cannot write {path}: it is a folder. Give the name of a file.")
+    if "\0" in str(path):
+        raise StoreError(f"Cannot write {printable(path)!r}: a name cannot have a zero character. Give another name.")
+    if not is_replaceable(path):
+        raise StoreError(f"Cannot write {path}: it is a device or a pipe, not a file. Give the name of a file.")
     for each in inputs:
         if each is not None and (is_same_file(path, each) or (existing is not None and _is_part_of(path, expand(each)))):
             raise StoreError(f"Writing {path} would overwrite an input, {each}. Choose another name.")
@@ -102,10 +106,17 @@ def is_same_file(one: str | os.PathLike, other: str | os.PathLike) -> bool:
 
 def _is_part_of(path: Path, scan: Path) -> bool:
     """Whether an existing file is one of several that a scan consists of: a DICOM slice, or the voxels of a header."""
+    if scan.is_file() and _is_dicom(scan):
+        scan = scan.parent
     if scan.suffix.lower() in DETACHED_HEADERS:
         return is_same_file(path.parent, scan.parent) and path.stem.split(".")[0] == scan.stem
     if not scan.is_dir() or not is_same_file(path.parent, scan):
         return False
+    return _is_dicom(path)
+
+
+def _is_dicom(path: Path) -> bool:
+    """Whether an existing file is a DICOM slice; also where that cannot be told."""
     try:
         with path.open("rb") as file:
             return path.suffix.lower() in DICOM_SUFFIXES or file.read(132)[128:] == b"DICM"

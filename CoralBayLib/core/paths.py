@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -35,6 +36,8 @@ def cache_dir() -> Path:
     if chosen:
         return expand(chosen)
     try:
+        if os.environ.get("HOME") == "" and sys.platform != "win32":
+            return _nameless_cache_dir()  # Python would take the root of the file system
         home = Path.home()
     except (RuntimeError, KeyError):  # no HOME and no entry in the list of users, as in a container
         return _nameless_cache_dir()
@@ -89,6 +92,12 @@ def status_of(path: str | os.PathLike) -> os.stat_result | None:
         if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None
         raise StoreError(f"{shortened(path)} cannot be used: {error_message(error)}. Choose another.") from error
+
+
+def is_replaceable(path: Path) -> bool:
+    """Whether writing a file may replace what is there: nothing, a file or a link, but no folder, device or pipe."""
+    status = status_of(path)
+    return status is None or stat.S_ISREG(status.st_mode)
 
 
 def shortened(path: str | os.PathLike, most: int = 200) -> str:
@@ -177,6 +186,8 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
         raise StoreError(
             f"Cannot write {shortened(path.name)}: the folder {path.parent} does not exist. Create it, or choose another."
         )
+    if not is_replaceable(path):
+        raise StoreError(f"Cannot write {shortened(path)}: it is a device or a pipe, not a file. Give the name of a file.")
     remove_leftovers(path.parent)
     suffix = "".join(each for each in path.suffixes[-2:] if len(each) <= _MOST_SUFFIX)
     temporary = path.with_name(f"{TEMPORARY}{temporary_tag()}{suffix}")

@@ -110,7 +110,7 @@ def _require_readable(scan: Path) -> None:
     try:
         if scan.is_dir():
             next(scan.iterdir(), None)
-        else:
+        elif scan.is_file():  # opening a pipe waits for ever
             scan.open("rb").close()
     except OSError as error:
         raise VolumeError(f"It cannot be read: {error_message(error)}.") from error

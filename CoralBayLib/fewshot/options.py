@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from CoralBayLib.core.errors import VolumeError
+
 
 @dataclass(frozen=True)
 class Options:
@@ -15,10 +17,17 @@ class Options:
         connected: keep only the connected components of a structure that hold one of its prompts (all of them if none
             does, and of structures whose prompts are fragmented, as with ribs: `Probe.fragmented_`). Otherwise all
             components are kept, at any distance from the prompts.
+
+    Raises:
+        VolumeError: the threshold is not between 0 and 1.
     """
 
     threshold: float = 0.5
     connected: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 < self.threshold < 1:
+            raise VolumeError(f"The threshold must lie between 0 and 1, got {self.threshold}.")
 
     @property
     def unbounded(self) -> bool | None:

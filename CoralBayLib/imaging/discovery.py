@@ -117,6 +117,9 @@ def _walk(root: str, known: Mapping[str, str]) -> Iterator[ScanSource | Skipped]
             if name.startswith(".") or name.upper() == "DICOMDIR":  # the list of files on a CD
                 continue
             path = str(Path(folder, name))
+            if not os.path.isfile(path) and os.path.exists(path):  # noqa: PTH110, PTH113 - False where access is denied
+                yield Skipped(path, "A device or a pipe, not a file.", is_fault=False)
+                continue
             if name.lower().endswith(SEGMENTATION_SUFFIX):
                 yield Skipped(path, "A segmentation, not a scan.", is_fault=False)
             elif name.lower().endswith(READABLE_SUFFIXES):

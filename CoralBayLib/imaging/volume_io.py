@@ -20,7 +20,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import StoreError, VolumeError
-from CoralBayLib.core.paths import atomic_write, error_message, printable
+from CoralBayLib.core.paths import atomic_write, error_message, expand, printable
 
 from .dicom import read_series
 from .facts import FileFacts
@@ -206,6 +206,18 @@ def quiet_itk() -> Iterator[None]:
         sitk.ProcessObject.SetGlobalWarningDisplay(before)
 
 
+def data_files_of(path: str | os.PathLike) -> tuple[Path, ...]:
+    """The files beside an image file that hold its voxels; none where it holds them itself, or cannot be read."""
+    path = expand(path)
+    try:
+        if not path.is_file():
+            return ()
+        with path.open("rb") as file:
+            return read_header(open_source(path, file), path).files
+    except (OSError, ValueError, VolumeError):
+        return ()
+
+
 def require_file(path: str | os.PathLike) -> Path:
     """The path, with `~` expanded.
 
@@ -216,6 +228,8 @@ def require_file(path: str | os.PathLike) -> Path:
         path = Path(path).expanduser()
         if not path.exists():
             raise VolumeError(f"There is no file or folder {printable(path)}. Check the path.")
+        if not path.is_file() and not path.is_dir():  # opening a pipe waits for ever
+            raise VolumeError(f"{printable(path)} is a device or a pipe, not a file. Choose a file or a folder.")
         empty = path.is_file() and path.stat().st_size == 0
     except (OSError, RuntimeError, ValueError) as error:  # too long, with a null character, or `~` without a home
         if isinstance(error, VolumeError):

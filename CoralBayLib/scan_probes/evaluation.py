@@ -13,13 +13,15 @@ from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled,
 
 from .metrics import Estimate, estimate_metrics
 from .model import ScanProbe, classes_of
-from .splits import grouped_folds, no_patient_twice, no_scan_twice
+from .splits import Fold, grouped_folds, no_patient_twice, no_scan_twice
 from .table import Labels
 
 CALIBRATION_BINS = 5
 """Bins of equal size in the calibration curve."""
 FEW_SHOT_STRENGTH = 0.01
 """Inverse penalty of a few-shot probe, which has too few patients to choose one."""
+_LARGEST_SEED = 2**32 - 1
+"""Of NumPy's generators."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,30 @@ class Evaluation:
     calibration: NDArray[np.float64]
 
     figures = deprecated_attribute("figures", "metrics")
+
+
+def require_folds(labels: Labels, folds: int, seed: int) -> list[Fold]:
+    """The folds of a cross-validation; needs no embedding, so it can be asked before the scans are embedded.
+
+    Args:
+        labels: of all scans.
+        folds: number of folds; fewer when a class has fewer patients.
+        seed: of the draw.
+
+    Returns:
+        As `grouped_folds`, at least two.
+
+    Raises:
+        ScansError: there are fewer than two folds, a class has too few patients, or the seed is out of range.
+    """
+    if folds < 2:
+        raise ScansError(f"Expected at least 2 folds, got {folds}.")
+    if not 0 <= seed <= _LARGEST_SEED:
+        raise ScansError(f"Expected a seed from 0 to {_LARGEST_SEED}, got {seed}.")
+    outer = grouped_folds(labels, folds, seed)
+    if len(outer) < 2:
+        raise ScansError("Too few patients: at least two of each class are needed, or two in all for regression.")
+    return outer
 
 
 def cross_validate(
@@ -67,12 +93,8 @@ def cross_validate(
         ScansError: there are fewer than two folds, a class has too few patients, or one scan is listed for two patients.
         Cancelled: `cancel` was called.
     """
-    if folds < 2:
-        raise ScansError(f"Expected at least 2 folds, got {folds}.")
+    outer = require_folds(labels, folds, seed)
     no_scan_twice(vectors, labels.patients)
-    outer = grouped_folds(labels, folds, seed)
-    if len(outer) < 2:
-        raise ScansError("Too few patients: at least two of each class are needed, or two in all for regression.")
     classes = classes_of(labels)
     predicted = np.full((len(labels), len(classes)) if classes else len(labels), np.nan)
     fold = np.full(len(labels), -1)

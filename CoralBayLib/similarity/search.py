@@ -16,6 +16,18 @@ from CoralBayLib.imaging.grid import Grid, Volume
 _MAX_POINTS = 2000
 """Voxels of a segment that are averaged; a larger segment is sampled."""
 
+_LARGEST_RADIUS_MM = 300.0
+
+
+def require_limits(k: int, min_distance_mm: float) -> None:
+    """Check the limits of a search.
+
+    Raises:
+        QueryError: `k` is below 1, or the distance is negative or not finite.
+    """
+    if k < 1 or not 0 <= min_distance_mm < math.inf:
+        raise QueryError(f"Expected k of at least 1 and a distance of at least 0 mm, got {k} and {min_distance_mm}.")
+
 
 @dataclass(frozen=True, eq=False)
 class Query:
@@ -67,14 +79,21 @@ class Query:
             step_mm: distance between the points in it.
 
         Raises:
-            QueryError: the radius is not positive.
+            QueryError: the radius is not positive, or larger than a body.
         """
         if not 0 < radius_mm < math.inf:
             raise QueryError(f"The radius must be positive and finite, got {radius_mm} mm.")
+        if radius_mm > _LARGEST_RADIUS_MM:
+            raise QueryError(f"The radius must be at most {_LARGEST_RADIUS_MM:g} mm, got {radius_mm:g}.")
         reach = int(radius_mm / step_mm)
         steps = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1) * step_mm] * 3, indexing="ij"), -1).reshape(-1, 3)
         center = cls.point(ras).points_ras
         return cls(center + steps[np.linalg.norm(steps, axis=1) <= radius_mm], center[0])
+
+    @classmethod
+    def around_point(cls, ras: ArrayLike, radius_mm: float) -> Query:
+        """A query by a ball, or by its center alone where the radius is 0; raises as `sphere`."""
+        return cls.point(ras) if radius_mm == 0 else cls.sphere(ras, radius_mm)
 
     @classmethod
     def segment(cls, labelmap: Volume, label: int = 1) -> Query:
@@ -165,8 +184,7 @@ def find_regions(simmap: Volume, k: int = 10, min_distance_mm: float = 20.0) -> 
     Raises:
         QueryError: `k` is below 1, or the distance is negative or not finite.
     """
-    if k < 1 or not 0 <= min_distance_mm < math.inf:
-        raise QueryError(f"Expected k of at least 1 and a distance of at least 0 mm, got {k} and {min_distance_mm}.")
+    require_limits(k, min_distance_mm)
     values = simmap.array.copy()
     ball = _ball(simmap.grid, min_distance_mm)
     regions: list[Region] = []

@@ -83,8 +83,9 @@ def add_cluster(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
 def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay library search`."""
     from CoralBayLib.imaging.segmentation_io import read_segmentation
-    from CoralBayLib.similarity.search import Query
+    from CoralBayLib.similarity.search import Query, require_limits
 
+    require_limits(args.k, args.min_distance_mm)
     library = open_library(args)
     library.storage.require()
     query = None
@@ -92,7 +93,7 @@ def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         file, label = _file_and_label(args.segment)
         query = Query.segment(read_segmentation(file)[0], label)
     elif args.point:
-        query = Query.sphere(args.point, args.radius_mm) if args.radius_mm > 0 else Query.point(args.point)
+        query = Query.around_point(args.point, args.radius_mm)
     pyramid = embed_scan(args, console, library_encoder_name(args, library)).pyramid
     limits = {"include": args.include, "exclude": args.exclude, "exclude_query_scan": args.exclude_query_scan}
     begin = time.perf_counter()

@@ -59,16 +59,20 @@ class Folder:
         """See `Storage.create`."""
         if (self.root / MARK).is_file():
             return self.require()
-        if any(not path.name.startswith(".") for path in self.root.iterdir()):
-            raise LibraryError(f"{self.root} is not empty and holds no library of scans. Choose a new or an empty folder.")
+        self._require_no_other_files()
         self.write_file(MARK, f"{mark_text()}\n".encode())
         return None
+
+    def _require_no_other_files(self) -> None:
+        if not self.exists() and any(not path.name.startswith(".") for path in self.root.iterdir()):
+            raise LibraryError(f"{self.root} is not empty and holds no library of scans. Choose a new or an empty folder.")
 
     @contextmanager
     def locked(self, cancel: CancelToken | None = None) -> Iterator[None]:
         """See `Storage.locked`."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
+            self._require_no_other_files()  # before a lock is left there
             lock = FileLock(self.root / ".lock")
             while True:
                 try:

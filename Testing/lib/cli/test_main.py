@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,8 @@ from CoralBayLib.cli import main
 from CoralBayLib.cli.main import build_parser
 from CoralBayLib.core.errors import Remedy, WeightsError
 from Testing.lib.conftest import PoolingEncoder
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(
@@ -125,3 +129,60 @@ def test_help_and_package_import_do_not_load_torch():
         "assert 'SimpleITK' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "CoralBayLib.cli", *map(str, arguments)],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+@pytest.mark.parametrize("arguments", [("check", "ct.nrrd", "--json"), ("embed", "none.nrrd", "--json"), ("encoders",)])
+def test_an_output_that_cannot_be_written(ct, arguments):
+    with Path("/dev/full").open("w") as full:
+        done = command(*arguments, stdout=full, cwd=ct.parent, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 1
+    assert done.stderr.startswith("coralbay: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes a file descriptor before the start, as POSIX shells do")
+@pytest.mark.parametrize("arguments", [("check", "ct.nrrd"), ("check", "ct.nrrd", "--json"), ("encoders",)])
+def test_a_closed_stdout(ct, arguments):
+    done = command(*arguments, cwd=ct.parent, preexec_fn=lambda: os.close(1), env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_a_deleted_folder(run, tmp_path, monkeypatch):
+    def gone():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    status, _out, error = run("encoders")
+    assert status == 1
+    assert error == "coralbay: The current folder was deleted. Go to another (cd), and run the command again.\n"
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "20", "200"])
+def test_words_are_not_broken_by_a_narrow_terminal(run, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    _status, out, _error = run("encoders", "coralbay-mini")
+    assert "\n                   r\n" not in out
+    assert all(word in out for word in ("weights", "license", "parameters"))
+    assert min(len(line) for line in out.splitlines()[1:-1]) > 12
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_among_scans_is_not_waited_for(run, ct, tmp_path):
+    os.mkfifo(tmp_path / "pipe.nrrd")
+    os.mkfifo(tmp_path / "pipe")
+    status, out, _error = run("check", tmp_path)
+    assert (status, "Scans that can be used: 1" in out) == (0, True)
+    status, _out, error = run("embed", tmp_path / "pipe.nrrd")
+    assert (status, "a device or a pipe" in error) == (1, True)

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 import CoralBayLib as cb
+from CoralBayLib.core.errors import LibraryError
 from CoralBayLib.encoders import registry
 from CoralBayLib.scan_probes import ScanProbe
 from CoralBayLib.scan_probes.table import Labels
@@ -86,3 +88,48 @@ def test_a_library_is_not_overwritten_by_its_export(run, ct, pooling_by_name, tm
     assert "library" in error
     assert (library / "library.json").read_bytes() == before
     assert run("library", "export", tmp_path / "scans.csv", "--library", library)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("segment", "ct.nrrd", "--prompts", "prompts.json", "--threshold", "nan"),
+        ("segment", "ct.nrrd", "--prompts", "prompts.json", "--threshold", "1"),
+        ("segment", "ct.nrrd", "--prompts", "prompts.json", "-o", "a\0.seg.nrrd"),
+        ("similar", "ct.nrrd", "--point", "24,-30,45", "-k", "0"),
+        ("similar", "ct.nrrd", "--point", "24,-30,45", "--radius-mm", "nan"),
+        ("similar", "ct.nrrd", "--point", "24,-30,45", "--radius-mm", "5000"),
+        ("similar", "ct.nrrd", "--point", "24,-30,45", "--min-distance-mm", "inf"),
+        ("scans", "fit", "table.csv", "--target", "x", "--task", "regression", "--folds", "1"),
+        ("scans", "fit", "table.csv", "--target", "x", "--task", "regression", "--seed", "-1"),
+        ("scans", "fit", "table.csv", "--target", "patient", "--task", "classification"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_first(run, ct, prompts, no_encoder, tmp_path, monkeypatch, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "table.csv").write_text("scan,patient,x\nct.nrrd,a,1\nct2.nrrd,b,2\nct3.nrrd,c,2\n")
+    before = [path for path in tmp_path.rglob("*") if path.is_file()]
+    status, _out, error = run(*arguments, "--encoder", "pooling", "--no-cache")
+    assert (status, error.count("\n"), error.startswith("coralbay: ")) == (1, 1, True)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == before
+
+
+@pytest.mark.parametrize("option", ["--save-probe", "-o"])
+def test_the_voxels_of_a_header_are_an_input_whatever_their_name(run, ct, prompts, no_encoder, tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    sitk.WriteImage(sitk.ReadImage(str(ct)), "ct.mhd")
+    voxels = (tmp_path / "ct.raw").rename(tmp_path / "voxels.seg.nrrd")
+    header = (tmp_path / "ct.mhd").read_text().replace("ct.raw", voxels.name)
+    (tmp_path / "ct.mhd").write_text(header)
+    before = voxels.read_bytes()
+    status, _out, error = run("segment", "ct.mhd", "--prompts", prompts, option, voxels.name, "--encoder", "pooling")
+    assert status == 1
+    assert "overwrite an input" in error
+    assert voxels.read_bytes() == before
+
+
+def test_a_folder_of_the_user_gets_no_lock(run, ct, no_encoder, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(LibraryError, match="holds no library"), cb.Library(tmp_path).storage.locked():
+        pytest.fail("it was locked")
+    assert sorted(tmp_path.iterdir()) == before

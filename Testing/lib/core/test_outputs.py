@@ -7,6 +7,7 @@ import pytest
 
 from CoralBayLib.core.errors import StoreError
 from CoralBayLib.core.outputs import is_same_file, require_outside, require_writable, require_writable_folder
+from CoralBayLib.core.paths import atomic_write
 
 
 @pytest.fixture
@@ -92,3 +93,28 @@ def test_a_circle_of_links_is_no_file(tmp_path, scan):
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     assert not is_same_file(tmp_path / "a", scan)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StoreError, match="a device or a pipe"):
+        require_writable(tmp_path / "pipe")
+    with pytest.raises(StoreError, match="a device or a pipe"), atomic_write(tmp_path / "pipe"):
+        pytest.fail("writing began")
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    assert not (tmp_path / "pipe").is_file()
+
+
+def test_a_name_with_a_zero_character(tmp_path):
+    with pytest.raises(StoreError, match="zero character"):
+        require_writable(tmp_path / "a\0b")
+
+
+def test_a_slice_of_the_series_of_an_input(tmp_path):
+    for name in ("1", "2"):
+        (tmp_path / name).write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(StoreError, match="overwrite an input"):
+        require_writable(tmp_path / "2", [tmp_path / "1"])
+    (tmp_path / "probe").write_bytes(b"old")
+    assert require_writable(tmp_path / "probe", [tmp_path / "1"])

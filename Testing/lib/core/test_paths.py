@@ -95,3 +95,12 @@ def test_names_that_are_too_long(tmp_path):
         with pytest.raises(StoreError), atomic_write(path) as temporary:
             temporary.write_text("")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not use HOME")
+def test_an_empty_home_is_not_the_root_of_the_file_system(monkeypatch, tmp_path):
+    for name in ("CORALBAY_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "")
+    monkeypatch.setattr(paths.tempfile, "gettempdir", lambda: str(tmp_path))
+    assert cache_dir().parent == tmp_path
