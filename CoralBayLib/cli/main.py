@@ -26,6 +26,7 @@ from .console import Console
 from .remedies import remedy_text
 
 _INTERRUPTED = 130
+_NO_MEMORY = "There is too little memory. Close other programs, or use a smaller scan."
 _VERBS = (check, embed, segment, similar, scans, encoders, weights, library, demo, cache)
 """Modules with a function `add_parser(commands, common)`, in the order of the help."""
 
@@ -88,7 +89,11 @@ def _run(arguments: Sequence[str], interruption: Interruption) -> int:
         console.error("\n".join(filter(None, (f"coralbay: {error}", remedy_text(error, vars(args))))))
         return 1
     except MemoryError:
-        return _failed(console, "There is too little memory. Close other programs, or use a smaller scan.", "MemoryLimitError")
+        return _failed(console, _NO_MEMORY, "MemoryLimitError")
+    except RuntimeError as error:
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):  # as torch says it
+            raise
+        return _failed(console, _NO_MEMORY, "MemoryLimitError")
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             raise

@@ -7,6 +7,7 @@ The markups format is Slicer's markups-schema (Modules/Loadable/Markups/Resource
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import re
@@ -141,12 +142,16 @@ def _from_fcsv(text: str, stem: str) -> Prompts:
     if not {"x", "y", "z"} <= set(columns):
         raise PromptError(f"expected the columns x, y and z, got {', '.join(columns)}.")
     points, texts = [], []
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if len(set(columns)) < len(columns):
+        raise PromptError(f"a column is there twice: {', '.join(columns)}.")
+    lines = [line for line in text.splitlines(keepends=True) if line.strip() and not line.startswith("#")]
     try:
-        rows = list(csv.reader(lines))
+        rows = list(csv.reader(io.StringIO("".join(lines), newline=""), strict=True))
     except csv.Error as error:
         raise PromptError(f"its points are no table ({error}). Save the markups again.") from error
     for n, cells in enumerate(rows):
+        if len(cells) > len(columns):
+            raise PromptError(f"point {n} has {len(cells)} cells for {len(columns)} columns. Are there decimal commas?")
         row = dict(zip(columns, cells, strict=False))
         try:
             position = [float(row[axis]) for axis in "xyz"]

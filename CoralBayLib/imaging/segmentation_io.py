@@ -13,7 +13,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,11 +127,47 @@ def read_segmentation(path: str | os.PathLike, facts: FileFacts | None = None) -
             _require_checksum(header.get(key, ""), segments, grid, path.name)
     if array.ndim == 4 and not segments:
         raise VolumeError(f"{path.name} has several values per voxel and no segments. Expected a labelmap or a segmentation.")
+    _require_places(segments, layers, array.shape[3] if array.ndim == 4 else 1, path.name)
+    for note in _unnamed(array, segments, layers, path.name) if segments else ():
+        if facts is not None:
+            facts.notes.append(note)
+        else:
+            warnings.warn(note, stacklevel=2)
     if array.ndim == 4:
         array, segments = _merge_layers(array, segments, layers, path.name)
     elif not segments and "Segmentation_MasterRepresentation" not in header:
         segments = [Segment(n, f"Segment_{n}", label_color(n)) for n in _labels_in(array)]
     return Volume(array, grid), segments
+
+
+def _unnamed(array: NDArray, segments: list[Segment], layers: list[int], name: str) -> Iterator[str]:
+    """A sentence for each layer with labels that no segment names, as after a damaged header."""
+    for layer, values in enumerate(np.moveaxis(array, -1, 0) if array.ndim == 4 else [array]):
+        named = {segment.label for segment, where in zip(segments, layers, strict=True) if where == layer}
+        labels = [label for label in _labels_in(values) if label not in named]
+        if labels:
+            voxels = int(np.isin(values, labels).sum())
+            yield (
+                f"{name}: {voxels:,} voxels with the labels {', '.join(map(str, labels[:5]))} belong to no segment. If a "
+                "structure is missing, save the segmentation again in Slicer."
+            )
+
+
+def _require_places(segments: list[Segment], layers: list[int], count: int, name: str) -> None:
+    """Refuse segments whose voxels cannot be told apart, or that are in a layer that the file lacks."""
+    known: dict[tuple[int, int], str] = {}
+    for segment, layer in zip(segments, layers, strict=True):
+        if not 0 <= layer < count:
+            raise VolumeError(f"{name}: segment '{segment.name}' is in layer {layer}, which the file lacks. Save it again.")
+        if segment.label > np.iinfo(np.int32).max:
+            raise VolumeError(f"{name}: segment '{segment.name}' has the label {segment.label}, which no voxel can have.")
+        other = known.get((layer, segment.label))
+        known[layer, segment.label] = segment.name
+        if other is not None:
+            raise VolumeError(
+                f"{name}: the segments '{other}' and '{segment.name}' have the same label, {segment.label}, so their voxels "
+                "cannot be told apart. Save the segmentation again in Slicer."
+            )
 
 
 def _labels_in(array: NDArray) -> list[int]:
@@ -216,8 +254,6 @@ def _merge_layers(array: NDArray, segments: list[Segment], layers: list[int], na
     used: set[int] = set()
     renumbered = []
     for segment, layer in zip(segments, layers, strict=True):
-        if layer >= array.shape[3]:
-            raise VolumeError(f"{name}: segment '{segment.name}' is in layer {layer}, which the file lacks. Save it again.")
         mask = array[..., layer] == segment.label
         shared = int(np.count_nonzero(merged[mask]))
         if shared:

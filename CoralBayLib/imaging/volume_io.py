@@ -58,6 +58,10 @@ def read_volume(path: str | os.PathLike, series: str | None = None, facts: FileF
     with quiet_itk():
         if path.is_dir() or _is_dicom(path):
             array, grid = read_series(path, series, facts)
+        elif series:
+            raise VolumeError(
+                f"{path.name} is no DICOM file, so it has no series {series[:70]}. Choose a folder, or leave it out."
+            )
         else:
             array, grid, _ = read_image(path, facts=facts)
     return Volume(_as_int16_or_float32(array), grid)

@@ -186,3 +186,15 @@ def test_a_pipe_among_scans_is_not_waited_for(run, ct, tmp_path):
     assert (status, "Scans that can be used: 1" in out) == (0, True)
     status, _out, error = run("embed", tmp_path / "pipe.nrrd")
     assert (status, "a device or a pipe" in error) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")]
+)
+def test_too_little_memory(run, ct, monkeypatch, error):
+    def read(*_, **__):
+        raise error
+
+    monkeypatch.setattr("CoralBayLib.imaging.volume_io.read_volume", read)
+    status, _out, said = run("embed", ct)
+    assert (status, said) == (1, "coralbay: There is too little memory. Close other programs, or use a smaller scan.\n")

@@ -412,3 +412,27 @@ def test_full_width_and_plain_names_are_one_structure(tmp_path):
     markup = {"type": "Fiducial", "coordinateSystem": "RAS", "controlPoints": points}
     (tmp_path / "a.mrk.json").write_text(json.dumps({"markups": [markup]}), encoding="utf-8")
     assert read_prompts(tmp_path / "a.mrk.json").structures == [1]
+
+
+FCSV = "# CoordinateSystem = RAS\n# columns = id,x,y,z,label\n"
+
+
+def test_a_label_of_an_fcsv_may_have_several_lines(tmp_path):
+    (tmp_path / "a.fcsv").write_text(FCSV + '1,10,20,30,"left\nkidney-1"\n2,11,20,30,spleen-1\n')
+    made = read_prompts(tmp_path / "a.fcsv")
+    assert made.names == {1: "left kidney", 2: "spleen"}
+    np.testing.assert_array_equal(made.points_ras, [[10, 20, 30], [11, 20, 30]])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (FCSV + "1,10,5,20,3,30,1,liver\n", "8 cells for 5 columns"),
+        (FCSV + '1,10,20,30,"a\n2,11,20,30,b\n', "are no table"),
+        (FCSV.replace("id,x", "x,x") + "1,10,20,30,a\n", "a column is there twice"),
+    ],
+)
+def test_an_fcsv_whose_points_are_uncertain(tmp_path, text, message):
+    (tmp_path / "a.fcsv").write_text(text)
+    with pytest.raises(PromptError, match=message):
+        read_prompts(tmp_path / "a.fcsv")

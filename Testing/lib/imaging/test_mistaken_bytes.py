@@ -163,3 +163,8 @@ def test_padding_is_not_taken_for_air(soft):
     values[:, :, :3] = -2000
     with pytest.raises(VolumeError, match="almost no voxel is below"):
         check_ct(Volume(values, Grid((12, 40, 40), np.diag([4.0, 4, 4, 1]))))
+
+
+def test_a_series_of_a_file_that_has_none(tmp_path, voxels):
+    with pytest.raises(VolumeError, match=r"has no series 1\.2\.3"):
+        read_volume(nifti(tmp_path / "a.nii", voxels), series="1.2.3")

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from CoralBayLib.core.errors import StoreError, VolumeError
+from CoralBayLib.imaging.facts import FileFacts
 from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBayLib.imaging.palette import label_color
 from CoralBayLib.imaging.segmentation_io import Segment, read_segmentation, write_segmentation
@@ -283,3 +284,52 @@ def test_names_with_escapes_and_broken_characters(tmp_path, name, read):
     array[1] = 1
     write_segmentation(Volume(array, GRIDS["plain"]), [Segment(1, name, (1, 0, 0))], tmp_path / "a.seg.nrrd")
     assert read_segmentation(tmp_path / "a.seg.nrrd")[1][0].name == read
+
+
+def slicer_file(path, array, *segments):
+    """As Slicer writes it, without CoralBay's checksum; `segments` are (name, label, layer)."""
+    image = sitk.GetImageFromArray(array, isVector=array.ndim == 4)
+    for n, (name, label, layer) in enumerate(segments):
+        fields = {"ID": f"S{n}", "Name": name, "LabelValue": str(label), "Layer": str(layer)}
+        for key, text in fields.items():
+            image.SetMetaData(f"Segment{n}_{key}", text)
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def two_labels():
+    array = np.zeros(SHAPE, np.uint8)
+    array[1], array[2] = 1, 2
+    return array
+
+
+@pytest.mark.parametrize(
+    ("segments", "message"),
+    [
+        ([("liver", 1, 0), ("spleen", 1, 0)], "'liver' and 'spleen' have the same label"),
+        ([("liver", 1, 0), ("liver", 1, 0)], "have the same label"),
+        ([("liver", 1, 1)], "layer 1, which the file lacks"),
+        ([("liver", 1, -1)], "layer -1, which the file lacks"),
+        ([("liver", 10**12, 0)], "which no voxel can have"),
+    ],
+)
+def test_segments_that_cannot_be_told_apart(tmp_path, segments, message):
+    with pytest.raises(VolumeError, match=message):
+        read_segmentation(slicer_file(tmp_path / "a.seg.nrrd", two_labels(), *segments))
+
+
+def test_a_label_that_no_segment_names_is_told(tmp_path):
+    path = slicer_file(tmp_path / "a.seg.nrrd", two_labels(), ("liver", 1, 0))
+    with pytest.warns(UserWarning, match="30 voxels with the labels 2 belong to no segment"):
+        read_segmentation(path)
+
+
+def test_a_layer_that_no_segment_names_is_told(tmp_path):
+    array = np.zeros((*SHAPE, 2), np.uint8)
+    array[1, ..., 0] = array[2, ..., 1] = 1
+    path = slicer_file(tmp_path / "a.seg.nrrd", array, ("liver", 1, 0))
+    with pytest.warns(UserWarning, match="30 voxels with the labels 1 belong to no segment"):
+        assert [segment.name for segment in read_segmentation(path)[1]] == ["liver"]
+    facts = FileFacts()
+    read_segmentation(path, facts)
+    assert len(facts.notes) == 1
