@@ -26,6 +26,8 @@ from .prompts import BACKGROUND, MAX_LABEL, Prompts
 _POINT_MARKUPS = ("Fiducial", "Line", "Curve", "ClosedCurve")
 _DEFAULT_NAMES = ("f", "p", "l", "c", "cc", "oc", "markupsfiducial", "pointlist", "fiducials")
 """Names that Slicer gives to new lists, lines and curves, folded."""
+_FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
+"""Columns of a .fcsv without a line that names them."""
 _SIGNS = {"RAS": np.array([1.0, 1.0, 1.0]), "LPS": np.array([-1.0, -1.0, 1.0])}
 
 
@@ -138,7 +140,7 @@ def _from_fcsv(text: str, stem: str) -> Prompts:
     header = dict(re.findall(r"^#\s*(\w[\w ]*?)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
     system = header.get("CoordinateSystem")
     sign = _sign({"0": "RAS", "1": "LPS"}.get(str(system), system))
-    columns = [name.strip() for name in header.get("columns", "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label").split(",")]
+    columns = [name.strip() for name in header.get("columns", _FCSV_COLUMNS).split(",")]
     if not {"x", "y", "z"} <= set(columns):
         raise PromptError(f"expected the columns x, y and z, got {', '.join(columns)}.")
     points, texts = [], []
