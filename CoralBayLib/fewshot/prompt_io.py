@@ -152,7 +152,7 @@ def _from_fcsv(text: str, stem: str) -> Prompts:
     except csv.Error as error:
         raise PromptError(f"its points are no table ({error}). Save the markups again.") from error
     for n, cells in enumerate(rows):
-        if len(cells) > len(columns):
+        if any(cell.strip() for cell in cells[len(columns) :]):
             raise PromptError(f"point {n} has {len(cells)} cells for {len(columns)} columns. Are there decimal commas?")
         row = dict(zip(columns, cells, strict=False))
         try:

@@ -441,3 +441,8 @@ def test_an_fcsv_whose_points_are_uncertain(tmp_path, text, message):
 def test_an_fcsv_without_the_names_of_its_columns(tmp_path):
     (tmp_path / "a.fcsv").write_text("# CoordinateSystem = RAS\n1,10,20,30,0,0,0,1,1,1,0,liver-1,,vtkMRMLScalarVolumeNode1\n")
     assert read_prompts(tmp_path / "a.fcsv").names == {1: "liver"}
+
+
+def test_empty_cells_behind_the_columns_of_an_fcsv(tmp_path):
+    (tmp_path / "a.fcsv").write_text(FCSV + "1,10,20,30,liver-1,,\n")
+    assert read_prompts(tmp_path / "a.fcsv").names == {1: "liver"}
