@@ -28,8 +28,10 @@ FIELDS = (_CLASS, _RESCALE_TYPE, _PHOTOMETRIC, _ACQUISITION, _TYPE, *_ONE)
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _CT_CLASSES = ("2", "7")
 """Behind `_STORAGE`: CT images, also enhanced ones, and secondary captures, which are sorted out by their own rule."""
-_HU_TYPES = ("", "HU", "HU_MOD", "US")
+_HU_TYPES = ("", "HU", "HU_MOD", "US", "UNSPECIFIED", "H")
 """Rescale types of HU; US is "unspecified"."""
+_FEW = 3
+"""Slices of which each may be of another scan."""
 
 
 def require_hu(name: str, fields: Mapping[str, str]) -> None:
@@ -50,7 +52,7 @@ def require_hu(name: str, fields: Mapping[str, str]) -> None:
             "again as MONOCHROME2."
         )
     unit = fields.get(_RESCALE_TYPE, "")
-    if unit.upper() not in _HU_TYPES:
+    if unit.upper() not in _HU_TYPES and "HOUNSFIELD" not in unit.upper():
         raise VolumeError(
             f"The values of slice {name} are not HU: their RescaleType is '{printable(unit)[:20]}', as in a material map. "
             "Choose the series in HU."
@@ -68,6 +70,8 @@ def require_one_scan(slices: Sequence[Mapping[str, str]]) -> None:
     """
     for tag, what in _ONE.items():
         values = {fields[tag] for fields in slices if fields.get(tag)}
+        if len(values) == len(slices) > _FEW:
+            continue  # an anonymizer gave each file its own, which tells nothing
         if len(values) > 1:
             raise VolumeError(
                 f"The slices of the series are of {len(values)} {what}, so they are not one scan. Copy or export each scan "

@@ -90,8 +90,14 @@ def test_a_slice_that_says_that_it_is_something_else(tmp_path, voxels, tag, text
     assert message in refusal(write(tmp_path / "s", voxels, lambda n: {tag: text} if n == 5 else {}))
 
 
-def test_hu_by_name(tmp_path, voxels):
-    np.testing.assert_array_equal(read_volume(write(tmp_path / "s", voxels, lambda n: {"0028|1054": "HU"})).array, voxels)
+@pytest.mark.parametrize("name", ["HU", "US", "Hounsfield Units"])
+def test_hu_by_name(tmp_path, voxels, name):
+    np.testing.assert_array_equal(read_volume(write(tmp_path / "s", voxels, lambda n: {"0028|1054": name})).array, voxels)
+
+
+@pytest.mark.parametrize("tag", ["0020|000d", "0020|0052"])
+def test_identifiers_that_differ_in_every_slice_tell_nothing(tmp_path, voxels, tag):
+    np.testing.assert_array_equal(read_volume(write(tmp_path / "s", voxels, lambda n: {tag: f"{UID}.{n + 50}"})).array, voxels)
 
 
 @pytest.mark.parametrize("wrong", [0, 4, 11])
