@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +111,7 @@ def _require_readable(scan: Path) -> None:
     try:
         if scan.is_dir():
             next(scan.iterdir(), None)
-        elif scan.is_file():  # opening a pipe waits for ever
+        elif stat.S_ISREG(scan.stat().st_mode):  # opening a pipe waits for ever
             scan.open("rb").close()
     except OSError as error:
         raise VolumeError(f"It cannot be read: {error_message(error)}.") from error

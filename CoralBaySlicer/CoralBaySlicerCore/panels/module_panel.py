@@ -123,12 +123,13 @@ class ModulePanel(VTKObservationMixin):
 
     def _set_parameters(self, parameters: CoralBaySlicerParameters | None) -> None:
         if self.parameters is not None:
-            self.removeObserver(self.parameters, vtk.vtkCommand.ModifiedEvent, self._schedule)
+            self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._schedule)
         self.parameters = parameters
         for panel in self.panels:
             panel.set_parameters(parameters)
         if parameters is not None:
-            self.addObserver(parameters, vtk.vtkCommand.ModifiedEvent, self._schedule)
+            # The node, not its wrapper: an observed object is kept, and a wrapper reads each value that a scene brings.
+            self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._schedule)
 
     def _schedule(self, *_: object) -> None:
         self._refresh_timer.start()

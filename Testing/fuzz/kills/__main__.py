@@ -103,6 +103,7 @@ def table(kills: Sequence[Kill], seed: int) -> str:
         *(each.name for each in SIGNALS),
         "ended before the signal",
         "completed after it",
+        "before it was handled",
         "longest end (s)",
         "faults",
     ]
@@ -127,6 +128,7 @@ def table(kills: Sequence[Kill], seed: int) -> str:
 def _counts(kills: Sequence[Kill]) -> list[str]:
     by_signal = [sum(kill.signal is each for kill in kills) for each in SIGNALS]
     counts = [*by_signal, sum(kill.finished for kill in kills), sum(kill.completed for kill in kills)]
+    counts.append(sum(kill.unhandled for kill in kills))
     faults = sum(len(kill.faults) for kill in kills)
     return [*map(str, counts), f"{max(kill.ending_s for kill in kills):.2f}", str(faults)]
 

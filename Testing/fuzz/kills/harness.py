@@ -56,6 +56,8 @@ class Kill:
         moment: seconds after its first line.
         finished: whether the command had ended before.
         completed: whether it ended as usual in spite of the signal, which came when all was done.
+        unhandled: whether SIGTERM itself ended it, before the command could handle signals. A shell shows status 143 then,
+            too, and no line is printed.
         ending_s: seconds from the signal to the end.
         faults: in words; empty if all is well.
     """
@@ -65,6 +67,7 @@ class Kill:
     moment: float
     finished: bool = False
     completed: bool = False
+    unhandled: bool = False
     ending_s: float = 0.0
     faults: list[str] = field(default_factory=list)
 
@@ -145,7 +148,9 @@ class Bench:
         result.completed = bool(ended.ending_s) and ended.status == 0
         is_complete = ended.status == 0
         faults = result.faults
-        if not is_complete:
+        result.unhandled = number is signal.SIGTERM and ended.status == -number and not ended.error
+        result.unhandled = result.unhandled and file_names(self.work) == self._names_before
+        if not is_complete and not result.unhandled:
             faults += _ending_faults(ended, number)
         try:
             faults += self._state_faults(self.verb.results(self.work), complete=is_complete)
@@ -191,7 +196,7 @@ class Bench:
         for command in self.verb.before:
             ended = run(command, self.work)
             assert ended.status == 0, ended.error
-        self._before = self.verb.results(self.work)
+        self._before, self._names_before = self.verb.results(self.work), file_names(self.work)
         self.work.rename(self._base)
 
     def _reset(self) -> None:
