@@ -11,6 +11,14 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals a
 COMMAND = [sys.executable, "-W", "ignore", "-m", "CoralBayLib.cli"]
 
 
+@pytest.fixture(autouse=True)
+def heeded_interrupts():
+    """Let the commands heed SIGINT, which what a shell starts in the background ignores, and the children of that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_a_reader_that_has_gone():
     for arguments in (["encoders"], ["encoders", "--json"], ["--help"]):
         read, write = os.pipe()

@@ -360,7 +360,7 @@ def test_without_lancedb_all_else_works_and_the_package_is_named(tmp_path):
         "try:\n"
         f"    cb.Library({str(tmp_path / 'new')!r}).add(make_scan('a'), PoolingEncoder((2, 4, 8)))\n"
         "except cb.CoralBayError as error:\n"
-        "    assert error.remedy.name == 'INSTALL_PACKAGE' and error.details == {'package': 'lancedb'}\n"
+        "    assert error.remedy.name == 'INSTALL_PACKAGE' and error.details == {'package': 'lancedb>=0.40,<0.50'}\n"
         "else:\n"
         "    raise AssertionError\n"
     )
