@@ -11,6 +11,8 @@ import pytest
 from Testing.compat import homes
 from Testing.compat.results import DATA, about_segmentation, ct
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def then() -> dict[str, Any]:

@@ -141,6 +141,7 @@ def command(*arguments, **options):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
 @pytest.mark.parametrize("arguments", [("check", "ct.nrrd", "--json"), ("embed", "none.nrrd", "--json"), ("encoders",)])
 def test_an_output_that_cannot_be_written(ct, arguments):

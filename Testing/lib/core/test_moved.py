@@ -105,6 +105,7 @@ def test_the_finder_is_registered_once():
     assert sum(isinstance(finder, moved.MovedModules) for finder in before) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", ["similarity", "scan_probes"])
 def test_a_package_offers_its_names_and_does_not_import_torch(package):
     code = (

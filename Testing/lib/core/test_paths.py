@@ -47,6 +47,7 @@ def test_expand():
     assert expand("~/a") == Path.home() / "a"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no list of users")
 def test_an_encoder_is_loaded_without_an_entry_in_the_list_of_users(tmp_path):
     program = """

@@ -205,6 +205,7 @@ def test_unloading_takes_what_the_file_registered_and_nothing_else(write):
     assert load_encoder_file(one) == ["one", "more"]
 
 
+@pytest.mark.slow
 def test_a_file_read_first_of_all_is_not_taken_for_the_whole_library():
     code = f"from CoralBayLib.encoders import load_encoder_file; print(load_encoder_file({str(EXAMPLE)!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=EXAMPLE.parents[2], capture_output=True, text=True, check=True)

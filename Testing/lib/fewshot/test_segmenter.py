@@ -42,6 +42,7 @@ def blob_prompts(grid, centre, sigma):
     return cb.Prompts(np.concatenate([inside, around]), [1] * 7 + [0] * 6, {1: "blob"})
 
 
+@pytest.mark.slow
 @settings(
     max_examples=20,
     deadline=None,

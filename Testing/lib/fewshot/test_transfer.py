@@ -21,6 +21,8 @@ from CoralBayLib.fewshot.transfer import adapt
 from CoralBayLib.imaging.grid import Volume
 from Testing.training.shared_basis import basis_of, drawn
 
+pytestmark = pytest.mark.slow
+
 BRIGHT = np.array([26.0, -30.0, 45.0])
 DARK = np.array([-6.0, -30.0, 45.0])
 MOVED = np.array([-5.0, 4.0, 7.0])

@@ -145,6 +145,7 @@ def test_the_compressed_voxels_of_an_icon(folder):
     np.testing.assert_array_equal(read_volume(folder).array, expected)
 
 
+@pytest.mark.slow
 def test_implicit_elements_under_an_explicit_transfer_syntax(folder):
     expected = read_volume(folder).array
     for path in folder.iterdir():

@@ -24,6 +24,7 @@ DAMAGED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_parameter_that_cannot_be_used_gets_its_default(
     coralbay: Any, driver: Any, name: str, caplog: pytest.LogCaptureFixture

@@ -19,6 +19,7 @@ def logic(coralbay: Any) -> Any:
     return coralbay.logic
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documentation_runs(logic: Any, capsys: pytest.CaptureFixture) -> None:
     import textwrap
 

@@ -234,6 +234,7 @@ def test_two_downloads_of_the_same_file_do_not_mix(hub, part):
     assert hub.gets() == []
 
 
+@pytest.mark.slow
 def test_two_processes_that_download_the_same_file_both_end_with_it(hub, tmp_path):
     """One of them may be told to wait; neither spoils the other's file."""
     code = """if True:
