@@ -17,6 +17,8 @@ from CoralBayLib.encoders.fm_ct import FMCTNetwork
 from CoralBayLib.encoders.networks.checkpoints import read_checkpoint
 from CoralBayLib.encoders.voxelfm import VoxelFMNetwork
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("monai")
 
 PICKLED = ["voxelfm", "fm-ct"]

@@ -12,6 +12,8 @@ from CoralBayLib.features.embedding import content_hash, make_plan
 from CoralBayLib.features.preprocessing import body_mask, prepare
 from CoralBayLib.imaging.grid import Grid, Volume
 
+pytestmark = pytest.mark.slow
+
 GEOMETRIES = ["axial", "flipped", "permuted", "anisotropic", "oblique", "sheared"]
 
 

@@ -15,6 +15,8 @@ from Testing.lib.conftest import PoolingEncoder
 
 from .conftest import CENTRE, make_scan
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 
 KEY = "coralbay.library-basis"

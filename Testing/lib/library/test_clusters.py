@@ -22,6 +22,8 @@ from Testing.lib.conftest import PoolingEncoder
 
 from .conftest import make_scan
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 
 

@@ -22,6 +22,8 @@ from Testing.lib.imaging.test_dicom import write as write_dicom
 
 from .conftest import CENTRE, make_scan, spot
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("lancedb", reason="a library of scans needs LanceDB")
 
 
@@ -348,7 +350,6 @@ def test_what_is_no_library_is_refused(tmp_path, scans, encoder):
     assert encoder.calls == calls
 
 
-@pytest.mark.slow
 def test_without_lancedb_all_else_works_and_the_package_is_named(tmp_path):
     code = (
         "import sys; sys.modules['lancedb'] = None; sys.modules['pyarrow'] = None\n"

@@ -8,6 +8,8 @@ import host
 import pytest
 from host import mouse
 
+pytestmark = pytest.mark.slow
+
 
 def test_load_puts_the_module_where_slicer_has_it(example: Any) -> None:
     import slicer

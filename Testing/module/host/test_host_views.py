@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from host import mouse, pictures
 
+pytestmark = pytest.mark.slow
+
 
 def rotation(degrees: float, axis: int) -> np.ndarray:
     """A homogeneous rotation about one axis."""

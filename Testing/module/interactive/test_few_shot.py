@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from host import mouse, pictures
 
+pytestmark = pytest.mark.slow
+
 AXIAL = np.array([[-2.0, 0, 0, 48.0], [0, -2.0, 0, 48], [0, 0, 2.5, -50], [0, 0, 0, 1]])
 
 
@@ -107,7 +109,6 @@ def test_undo_redo_and_clear_by_button_and_key(ready: Any, driver: Any) -> None:
     assert counts() == [2, 3]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["axial", "oblique", "transformed"])
 def test_apply_writes_segments_where_the_structure_is(coralbay: Any, driver: Any, scan: Any, kind: str) -> None:
     import slicer

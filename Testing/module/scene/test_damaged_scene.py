@@ -12,6 +12,8 @@ import host
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.slow
+
 DAMAGED = {
     "threshold": ("abc", "", "nan", "1e999", "-5", "5000"),
     "regionCount": ("1.5", "ten", "99999999999999999999", "0"),
@@ -24,7 +26,6 @@ DAMAGED = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGED)
 def test_a_parameter_that_cannot_be_used_gets_its_default(
     coralbay: Any, driver: Any, name: str, caplog: pytest.LogCaptureFixture

@@ -13,13 +13,14 @@ import pytest
 from Testing.module.coralbay_fixtures import MODULE
 from Testing.module.interactive.test_few_shot import oblique
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def logic(coralbay: Any) -> Any:
     return coralbay.logic
 
 
-@pytest.mark.slow
 def test_the_example_of_the_documentation_runs(logic: Any, capsys: pytest.CaptureFixture) -> None:
     import textwrap
 
@@ -276,7 +277,6 @@ def test_encoders_are_those_of_the_library(coralbay: Any) -> None:
     assert known[0].name == "coralbay"  # the default of CoralBaySlicerParameters.encoder
 
 
-@pytest.mark.slow
 def test_the_self_test_passes(coralbay: Any) -> None:
     import slicer
 

@@ -11,6 +11,8 @@ import pytest
 from host import sampledata
 from host.responsiveness import EventLoopMonitor
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_sample_is_registered(coralbay: Any) -> None:
     (sample,) = [each for each in host.sample_data if each["sampleName"] == "CoralBayChestCT"][:1]

@@ -14,6 +14,8 @@ from CoralBayLib.encoders import load_encoder
 from CoralBayLib.encoders.coralbay import CoralBayNetwork, network_from
 from CoralBayLib.encoders.networks.checkpoints import read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("monai")
 
 

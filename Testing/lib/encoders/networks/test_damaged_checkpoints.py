@@ -11,6 +11,8 @@ from CoralBayLib.encoders import coralbay
 from CoralBayLib.encoders.coralbay import CoralBayNetwork, network_from
 from CoralBayLib.encoders.networks.checkpoints import read_checkpoint
 
+pytestmark = pytest.mark.slow
+
 KEY = "swinViT.patch_embed.proj.weight"
 
 
