@@ -37,6 +37,17 @@ class Common(NamedTuple):
     scan: argparse.ArgumentParser
 
 
+def add_radius_option(parser: argparse.ArgumentParser) -> None:
+    """Add the radius of a query by a point."""
+    parser.add_argument(
+        "--radius-mm",
+        type=float,
+        default=6.0,
+        metavar="MM",
+        help="radius around --point to average over, mm (default 6)",
+    )
+
+
 def common_options() -> Common:
     """Make the parent parsers."""
     output, embedding, scan = (argparse.ArgumentParser(add_help=False) for _ in range(3))

@@ -7,7 +7,7 @@ from typing import Any
 
 from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 
-from .common import Common, embed_scan, point, require_outputs
+from .common import Common, add_radius_option, embed_scan, point, require_outputs
 from .console import Console
 
 
@@ -21,13 +21,7 @@ def add_parser(commands: Any, common: Common) -> None:
     query.add_argument("--prompts", nargs="+", metavar="FILE", help="query: the points of a stroke (JSON, .mrk.json or .fcsv)")
     query.add_argument("--segment", metavar="FILE", help="query: a segment of a labelmap or .seg.nrrd; see --label")
     parser.add_argument("--label", type=int, default=1, metavar="N", help="the segment's value in the labelmap (default 1)")
-    parser.add_argument(
-        "--radius-mm",
-        type=float,
-        default=6.0,
-        metavar="MM",
-        help="radius around --point to average over, mm (default 6)",
-    )
+    add_radius_option(parser)
     parser.add_argument("-k", type=int, default=10, metavar="N", help="number of regions to find at most (default 10)")
     parser.add_argument(
         "--min-distance-mm", type=float, default=20.0, metavar="MM", help="smallest distance between regions, mm (default 20)"

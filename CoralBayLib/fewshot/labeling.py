@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.special import logit
 
-from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.imaging.cropping import bounding_box
 from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBayLib.imaging.resampling import interpolate
+
+from .options import require_threshold
 
 _SLAB_VOXELS = 1 << 24
 _OUTSIDE_BODY = -10.0
@@ -54,8 +55,7 @@ def predict_labels(
         VolumeError: the threshold is not between 0 and 1.
         Cancelled: `cancel` was called.
     """
-    if not 0 < threshold < 1:
-        raise VolumeError(f"The threshold must lie between 0 and 1, got {threshold}.")
+    require_threshold(threshold)
     level, working = float(logit(threshold)), body.grid
     labels = empty_labels(grid.shape, list(names))
     best = np.zeros(grid.shape, dtype=np.float16)

@@ -7,6 +7,16 @@ from dataclasses import dataclass
 from CoralBayLib.core.errors import VolumeError
 
 
+def require_threshold(threshold: float) -> None:
+    """Check a probability from which a voxel belongs to a structure.
+
+    Raises:
+        VolumeError: it is not between 0 and 1.
+    """
+    if not 0 < threshold < 1:
+        raise VolumeError(f"The threshold must lie between 0 and 1, got {threshold}.")
+
+
 @dataclass(frozen=True)
 class Options:
     """Options by which log-odds are converted to labels.
@@ -26,8 +36,7 @@ class Options:
     connected: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.threshold < 1:
-            raise VolumeError(f"The threshold must lie between 0 and 1, got {self.threshold}.")
+        require_threshold(self.threshold)
 
     @property
     def unbounded(self) -> bool | None:

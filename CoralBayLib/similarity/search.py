@@ -17,6 +17,7 @@ _MAX_POINTS = 2000
 """Voxels of a segment that are averaged; a larger segment is sampled."""
 
 _LARGEST_RADIUS_MM = 300.0
+"""Largest radius of a ball, mm; its number of points grows with the cube of the radius."""
 
 
 def require_limits(k: int, min_distance_mm: float) -> None:

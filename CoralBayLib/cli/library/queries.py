@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from CoralBayLib.cli.common import (
+    add_radius_option,
     add_renamed_option,
     add_series_option,
     embed_scan,
@@ -37,13 +38,7 @@ def add_search(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
     )
     query.add_argument("--scan", action="store_true", help="query: the whole scan; finds scans instead of regions")
     parser.add_argument("-k", type=int, default=10, metavar="N", help="number of results at most (default 10)")
-    parser.add_argument(
-        "--radius-mm",
-        type=float,
-        default=6.0,
-        metavar="MM",
-        help="radius around --point to average over, mm (default 6)",
-    )
+    add_radius_option(parser)
     parser.add_argument(
         "--min-distance-mm",
         type=float,
