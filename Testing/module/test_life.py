@@ -22,8 +22,6 @@ sys.path[:0] = [{str(Path(host.__file__).parents[1])!r}]
 import host
 host.start()
 import slicer
-
-pytestmark = pytest.mark.slow
 host.load_module({str(MODULE)!r})
 heavy = {{"torch", "monai", "sklearn", "scipy", "safetensors", "huggingface_hub"}} & set(sys.modules)
 print("heavy:", sorted(heavy))
