@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .features.embedding import embed
     from .features.pyramid import FeaturePyramid
     from .features.store import Store
+    from .fewshot.constraints.boxes import Box
     from .fewshot.options import Options
     from .fewshot.preview import Preview
     from .fewshot.probe import Probe
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from .similarity.search import Query, Region, find_regions, similarity_map
 
 _HOME = {
+    "Box": "fewshot.constraints.boxes",
     "embed": "features.embedding",
     "EncoderCard": "encoders",
     "encoder_cards": "encoders",

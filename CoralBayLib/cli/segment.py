@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from CoralBayLib.core.errors import CoralBayError, PromptError, VolumeError
 from CoralBayLib.core.outputs import require_writable_folder
@@ -16,6 +19,11 @@ from .common import Common, add_renamed_option, embed_scan, open_cache, open_enc
 from .console import Console
 from .remedies import remedy_text
 
+if TYPE_CHECKING:
+    from CoralBayLib.fewshot.probe import Probe
+    from CoralBayLib.fewshot.prompts import Prompts
+    from CoralBayLib.imaging.grid import Volume
+
 
 def add_parser(commands: Any, common: Common) -> None:
     """Add the command."""
@@ -25,9 +33,29 @@ def add_parser(commands: Any, common: Common) -> None:
         help="segment structures from a few strokes or clicks, or with a saved probe",
         epilog="With --probe, CT may also be a folder of scans: each is segmented into a file of its own.",
     )
-    what = parser.add_argument_group("what to segment (one of the two, or both)")
-    what.add_argument("--prompts", nargs="+", metavar="FILE", help="prompts as JSON, or Slicer's markups (.mrk.json, .fcsv)")
+    what = parser.add_argument_group("what to segment (one of these, or several)")
+    what.add_argument(
+        "--prompts",
+        nargs="+",
+        metavar="FILE",
+        help="prompts as JSON, or Slicer's markups (.mrk.json, .fcsv): points, or a ROI as a box around a structure",
+    )
     what.add_argument("--probe", metavar="FILE", help="saved probe, which is adapted to this scan; prompts correct it")
+    what.add_argument(
+        "--start",
+        metavar="FILE",
+        help="mask to correct, a .seg.nrrd or a labelmap: its segments are the result, except where prompts contradict them",
+    )
+    locks = parser.add_argument_group("what not to touch")
+    locks.add_argument(
+        "--locked",
+        metavar="FILE",
+        help="segmentation (.seg.nrrd) or labelmap whose segments must not be touched: their voxels get no label. Segments "
+        "that are named as a structure to segment are not locked",
+    )
+    locks.add_argument(
+        "--lock-segments", nargs="+", metavar="NAME", help="lock only these segments of --locked (default all; names or labels)"
+    )
     parser.add_argument(
         "--output",
         "-o",
@@ -52,8 +80,12 @@ def add_parser(commands: Any, common: Common) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay segment`."""
-    if not args.prompts and not args.probe:
-        raise PromptError("There is nothing to segment. Give --prompts FILE with strokes or clicks, or --probe FILE.")
+    if not args.prompts and not args.probe and not args.start:
+        raise PromptError(
+            "There is nothing to segment. Give --prompts FILE with strokes, clicks or boxes, --probe FILE, or --start FILE."
+        )
+    if args.lock_segments and not args.locked:
+        raise PromptError("--lock-segments names segments of a file. Give the file with --locked FILE.")
     args.ct = os.fspath(expand(args.ct))
     return _segment_folder(args, console) if _is_folder_of_scans(args.ct) else _segment_scan(args, console)
 
@@ -85,8 +117,9 @@ def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     prompts = read_prompts(*args.prompts) if args.prompts else None
     given = Probe.load(args.probe) if args.probe else None
     output = args.output
+    prompts, locked, start = _with_masks(args, prompts, given)
     scan = embed_scan(args, console)
-    segmenter = Segmenter(scan.pyramid, given).fit(prompts)
+    segmenter = Segmenter(scan.pyramid, given).fit(prompts, locked=locked, start=start)
     probe = segmenter.probe_
     assert probe is not None
     if segmenter.is_adapted:
@@ -106,13 +139,51 @@ def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     return {"output": str(output), "volume_ml": volumes_ml, "key": scan.pyramid.key}
 
 
+def _with_masks(
+    args: argparse.Namespace, prompts: Prompts | None, probe: Probe | None
+) -> tuple[Prompts | None, Volume | None, Volume | None]:
+    """The prompts with the names of all structures, what is locked, and the mask to start from."""
+    from CoralBayLib.fewshot.constraints.naming import locked_segments, start_of
+    from CoralBayLib.fewshot.prompts import Prompts
+    from CoralBayLib.imaging.segmentation_io import read_segmentation
+
+    if not args.locked and not args.start:
+        return prompts, None, None
+    given = Prompts.none() if prompts is None else prompts
+    if probe is not None:
+        given = given + replace(Prompts.none(), names=probe.names_)
+    locked = start = None
+    if args.start:
+        with _naming(args.start):
+            start, names = start_of(*read_segmentation(args.start), given.names, given.structures)
+        prompts = replace(given, names=names)
+    if args.locked:
+        structures = [given.name(label) for label in {*given.structures, *given.names}]
+        with _naming(args.locked):
+            locked = locked_segments(*read_segmentation(args.locked), args.lock_segments or (), structures)
+    return prompts, locked, start
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Begin the message of an error with the name of a file, unless the message names it."""
+    try:
+        yield
+    except VolumeError as error:
+        name = Path(path).name
+        raise error if name in str(error) else VolumeError(f"{name}: {error}") from error
+
+
 def _segment_folder(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from CoralBayLib.fewshot.batch import segment_folder
     from CoralBayLib.fewshot.options import Options
     from CoralBayLib.fewshot.probe import Probe
 
-    if args.prompts or not args.probe or args.save_probe:
-        raise PromptError(f"{args.ct} is a folder of scans. Give --probe FILE, without --prompts and --save-probe.")
+    if args.prompts or not args.probe or args.save_probe or args.locked or args.start:
+        raise PromptError(
+            f"{args.ct} is a folder of scans. Give --probe FILE, without --prompts, --save-probe, --locked and --start, which "
+            "are for one scan."
+        )
     options = Options(args.threshold, not args.keep_all_components)
     folder = require_writable_folder(args.output or args.ct)
     probe = Probe.load(args.probe)

@@ -30,6 +30,7 @@ def predict_labels(
     *,
     threshold: float = 0.5,
     seeds: Mapping[int, NDArray[np.float64]] | None = None,
+    locked: NDArray[np.bool_] | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Volume:
@@ -45,6 +46,8 @@ def predict_labels(
         threshold: probability from which a voxel belongs to a structure.
         seeds: (N, 3) RAS points by label. Of a structure that is named here only the connected components that hold one
             of its points are kept, or all if none does.
+        locked: [k, j, i] on the working grid, voxels that do not connect components; they get labels as others do, and the
+            caller removes these on the grid of the result, where the border of what is locked is known exactly.
         progress: called with the fraction done and a message.
         cancel: checked between structures.
 
@@ -65,7 +68,7 @@ def predict_labels(
         report(progress, 0.1 + 0.9 * number / len(names), f"Segmenting {names[label]}")
         margin = torch.where(outside, _OUTSIDE_BODY, logits(label) - level)
         if seeds is not None and label in seeds:
-            keep_prompted_components(margin.numpy(), working, seeds[label])
+            keep_prompted_components(margin.numpy(), working, seeds[label], locked)
         rasterize(labels, best, grid, margin, working, label)
     report(progress, 1.0, "Segmented")
     return Volume(labels, grid)
@@ -90,7 +93,9 @@ def update_argmax(labels: NDArray, best: NDArray[np.floating], values: NDArray[n
     np.copyto(labels, label, where=wins)
 
 
-def keep_prompted_components(margin: NDArray[np.float32], grid: Grid, points_ras: NDArray[np.float64]) -> None:
+def keep_prompted_components(
+    margin: NDArray[np.float32], grid: Grid, points_ras: NDArray[np.float64], locked: NDArray[np.bool_] | None = None
+) -> None:
     """Negate the connected components of `margin > 0` that hold no point, in place; none if no point lies in any.
 
     The sign is changed, rather than setting a constant, so that interpolated borders stay smooth.
@@ -99,13 +104,14 @@ def keep_prompted_components(margin: NDArray[np.float32], grid: Grid, points_ras
         margin: (K, J, I) float32 on the grid.
         grid: of the margin.
         points_ras: (N, 3) RAS mm.
+        locked: [k, j, i] voxels that do not connect components; they stay positive only beside one that is kept.
     """
-    positive = margin > 0
+    positive = margin > 0 if locked is None else (margin > 0) & ~locked
     box = bounding_box(positive)
     if box is None or not len(points_ras):
         return
     components, count = ndimage.label(positive[box])
-    if count < 2:
+    if count < 2 and locked is None:
         return
     start = np.array([side.start for side in box])
     ijk = np.clip(np.round(grid.to_ijk(points_ras)).astype(int), 0, np.array(grid.size) - 1)
@@ -118,6 +124,11 @@ def keep_prompted_components(margin: NDArray[np.float32], grid: Grid, points_ras
         drop = ~prompted
         drop[0] = False
         np.negative(margin[box], out=margin[box], where=drop[components])
+        if locked is not None:
+            kept = np.zeros(margin.shape, dtype=bool)
+            kept[box] = prompted[components]
+            beside = ndimage.binary_dilation(kept, ndimage.generate_binary_structure(3, 3))
+            np.negative(margin, out=margin, where=locked & ~beside & (margin > 0))
 
 
 def rasterize(labels: NDArray, best: NDArray[np.float16], grid: Grid, margin: torch.Tensor, working: Grid, label: int) -> None:

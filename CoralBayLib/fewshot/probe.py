@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -70,6 +70,8 @@ class Probe:
         prompts_: the prompts it was fitted on.
         scan_key_: key of the scan of these prompts.
         fitted_pyramid_: the features of that scan, or None if the probe was loaded from a file.
+        labels_for_memory_: gives the labels on the working grid from which `memory` is drawn, where they are not the probe's
+            alone (see `Segmenter`); else None.
         fragmented_: labels whose prompts lie in many components (see `GeodesicEvidence.is_fragmented`); further components
             may be anywhere.
 
@@ -82,6 +84,7 @@ class Probe:
 
     fitted_pyramid_: FeaturePyramid | None = None
     fragmented_: frozenset[int] = frozenset()
+    labels_for_memory_: Callable[[], Volume] | None = None
     _memory: TransferMemory | None = None
 
     scan_ = deprecated_attribute("scan_", "scan_key_")
@@ -94,18 +97,21 @@ class Probe:
         self.weak_negatives = weak_negatives
         self.max_per_label = max_per_label
 
-    def fit(self, pyramid: FeaturePyramid, prompts: Prompts) -> Probe:
+    def fit(self, pyramid: FeaturePyramid, prompts: Prompts, background_ras: NDArray[np.float64] | None = None) -> Probe:
         """Fit the structures of some prompts on one scan.
 
         Args:
             pyramid: the scan's features.
             prompts: of at least one structure, all inside the scan. Background prompts are optional: the weak negatives
                 represent it.
+            background_ras: (N, 3) RAS mm of further points of the background, which the classifier learns from as from the
+                weak negatives; unlike prompts, they are not kept.
 
         Raises:
             PromptError: no prompts, some outside the scan, background only, or one structure and no negatives.
         """
         prompts.require_usable(pyramid.source_grid)
+        prompts = prompts.with_points_of_boxes(pyramid.body)
         if not self.weak_negatives and len(np.unique(prompts.labels)) < 2:
             raise PromptError(
                 f"All prompts are on '{prompts.name(prompts.structures[0])}', and weak negatives are turned off. Add a "
@@ -114,8 +120,9 @@ class Probe:
         thinned = prompts.thinned(self.max_per_label)
         basis = pyramid.basis
         weak = slice(0, min(self.weak_negatives, len(basis.points_ras)))
-        deep = torch.cat([pyramid.sample_whitened(thinned.points_ras), basis.vectors[weak]])
-        points = np.concatenate([thinned.points_ras, basis.points_ras[weak].numpy()])
+        told = thinned.points_ras if background_ras is None else np.concatenate([thinned.points_ras, background_ras])
+        deep = torch.cat([pyramid.sample_whitened(told), basis.vectors[weak]])
+        points = np.concatenate([told, basis.points_ras[weak].numpy()])
         features = torch.cat([deep, evidence_of(pyramid).voxel_features.sample(points)], dim=1).numpy()
         labels = np.concatenate([thinned.labels, np.zeros(len(points) - len(thinned), dtype=np.int64)])
         structures = prompts.structures
@@ -134,14 +141,17 @@ class Probe:
         geodesic = evidence_of(pyramid).geodesic
         self.fragmented_ = frozenset(n for n in structures if geodesic.is_fragmented(prompts.points_ras, prompts.labels == n))
         self.scan_key_ = pyramid.key
-        self.fitted_pyramid_, self._memory = pyramid, None
+        self.fitted_pyramid_, self._memory, self.labels_for_memory_ = pyramid, None, None
         return self
 
     @property
     def memory(self) -> TransferMemory | None:
         """Samples for adapting it to other scans (see `transfer`), drawn at first use; None if its file has none."""
         if self._memory is None and self.fitted_pyramid_ is not None:
-            labelmap = self.predict_labels(self.fitted_pyramid_, prompts=self.prompts_)
+            if self.labels_for_memory_ is not None:
+                labelmap = self.labels_for_memory_()
+            else:
+                labelmap = self.predict_labels(self.fitted_pyramid_, prompts=self.prompts_)
             self._memory = TransferMemory.sample(self.fitted_pyramid_, labelmap, self.labels_)
         return self._memory
 

@@ -1,7 +1,9 @@
 """Reads prompts from CoralBay's JSON files and from Slicer's markups files.
 
 The markups format is Slicer's markups-schema (Modules/Loadable/Markups/Resources/Schema): positions are in LPS unless
-`coordinateSystem` is RAS. A markups file does not contain the node's parent transform, which must be hardened before saving.
+`coordinateSystem` is RAS. A ROI has the fields of vtkMRMLMarkupsROIJsonStorageNode: the columns of `orientation`, which is
+written row by row, are its axes. A markups file does not contain the node's parent transform, which must be hardened before
+saving.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from CoralBayLib.core.errors import PromptError
 from CoralBayLib.core.names import fold, is_background
 from CoralBayLib.core.paths import error_message
 
+from .constraints.boxes import Box
 from .prompts import BACKGROUND, MAX_LABEL, Prompts
 
 _POINT_MARKUPS = ("Fiducial", "Line", "Curve", "ClosedCurve")
@@ -38,7 +41,7 @@ def read_prompts(*paths: str | os.PathLike) -> Prompts:
         paths: one file or more; structures of the same name become one (see `Prompts.merged`).
 
     Raises:
-        PromptError: no path is given; a file is missing, of another format, damaged, or has no points.
+        PromptError: no path is given; a file is missing, of another format, damaged, or has neither points nor boxes.
     """
     if not paths:
         raise PromptError("Expected at least one file with prompts.")
@@ -70,7 +73,7 @@ def _read(path: Path) -> Prompts:
             raise PromptError('expected "points" (CoralBay prompts) or "markups" (Slicer markups) at the top.')
     except PromptError as error:
         raise PromptError(f"{path.name}: {error}") from error
-    if not len(prompts):
+    if not len(prompts) and not prompts.boxes:
         raise PromptError(f"{path.name} has no points. Place some, then save it again.")
     return prompts
 
@@ -99,7 +102,8 @@ def _from_own(document: dict) -> Prompts:
                 f"label {key} is named '{name[:60]}', but the background has the label 0. Give its points the label 0, or "
                 "rename the structure."
             )
-    return Prompts(np.array(points), np.asarray(labels), {int(k): v for k, v in names.items() if int(k)})
+    boxes = [_turned(Box.from_dict(box), sign) for box in _list(document.get("boxes", []), "boxes")]
+    return Prompts(np.array(points), np.asarray(labels), {int(k): v for k, v in names.items() if int(k)}, tuple(boxes))
 
 
 def _require_spelling(value: dict, *keys: str) -> None:
@@ -113,14 +117,18 @@ def _require_spelling(value: dict, *keys: str) -> None:
 def _from_markups(markups: Any, stem: str) -> Prompts:
     points: list[np.ndarray] = []
     structures: list[str] = []
+    boxes: list[Box] = []
     for markup in _list(markups, "markups"):
         kind = _get(markup, "type", "a markup")
         _require_spelling(markup, "coordinateSystem", "coordinateUnits")
-        if kind not in _POINT_MARKUPS:
-            raise PromptError(f"a markup of type {kind} cannot be a prompt. Use a point list, a line or a curve.")
+        if kind != "ROI" and kind not in _POINT_MARKUPS:
+            raise PromptError(f"a markup of type {kind} cannot be a prompt. Use a point list, a line, a curve or a ROI.")
         if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "mm", "mm"]):
             raise PromptError(f"expected coordinates in mm, got {markup['coordinateUnits']!r}. Save it in mm.")
         sign = _sign(markup.get("coordinateSystem", "LPS"))
+        if kind == "ROI":
+            boxes.append(_turned(_from_roi(markup, stem), sign))
+            continue
         texts = []
         for n, point in enumerate(_list(_get(markup, "controlPoints", "the markup"), "controlPoints")):
             where = f"control point {n}"
@@ -130,7 +138,29 @@ def _from_markups(markups: Any, stem: str) -> Prompts:
             points.append(_position(_get(point, "position", where), where) * sign)
             texts.append(str(point.get("label") or ""))
         structures += _structures_of(texts, stem)
-    return _named_points(points, structures)
+    prompts = _named_points(points, structures)
+    if not boxes:
+        return prompts
+    return prompts + Prompts(np.empty((0, 3)), np.empty(0), {1: structure_name(stem, stem)}, tuple(boxes))
+
+
+def _from_roi(markup: dict, stem: str) -> Box:
+    """The box of a ROI, with the label 1, in the markup's own coordinates."""
+    if is_background(stem):
+        raise PromptError("a ROI marks a structure, not the background. Rename the ROI as the structure.")
+    if markup.get("insideOut", False) is not False:
+        raise PromptError("the ROI is inside out. Turn that off, so that it contains the structure.")
+    values = [_get(markup, "center", "the ROI"), _get(markup, "size", "the ROI")]
+    center, size = (_position(value, "the ROI") for value in values)
+    flat = markup.get("orientation", np.eye(3).ravel().tolist())
+    if not isinstance(flat, list) or len(flat) != 9 or not all(type(v) in (int, float) for v in flat):
+        raise PromptError(f"the ROI has the orientation {str(flat)[:60]}. Expected nine numbers. Save it again.")
+    return Box(center, np.array(flat, np.float64).reshape(3, 3).T, size, 1)
+
+
+def _turned(box: Box, sign: np.ndarray) -> Box:
+    """A box in RAS, from one in coordinates that differ in signs."""
+    return Box(box.center_ras * sign, box.axes * sign, box.size_mm, box.label)
 
 
 def _from_fcsv(text: str, stem: str) -> Prompts:

@@ -1,10 +1,10 @@
-"""Prompts: labeled points in RAS mm, from clicks, strokes, segments or files. Imports no torch."""
+"""Prompts: labeled points and boxes in RAS mm, from clicks, strokes, segments or files. Imports no torch."""
 
 from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 
 import numpy as np
@@ -17,19 +17,25 @@ from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.core.schemas import MAX_LABEL
 from CoralBayLib.imaging.grid import Grid, Volume
 
+from .constraints.boxes import Box, core_of, shell_of
+
 BACKGROUND = 0
 """Label of negative prompts."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prompts:
-    """Points, each with the label of the structure it lies in.
+    """Points, each with the label of the structure it lies in, and boxes around structures.
+
+    A structure reaches no farther than 2 mm out of its boxes. Until it has points of its own, the middle of its boxes counts
+    as some; points just outside of a box count as background.
 
     Attributes:
         points_ras: (N, 3) RAS mm; N may be 0.
         labels: (N,) int64; 0 is background, structures are 1 and above.
         names: of the structures, by label; not all need one (see `name`). A name that is given twice gets a number the
             second time, as in "lesion (2)", so that results listed by name keep both.
+        boxes: drawn tightly around structures, none or more of each.
 
     Raises:
         PromptError: another shape, a NaN or infinite coordinate, a label that is negative,
@@ -44,6 +50,7 @@ class Prompts:
     points_ras: NDArray[np.float64]
     labels: NDArray[np.int64]
     names: dict[int, str] = field(default_factory=dict)
+    boxes: tuple[Box, ...] = ()
 
     def __post_init__(self) -> None:
         points, labels = _points(self.points_ras), _labels(self.labels)
@@ -55,7 +62,8 @@ class Prompts:
         if min(names, default=1) < 1 or not all(map(fold, names.values())):
             raise PromptError(f"Expected a name for each structure (label 1 or more), got {names}. Leave the background out.")
         names = dict(zip(names, unique_names(names.values()), strict=True))
-        for name, value in (("points_ras", points), ("labels", labels), ("names", names)):
+        boxes = tuple(self.boxes)
+        for name, value in (("points_ras", points), ("labels", labels), ("names", names), ("boxes", boxes)):
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
@@ -67,18 +75,20 @@ class Prompts:
         return cls(np.empty((0, 3)), np.empty(0, np.int64))
 
     def same_as(self, other: Prompts | None) -> bool:
-        """Whether points, labels and names are equal, so that a fit on them is the same."""
+        """Whether points, labels, names and boxes are equal, so that a fit on them is the same."""
         return (
             other is not None
             and self.names == other.names
             and np.array_equal(self.labels, other.labels)
             and np.array_equal(self.points_ras, other.points_ras)
+            and len(self.boxes) == len(other.boxes)
+            and all(one.same_as(two) for one, two in zip(self.boxes, other.boxes, strict=True))
         )
 
     @property
     def structures(self) -> list[int]:
-        """The labels of the structures that have points, sorted, without the background."""
-        return [int(label) for label in np.unique(self.labels) if label != BACKGROUND]
+        """The labels of the structures that have points or a box, sorted, without the background."""
+        return sorted({*np.unique(self.labels).tolist(), *(box.label for box in self.boxes)} - {BACKGROUND})
 
     def name(self, label: int) -> str:
         """Name of a structure; "Structure <label>" if it has none, with a number behind it where another is named so."""
@@ -87,8 +97,29 @@ class Prompts:
         return self.names.get(label) or unique_names([*self.names.values(), f"Structure {label}"])[-1]
 
     def inside(self, grid: Grid) -> Prompts:
-        """Only the points that lie inside the grid."""
-        return self._only(grid.contains(self.points_ras))
+        """Only the points that lie inside the grid, and the boxes whose middle does in part."""
+        inside = self._only(grid.contains(self.points_ras))
+        return replace(inside, boxes=[box for box in self.boxes if grid.contains(box.core_points()).any()])
+
+    def with_points_of_boxes(self, body: Volume, shell: bool = True) -> Prompts:
+        """The same prompts with points in place of the boxes (see `core_of` and `shell_of`).
+
+        Args:
+            body: mask of the patient, on any grid.
+            shell: whether to add the background points just outside of the boxes, too.
+
+        Raises:
+            PromptError: the middle of a box lies outside the patient, and its structure has no points of its own.
+        """
+        if not self.boxes:
+            return self
+        points, labels = core_of(self.boxes, lambda label: label in self.labels, self.name, body)
+        points, labels = np.concatenate([self.points_ras, points]), np.concatenate([self.labels, labels])
+        if shell:
+            outside = shell_of(self.boxes, points, labels, body)
+            points = np.concatenate([points, outside])
+            labels = np.concatenate([labels, np.full(len(outside), BACKGROUND)])
+        return Prompts(points, labels, self.names)
 
     def require_usable(self, grid: Grid) -> None:
         """Check that a probe can be fitted on the prompts.
@@ -96,8 +127,18 @@ class Prompts:
         Raises:
             PromptError: there are no points, some are outside the grid, or all are background.
         """
-        if not len(self):
+        if not len(self) and not self.boxes:
             raise PromptError("There are no prompts. Mark the structure with a click or a stroke.")
+        self.require_inside(grid)
+        if not self.structures:
+            raise PromptError("All prompts are background. Add a click or a stroke on the structure to segment.")
+
+    def require_inside(self, grid: Grid) -> None:
+        """Check that all points lie inside a grid.
+
+        Raises:
+            PromptError: some do not.
+        """
         outside = np.flatnonzero(~grid.contains(self.points_ras))
         if len(outside):
             low, high = _bounds(grid)
@@ -106,8 +147,6 @@ class Prompts:
                 f"{_mm(self.points_ras[outside[0]])}, while the volume reaches from {_mm(low)} to {_mm(high)} mm. "
                 "Remove them, or check that they were made on this volume and are not in LPS coordinates."
             )
-        if not self.structures:
-            raise PromptError("All prompts are background. Add a click or a stroke on the structure to segment.")
 
     def thinned(self, max_per_label: int, cell_mm: float = 2.0) -> Prompts:
         """At most `max_per_label` points of each label, one from each cube of space, in the same order.
@@ -139,7 +178,7 @@ class Prompts:
         return self._only(keep)
 
     def merged(self, other: Prompts) -> Prompts:
-        """The points of both sets; structures of the same name become one.
+        """The points and boxes of both sets; structures of the same name become one.
 
         Names are compared with `CoralBayLib.core.names.fold`. Structures of this set keep their labels. A structure of the
         other set whose name does not occur here keeps its label if that is free, and otherwise gets the next free label.
@@ -160,7 +199,9 @@ class Prompts:
             if name:
                 names[table[label]] = name
         labels = np.array([table[label] for label in other.labels.tolist()], dtype=np.int64)
-        return Prompts(np.concatenate([self.points_ras, other.points_ras]), np.concatenate([self.labels, labels]), names)
+        points, labels = np.concatenate([self.points_ras, other.points_ras]), np.concatenate([self.labels, labels])
+        boxes = [*self.boxes, *(replace(box, label=table[box.label]) for box in other.boxes)]
+        return Prompts(points, labels, names, tuple(boxes))
 
     def __add__(self, other: Prompts) -> Prompts:
         return self.merged(other)
@@ -194,6 +235,8 @@ class Prompts:
     def save(self, path: str | os.PathLike) -> None:
         """Write `{"coordinateSystem": "RAS", "points": [{"ras": [R, A, S], "label": 1}], "names": {"1": "liver"}}`.
 
+        If there are boxes, `"boxes": [{"label": 1, "center": [R, A, S], "axes": [[1, 0, 0], ...], "size": [...]}]` is added.
+
         Raises:
             StoreError: the file could not be written; an existing file is unchanged.
         """
@@ -203,20 +246,21 @@ class Prompts:
                 {"ras": ras, "label": label} for ras, label in zip(self.points_ras.tolist(), self.labels.tolist(), strict=True)
             ],
             "names": {str(label): name for label, name in sorted(self.names.items())},
+            **({"boxes": [box.to_dict() for box in self.boxes]} if self.boxes else {}),
         }
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
     def without(self, label: int) -> Prompts:
-        """All points except those of one label."""
-        return self._only(self.labels != label)
+        """All points and boxes except those of one label."""
+        return replace(self._only(self.labels != label), boxes=[box for box in self.boxes if box.label != label])
 
     def structures_only(self) -> Prompts:
         """All points except those of the background."""
         return self.without(BACKGROUND)
 
     def _only(self, keep: NDArray[np.bool_]) -> Prompts:
-        return Prompts(self.points_ras[keep], self.labels[keep], self.names)
+        return replace(self, points_ras=self.points_ras[keep], labels=self.labels[keep])
 
 
 def _points(values: ArrayLike) -> NDArray[np.float64]:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from CoralBayLib.core.deprecation import warn_renamed
 from CoralBayLib.core.errors import VolumeError
-from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report, subprogress
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Grid, Volume
 
+from .constraints.masks import Constraints
 from .labeling import predict_labels
 from .options import Options
 from .preview import Preview, ProbabilityMaps, preview_of
@@ -49,33 +50,67 @@ class Segmenter:
     def __init__(self, pyramid: FeaturePyramid, probe: Probe | None = None) -> None:
         self.pyramid = pyramid
         self._given = probe
+        self._constraints = Constraints()
+        self._given_points = Prompts.none()
         self._names: dict[int, str] = {}
         self._seeds: dict[int, NDArray[np.float64]] | None = None
         self._logits: dict[int, torch.Tensor] = {}
         self._maps: ProbabilityMaps | None = None
         self._unbounded: bool | None = None
 
-    def fit(self, prompts: Prompts | None = None) -> Segmenter:
-        """Fit a probe on prompts, or adapt the given one; nothing is done if the prompts are those of the last fit.
+    def fit(self, prompts: Prompts | None = None, *, locked: Volume | None = None, start: Volume | None = None) -> Segmenter:
+        """Fit a probe on prompts, or adapt the given one; nothing is done if everything is as in the last fit.
 
         Args:
-            prompts: points of each structure and, preferably, of the background. Optional if a probe was given.
+            prompts: points of each structure and, preferably, of the background; boxes. Optional if a probe or a start was
+                given.
+            locked: a mask on any grid. Its voxels, those that are not 0, never get a label, and points in them count as
+                background.
+            start: a labelmap on any grid, with the labels of the prompts' structures. The answer begins as this mask, and
+                differs from it only in those parts of the difference where a prompt contradicts it (see
+                `constraints.changes`). Points in it and around it count as prompts.
 
         Raises:
-            PromptError: no prompts, some outside the volume, or background only.
+            PromptError: no prompts, some outside the volume, or background only; or a prompt of a structure is locked, or
+                outside of the structure's box.
+            VolumeError: a mask has no voxel in the scan, or the start has values that are no labels.
             ProbeError: the given probe was made for other features.
         """
-        if self.probe_ is not None and (prompts is self.prompts_ or (prompts is not None and prompts.same_as(self.prompts_))):
+        constraints = Constraints(locked, start, () if prompts is None else prompts.boxes)
+        known = prompts is self.prompts_ or (prompts is not None and prompts.same_as(self.prompts_))
+        if self.probe_ is not None and known and constraints.same_as(self._constraints):
             return self
+        own, implied, held = self._evidence(prompts, constraints)
+        told = own if own is None or implied is None else own + implied
         if self._given is None:
-            self.probe_ = Probe().fit(self.pyramid, Prompts.none() if prompts is None else prompts)
+            self.probe_ = Probe().fit(self.pyramid, Prompts.none() if told is None else told, held)
         else:
-            self.probe_ = adapt(self._given, self.pyramid, prompts)
-        seeds = self.probe_.prompts_ if self.is_adapted else prompts
+            self.probe_ = adapt(self._given, self.pyramid, own, implied, held)
+        seeds = self.probe_.prompts_ if self.is_adapted else told
         self._names = {label: self.probe_.names_[label] for label in self.probe_.labels_}
         self._seeds = None if seeds is None else self.probe_.seeds(seeds)
-        self.prompts_, self._logits, self._maps = prompts, {}, None
+        self.prompts_, self._constraints, self._logits, self._maps = prompts, constraints, {}, None
+        self._given_points = Prompts.none() if prompts is None else prompts
+        if constraints and self.probe_ is not self._given:
+            self.probe_.labels_for_memory_ = lambda: self.labelmap(self.pyramid.grid)
         return self
+
+    def _evidence(
+        self, prompts: Prompts | None, constraints: Constraints
+    ) -> tuple[Prompts | None, Prompts | None, NDArray[np.float64] | None]:
+        """The user's prompts, with points in place of boxes; prompts that boxes and the start imply; points that are locked.
+
+        Each is None where there is nothing to say.
+        """
+        if not constraints:
+            return prompts, None, None
+        given, grid, body = Prompts.none() if prompts is None else prompts, self.pyramid.source_grid, self.pyramid.body
+        given.require_inside(grid)
+        constraints.require_consistent(given.points_ras, given.labels, given.name, grid)
+        own = given.with_points_of_boxes(body, shell=False)
+        points, labels = constraints.implied(own.points_ras, own.labels, body)
+        implied = Prompts(points, labels, own.names).inside(grid)
+        return own, implied if len(implied) else None, constraints.locked_points(own.points_ras, body.grid)
 
     @property
     def is_adapted(self) -> bool:
@@ -107,11 +142,12 @@ class Segmenter:
             self._names = {label: probe.names_[label] for label in probe.labels_}
             logits = probe.logits(self.pyramid, unbounded=options.unbounded)
             raise_if_cancelled(cancel)
-            self._logits, self._unbounded = dict(zip(probe.labels_, logits, strict=True)), options.unbounded
+            self._logits = {n: self._bound(n, one) for n, one in zip(probe.labels_, logits, strict=True)}
+            self._unbounded = options.unbounded
             self._maps = None
         labels = self.labelmap(self.pyramid.grid, options, cancel=cancel)
-        self._maps = self._maps or ProbabilityMaps.of(self._logits, self.pyramid.body, cancel)
-        return preview_of(self._maps, self._logits, labels, self.is_calibrated)
+        self._maps = self._maps or ProbabilityMaps.of(self._logits, self._free_body, cancel)
+        return self._preview_of(self._maps, self._logits, labels)
 
     def preview_of_one(
         self,
@@ -141,18 +177,23 @@ class Segmenter:
             PromptError: the structure has no prompts.
         """
         options = options or Options()
-        alone = replace(prompts, labels=np.where(prompts.labels == label, label, BACKGROUND))
-        fitted = Probe().fit(self.pyramid, alone)
-        raise_if_cancelled(cancel)
-        logits = fitted.logits(self.pyramid, [label], options.unbounded)[0]
+        constraints = replace(self._constraints, boxes=prompts.boxes)
+        own, implied, held = self._evidence(prompts, constraints)
+        assert own is not None
+        told = own if implied is None else own + implied
+        alone = replace(told, labels=np.where(told.labels == label, label, BACKGROUND))
+        fitted = Probe().fit(self.pyramid, alone, held)
         raise_if_cancelled(cancel)
         partial = copy(self)
+        partial._constraints, partial._given_points = constraints, prompts
+        logits = partial._bound(label, fitted.logits(self.pyramid, [label], options.unbounded)[0])
+        raise_if_cancelled(cancel)
         partial._names = dict(sorted({**self._names, label: prompts.name(label)}.items()))
         partial._seeds = {n: points for n, points in (self._seeds or {}).items() if n != label} | fitted.seeds(alone)
         partial._logits = {**self._logits, label: logits}
         labels = partial.labelmap(self.pyramid.grid, options, cancel=cancel)
-        maps = ProbabilityMaps.of({label: logits}, self.pyramid.body, cancel)
-        one = preview_of(maps, {label: logits}, labels, self.is_calibrated)
+        maps = ProbabilityMaps.of({label: logits}, self._free_body, cancel)
+        one = self._preview_of(maps, {label: logits}, labels)
         totals = {**(self._maps.totals if self._maps else {}), **maps.totals}
         partial._maps = ProbabilityMaps(before.percent | maps.percent, before.uncertainty, totals)
         estimate = before.dice_estimate | one.dice_estimate
@@ -181,22 +222,58 @@ class Segmenter:
             Cancelled: `cancel` was called.
         """
         options = options or Options()
-        probe = self._fitted()
+        constraints, working = self._constraints, self.pyramid.grid
+        if not constraints.started:
+            return self._labels_on(grid, options, progress, cancel)
+        proposal = self._labels_on(working, options, None if grid is working else subprogress(progress, 0, 0.4), cancel)
+        changes = constraints.changes(proposal, self._given_points.points_ras, self._given_points.labels)
+        if grid is not working:
+            proposal = self._labels_on(grid, options, subprogress(progress, 0.4, 1), cancel)
+        labels = constraints.keep_start(proposal.array, grid, changes)
+        constraints.clear(labels, grid)
+        return Volume(labels, grid)
+
+    def _labels_on(self, grid: Grid, options: Options, progress: Progress | None, cancel: CancelToken | None) -> Volume:
+        """The labels without regard to the start."""
+        probe, constraints, working = self._fitted(), self._constraints, self.pyramid.grid
         known = self._logits if self._unbounded == options.unbounded else {}
 
         def logits(label: int) -> torch.Tensor:
-            return known[label] if label in known else probe.logits(self.pyramid, [label], options.unbounded)[0]
+            if label in known:
+                return known[label]
+            return self._bound(label, probe.logits(self.pyramid, [label], options.unbounded)[0])
 
-        return predict_labels(
+        labelmap = predict_labels(
             logits,
             self._names,
             self.pyramid.body,
             grid,
             threshold=options.threshold,
             seeds=self._seeds if options.connected else None,
+            locked=constraints.locked_on(working),
             progress=progress,
             cancel=cancel,
         )
+        constraints.clear(labelmap.array, grid)
+        return labelmap
+
+    def _bound(self, label: int, logits: torch.Tensor) -> torch.Tensor:
+        """Exclude a structure from where the constraints do not let it be, in place."""
+        constraints, given = self._constraints, self._given_points
+        settled = constraints.settled(given.points_ras, given.labels) if constraints.start is not None else frozenset()
+        return constraints.bound(label, logits, self.pyramid.grid, label in settled)
+
+    @property
+    def _free_body(self) -> Volume:
+        """The body without what is locked."""
+        body, locked = self.pyramid.body, self._constraints.locked_on(self.pyramid.grid)
+        return body if locked is None else Volume(np.where(locked, 0, body.array), body.grid)
+
+    def _preview_of(self, maps: ProbabilityMaps, logits: dict[int, torch.Tensor], labels: Volume) -> Preview:
+        """A preview; a structure that has a start gets no estimate, because the probe did not make its mask."""
+        preview = preview_of(maps, logits, labels, self.is_calibrated)
+        started = self._constraints.started
+        return replace(preview, dice_estimate={n: dice for n, dice in preview.dice_estimate.items() if n not in started})
 
     def _fitted(self) -> Probe:
         if self.probe_ is None:
@@ -211,18 +288,22 @@ def segment(
     prompts: Prompts | None = None,
     *,
     probe: Probe | None = None,
+    locked: Volume | None = None,
+    start: Volume | None = None,
     threshold: float = 0.5,
     connected: bool = True,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Volume:
-    """Segment every structure of the prompts, or of a probe.
+    """Segment every structure of the prompts, of a probe, or of a mask to start from.
 
     Args:
         volume: the CT that was embedded; its grid is the result's.
         pyramid: its features.
         prompts: points of each structure and, preferably, of the background.
         probe: a fitted probe to use instead of fitting one on the prompts; see `Segmenter`.
+        locked: voxels that never get a label; see `Segmenter.fit`.
+        start: a labelmap that the answer begins as; see `Segmenter.fit`.
         threshold: as in `Options`.
         connected: as in `Options`.
         progress: called with the fraction done and a message.
@@ -232,15 +313,16 @@ def segment(
         Labelmap on the volume's grid, uint8 (uint16 for labels over 255); 0 is background.
 
     Raises:
-        PromptError: no prompts, some outside the volume, or background only.
-        VolumeError: the volume is not the one that was embedded.
+        PromptError: no prompts, some outside the volume, or background only; or a prompt of a structure is locked, or outside
+            of the structure's box.
+        VolumeError: the volume is not the one that was embedded, or a mask is not of this scan.
         ProbeError: the probe was made for other features.
         Cancelled: `cancel` was called.
     """
     if not volume.grid.same_as(pyramid.source_grid):
         raise VolumeError("These features are of a volume with another grid; embed this volume first.")
     report(progress, 0.0, "Fitting the probe")
-    segmenter = Segmenter(pyramid, probe).fit(prompts)
+    segmenter = Segmenter(pyramid, probe).fit(prompts, locked=locked, start=start)
     raise_if_cancelled(cancel)
     return segmenter.labelmap(volume.grid, Options(threshold, connected), progress, cancel)
 

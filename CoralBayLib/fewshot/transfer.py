@@ -25,17 +25,28 @@ from .prompts import BACKGROUND, Prompts
 
 _OVERRULED_MM = 20.0
 """A prompt of another label by the user overrules those that the probe made within this distance."""
+_OVERRULED_BY_IMPLIED_MM = 6.0
+"""The same distance for points that the user did not set, but that a box or a mask stands for."""
 _ABSENT = -40.0
 """Log-odds everywhere of a structure that was not found."""
 
 
-def adapt(probe: Probe, pyramid: FeaturePyramid, corrections: Prompts | None = None) -> Probe:
+def adapt(
+    probe: Probe,
+    pyramid: FeaturePyramid,
+    corrections: Prompts | None = None,
+    implied: Prompts | None = None,
+    background_ras: NDArray[np.float64] | None = None,
+) -> Probe:
     """The probe to use on a scan: the given one on its own scan, else one that is adapted to this scan.
 
     Args:
         probe: fitted.
         pyramid: of any scan with the same features.
         corrections: prompts on that scan; they are used on another scan than the probe's only.
+        implied: points that count as prompts there, but of which each speaks for its own surroundings only; with the labels of
+            the corrections.
+        background_ras: as in `Probe.fit`.
 
     Returns:
         On another scan a new probe, fitted there; its `prompts_` are what it was fitted on, and its structures have the
@@ -60,11 +71,17 @@ def adapt(probe: Probe, pyramid: FeaturePyramid, corrections: Prompts | None = N
     # The user's prompts come first in the merge, so that they determine labels and names.
     merged = given.merged(Prompts(suggested.points_ras, suggested.labels, probe.names_))
     by_user, by_probe = merged.labels[: len(given)], merged.labels[len(given) :]
-    keep = _not_overruled(suggested.points_ras, by_probe, given.points_ras, by_user)
-    return _fitted(probe, pyramid, Prompts(merged.points_ras[keep], merged.labels[keep], merged.names))
+    keep = _not_overruled(suggested.points_ras, by_probe, given.points_ras, by_user, _OVERRULED_MM)
+    points, labels = merged.points_ras[keep], merged.labels[keep]
+    if implied is not None:
+        kept = _not_overruled(points, labels, implied.points_ras, implied.labels, _OVERRULED_BY_IMPLIED_MM)[len(implied) :]
+        kept[: len(given)] = True
+        points = np.concatenate([points[kept], implied.points_ras])
+        labels = np.concatenate([labels[kept], implied.labels])
+    return _fitted(probe, pyramid, Prompts(points, labels, merged.names), background_ras)
 
 
-def _fitted(like: Probe, pyramid: FeaturePyramid, prompts: Prompts) -> Probe:
+def _fitted(like: Probe, pyramid: FeaturePyramid, prompts: Prompts, background_ras: NDArray[np.float64] | None) -> Probe:
     """A probe like another, fitted on prompts; a structure that has a name but no prompts is absent everywhere."""
     probe = type(like)(like.C, like.weak_negatives, like.max_per_label)
     labels, prompted = sorted({*prompts.names, *prompts.structures}), prompts.structures
@@ -72,7 +89,7 @@ def _fitted(like: Probe, pyramid: FeaturePyramid, prompts: Prompts) -> Probe:
     image_weights = torch.zeros(len(labels), evidence_of(pyramid).voxel_features.channels)
     intercept = torch.full((len(labels),), _ABSENT)
     if prompted:
-        probe.fit(pyramid, prompts)
+        probe.fit(pyramid, prompts, background_ras)
         rows = [labels.index(label) for label in prompted]
         weights[rows], image_weights[rows], intercept[rows] = probe.weights_, probe.image_weights_, probe.intercept_
     probe.weights_, probe.image_weights_, probe.intercept_ = weights, image_weights, intercept
@@ -87,13 +104,14 @@ def _not_overruled(
     suggested_labels: NDArray[np.int64],
     given_ras: NDArray[np.float64],
     given_labels: NDArray[np.int64],
+    within_mm: float,
 ) -> NDArray[np.bool_]:
-    """Which prompts to keep: all of the user's, then those of the probe that are not near a prompt of another label."""
+    """Which prompts to keep: all that are given, then those of the probe that are not near one of another label."""
     keep = np.ones(len(suggested_ras), dtype=bool)
     for label in np.unique(given_labels):
         if len(suggested_ras):
             distances, _ = cKDTree(given_ras[given_labels == label]).query(suggested_ras)
-            keep &= ~((distances < _OVERRULED_MM) & (suggested_labels != label))
+            keep &= ~((distances < within_mm) & (suggested_labels != label))
     return np.concatenate([np.ones(len(given_ras), dtype=bool), keep])
 
 

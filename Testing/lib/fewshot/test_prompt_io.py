@@ -30,6 +30,21 @@ def point(label="", position=(1, 2, 3), **more):
     return {"label": label, "position": list(position), **more}
 
 
+def roi(**fields):
+    """A ROI as Slicer writes it, in LPS."""
+    return {
+        "type": "ROI",
+        "coordinateSystem": "LPS",
+        "coordinateUnits": "mm",
+        "controlPoints": [{"label": "R-1", "position": [10, -20, 30]}],
+        "roiType": "Box",
+        "center": [10, -20, 30],
+        "orientation": [-1, 0, 0, 0, -1, 0, 0, 0, 1],
+        "size": [20, 30, 40],
+        "insideOut": False,
+    } | fields
+
+
 def markup(*points, kind="Fiducial", **more):
     return {"type": kind, "controlPoints": list(points), **more}
 
@@ -116,7 +131,14 @@ def test_structure_names(label, name):
         ({"markups": [markup(point(), coordinateSystem=["RAS"])]}, "RAS"),
         ({"markups": []}, "no points"),
         ({"markups": [markup()]}, "no points"),
-        ({"markups": [markup(point(), kind="ROI")]}, "type ROI"),
+        ({"markups": [markup(point(), kind="ROI")]}, 'the ROI has no "center"'),
+        ({"markups": [roi(size=[1, 0, 1])]}, "more than 0"),
+        ({"markups": [roi(size=[1, 1])]}, "three numbers"),
+        ({"markups": [roi(orientation=[1, 0, 0])]}, "nine numbers"),
+        ({"markups": [roi(orientation=[1.0] * 9)]}, "right angles"),
+        ({"markups": [roi(insideOut=True)]}, "inside out"),
+        ({"points": [], "boxes": [{"label": 1}]}, 'no "center"'),
+        ({"points": [], "boxes": {}}, '"boxes" to be a list'),
         ({"markups": [markup(point(), kind="Plane")]}, "type Plane"),
         ({"markups": [{"controlPoints": []}]}, 'no "type"'),
         ({"markups": [{"type": "Fiducial"}]}, 'no "controlPoints"'),
@@ -288,3 +310,29 @@ def test_an_fcsv_without_the_names_of_its_columns(tmp_path):
 def test_empty_cells_behind_the_columns_of_an_fcsv(tmp_path):
     (tmp_path / "a.fcsv").write_text(FCSV + "1,10,20,30,liver-1,,\n")
     assert read_prompts(tmp_path / "a.fcsv").names == {1: "liver"}
+
+
+def test_a_roi_becomes_a_box(tmp_path):
+    """Slicer writes the axes of a ROI as columns; in LPS, R and A of each have the other sign."""
+    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # columns: the first axis points to A, the second to L
+    lps = (turn * np.array([[-1], [-1], [1]])).ravel().tolist()
+    (tmp_path / "left kidney.mrk.json").write_text(json.dumps({"markups": [roi(orientation=lps)]}))
+    (tmp_path / "kidney.mrk.json").write_text(
+        json.dumps({"markups": [roi(coordinateSystem="RAS", center=[-10, 20, 30], orientation=turn.ravel().tolist())]})
+    )
+    one, two = (read_prompts(tmp_path / f"{name}.mrk.json") for name in ("left kidney", "kidney"))
+    assert one.names == {1: "left kidney"} and len(one) == 0 and one.structures == [1]
+    assert one.boxes[0].same_as(two.boxes[0])
+    assert one.boxes[0].axes.tolist() == [[0, 1, 0], [-1, 0, 0], [0, 0, 1]]
+    assert one.boxes[0].contains([[-10, 29.9, 30], [-10, 30.1, 30], [4.9, 20, 30]]).tolist() == [True, False, True]
+    both = read_prompts(tmp_path / "left kidney.mrk.json", tmp_path / "kidney.mrk.json")
+    assert [box.label for box in both.boxes] == [1, 2]
+
+
+def test_a_roi_belongs_to_the_points_of_its_name(tmp_path):
+    (tmp_path / "liver.mrk.json").write_text(json.dumps({"markups": [markup(point(), coordinateSystem="RAS"), roi()]}))
+    made = read_prompts(tmp_path / "liver.mrk.json")
+    assert made.names == {1: "liver"} and made.labels.tolist() == [1] and [box.label for box in made.boxes] == [1]
+    (tmp_path / "background.mrk.json").write_text(json.dumps({"markups": [roi()]}))
+    with pytest.raises(PromptError, match="marks a structure, not the background"):
+        read_prompts(tmp_path / "background.mrk.json")
