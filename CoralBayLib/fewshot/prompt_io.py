@@ -13,6 +13,7 @@ import io
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def _from_markups(markups: Any, stem: str) -> Prompts:
     prompts = _named_points(points, structures)
     if not boxes:
         return prompts
-    return prompts + Prompts(np.empty((0, 3)), np.empty(0), {1: structure_name(stem, stem)}, tuple(boxes))
+    return prompts + replace(Prompts.none(), names={1: structure_name(stem, stem)}, boxes=tuple(boxes))
 
 
 def _from_roi(markup: dict, stem: str) -> Box:

@@ -99,7 +99,7 @@ class Prompts:
     def inside(self, grid: Grid) -> Prompts:
         """Only the points that lie inside the grid, and the boxes whose middle does in part."""
         inside = self._only(grid.contains(self.points_ras))
-        return replace(inside, boxes=[box for box in self.boxes if grid.contains(box.core_points()).any()])
+        return replace(inside, boxes=tuple(box for box in self.boxes if grid.contains(box.core_points()).any()))
 
     def with_points_of_boxes(self, body: Volume, shell: bool = True) -> Prompts:
         """The same prompts with points in place of the boxes (see `core_of` and `shell_of`).
@@ -253,7 +253,7 @@ class Prompts:
 
     def without(self, label: int) -> Prompts:
         """All points and boxes except those of one label."""
-        return replace(self._only(self.labels != label), boxes=[box for box in self.boxes if box.label != label])
+        return replace(self._only(self.labels != label), boxes=tuple(box for box in self.boxes if box.label != label))
 
     def structures_only(self) -> Prompts:
         """All points except those of the background."""

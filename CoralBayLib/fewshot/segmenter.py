@@ -76,10 +76,9 @@ class Segmenter:
             VolumeError: a mask has no voxel in the scan, or the start has values that are no labels.
             ProbeError: the given probe was made for other features.
         """
-        constraints = Constraints(locked, start, () if prompts is None else prompts.boxes)
-        known = prompts is self.prompts_ or (prompts is not None and prompts.same_as(self.prompts_))
-        if self.probe_ is not None and known and constraints.same_as(self._constraints):
+        if self.is_fitted_on(prompts, locked, start):
             return self
+        constraints = Constraints(locked, start, () if prompts is None else prompts.boxes)
         own, implied, held = self._evidence(prompts, constraints)
         told = own if own is None or implied is None else own + implied
         if self._given is None:
@@ -94,6 +93,11 @@ class Segmenter:
         if constraints and self.probe_ is not self._given:
             self.probe_.labels_for_memory_ = lambda: self.labelmap(self.pyramid.grid)
         return self
+
+    def is_fitted_on(self, prompts: Prompts | None, locked: Volume | None = None, start: Volume | None = None) -> bool:
+        """Whether the last `fit` had these arguments, so that another one would change nothing."""
+        known = prompts is self.prompts_ or (prompts is not None and prompts.same_as(self.prompts_))
+        return self.probe_ is not None and known and self._constraints.has_masks(locked, start)
 
     def _evidence(
         self, prompts: Prompts | None, constraints: Constraints

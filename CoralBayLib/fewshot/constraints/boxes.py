@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.spatial import cKDTree
 
 from CoralBayLib.core.errors import PromptError
 from CoralBayLib.core.schemas import MAX_LABEL
@@ -164,6 +163,9 @@ def shell_of(
         labels: (N,) of them.
         body: mask of the patient.
     """
+    # Imported here, because the Slicer module loads without SciPy, which takes long to import.
+    from scipy.spatial import cKDTree
+
     parts = [np.empty((0, 3))]
     for box in boxes:
         shell = box.shell_points()

@@ -56,14 +56,9 @@ class Constraints:
     def __bool__(self) -> bool:
         return self.locked is not None or self.start is not None or bool(self.boxes)
 
-    def same_as(self, other: Constraints) -> bool:
-        """Whether masks and boxes are equal."""
-        return (
-            _same(self.locked, other.locked)
-            and _same(self.start, other.start)
-            and len(self.boxes) == len(other.boxes)
-            and all(one.same_as(two) for one, two in zip(self.boxes, other.boxes, strict=True))
-        )
+    def has_masks(self, locked: Volume | None, start: Volume | None) -> bool:
+        """Whether the masks are equal to these."""
+        return _same(self.locked, locked) and _same(self.start, start)
 
     @cached_property
     def started(self) -> list[int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -87,9 +89,24 @@ def points_of_start(start: Volume, points_ras: NDArray[np.float64], labels: NDAr
 
 
 def labels_on(labelmap: Volume, grid: Grid) -> NDArray:
-    """A labelmap on another grid, [k, j, i]: the value at the center of each voxel, 0 outside of the labelmap."""
+    """A labelmap on another grid, [k, j, i]: the value at the center of each voxel, 0 outside of the labelmap.
+
+    The result is kept and must not be changed.
+    """
     if labelmap.grid.same_as(grid):
         return labelmap.array
+    known = _resampled.get(labelmap)
+    if known is None or known[0] is not grid:
+        # The working grid, for every preview; it may take as long as a fit.
+        known = _resampled[labelmap] = grid, _nearest_on(labelmap, grid)
+    return known[1]
+
+
+_resampled: WeakKeyDictionary[Volume, tuple[Grid, NDArray]] = WeakKeyDictionary()
+"""The last result of `labels_on` for each labelmap that is in use."""
+
+
+def _nearest_on(labelmap: Volume, grid: Grid) -> NDArray:
     out = np.zeros(grid.shape, dtype=labelmap.array.dtype)
     box = bounding_box(labelmap.array != 0)
     if box is None:

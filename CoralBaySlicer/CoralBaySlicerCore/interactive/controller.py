@@ -8,15 +8,18 @@ from contextlib import contextmanager
 import numpy as np
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.core.names import fold
 from CoralBayLib.fewshot.prompts import Prompts
-from CoralBaySlicerCore.scene import segments, structures, volumes
+from CoralBaySlicerCore.scene import boxes, masks, segments, structures, volumes
+from CoralBaySlicerCore.scene.masks import Masks
 from CoralBaySlicerCore.scene.structures import History, Structure
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
+from CoralBaySlicerCore.work.worker import describe_error
 
 from .previewer import Previewer
 
@@ -30,6 +33,8 @@ class FewShot(Previewer, VTKObservationMixin):
 
     Attributes:
         painted: segmentation node whose segments are prompts, or None.
+        locked: segmentation node whose visible segments must not be touched, or None.
+        neighbors: segmentation node whose segments must not be touched, but for those of the structures, or None.
         active: label of the structure that new prompts belong to.
         shown: label of the last active structure that was not the background.
         history: undo history of the point prompts.
@@ -40,6 +45,9 @@ class FewShot(Previewer, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         Previewer.__init__(self, logic, changed)
         self.painted: slicer.vtkMRMLSegmentationNode | None = None
+        self.locked: slicer.vtkMRMLSegmentationNode | None = None
+        self.neighbors: slicer.vtkMRMLSegmentationNode | None = None
+        self._masks: Masks | None = None
         self.activate(1)
         self.history = History()
         self.paused = False
@@ -81,9 +89,18 @@ class FewShot(Previewer, VTKObservationMixin):
             self.painted = segmentation
             self.watch()
 
+    def set_locks(
+        self, locked: slicer.vtkMRMLSegmentationNode | None, neighbors: slicer.vtkMRMLSegmentationNode | None
+    ) -> None:
+        """Choose what must not be touched; see the attributes."""
+        if locked is not self.locked or neighbors is not self.neighbors:
+            self.locked, self.neighbors = locked, neighbors
+            self.watch()
+
     def reset(self) -> None:
         """Discard preview and history, as when the scene closes; the prompts are kept."""
         self.forget()
+        self._masks = None
         self.history.clear()
 
     def watch(self) -> None:
@@ -97,8 +114,13 @@ class FewShot(Previewer, VTKObservationMixin):
                 self.addObserver(node, event, self._on_point)
             self.addObserver(node, node.PointStartInteractionEvent, self._on_drag_started)
             self.addObserver(node, node.PointEndInteractionEvent, self._on_drag_ended)
-        if self.painted is not None:
-            inner = self.painted.GetSegmentation()
+            box = boxes.node_of(structure)
+            if box is not None:
+                volumes.copy_transform(box, self.volume)
+                self.addObserver(box, vtk.vtkCommand.ModifiedEvent, self._schedule)
+        starts = [start[0] for each in self.structures if (start := masks.start_of(each)) is not None]
+        for segmentation in dict.fromkeys(filter(None, (self.painted, self.locked, self.neighbors, *starts))):
+            inner = segmentation.GetSegmentation()
             for event in (
                 inner.SourceRepresentationModified,
                 inner.SegmentModified,
@@ -106,6 +128,11 @@ class FewShot(Previewer, VTKObservationMixin):
                 inner.SegmentRemoved,
             ):
                 self.addObserver(inner, event, self._schedule)
+            self.addObserver(segmentation, segmentation.TransformModifiedEvent, self._schedule)
+        display = self.locked.GetDisplayNode() if self.locked is not None else None
+        if display is not None:
+            # Hidden segments may be touched.
+            self.addObserver(display, vtk.vtkCommand.ModifiedEvent, self._schedule)
         self.history.record(self.structures)
         self._schedule()
 
@@ -137,9 +164,28 @@ class FewShot(Previewer, VTKObservationMixin):
 
     def remove_structure(self, structure: Structure) -> None:
         """Remove a structure and its points."""
+        boxes.remove(structure)
         structures.remove(structure)
         self.history.clear()
         self.activate(next((each.label for each in self.structures), 1))
+        self.watch()
+
+    def add_box(self, structure: Structure) -> slicer.vtkMRMLMarkupsROINode:
+        """Add an empty box to a structure, to be drawn in the views, in place of one that it has."""
+        node = boxes.add(structure, self.volume)
+        self.watch()
+        return node
+
+    def remove_box(self, structure: Structure) -> None:
+        """Remove the box of a structure."""
+        boxes.remove(structure)
+        self.watch()
+
+    def start_from(
+        self, structure: Structure, segmentation: slicer.vtkMRMLSegmentationNode | None, segment_id: str = ""
+    ) -> None:
+        """Let a structure start from a segment, which prompts correct; None to start from nothing."""
+        masks.set_start(structure, segmentation, segment_id)
         self.watch()
 
     def clear(self) -> None:
@@ -161,17 +207,36 @@ class FewShot(Previewer, VTKObservationMixin):
             self.history.redo(self.structures)
 
     def prompts(self) -> Prompts:
-        """All prompts, clicked and painted, in the volume's own space."""
+        """All prompts, clicked, painted and drawn as boxes, in the volume's own space."""
         points, labels, names = structures.points_in(self.volume, self.structures)
         painted, painted_labels = segments.prompts(self.painted, names, self.volume)
         labels = np.concatenate([labels, painted_labels])
-        return Prompts(np.concatenate([points, painted]), labels, names)
+        return Prompts(np.concatenate([points, painted]), labels, names, boxes.boxes_of(self.structures, self.volume))
+
+    def masks(self) -> Masks | None:
+        """What must not be touched and what structures start from; None if there is nothing.
+
+        Raises:
+            VolumeError: a segmentation cannot be used.
+        """
+        known = self.structures
+        locked = [(self.locked, masks.lockable(self.locked, known))] if self.locked is not None else []
+        if self.neighbors is not None:
+            locked.append((self.neighbors, masks.lockable(self.neighbors, known, visible_only=False)))
+        starts = [(*start, each.label) for each in known if each.label and (start := masks.start_of(each)) is not None]
+        wanted = [(node, {segment_id: label}) for node, segment_id, label in starts]
+        self._masks = masks.read(self.volume, locked, wanted, self._masks)
+        return self._masks
 
     def update(self) -> None:
         """Compute the preview of the current prompts."""
-        if self.volume is not None:
-            self._adopt_painted()
-            self.fit(self.prompts())
+        if self.volume is None:
+            return
+        self._adopt_painted()
+        try:
+            self.fit(self.prompts(), self.masks())
+        except CoralBayError as error:
+            self._set_message(describe_error(error))
 
     def follow_features(self) -> None:
         """Update the preview if the features of the volume were computed, removed or changed."""

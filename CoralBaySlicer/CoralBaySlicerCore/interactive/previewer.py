@@ -13,8 +13,10 @@ from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.fewshot.options import Options
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.scene.masks import Masks
 from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.scene.structures import Structure
+from CoralBaySlicerCore.work.compute.masks import masks_on
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 from CoralBaySlicerCore.work.worker import Task, describe_error
 
@@ -60,6 +62,7 @@ class Previewer:
         self._options = Options()
         self._shown_options = Options()
         self._fitted_on: Prompts | None = None
+        self._fitted_masks: Masks | None = None
         self._fitted_with: FeaturePyramid | None = None
         self._previewed: Prompts | None = None
         self._running: Task | None = None
@@ -71,37 +74,44 @@ class Previewer:
         """Whether the features of the volume were computed, removed or changed since they were last used."""
         return self.volume is not None and self.logic.features.cached(self.volume) is not self._fitted_with
 
-    def fit(self, prompts: Prompts) -> None:
-        """Fit a probe on prompts and preview it; nothing happens if neither the prompts nor the features changed."""
-        features, known = self.logic.features.cached(self.volume), prompts.same_as(self._fitted_on)
+    def fit(self, prompts: Prompts, masks: Masks | None = None) -> None:
+        """Fit a probe on prompts and preview it; nothing happens if neither prompts, masks nor features changed.
+
+        Args:
+            prompts: in the volume's own space.
+            masks: what is locked, and what structures start from.
+        """
+        features = self.logic.features.cached(self.volume)
+        known = prompts.same_as(self._fitted_on) and masks is self._fitted_masks
         if known and features is self._fitted_with:
             return
-        changed, has_structures = self._fitted_on is not None and not known, bool((prompts.labels > 0).any())
+        changed, has_structures = self._fitted_on is not None and not known, bool(prompts.structures)
+        has_structures |= masks is not None and bool(masks.start)
         corrected = features is not None and self.given is not None and self.given.adapts_to(features)
         if has_structures and not known and not corrected:
             self.given = None
-        if features is not self._fitted_with:
+        if features is not self._fitted_with or masks is not self._fitted_masks:
             self._previewed = None
-        self._fitted_on, self._fitted_with = prompts, features
+        self._fitted_on, self._fitted_with, self._fitted_masks = prompts, features, masks
         if features is None:
             self._stop(_("Compute the features of this scan first (step 1)."))
         elif self.given is not None or has_structures:
-            self._start(prompts, self.given)
+            self._start(prompts, masks, self.given)
         else:
             self._stop(_("Click on the structure to segment."))
         if changed:
             # After a new prompt the preview is shown in place of any other map.
             self.logic.overlays.request(Owner.PREVIEW)
 
-    def show_probe(self, probe: Probe, prompts: Prompts) -> None:
+    def show_probe(self, probe: Probe, prompts: Prompts, masks: Masks | None = None) -> None:
         """Preview a loaded probe; see `given`."""
         self.given = probe
-        self._fitted_on, self._fitted_with = prompts, None
-        self.fit(prompts)
+        self._fitted_on, self._fitted_masks, self._fitted_with = prompts, masks, None
+        self.fit(prompts, masks)
 
     def forget(self) -> None:
         """Discard the preview, as when the volume changes."""
-        self.given = self._fitted_on = self._fitted_with = None
+        self.given = self._fitted_on = self._fitted_with = self._fitted_masks = None
         self._skipped = []
         self._stop("", notify=False)
 
@@ -142,13 +152,13 @@ class Previewer:
 
     # -- internal
 
-    def _start(self, prompts: Prompts, probe: Probe | None) -> None:
+    def _start(self, prompts: Prompts, masks: Masks | None, probe: Probe | None) -> None:
         """Compute a preview; if there are many structures, first that of the clicked structure."""
         before, segmenter = self.preview, self.segmenter
         label = clicked_structure(self._previewed, prompts, before) if probe is None else None
         options = self._shown_options
         if label is None or before is None or segmenter is None or options.connected != self._options.connected:
-            self._start_whole(prompts, probe)
+            self._start_whole(prompts, masks, probe)
             return
 
         def finish(result: tuple[Segmenter, Preview]) -> None:
@@ -158,7 +168,7 @@ class Previewer:
 
         def whole() -> None:
             if task is self._running:
-                self._start_whole(prompts, probe)
+                self._start_whole(prompts, masks, probe)
                 self.changed()
 
         task = self._launch(lambda _pyramid, cancel: segmenter.preview_of_one(label, prompts, before, options, cancel), finish)
@@ -166,13 +176,15 @@ class Previewer:
             task.on_done = lambda _result: whole()
             task.on_failed = lambda error: self._on_failed(task, error) if isinstance(error, Cancelled) else whole()
 
-    def _start_whole(self, prompts: Prompts, probe: Probe | None) -> None:
+    def _start_whole(self, prompts: Prompts, masks: Masks | None, probe: Probe | None) -> None:
         volume, options = self.volume, self._options
 
         def run(pyramid: FeaturePyramid, cancel: CancelToken) -> tuple[Segmenter, Preview]:
             from CoralBayLib.fewshot.segmenter import Segmenter
 
-            segmenter = Segmenter(pyramid, probe).fit(prompts)
+            locked, start = masks_on(masks, pyramid.source_grid)
+            cancel.raise_if_cancelled()
+            segmenter = Segmenter(pyramid, probe).fit(prompts, locked=locked, start=start)
             cancel.raise_if_cancelled()
             return segmenter, segmenter.preview(options, cancel)
 

@@ -12,11 +12,12 @@ from slicer.i18n import tr as _
 from CoralBayLib.fewshot.options import Options
 from CoralBaySlicerCore.interactive.controller import FewShot
 from CoralBaySlicerCore.interactive.preview_display import DisplayOptions
-from CoralBaySlicerCore.scene import overlays, place_mode, segments, structures, surfaces, volumes
+from CoralBaySlicerCore.scene import boxes, overlays, place_mode, segments, structures, surfaces, volumes
 from CoralBaySlicerCore.scene.overlays import Owner
 
 from .base import Panel
 from .painting import Painting
+from .sections.bounds import Bounds
 from .tables.structure_table import StructureTable
 from .transfer import Transfer
 
@@ -38,6 +39,7 @@ class SegmentPanel(Panel):
         self.few_shot = FewShot(self.logic, self.refresh)
         self._painting = Painting(self, self.few_shot)
         self._transfer = Transfer(self, self.few_shot)
+        self._bounds = Bounds(self, self.few_shot)
         self._options: DisplayOptions | None = None
         self.logic.overlays.offer(Owner.PREVIEW, self._draw)
         for title, kind in (
@@ -90,6 +92,7 @@ class SegmentPanel(Panel):
             place_mode.stop()
             few_shot.set_volume(self.volume)
         few_shot.set_painted(self.parameters.painted)
+        self._bounds.refresh()
         few_shot.follow_features()
         structure, preview = few_shot.active_structure, few_shot.preview
         self._table.fill(few_shot.structures, few_shot.active, preview.dice_estimate if preview is not None else {})
@@ -120,6 +123,7 @@ class SegmentPanel(Panel):
         super().forget()
         self._options = None
         self.few_shot.set_painted(None)
+        self.few_shot.set_locks(None, None)
         self.few_shot.set_volume(None)
 
     def close(self) -> None:
@@ -179,7 +183,11 @@ class SegmentPanel(Panel):
     def apply(self) -> None:
         """Write the structures as segments on the scan's own grid."""
         few_shot, parameters = self.few_shot, self.parameters
-        prompts = few_shot.prompts()
+        failure = _("The segments could not be created. Nothing was changed.")
+        asked = self.attempt(failure, lambda: (few_shot.prompts(), few_shot.masks()))
+        if asked is None:
+            return
+        prompts, masks = asked
         options = Options(parameters.threshold / 100, parameters.connected)
         # The segments are those of the preview.
         probe, segmenter = few_shot.given, few_shot.segmenter
@@ -193,6 +201,7 @@ class SegmentPanel(Panel):
                 probe,
                 few_shot.colors(),
                 segmenter,
+                masks,
             )
 
         had_surfaces = surfaces.has_surfaces(parameters.output)
@@ -203,7 +212,7 @@ class SegmentPanel(Panel):
             if parameters.solid or had_surfaces:
                 self._show_surfaces(segmentation, centre=not had_surfaces)
 
-        self.run(_("The segments could not be created. Nothing was changed."), start, done)
+        self.run(failure, start, done)
 
     def undo_apply(self) -> None:
         """Restore the segments as they were before the last Apply."""
@@ -265,6 +274,9 @@ class SegmentPanel(Panel):
     def _on_renamed(self, structure: structures.Structure, name: str) -> None:
         if structure.label and name and not segments.is_background(name):
             structure.node.SetName(name)
+            box = boxes.node_of(structure)
+            if box is not None:
+                box.SetName(name)
             self.few_shot.update()
         self.refresh()
 

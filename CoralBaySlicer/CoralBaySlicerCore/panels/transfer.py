@@ -80,7 +80,7 @@ class Transfer:
         def show(probe: Probe) -> None:
             if panel.volume is not None:
                 few_shot.add_missing(probe.names_)
-                few_shot.show_probe(probe, few_shot.prompts())
+                few_shot.show_probe(probe, few_shot.prompts(), few_shot.masks())
                 panel.logic.overlays.request(Owner.PREVIEW)
             panel.refresh()
 

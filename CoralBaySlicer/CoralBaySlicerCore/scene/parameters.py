@@ -36,6 +36,8 @@ class CoralBaySlicerParameters:
         solid: whether the output segments are shown in 3D.
         painted: segmentation whose segments are used as prompts.
         output: segmentation that Apply writes to.
+        locked: segmentation whose visible segments must not be touched.
+        lockOthers: whether segments of the output that are not structures of this scan must not be touched either.
         queryKind: "point", "segment", "roi" or, in a library only, "whole".
         querySegmentation, querySegment, queryRoi: the query, unless it is a point.
         regionCount: maximum number of regions.
@@ -81,6 +83,8 @@ class CoralBaySlicerParameters:
     solid: bool = False
     painted: slicer.vtkMRMLSegmentationNode
     output: slicer.vtkMRMLSegmentationNode
+    locked: slicer.vtkMRMLSegmentationNode
+    lockOthers: bool = False
     queryKind: str = "point"
     querySegmentation: slicer.vtkMRMLSegmentationNode
     querySegment: str = ""

@@ -5,12 +5,20 @@ from __future__ import annotations
 import slicer
 
 
-def start(node: slicer.vtkMRMLMarkupsNode) -> None:
-    """Let every click in a view add a point to a markups node, until `stop` or until the user ends place mode."""
+def start(node: slicer.vtkMRMLMarkupsNode, once: bool = False) -> None:
+    """Let every click in a view add a point to a markups node, until `stop` or until the user ends place mode.
+
+    Args:
+        node: the markups node.
+        once: whether to end when the node has all the points that it needs, as a ROI has after two.
+    """
     selection = slicer.app.applicationLogic().GetSelectionNode()
     selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())
     selection.SetActivePlaceNodeID(node.GetID())
-    interaction().SwitchToPersistentPlaceMode()
+    if once:
+        interaction().SwitchToSinglePlaceMode()
+    else:
+        interaction().SwitchToPersistentPlaceMode()
 
 
 def stop() -> None:

@@ -18,6 +18,7 @@ from CoralBayLib.fewshot.options import Options
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import segments, surfaces, volumes
 from CoralBaySlicerCore.scene.colors import by_name
+from CoralBaySlicerCore.scene.masks import Masks
 from CoralBaySlicerCore.scene.overlays import Overlays
 from CoralBaySlicerCore.setup import packages
 from CoralBaySlicerCore.work.compute import similarity
@@ -125,6 +126,7 @@ class Tasks:
         probe: Probe | None = None,
         colors: Mapping[str, Sequence[float]] | None = None,
         segmenter: Segmenter | None = None,
+        masks: Masks | None = None,
     ) -> Task:
         """The task of `segment`, with prompts from `prompts_of` or with a probe.
 
@@ -135,7 +137,8 @@ class Tasks:
             options: the library's `Options`, or None for the defaults.
             probe: a loaded probe, or None.
             colors: of new segments, by name.
-            segmenter: the library's `Segmenter` of a preview, which is used again if its features and prompts are the same.
+            segmenter: the library's `Segmenter` of a preview, which is used again if features, prompts and masks are the same.
+            masks: what is locked, and what structures start from.
         """
         source = self.features.source(volume)
         target = segmentation.GetID() if segmentation is not None else None
@@ -146,7 +149,7 @@ class Tasks:
             pyramid = self.features.compute(source, subprogress(progress, 0, 0.8), cancel)
             known = segmenter if segmenter is not None and segmenter.pyramid is pyramid else None
             part = subprogress(progress, 0.8, 1)
-            return pyramid, segmentation_of(source.scan, pyramid, prompts, options, probe, known, part, cancel)
+            return pyramid, segmentation_of(source.scan, pyramid, prompts, options, probe, known, masks, part, cancel)
 
         def finish(result: tuple[FeaturePyramid, tuple[dict[str, CroppedMask], Probe]]) -> slicer.vtkMRMLSegmentationNode:
             pyramid, (masks, fitted) = result
@@ -196,7 +199,7 @@ class Tasks:
                 step = subprogress(progress, number / len(sources), (number + 1) / len(sources))
                 pyramid = self.features.compute(source, subprogress(step, 0, 0.8), cancel)
                 part = subprogress(step, 0.8, 1)
-                masks, used = segmentation_of(source.scan, pyramid, None, options, fitted, None, part, cancel)
+                masks, used = segmentation_of(source.scan, pyramid, None, options, fitted, None, None, part, cancel)
                 done.append((source, pyramid, masks, by_name(used.names_)))
             return done
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import qt
 from slicer.i18n import tr as _
 
+from CoralBaySlicerCore.scene import boxes, masks
 from CoralBaySlicerCore.scene.structures import Structure
 
 _NAME, _COUNT, _KEY, _DICE = range(4)
@@ -54,7 +55,7 @@ class StructureTable:
             name.setToolTip(_("Double-click to rename. Select to place points and to see the probability."))
             dice, error = estimates.get(structure.label, (None, None))
             estimate = "" if dice is None else f"{dice:.2f} ± {error:.2f}"
-            texts = (str(len(structure.world_points())), str(structure.label), estimate)
+            texts = (_prompts(structure), str(structure.label), estimate)
             cells = (name, *(qt.QTableWidgetItem(text) for text in texts))
             cells[_DICE].setToolTip(
                 _("Expected Dice coefficient of this preview, estimated from its own probabilities (1 = perfect)")
@@ -75,3 +76,13 @@ class StructureTable:
     def _on_changed(self, item: qt.QTableWidgetItem) -> None:
         if not self._filling and item.column() == _NAME and 0 <= item.row() < len(self._structures):
             self._renamed(self._structures[item.row()], item.text().strip())
+
+
+def _prompts(structure: Structure) -> str:
+    """How many points a structure has, and what else."""
+    parts = [str(len(structure.world_points()))]
+    if boxes.node_of(structure) is not None:
+        parts.append(_("box"))
+    if masks.start_of(structure) is not None:
+        parts.append(_("segment"))
+    return " + ".join(parts)

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBayLib.imaging.cropping import CroppedMask
+from CoralBaySlicerCore.scene.masks import Masks
 from CoralBaySlicerCore.scene.volumes import VolumeSnapshot
+
+from .masks import masks_on
 
 if TYPE_CHECKING:
     from CoralBayLib.features.pyramid import FeaturePyramid
@@ -22,6 +25,7 @@ def segmentation_of(
     options: Options | None = None,
     probe: Probe | None = None,
     segmenter: Segmenter | None = None,
+    masks: Masks | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> tuple[dict[str, CroppedMask], Probe]:
@@ -33,14 +37,16 @@ def segmentation_of(
         prompts: in the volume's own space; None with a probe.
         options: threshold and whether to keep connected components only.
         probe: a probe that was made elsewhere, or None.
-        segmenter: a `Segmenter` of this pyramid, which is used again if its prompts are the same.
+        segmenter: a `Segmenter` of this pyramid, which is used again if its prompts and masks are the same.
+        masks: what is locked, and what structures start from.
         progress: called with the fraction done and a message.
         cancel: checked between steps.
     """
     from CoralBayLib.fewshot.segmenter import Segmenter
 
-    if segmenter is None or prompts is None or not prompts.same_as(segmenter.prompts_):
-        segmenter = Segmenter(pyramid, probe).fit(prompts)
+    locked, start = masks_on(masks, scan.volume.grid)
+    if segmenter is None or prompts is None or not segmenter.is_fitted_on(prompts, locked, start):
+        segmenter = Segmenter(pyramid, probe).fit(prompts, locked=locked, start=start)
     raise_if_cancelled(cancel)
     labelmap = segmenter.labelmap(scan.volume.grid, options, progress, cancel)
     fitted = segmenter.probe_

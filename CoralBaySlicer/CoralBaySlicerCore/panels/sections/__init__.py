@@ -1,0 +1,1 @@
+"""Sections of panels, each with widgets of one concern."""
