@@ -125,9 +125,10 @@ def keep_prompted_components(
         drop[0] = False
         np.negative(margin[box], out=margin[box], where=drop[components])
         if locked is not None:
-            kept = np.zeros(margin.shape, dtype=bool)
-            kept[box] = prompted[components]
-            beside = ndimage.binary_dilation(kept, ndimage.generate_binary_structure(3, 3))
+            grown = tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)
+            beside = np.zeros(margin.shape, dtype=bool)
+            beside[box] = prompted[components]
+            beside[grown] = ndimage.binary_dilation(beside[grown], ndimage.generate_binary_structure(3, 3))
             np.negative(margin, out=margin, where=locked & ~beside & (margin > 0))
 
 

@@ -65,7 +65,7 @@ class Segmenter:
             prompts: points of each structure and, preferably, of the background; boxes. Optional if a probe or a start was
                 given.
             locked: a mask on any grid. Its voxels, those that are not 0, never get a label, and points in them count as
-                background.
+                background. For another mask pass another `Volume`: what was computed of this one is kept.
             start: a labelmap on any grid, with the labels of the prompts' structures. The answer begins as this mask, and
                 differs from it only in those parts of the difference where a prompt contradicts it (see
                 `constraints.changes`). Points in it and around it count as prompts.

@@ -13,11 +13,12 @@ from scipy import ndimage
 
 from CoralBayLib.core.errors import PromptError, VolumeError
 from CoralBayLib.core.schemas import MAX_LABEL
+from CoralBayLib.imaging.cropping import bounding_box
 from CoralBayLib.imaging.grid import Grid, Volume
 
 from .boxes import MARGIN_MM, Box, outside_of, shell_of
 from .changes import accept_changes
-from .sampling import Points, labels_on, points_of_locks, points_of_start, values_at
+from .sampling import Points, labels_in, labels_on, misses, points_of_locks, points_of_start, values_at
 
 _EXCLUDED = -10.0
 """Greatest log-odds of a structure where it must not be."""
@@ -63,9 +64,7 @@ class Constraints:
     @cached_property
     def started(self) -> list[int]:
         """Labels of the structures in the start, sorted."""
-        if self.start is None:
-            return []
-        return [label for label, box in enumerate(ndimage.find_objects(self.start.array), start=1) if box is not None]
+        return [] if self.start is None else list(labels_in(self.start))
 
     def require_consistent(
         self, points_ras: NDArray[np.float64], labels: NDArray[np.int64], name: Callable[[int], str], scan: Grid
@@ -83,7 +82,7 @@ class Constraints:
             VolumeError: a mask has no voxel in the scan.
         """
         for mask, what in ((self.locked, "locked"), (self.start, "to start from")):
-            if mask is not None and mask.array.any() and not _reaches(mask, scan):
+            if mask is not None and misses(mask, scan):
                 raise VolumeError(
                     f"The mask {what} has no voxel inside the scan. Check that it was made on this scan, and that it is saved "
                     "with the right position."
@@ -133,8 +132,7 @@ class Constraints:
             near_ras: (N, 3) RAS mm; points nearest to these are preferred.
             grid: the working grid.
         """
-        locked = self.locked_on(grid)
-        return None if locked is None else points_of_locks(locked, grid, near_ras)
+        return None if self.locked is None else points_of_locks(self.locked, grid, near_ras)
 
     def locked_on(self, grid: Grid) -> NDArray[np.bool_] | None:
         """[k, j, i] which voxels of a grid are locked, by their centers; None if none are."""
@@ -161,13 +159,11 @@ class Constraints:
             grid: of the log-odds.
             settled: whether no prompt extends its start, so that its voxels elsewhere are free for other structures.
         """
-        if settled and self.start is not None:
-            elsewhere = torch.from_numpy(labels_on(self.start, grid) != label)
-            logits[elsewhere] = logits[elsewhere].clamp_(max=_EXCLUDED)
         boxes = [box for box in self.boxes if box.label == label]
+        if settled and self.start is not None:
+            _exclude(logits, labels_on(self.start, grid) != label)
         if boxes:
-            outside = torch.from_numpy(outside_of(boxes, grid))
-            logits[outside] = logits[outside].clamp_(max=_EXCLUDED)
+            _exclude(logits, outside_of(boxes, grid))
         return logits
 
     def clear(self, labels: NDArray[np.unsignedinteger], grid: Grid) -> None:
@@ -204,8 +200,8 @@ class Constraints:
         accepted = accept_changes(previous, proposal.array, kji, labels, self.started, axes)
         if accepted.any():
             # The border between voxels is drawn anew on a finer grid, and may lie beyond the voxels that changed.
-            settled = previous == proposal.array
-            accepted |= ndimage.binary_dilation(accepted) & settled
+            part = _grown(bounding_box(accepted), accepted.shape)
+            accepted[part] |= ndimage.binary_dilation(accepted[part]) & (previous[part] == proposal.array[part])
         return Volume(accepted.astype(np.uint8), grid)
 
     def keep_start(self, labels: NDArray[np.unsignedinteger], grid: Grid, changes: Volume) -> NDArray[np.unsignedinteger]:
@@ -225,12 +221,19 @@ class Constraints:
         return np.where(keep, previous, labels).astype(np.promote_types(labels.dtype, np.min_scalar_type(largest)))
 
 
-def _reaches(mask: Volume, scan: Grid) -> bool:
-    """Whether a voxel of a mask lies inside a scan."""
-    step = max(1, np.count_nonzero(mask.array) // 100_000)
-    voxels = np.flatnonzero(mask.array)[::step]
-    kji = np.stack(np.unravel_index(voxels, mask.array.shape), axis=1)
-    return bool(scan.contains(mask.grid.to_ras(kji[:, ::-1])).any())
+def _exclude(logits: torch.Tensor, where: NDArray[np.bool_]) -> None:
+    """Make log-odds negligible in some voxels, in place."""
+    part = bounding_box(~where)
+    inside = logits[part].clone() if part is not None else None
+    logits.clamp_(max=_EXCLUDED)
+    if part is not None and inside is not None:
+        logits[part] = torch.where(torch.from_numpy(where[part]), logits[part], inside)
+
+
+def _grown(box: tuple[slice, slice, slice] | None, shape: tuple[int, ...]) -> tuple[slice, ...]:
+    """A box with one voxel more on each side."""
+    assert box is not None
+    return tuple(slice(max(side.start - 1, 0), min(side.stop + 1, n)) for side, n in zip(box, shape, strict=True))
 
 
 def _same(one: Volume | None, other: Volume | None) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -12,6 +14,8 @@ from scipy.spatial import cKDTree
 from CoralBayLib.imaging.cropping import bounding_box
 from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBayLib.imaging.resampling import resample
+
+_Result = TypeVar("_Result")
 
 _LOCK_POINTS = 100
 """Most points of locked voxels that count as background."""
@@ -26,21 +30,66 @@ _CORRECTED_MM, _CORRECTED_PART = 20.0, 0.25
 """Points of the start this close to a prompt that contradicts it are left out, because the start may be wrong there; for a
 small structure, those closer than this fraction of its diagonal."""
 
+_kept: WeakKeyDictionary[Volume, dict[str, tuple[Grid | None, Any]]] = WeakKeyDictionary()
+"""What was computed of masks that are in use, by its name, and the grid that it is for. Masks stay the same while prompts
+change."""
+
 Points = tuple[NDArray[np.float64], NDArray[np.int64]]
 """(N, 3) RAS mm and (N,) labels; 0 is background."""
 
 
-def points_of_locks(locked: NDArray[np.bool_], grid: Grid, near_ras: NDArray[np.float64]) -> NDArray[np.float64]:
+def _once(mask: Volume, what: str, grid: Grid | None, make: Callable[[], _Result]) -> _Result:
+    """What was made of a mask before for the same grid, or else make it."""
+    kept = _kept.setdefault(mask, {})
+    known = kept.get(what)
+    if known is None or known[0] is not grid:
+        known = kept[what] = grid, make()
+    result: _Result = known[1]
+    return result
+
+
+def labels_in(start: Volume) -> dict[int, tuple[slice, ...]]:
+    """The labels of a labelmap, and the box of (k, j, i) slices around each."""
+
+    def find() -> dict[int, tuple[slice, ...]]:
+        return {label: box for label, box in enumerate(ndimage.find_objects(start.array), start=1) if box is not None}
+
+    return _once(start, "labels", None, find)
+
+
+def misses(mask: Volume, scan: Grid) -> bool:
+    """Whether a mask has voxels, but none inside a scan."""
+
+    def find() -> bool:
+        box = bounding_box(mask.array != 0)
+        if box is None:
+            return False
+        kji = np.argwhere(mask.array[box] != 0)
+        kji = kji[:: max(1, len(kji) // 100_000)] + [side.start for side in box]
+        return not scan.contains(mask.grid.to_ras(kji[:, ::-1])).any()
+
+    return _once(mask, "misses", scan, find)
+
+
+def points_of_locks(locked: Volume, grid: Grid, near_ras: NDArray[np.float64]) -> NDArray[np.float64]:
     """Points in locked voxels, those nearest to some points first.
 
     Args:
-        locked: [k, j, i] on the grid.
-        grid: of the voxels.
+        locked: not 0 where locked.
+        grid: whose voxels are drawn.
         near_ras: (N, 3) RAS mm; may be empty.
 
     Returns:
         (M, 3) RAS mm.
     """
+    points = _once(locked, "locked points", grid, lambda: _all_locked_points(labels_on(locked, grid) != 0, grid))
+    if len(near_ras) and len(points):
+        points = points[np.argsort(cKDTree(near_ras).query(points)[0], kind="stable")]
+    return points[:_LOCK_POINTS]
+
+
+def _all_locked_points(locked: NDArray[np.bool_], grid: Grid) -> NDArray[np.float64]:
+    """One point of each cube of space, (N, 3) RAS mm."""
     box = bounding_box(locked)
     if box is None:
         return np.empty((0, 3))
@@ -50,10 +99,7 @@ def points_of_locks(locked: NDArray[np.bool_], grid: Grid, near_ras: NDArray[np.
     chosen = (inner | (part & ~ndimage.binary_dilation(inner, iterations=2)))[1:-1, 1:-1, 1:-1]
     points = grid.to_ras((np.argwhere(chosen) + [side.start for side in box])[:, ::-1])
     cells = np.floor(points / _LOCK_CELL_MM).astype(np.int64)
-    points = points[np.unique(cells, axis=0, return_index=True)[1]]
-    if len(near_ras):
-        points = points[np.argsort(cKDTree(near_ras).query(points)[0], kind="stable")]
-    return points[:_LOCK_POINTS]
+    return points[np.unique(cells, axis=0, return_index=True)[1]]
 
 
 def points_of_start(start: Volume, points_ras: NDArray[np.float64], labels: NDArray[np.int64], body: Volume) -> Points:
@@ -66,26 +112,29 @@ def points_of_start(start: Volume, points_ras: NDArray[np.float64], labels: NDAr
         body: mask of the patient.
     """
     points, kinds = [np.empty((0, 3))], [np.empty(0, np.int64)]
-    random = np.random.default_rng(0)
     at_prompts = values_at(start, points_ras)
-    for label, box in enumerate(ndimage.find_objects(start.array), start=1):
-        if box is None:
-            continue
-        voxels = np.argwhere(start.array[box] == label) + [side.start for side in box]
+    drawn = _once(start, "start points", body.grid, lambda: {n: _drawn(start, n, body) for n in labels_in(start)})
+    for label, box in labels_in(start).items():
         contradicting = points_ras[(labels == label) != (at_prompts == label)]
         count = _START_POINTS if len(contradicting) else _SETTLED_POINTS
-        some = voxels[random.choice(len(voxels), min(count, len(voxels)), replace=False)]
-        inside = start.grid.to_ras(some[:, ::-1])
-        inside = inside[body.grid.contains(inside)]
-        around = _around(start, voxels, body, count, random)
         diagonal = np.linalg.norm([side.stop - side.start for side in reversed(box)] * start.grid.spacing_mm)
         reach = min(_CORRECTED_MM, _CORRECTED_PART * float(diagonal))
-        for part, value in ((inside, label), (around, 0)):
+        for part, value in zip(drawn[label], (label, 0), strict=True):
+            part = part[:count]
             if len(contradicting) and len(part):
                 part = part[cKDTree(contradicting).query(part)[0] > reach]
             points.append(part)
             kinds.append(np.full(len(part), value))
     return np.concatenate(points), np.concatenate(kinds)
+
+
+def _drawn(start: Volume, label: int, body: Volume) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points of a structure in a labelmap and around it, each (N, 3) RAS mm, in random order."""
+    box, random = labels_in(start)[label], np.random.default_rng(label)
+    voxels = np.argwhere(start.array[box] == label) + [side.start for side in box]
+    some = voxels[random.choice(len(voxels), min(_START_POINTS, len(voxels)), replace=False)]
+    inside = start.grid.to_ras(some[:, ::-1])
+    return inside[body.grid.contains(inside)], _around(start, voxels, body, random)
 
 
 def labels_on(labelmap: Volume, grid: Grid) -> NDArray:
@@ -95,15 +144,8 @@ def labels_on(labelmap: Volume, grid: Grid) -> NDArray:
     """
     if labelmap.grid.same_as(grid):
         return labelmap.array
-    known = _resampled.get(labelmap)
-    if known is None or known[0] is not grid:
-        # The working grid, for every preview; it may take as long as a fit.
-        known = _resampled[labelmap] = grid, _nearest_on(labelmap, grid)
-    return known[1]
-
-
-_resampled: WeakKeyDictionary[Volume, tuple[Grid, NDArray]] = WeakKeyDictionary()
-"""The last result of `labels_on` for each labelmap that is in use."""
+    # The working grid, for every preview; it may take as long as a fit.
+    return _once(labelmap, "resampled", grid, lambda: _nearest_on(labelmap, grid))
 
 
 def _nearest_on(labelmap: Volume, grid: Grid) -> NDArray:
@@ -130,10 +172,8 @@ def values_at(labelmap: Volume, points_ras: NDArray[np.float64]) -> NDArray:
     return np.where(labelmap.grid.contains(points_ras), labelmap.nearest_values(points_ras), 0)
 
 
-def _around(
-    start: Volume, voxels: NDArray[np.intp], body: Volume, count: int, random: np.random.Generator
-) -> NDArray[np.float64]:
-    """At most `count` points around some voxels of a labelmap that are in no structure of it, (N, 3) RAS mm."""
+def _around(start: Volume, voxels: NDArray[np.intp], body: Volume, random: np.random.Generator) -> NDArray[np.float64]:
+    """Points around some voxels of a labelmap that are in no structure of it, (N, 3) RAS mm."""
     grid = body.grid
     kji = np.unique(np.round(grid.to_ijk(start.grid.to_ras(voxels[:, ::-1]))).astype(int)[:, ::-1], axis=0)
     kji = kji[((kji >= 0) & (kji < grid.shape)).all(axis=1)]
@@ -148,6 +188,6 @@ def _around(
     part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     rim = (distance >= _START_SHELL_MM[0]) & (distance <= _START_SHELL_MM[1]) & (body.array[part] > 0)
     found = np.argwhere(rim)
-    found = found[random.choice(len(found), min(count, len(found)), replace=False)]
+    found = found[random.choice(len(found), min(_START_POINTS, len(found)), replace=False)]
     points = grid.to_ras((found + low)[:, ::-1])
     return points[values_at(start, points) == 0] if len(points) else points

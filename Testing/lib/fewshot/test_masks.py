@@ -111,7 +111,7 @@ def test_masks_of_another_scan_are_refused(scan):
 def test_locked_points_are_few_and_near_the_prompts():
     grid = phantom_grid(extent_mm=100)
     near = grid.center_ras + [0, 0, 60]
-    points = points_of_locks(ball(grid, grid.center_ras, 45.0).array > 0, grid, near[None])
+    points = points_of_locks(ball(grid, grid.center_ras, 45.0), grid, near[None])
     assert len(points) == 100
     away = np.linalg.norm(points - near, axis=1)
     assert (np.diff(away) >= 0).all() and away.max() < 60
@@ -120,7 +120,7 @@ def test_locked_points_are_few_and_near_the_prompts():
     # A thin segment has no others.
     thin = np.zeros(grid.shape, bool)
     thin[10, 5:15, 5] = True
-    assert len(points_of_locks(thin, grid, np.empty((0, 3))))
+    assert len(points_of_locks(Volume(thin.astype(np.uint8), grid), grid, np.empty((0, 3))))
 
 
 @pytest.mark.parametrize("kind", KINDS)
