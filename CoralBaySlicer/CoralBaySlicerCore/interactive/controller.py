@@ -220,9 +220,10 @@ class FewShot(Previewer, VTKObservationMixin):
             VolumeError: a segmentation cannot be used.
         """
         known = self.structures
-        locked = [(self.locked, masks.lockable(self.locked, known))] if self.locked is not None else []
+        names = [each.name for each in known]
+        locked = [(self.locked, masks.lockable(self.locked, names))] if self.locked is not None else []
         if self.neighbors is not None:
-            locked.append((self.neighbors, masks.lockable(self.neighbors, known, visible_only=False)))
+            locked.append((self.neighbors, masks.lockable(self.neighbors, names, visible_only=False)))
         starts = [(*start, each.label) for each in known if each.label and (start := masks.start_of(each)) is not None]
         wanted = [(node, {segment_id: label}) for node, segment_id, label in starts]
         self._masks = masks.read(self.volume, locked, wanted, self._masks)

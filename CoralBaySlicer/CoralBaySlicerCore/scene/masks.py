@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -80,24 +80,35 @@ def read(volume: slicer.vtkMRMLScalarVolumeNode, locked: Wanted, start: Wanted, 
 
 
 def lockable(
-    segmentation: slicer.vtkMRMLSegmentationNode | None, structures: Sequence[Structure], visible_only: bool = True
+    segmentation: slicer.vtkMRMLSegmentationNode | None, structures: Iterable[str], visible_only: bool = True
 ) -> dict[str, int]:
     """The segments of a segmentation that can be locked: those not named as a structure or as background.
 
     Args:
         segmentation: or None.
-        structures: of the scan.
+        structures: names of the structures of the scan.
         visible_only: whether to leave out hidden segments.
     """
     if segmentation is None:
         return {}
-    names, display = {fold(structure.name) for structure in structures}, segmentation.GetDisplayNode()
+    names, display = {fold(name) for name in structures}, segmentation.GetDisplayNode()
     found = {}
     for segment_id in segments.ids(segmentation):
         name = segmentation.GetSegmentation().GetSegment(segment_id).GetName()
         shown = not visible_only or display is None or display.GetSegmentVisibility(segment_id)
         if shown and fold(name) not in names and not segments.is_background(name):
             found[segment_id] = 1
+    return found
+
+
+def named(segmentation: slicer.vtkMRMLSegmentationNode, names: Mapping[int, str]) -> dict[str, int]:
+    """The segments that are named as structures, with the labels of these."""
+    by_name = {fold(name): label for label, name in names.items()}
+    found = {}
+    for segment_id in segments.ids(segmentation):
+        label = by_name.get(fold(segmentation.GetSegmentation().GetSegment(segment_id).GetName()))
+        if label is not None:
+            found[segment_id] = label
     return found
 
 

@@ -16,7 +16,7 @@ from slicer.util import VTKObservationMixin
 from CoralBayLib.core.deprecation import deprecated_attribute, deprecated_parameters
 from CoralBayLib.fewshot.options import Options
 from CoralBayLib.fewshot.prompts import Prompts
-from CoralBaySlicerCore.scene import segments, volumes
+from CoralBaySlicerCore.scene import masks, segments, volumes
 from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters, reset_damaged
 from CoralBaySlicerCore.setup import encoder_files, settings
 
@@ -115,6 +115,8 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
         segmentation: slicer.vtkMRMLSegmentationNode | None = None,
         threshold: float = 0.5,
         connected: bool = True,
+        locked: slicer.vtkMRMLSegmentationNode | None = None,
+        start: slicer.vtkMRMLSegmentationNode | None = None,
     ) -> slicer.vtkMRMLSegmentationNode:
         """Segment structures from a few points.
 
@@ -124,15 +126,22 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
             segmentation: the node to write to; a new node by default.
             threshold: probability from 0 to 1 from which a voxel belongs to a structure.
             connected: keep only the connected components that contain a prompt.
+            locked: a segmentation whose visible segments must not be touched, but for those named as a structure.
+            start: a segmentation with segments to correct, those named as a structure.
 
         Returns:
             The vtkMRMLSegmentationNode.
 
         Raises:
-            CoralBayError: as for `embed`, or the prompts cannot be used.
+            CoralBayError: as for `embed`, or the prompts or segments cannot be used.
         """
-        options = Options(threshold, connected)
-        return self.worker.wait(self.segmentTask(volume, self.prompts_of(volume, prompts), segmentation, options))
+        options, points = Options(threshold, connected), self.prompts_of(volume, prompts)
+        bounds = masks.read(
+            volume,
+            [(locked, masks.lockable(locked, points.names.values()))] if locked is not None else [],
+            [(start, masks.named(start, points.names))] if start is not None else [],
+        )
+        return self.worker.wait(self.segmentTask(volume, points, segmentation, options, masks=bounds))
 
     def similar(
         self,

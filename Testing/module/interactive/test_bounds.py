@@ -336,3 +336,44 @@ def test_strokes_on_any_plane_are_prompts(ready: Any, driver: Any, coralbay: Any
     # The structure reaches out of the plane of the stroke.
     found = preview.grid.to_ras(np.argwhere(preview.labels > 0)[:, ::-1])
     assert np.abs((found - place) @ normal).max() > 4
+
+
+def test_masks_from_the_console(scan: Any, coralbay: Any) -> None:
+    import slicer
+
+    node, place = scan()
+    part, wrong = place + [0, 5.5, 0], place - [0, 25, 0]
+    prompts = {"ball": [place, place + [4, 3, 0]], "background": [place + [0, 0, 22], place - [0, 20, 0], wrong]}
+    organs = segmentation_of(node, {"Front": ball(node, part, 4), "Ball": ball(node, place, 4)})
+    found = coralbay.logic.segment(node, prompts, locked=organs)
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(found, "ball", node)
+    assert mask.any() and not mask[ball(node, part, 4) > 0].any() and mask[ball(node, place, 2) > 0].all()
+    drafts = segmentation_of(node, {"Ball": ball(node, place, 6) | ball(node, wrong, 4)}, "Drafts")
+    found = coralbay.logic.segment(node, prompts, start=drafts)
+    mask = slicer.util.arrayFromSegmentBinaryLabelmap(found, "ball", node)
+    near = ball(node, place, 15) > 0
+    assert np.array_equal(mask[near], ball(node, place, 6)[near]) and not mask[ball(node, wrong, 2) > 0].any()
+
+
+@pytest.mark.parametrize("system", ["LPS", "RAS"])
+def test_a_roi_that_slicer_saved_is_read_as_the_same_box(scan: Any, coralbay: Any, tmp_path: Any, system: str) -> None:
+    import slicer
+    from CoralBaySlicerCore.scene import boxes, structures
+
+    import CoralBayLib as cb
+
+    node, place = scan()
+    structure = structures.add(node, "liver")
+    roi = boxes.add(structure, node)
+    roi.SetCenter(*place)
+    roi.SetSize(10, 20, 30)
+    roi.ApplyTransformMatrix(slicer.util.vtkMatrixFromArray(TURN))
+    storage = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROIJsonStorageNode")
+    storage.SetCoordinateSystem(getattr(storage, f"CoordinateSystem{system}"))
+    storage.SetFileName(str(tmp_path / "liver.mrk.json"))
+    assert storage.WriteData(roi)
+    prompts = cb.read_prompts(tmp_path / "liver.mrk.json")
+    (read,), drawn = prompts.boxes, boxes.box_of(structure, node)
+    assert prompts.names == {1: "liver"}
+    points = drawn.center_ras + np.random.default_rng(0).uniform(-20, 20, (2000, 3))
+    assert np.array_equal(read.contains(points), drawn.contains(points)) and 0 < read.contains(points).mean() < 1
