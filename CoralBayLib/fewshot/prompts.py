@@ -27,8 +27,8 @@ BACKGROUND = 0
 class Prompts:
     """Points, each with the label of the structure it lies in, and boxes around structures.
 
-    A structure reaches no farther than 2 mm out of its boxes. Until it has points of its own, the middle of its boxes counts
-    as some; points just outside of a box count as background.
+    A structure reaches no farther than 2 mm out of its boxes. Points in the middle of a box count as points of the structure,
+    but for those near prompts that contradict them; points just outside of a box count as background.
 
     Attributes:
         points_ras: (N, 3) RAS mm; N may be 0.
@@ -113,7 +113,7 @@ class Prompts:
         """
         if not self.boxes:
             return self
-        points, labels = core_of(self.boxes, lambda label: label in self.labels, self.name, body)
+        points, labels = core_of(self.boxes, self.points_ras, self.labels, self.name, body)
         points, labels = np.concatenate([self.points_ras, points]), np.concatenate([self.labels, labels])
         if shell:
             outside = shell_of(self.boxes, points, labels, body)

@@ -17,6 +17,8 @@ MARGIN_MM = 2.0
 """A structure may reach this far out of its box, because a box is drawn by hand."""
 _CORE = 0.6
 """Size of the central ellipsoid whose points count as prompts, as a fraction of the box."""
+_CONTRADICTED_MM = (10.0, 20.0)
+"""Distances of prompts of anything else within which points of that ellipsoid no longer count; see `core_of`."""
 _SHELL_MM = (2.5, 4.0, 5.5)
 """Distances from the faces of the points that count as background."""
 _SHELL_POINTS = 7
@@ -120,34 +122,53 @@ class Box:
         return cls(values["center"], values["axes"], values["size"], values["label"])
 
 
-def core_of(boxes: Iterable[Box], own: Callable[[int], bool], name: Callable[[int], str], body: Volume) -> tuple:
-    """The points that boxes stand for: of each structure without prompts of its own, the middle of its boxes.
+def core_of(
+    boxes: Iterable[Box],
+    points_ras: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    name: Callable[[int], str],
+    body: Volume,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The points in the middle of boxes, which count as prompts of their structures.
+
+    Points near a prompt of anything else are left out: within the first of `_CONTRADICTED_MM`, and within the second unless a
+    prompt of the structure is nearer.
 
     Args:
         boxes: of all structures.
-        own: whether a structure has prompts of its own, by label.
+        points_ras: (N, 3) RAS mm of the user's prompts.
+        labels: (N,) of them.
         name: of a structure, by label.
         body: mask of the patient.
 
     Returns:
-        (N, 3) RAS mm points and their (N,) labels.
+        (M, 3) RAS mm points and their (M,) labels.
 
     Raises:
-        PromptError: a box has no part of the patient in its middle.
+        PromptError: a box has no part of the patient in its middle, and its structure has no prompts of its own.
     """
-    points, labels = [np.empty((0, 3))], [np.empty(0, np.int64)]
+    # Imported here, because the Slicer module loads without SciPy, which takes long to import.
+    from scipy.spatial import cKDTree
+
+    points, kinds = [np.empty((0, 3))], [np.empty(0, np.int64)]
     for box in boxes:
-        if own(box.label):
-            continue
+        own, others = points_ras[labels == box.label], points_ras[labels != box.label]
         core = box.core_points()
         core = core[_in_body(core, body)]
-        if not len(core):
+        if not len(core) and not len(own):
             raise PromptError(
                 f"The middle of the box of '{name(box.label)}' lies outside the patient. Move the box onto the structure."
             )
+        if len(others) and len(core):
+            away = cKDTree(others).query(core)[0]
+            nearest = cKDTree(own).query(core)[0] if len(own) else np.full(len(core), np.inf)
+            close, near = _CONTRADICTED_MM
+            keep = (away > close) & ((nearest < away) | (away > near))
+            # Without any point, the structure would be unknown.
+            core = core[keep if keep.any() or len(own) else away >= np.quantile(away, 0.8)]
         points.append(core)
-        labels.append(np.full(len(core), box.label))
-    return np.concatenate(points), np.concatenate(labels)
+        kinds.append(np.full(len(core), box.label))
+    return np.concatenate(points), np.concatenate(kinds)
 
 
 def shell_of(
@@ -163,8 +184,7 @@ def shell_of(
         labels: (N,) of them.
         body: mask of the patient.
     """
-    # Imported here, because the Slicer module loads without SciPy, which takes long to import.
-    from scipy.spatial import cKDTree
+    from scipy.spatial import cKDTree  # as in `core_of`
 
     parts = [np.empty((0, 3))]
     for box in boxes:

@@ -145,13 +145,26 @@ def test_nothing_lies_far_outside_of_the_box(scan, connected):
     assert not segmenter.preview(cb.Options(0.02, connected)).percent[1][outside].any()
 
 
-def test_own_points_replace_the_middle_of_the_box(scan):
+def test_points_of_a_box_give_way_to_prompts_that_contradict_them(scan):
     _volume, pyramid, one, _two = scan
-    box = Box(one, np.eye(3), [24, 24, 24], 1)
+    box = Box(one, np.eye(3), [60, 24, 24], 1)
     alone = none({}, [box]).with_points_of_boxes(pyramid.body)
-    assert (alone.labels == 1).sum() > 100 and (alone.labels == 0).sum() > 200 and alone.boxes == ()
-    clicked = cb.Prompts([one], [1], {}, [box]).with_points_of_boxes(pyramid.body)
-    assert (clicked.labels == 1).sum() == 1
+    core = alone.points_ras[alone.labels == 1]
+    assert len(core) > 100 and (alone.labels == 0).sum() > 100 and alone.boxes == ()
+    # A click on the structure elsewhere does not say that the middle is wrong.
+    clicked = cb.Prompts([one + [20, 0, 0]], [1], {}, [box]).with_points_of_boxes(pyramid.body)
+    assert (clicked.labels == 1).sum() == len(core) + 1
+    wrong = one - [9, 0, 0]
+    corrected = cb.Prompts([wrong], [0], {}, [box]).with_points_of_boxes(pyramid.body)
+    kept = corrected.points_ras[corrected.labels == 1]
+    assert 0 < len(kept) < len(core) and np.linalg.norm(kept - wrong, axis=1).min() > 20
+    both = cb.Prompts([wrong, one + [9, 0, 0]], [0, 1], {}, [box]).with_points_of_boxes(pyramid.body)
+    assert len(kept) < (both.labels == 1).sum() - 1 < len(core)
+    # Some are always left while there is nothing else.
+    small = Box(one, np.eye(3), [24, 24, 24], 1)
+    corrected = cb.Prompts([one], [0], {}, [small]).with_points_of_boxes(pyramid.body)
+    assert 0 < (corrected.labels == 1).sum() < 60
+    box = small
     # Another structure may lie beside the box.
     near = none({}, [box, Box(one + [25, 0, 0], np.eye(3), [24, 24, 24], 2)]).with_points_of_boxes(pyramid.body)
     assert not near.points_ras[near.labels == 0][:, 0].max() < one[0]
