@@ -50,9 +50,11 @@ def _prompts(path: Path) -> str:
     from CoralBayLib.fewshot.prompts import BACKGROUND
 
     prompts = read_prompts(path)
-    labels = [*sorted({*prompts.labels.tolist()} - {BACKGROUND}), BACKGROUND]
-    counts = {prompts.name(label): int((prompts.labels == label).sum()) for label in labels}
-    return "prompts with points for " + ", ".join(f"{name} ({count})" for name, count in counts.items())
+    described = []
+    for label in (*prompts.structures, BACKGROUND):
+        count, boxes = int((prompts.labels == label).sum()), sum(box.label == label for box in prompts.boxes)
+        described.append(f"{prompts.name(label)} ({count}{', with a box' if boxes else ''})")
+    return "prompts with points for " + ", ".join(described)
 
 
 def _table(path: Path) -> str:

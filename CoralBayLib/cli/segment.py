@@ -128,7 +128,7 @@ def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         probe.save(args.save_probe)
     with console.bar("Segmenting") as progress:
         labelmap = segmenter.labelmap(scan.volume.grid, options, progress)
-    segments = [Segment(label, probe.names_[label], label_color(label)) for label in probe.labels_]
+    segments = [Segment(label, name, label_color(label)) for label, name in segmenter.names.items()]
     write_segmentation(labelmap, segments, output)
     voxel_ml = scan.volume.grid.voxel_volume_mm3 / 1000
     volumes_ml = {segment.name: float((labelmap.array == segment.label).sum() * voxel_ml) for segment in segments}

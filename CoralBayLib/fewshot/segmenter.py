@@ -117,6 +117,12 @@ class Segmenter:
         return own, implied if len(implied) else None, constraints.locked_points(own.points_ras, body.grid)
 
     @property
+    def names(self) -> dict[int, str]:
+        """Names by label of all structures that a labelmap may have: those of the probe and of the start."""
+        started = {label: self._given_points.name(label) for label in self._constraints.started}
+        return dict(sorted({**started, **self._fitted().names_}.items()))
+
+    @property
     def is_adapted(self) -> bool:
         """Whether the given probe was made on another scan and has been adapted to this one."""
         return self._given is not None and self.probe_ is not self._given

@@ -225,3 +225,29 @@ def test_a_probe_remembers_the_answer_and_not_what_is_locked(scan, tmp_path):
     memory = cb.Probe.load(tmp_path / "probe.safetensors").memory
     inside = memory.positions[memory.labels.numpy() == 1]
     assert len(inside) and not values_at(locked, inside).any()
+
+
+def test_structures_that_are_removed_keep_their_names(scan):
+    """A structure of the start of which nothing is left is empty, and not unknown."""
+    volume, pyramid, prompts, one, two = scan
+    small = ball(volume.grid, volume.grid.to_ras(np.round(volume.grid.to_ijk(two)))[0], 0.5, label=2)
+    start = Volume(small.array | ball(volume.grid, one, 5.0).array, volume.grid)
+    assert (small.array == 2).sum() == 1
+    named = cb.Prompts([two], [0], {1: "bright", 2: "dot"})
+    segmenter = cb.Segmenter(pyramid).fit(named, start=start)
+    assert segmenter.names == {1: "bright", 2: "dot"}
+    assert set(np.unique(segmenter.labelmap(volume.grid).array)) <= {0, 1, 2}
+
+
+@pytest.mark.parametrize("kind", ["box", "core and lock"])
+def test_a_probe_of_another_scan_with_a_box(scan, kind):
+    volume, pyramid, prompts, one, two = scan
+    probe = cb.Segmenter(pyramid).fit(prompts).probe_
+    other = cb.embed(phantom(volume.grid, [(one, 7.0, 300.0), (two, 7.0, 300.0)], seed=1), PoolingEncoder(strides=(2, 4)))
+    box = cb.Box(one, np.eye(3), [14, 20, 20], 3)
+    boxed = cb.Prompts(np.empty((0, 3)), [], {3: "Bright"}, (box,))
+    locked = None if kind == "box" else ball(volume.grid, two, 8.0)
+    segmenter = cb.Segmenter(other, probe).fit(boxed, locked=locked)
+    labelmap = segmenter.labelmap(volume.grid)
+    found = volume.grid.to_ras(np.argwhere(labelmap.array == 3)[:, ::-1])
+    assert len(found) and box.contains(found, 2.0).all() and segmenter.names == {3: "Bright"}

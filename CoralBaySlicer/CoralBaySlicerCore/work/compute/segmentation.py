@@ -51,4 +51,4 @@ def segmentation_of(
     labelmap = segmenter.labelmap(scan.volume.grid, options, progress, cancel)
     fitted = segmenter.probe_
     assert fitted is not None
-    return {name: CroppedMask.of(labelmap.array == label) for label, name in fitted.names_.items()}, fitted
+    return {name: CroppedMask.of(labelmap.array == label) for label, name in segmenter.names.items()}, fitted
