@@ -221,10 +221,14 @@ class FewShot(Previewer, VTKObservationMixin):
         """
         known = self.structures
         names = [each.name for each in known]
-        locked = [(self.locked, masks.lockable(self.locked, names))] if self.locked is not None else []
-        if self.neighbors is not None:
-            locked.append((self.neighbors, masks.lockable(self.neighbors, names, visible_only=False)))
         starts = [(*start, each.label) for each in known if each.label and (start := masks.start_of(each)) is not None]
+        locked = []
+        for node, visible_only in ((self.locked, True), (self.neighbors, False)):
+            if node is not None:
+                # What a structure starts from is that structure, whatever its name.
+                own = {segment_id for segmentation, segment_id, _label in starts if segmentation is node}
+                found = masks.lockable(node, names, visible_only)
+                locked.append((node, {each: label for each, label in found.items() if each not in own}))
         wanted = [(node, {segment_id: label}) for node, segment_id, label in starts]
         self._masks = masks.read(self.volume, locked, wanted, self._masks)
         return self._masks

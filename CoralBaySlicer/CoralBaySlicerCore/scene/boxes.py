@@ -29,7 +29,6 @@ def add(structure: Structure, volume: slicer.vtkMRMLScalarVolumeNode) -> slicer.
     for set_color in (display.SetSelectedColor, display.SetColor, display.SetActiveColor):
         set_color(*structure.color)
     display.SetFillOpacity(0.1)
-    display.SetHandlesInteractive(True)
     display.SetPropertiesLabelVisibility(False)
     structure.node.SetNodeReferenceID(_ROLE, node.GetID())
     return node

@@ -234,6 +234,18 @@ def test_a_segment_is_corrected(ready: Any, driver: Any, coralbay: Any) -> None:
     assert few_shot.preview is None and not ui.startLabel.visible
 
 
+def test_a_segment_that_a_structure_starts_from_is_not_locked(ready: Any, driver: Any, coralbay: Any) -> None:
+    node, place, panel = ready
+    part = place + [0, 9, 0]
+    organs = segmentation_of(node, {"Front": ball(node, part, 5), "Draft": ball(node, place, 4)})
+    coralbay.panel.parameters.locked = coralbay.panel.parameters.output = organs
+    coralbay.panel.parameters.lockOthers = True
+    structure = panel.few_shot.structures[0]
+    panel.few_shot.start_from(structure, organs, organs.GetSegmentation().GetNthSegmentID(1))
+    driver.settle()
+    assert panel.few_shot.preview.labelmap.nearest_values([place, part]).tolist() == [1, 0]
+
+
 def test_a_removed_segment_is_no_start(ready: Any, driver: Any) -> None:
     import slicer
 
