@@ -97,10 +97,11 @@ def kind(name: str) -> str:
     return re.sub(r"_(left|right|atrium.*|ventricle.*|myocardium)$", "", re.sub(r"_\d+$", "", name))
 
 
-def read_scan(folder: Path) -> Labelled:
-    """A labelled scan from a folder."""
-    names = {int(label): name for label, name in json.loads((folder / "labels.json").read_text(encoding="utf-8")).items()}
-    return Labelled(folder.name, cb.read_volume(folder / "ct.nii.gz"), cb.read_labelmap(folder / "labels.nii.gz"), names)
+def read_scan(folder: Path, labels: str = "labels") -> Labelled:
+    """A labelled scan from a folder; `labels` is the name, without suffix, of the labelmap and of its names."""
+    names = {int(label): name for label, name in json.loads((folder / f"{labels}.json").read_text(encoding="utf-8")).items()}
+    reference = cb.read_labelmap(folder / f"{labels}.nii.gz")
+    return Labelled(folder.name, cb.read_volume(folder / "ct.nii.gz"), reference, names)
 
 
 def places(scan: Labelled, label: int) -> np.ndarray:

@@ -24,7 +24,7 @@ _WINDOW_HU = (-1000.0, 1000.0)
 _CHUNK = 1 << 18
 
 
-class _Working:
+class PatientGrid:
     """A CT on the peers' grid, cropped to the patient."""
 
     def __init__(self, volume: Volume) -> None:
@@ -61,7 +61,7 @@ class GrowFromSeeds:
     """The Segment Editor's "Grow from seeds" (Zhu and others 2014), by Slicer's own code."""
 
     def __init__(self, volume: Volume) -> None:
-        self.working = _Working(volume)
+        self.working = PatientGrid(volume)
 
     def __call__(self, prompts: cb.Prompts) -> Answer:
         """Grow all seeds, background included, until they meet."""
@@ -96,7 +96,7 @@ class _Classified:
     """Features of body voxels, and a classifier that is fitted on the prompts."""
 
     def __init__(self, volume: Volume) -> None:
-        self.working = _Working(volume)
+        self.working = PatientGrid(volume)
         self.inside = np.flatnonzero(self.working.body.ravel())
         self.features = self.describe()
 

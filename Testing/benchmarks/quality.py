@@ -77,23 +77,33 @@ PEERS = ("grow from seeds", "random forest on filters", "linear on filters", "ne
 
 def tasks(scan: Labelled, wanted: list[str], alone: bool) -> Iterator[Task]:
     """The sessions on one scan: all structures together, then some of them alone."""
-    counts = np.bincount(scan.reference.array.ravel(), minlength=max(scan.names) + 1)
-    sizes = {name: counts[label] * scan.reference.grid.voxel_volume_mm3 / 1000 for label, name in scan.names.items()}
+    names = chosen(scan, wanted)
+    if names:
+        yield Task(scan, tuple(names))
+    if alone and len(names) > 1:
+        sizes = volumes(scan)
+        for name in _spread(sorted(names, key=lambda name: sizes[name]), ALONE):
+            yield Task(scan, (name,))
+
+
+def chosen(scan: Labelled, wanted: list[str]) -> list[str]:
+    """The structures to segment on one scan: those named, or as many as a number says, evenly spread in size."""
+    sizes = volumes(scan)
     fit = sorted((name for name, ml in sizes.items() if LEAST_ML <= ml <= MOST_ML), key=lambda name: sizes[name])
     named = [name for name in wanted if not name.isdigit()]
     most = next((int(name) for name in wanted if name.isdigit()), len(LARGE + SMALL))
     if named:
-        names = [name for name in named if name in fit]
-    elif scan.name == "sample":
+        return [name for name in named if name in fit]
+    if scan.name == "sample":
         pairs = zip(LARGE, SMALL, strict=True)
-        names = [name for pair in pairs for name in pair][:most]
-    else:
-        names = _spread(fit, most)
-    if names:
-        yield Task(scan, tuple(names))
-    if alone and len(names) > 1:
-        for name in _spread(sorted(names, key=lambda name: sizes[name]), ALONE):
-            yield Task(scan, (name,))
+        return [name for pair in pairs for name in pair][:most]
+    return _spread(fit, most)
+
+
+def volumes(scan: Labelled) -> dict[str, float]:
+    """Milliliters of each structure of a scan."""
+    counts = np.bincount(scan.reference.array.ravel(), minlength=max(scan.names) + 1)
+    return {name: counts[label] * scan.reference.grid.voxel_volume_mm3 / 1000 for label, name in scan.names.items()}
 
 
 def _spread(names: list[str], most: int) -> list[str]:

@@ -120,8 +120,33 @@ def speed(folder: Path) -> str:
     return table([title, *head], cells) + "\n" + table([other, "processor s", "peak GB"], more)
 
 
+def clicks(folder: Path) -> str:
+    """Mean Dice by clicks alone, and Dice and NSD by a box and clicks, on scans that nothing was tuned on."""
+    file = folder / "clicks.md"
+    if not file.is_file():
+        return "Not measured yet."
+    parts = []
+    for words in ("clicks alone", "a box and five clicks"):
+        heading = f"Held out: {words}"
+        if heading not in headings(file):
+            continue
+        if words == "clicks alone":
+            parts.append("Mean Dice after so many clicks alone:\n\n" + _whole(file, heading, 0))
+        else:
+            for number, score in enumerate(("Dice", "NSD")):
+                parts.append(f"Mean {score} after a box and after each of five clicks:\n\n" + _whole(file, heading, 2 * number))
+    return "\n".join(parts) or "Not measured yet on scans that nothing was tuned on."
+
+
+def _whole(file: Path, heading: str, number: int) -> str:
+    """A table of a file as it is."""
+    found = rows(file, heading, number)
+    return table(list(found[0]), [list(row.values()) for row in found])
+
+
 BLOCKS: dict[str, Callable[[Path], str]] = {
     "few-shot": few_shot,
+    "clicks": clicks,
     "interaction": interaction,
     "retrieval": retrieval,
     "library": library,

@@ -74,8 +74,9 @@ def test_stored_lines_have_the_versions_that_count(name):
 
 def test_every_method_has_a_version():
     pytest.importorskip("monai")
-    from Testing.benchmarks import quality, transfer
+    from Testing.benchmarks import clicks, quality, transfer
 
+    assert set(versions.CLICKS) == set(clicks.METHODS)
     assert set(versions.QUALITY) == set(quality.METHODS)
     assert set(versions.TRANSFER) == set(transfer.METHODS)
 
