@@ -104,8 +104,8 @@ class GeodesicEvidence:
 
     def __init__(self, image: Volume, body: Volume) -> None:
         self.grid = image.grid
-        self._tissue = (COST_PER_KNOT * KNOTS_BY_HU).astype(np.float32)[hu_index(image.array)]
-        self._tissue[body.array == 0] = _WALL
+        self.tissue: NDArray[np.float32] = (COST_PER_KNOT * KNOTS_BY_HU).astype(np.float32)[hu_index(image.array)]
+        self.tissue[body.array == 0] = _WALL
 
     def log_odds(self, points_ras: NDArray[np.float64], own: NDArray[np.bool_], unbounded: bool = False) -> GeodesicOdds:
         """Log-odds of a structure by geodesic distance.
@@ -155,17 +155,17 @@ class GeodesicEvidence:
         """
         ijk, low, high = self._surroundings(points_ras, own)
         i, j, k = (slice(a, b, step) for a, b in zip(low, high, strict=True))
-        tissue = self._tissue[k, j, i]
+        tissue = self.tissue[k, j, i]
         grid = self.grid.subgrid(low, step, tissue.shape)
-        walls = _steps(tissue, grid.spacing_mm)
+        walls = step_costs(tissue, grid.spacing_mm)
         inside = ((ijk >= low) & (ijk < high)).all(axis=1)
         at = ((ijk - low) / step + 0.5).astype(int).clip(max=np.array(grid.size) - 1)
         limit = BACKGROUND_DISTANCE_UNBOUNDED if unbounded else _background_distance(points_ras, own, distance_factor)
-        to_own = _distances(tissue.shape, at[own], walls)
+        to_own = path_lengths(tissue.shape, at[own], walls)
         if unbounded:
             np.minimum(to_own, limit, out=to_own)
         others = inside & ~own
-        to_other = _distances(tissue.shape, at[others], walls) if others.any() else np.full_like(to_own, limit)
+        to_other = path_lengths(tissue.shape, at[others], walls) if others.any() else np.full_like(to_own, limit)
         odds = WEIGHT * (np.log(np.minimum(to_other, limit) + _DISTANCE_OFFSET) - np.log(to_own + _DISTANCE_OFFSET))
         sigma = [_SMOOTHING if axis in grid.isotropic_axes else 0.0 for axis in range(3)]
         odds = ndimage.gaussian_filter(odds.clip(-_MAX_LOG_ODDS, _MAX_LOG_ODDS), sigma, truncate=3.0)
@@ -202,7 +202,7 @@ def _groups(points_ras: NDArray[np.float64]) -> int:
     return int(ndimage.label(filled, np.ones((3, 3, 3)))[1])
 
 
-def _steps(tissue: NDArray[np.float32], spacing_mm: NDArray[np.float64]) -> list[NDArray[np.float32]]:
+def step_costs(tissue: NDArray[np.float32], spacing_mm: NDArray[np.float64]) -> list[NDArray[np.float32]]:
     """Cost of the step to each voxel from the one before it, along K, J and I; that axis comes first in each array."""
     out = []
     for axis, mm in enumerate(spacing_mm[::-1]):
@@ -216,7 +216,7 @@ def _steps(tissue: NDArray[np.float32], spacing_mm: NDArray[np.float64]) -> list
     return out
 
 
-def _distances(shape: tuple[int, ...], ijk: NDArray[np.intp], steps: list[NDArray[np.float32]]) -> NDArray[np.float32]:
+def path_lengths(shape: tuple[int, ...], ijk: NDArray[np.intp], steps: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Length of the cheapest path to each voxel from the nearest of some voxels.
 
     Sweeps in both directions along each axis find every path that turns back no more often than there are sweeps.

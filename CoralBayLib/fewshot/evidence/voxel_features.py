@@ -86,6 +86,29 @@ class VoxelFeatures:
                     part += table.index_select(0, image[voxels])
         return out
 
+    @property
+    def smooth_index(self) -> NDArray[np.int32]:
+        """Of the smoothed HU in tables by HU, [k, j, i] (see `hu_index`)."""
+        return self._images[1].view(self.grid.shape).numpy()
+
+    def linear_map_on(self, weights: torch.Tensor, slices: tuple[slice, ...]) -> torch.Tensor:
+        """`weights @ features` at some of the working voxels.
+
+        Args:
+            weights: (channels,) float32.
+            slices: (k, j, i), with steps or without.
+
+        Returns:
+            (k, j, i) float32.
+        """
+        knots = len(KNOTS_HU)
+        k, j, i = (self._ramp(axis, float(weights[2 * knots + axis]))[slices[2 - axis]] for axis in (2, 1, 0))
+        out = (k[:, None] + j)[:, :, None] + i
+        for n, image in enumerate(self._images):
+            table = weights[n * knots : (n + 1) * knots] @ self._hats
+            out += table[image.view(self.grid.shape)[slices]]
+        return out
+
     def _ramp(self, axis: int, slope: float) -> torch.Tensor:
         steps = (np.arange(self.grid.size[axis]) - self._center[axis]) * self._unit[axis]
         return torch.from_numpy(slope * steps).float()
