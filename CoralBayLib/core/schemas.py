@@ -286,3 +286,14 @@ STORE_ENTRY = Schema(
     },
 )
 """The features of a scan, see `features.store`."""
+
+CLICK_NETWORKS = Schema(
+    header={"scans": list_of(text)},
+    tensors={
+        **{f"voxels.{n}.weight": Array("float32", (f"voxels{n + 1}", f"voxels{n}")) for n in range(3)},
+        **{f"voxels.{n}.bias": Array("float32", (f"voxels{n + 1}",)) for n in range(3)},
+        **{f"regions.*.{n}.weight": Array("float32", (f"regions{n + 1}", f"regions{n}")) for n in range(3)},
+        **{f"regions.*.{n}.bias": Array("float32", (f"regions{n + 1}",)) for n in range(3)},
+    },
+)
+"""The networks of clicks, see `fewshot.clicks.networks`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled,
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Grid, Volume
 
+from .clicks.answers import ClickedStructures
 from .constraints.masks import Constraints
 from .labeling import predict_labels
 from .options import Options
@@ -22,6 +24,7 @@ from .preview import Preview, ProbabilityMaps, preview_of
 from .probe import Probe
 from .prompts import BACKGROUND, Prompts
 from .transfer import adapt
+from .uncertainty import DICE_ERROR
 
 
 class Segmenter:
@@ -55,10 +58,19 @@ class Segmenter:
         self._names: dict[int, str] = {}
         self._seeds: dict[int, NDArray[np.float64]] | None = None
         self._logits: dict[int, torch.Tensor] = {}
+        self._clicked: ClickedStructures | None = None
+        self._extents: dict[int, int] = {}
         self._maps: ProbabilityMaps | None = None
         self._unbounded: bool | None = None
 
-    def fit(self, prompts: Prompts | None = None, *, locked: Volume | None = None, start: Volume | None = None) -> Segmenter:
+    def fit(
+        self,
+        prompts: Prompts | None = None,
+        *,
+        locked: Volume | None = None,
+        start: Volume | None = None,
+        extents: Mapping[int, int] | None = None,
+    ) -> Segmenter:
         """Fit a probe on prompts, or adapt the given one; nothing is done if everything is as in the last fit.
 
         Args:
@@ -69,6 +81,8 @@ class Segmenter:
             start: a labelmap on any grid, with the labels of the prompts' structures. The answer begins as this mask, and
                 differs from it only in those parts of the difference where a prompt contradicts it (see
                 `constraints.changes`). Points in it and around it count as prompts.
+            extents: by label, which answer to the first click of a structure is wanted: 0 for the most probable region
+                (the default), -1 for a part of it, 1 for a larger region around it.
 
         Raises:
             PromptError: no prompts, some outside the volume, or background only; or a prompt of a structure is locked, or
@@ -76,8 +90,9 @@ class Segmenter:
             VolumeError: a mask has no voxel in the scan, or the start has values that are no labels.
             ProbeError: the given probe was made for other features.
         """
-        if self.is_fitted_on(prompts, locked, start):
+        if self.is_fitted_on(prompts, locked, start, extents):
             return self
+        self._extents = dict(extents or {})
         constraints = Constraints(locked, start, () if prompts is None else prompts.boxes)
         own, implied, held = self._evidence(prompts, constraints)
         told = own if own is None or implied is None else own + implied
@@ -90,14 +105,34 @@ class Segmenter:
         self._seeds = None if seeds is None else self.probe_.seeds(seeds)
         self.prompts_, self._constraints, self._logits, self._maps = prompts, constraints, {}, None
         self._given_points = Prompts.none() if prompts is None else prompts
-        if constraints and self.probe_ is not self._given:
+        self._clicked = None
+        if told is not None and self._given is None:
+            apart = self.probe_.fragmented_.union(constraints.started)
+            self._clicked = ClickedStructures(self.pyramid, told, apart, extents)
+        answered = self._clicked is not None and bool(self._clicked.labels)
+        if (constraints or answered) and self.probe_ is not self._given:
             self.probe_.labels_for_memory_ = lambda: self.labelmap(self.pyramid.grid)
         return self
 
-    def is_fitted_on(self, prompts: Prompts | None, locked: Volume | None = None, start: Volume | None = None) -> bool:
+    def _raw_logits(self, probe: Probe, labels: list[int], options: Options, cancel: CancelToken | None) -> list[torch.Tensor]:
+        """Log-odds of structures on the working grid, without constraints."""
+        clicked = self._clicked if options.connected else None
+        rest = [n for n in labels if clicked is None or n not in clicked.labels]
+        fitted = dict(zip(rest, probe.logits(self.pyramid, rest, options.unbounded), strict=True)) if rest else {}
+        raise_if_cancelled(cancel)
+        return [fitted[n] if clicked is None or n in fitted else clicked.answer(n, cancel).log_odds.clone() for n in labels]
+
+    def is_fitted_on(
+        self,
+        prompts: Prompts | None,
+        locked: Volume | None = None,
+        start: Volume | None = None,
+        extents: Mapping[int, int] | None = None,
+    ) -> bool:
         """Whether the last `fit` had these arguments, so that another one would change nothing."""
         known = prompts is self.prompts_ or (prompts is not None and prompts.same_as(self.prompts_))
-        return self.probe_ is not None and known and self._constraints.has_masks(locked, start)
+        same = dict(extents or {}) == self._extents
+        return self.probe_ is not None and known and same and self._constraints.has_masks(locked, start)
 
     def _evidence(
         self, prompts: Prompts | None, constraints: Constraints
@@ -150,8 +185,7 @@ class Segmenter:
         probe = self._fitted()
         if not self._logits or self._unbounded != options.unbounded:
             self._names = {label: probe.names_[label] for label in probe.labels_}
-            logits = probe.logits(self.pyramid, unbounded=options.unbounded)
-            raise_if_cancelled(cancel)
+            logits = self._raw_logits(probe, probe.labels_, options, cancel)
             self._logits = {n: self._bound(n, one) for n, one in zip(probe.labels_, logits, strict=True)}
             self._unbounded = options.unbounded
             self._maps = None
@@ -196,7 +230,8 @@ class Segmenter:
         raise_if_cancelled(cancel)
         partial = copy(self)
         partial._constraints, partial._given_points = constraints, prompts
-        logits = partial._bound(label, fitted.logits(self.pyramid, [label], options.unbounded)[0])
+        partial._clicked = None if self._clicked is None else self._clicked.updated(label, told)
+        logits = partial._bound(label, partial._raw_logits(fitted, [label], options, cancel)[0])
         raise_if_cancelled(cancel)
         partial._names = dict(sorted({**self._names, label: prompts.name(label)}.items()))
         partial._seeds = {n: points for n, points in (self._seeds or {}).items() if n != label} | fitted.seeds(alone)
@@ -251,7 +286,7 @@ class Segmenter:
         def logits(label: int) -> torch.Tensor:
             if label in known:
                 return known[label]
-            return self._bound(label, probe.logits(self.pyramid, [label], options.unbounded)[0])
+            return self._bound(label, self._raw_logits(probe, [label], options, cancel)[0])
 
         labelmap = predict_labels(
             logits,
@@ -282,6 +317,10 @@ class Segmenter:
     def _preview_of(self, maps: ProbabilityMaps, logits: dict[int, torch.Tensor], labels: Volume) -> Preview:
         """A preview; a structure that has a start gets no estimate, because the probe did not make its mask."""
         preview = preview_of(maps, logits, labels, self.is_calibrated)
+        for label in preview.dice_estimate:
+            dice = None if self._clicked is None else self._clicked.dice(label)
+            if dice is not None:
+                preview.dice_estimate[label] = dice, DICE_ERROR * (1 - dice)
         started = self._constraints.started
         return replace(preview, dice_estimate={n: dice for n, dice in preview.dice_estimate.items() if n not in started})
 

@@ -224,7 +224,8 @@ def test_a_probe_remembers_the_answer_and_not_what_is_locked(scan, tmp_path):
     probe.save(tmp_path / "probe.safetensors")
     memory = cb.Probe.load(tmp_path / "probe.safetensors").memory
     inside = memory.positions[memory.labels.numpy() == 1]
-    assert len(inside) and not values_at(locked, inside).any()
+    held = Volume(labels_on(locked, pyramid.grid), pyramid.grid)
+    assert len(inside) and not values_at(held, inside).any()
 
 
 def test_structures_that_are_removed_keep_their_names(scan):

@@ -299,6 +299,6 @@ def test_the_functions_of_version_0_1_still_work(two_blobs):
     probe = cb.Probe().fit(pyramid, prompts)
     with pytest.warns(DeprecationWarning, match=r"labelmap_on is called Probe\.predict_labels now"):
         labels = labelmap_on(pyramid.grid, pyramid, probe, prompts).array
-    assert np.array_equal(labels, cb.Segmenter(pyramid).fit(prompts).labelmap(pyramid.grid).array)
+    assert np.array_equal(labels, probe.predict_labels(pyramid, prompts=prompts).array)
     with pytest.warns(DeprecationWarning, match="for_scan is called adapt now"):
         assert for_scan(probe, pyramid, prompts) is probe

@@ -98,15 +98,16 @@ def test_the_dice_estimate_of_an_empty_structure_is_zero():
     assert dice_from_probabilities(labels, log_odds, {1: 3.0})[1] == (0.0, DICE_ERROR)
 
 
-def test_the_dice_estimate_rises_with_clicks_and_needs_the_own_scan(make_grid, make_phantom, pooling):
+def test_the_dice_estimate_rises_with_strokes_and_needs_the_own_scan(make_grid, make_phantom, pooling):
     grid = make_grid()
     pyramid = cb.embed(make_phantom(grid, [(grid.center_ras, 9.0, 300.0)]), pooling())
-    offsets = np.array([[0, 0, 0], [4, 0, 0], [-4, 0, 0], [0, 16, 0], [0, -16, 0], [16, 0, 0], [-16, 0, 0]], float)
-    prompts = cb.Prompts(grid.center_ras + offsets, [1, 1, 1, 0, 0, 0, 0])
+    along = np.linspace(-6, 6, 9)[:, None] * [1.0, 0, 0]
+    offsets = np.array([[0, 16, 0], [0, -16, 0], [16, 0, 0], [-16, 0, 0]], float)
+    prompts = cb.Prompts(grid.center_ras + np.concatenate([along, offsets]), [1] * 9 + [0] * 4)
     segmenter = cb.Segmenter(pyramid).fit(prompts)
     estimate, error = segmenter.preview().dice_estimate[1]
-    one_click = cb.Segmenter(pyramid).fit(cb.Prompts([grid.center_ras], [1])).preview().dice_estimate[1][0]
-    assert 1 > estimate > one_click > 0
+    shorter = cb.Segmenter(pyramid).fit(cb.Prompts(grid.center_ras + along[3:7], [1] * 4)).preview().dice_estimate[1][0]
+    assert 1 > estimate > shorter > 0
     assert error > 0
     other = cb.embed(make_phantom(grid, [(grid.center_ras, 7.0, 300.0)], seed=5), pooling())
     assert cb.Segmenter(other, segmenter.probe_).fit(None).preview().dice_estimate == {}

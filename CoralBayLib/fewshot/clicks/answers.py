@@ -1,0 +1,158 @@
+"""The answers to the clicks on a scan's structures, in the order of the clicks.
+
+The answer to a click depends on the answer before it, so the points of a structure are taken one after another. Those
+of the last answers are kept, and a further click continues from there; the result is the same as from the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from copy import copy
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
+from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.fewshot.prompts import Prompts
+
+from .inputs import ClickScan
+from .networks import packaged_networks
+from .session import ClickSession
+
+MAX_CLICKS = 30
+"""A structure with more points of its own was painted."""
+_STROKE_POINTS = 4
+"""Fewer points are clicks, however near each other."""
+_STROKE_VOXELS = 1.8
+"""Points of a stroke have a neighbor within so many of the longest edges of working voxels."""
+_KEPT = 24
+"""Sessions that are kept for a scan, the last ones used."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClickAnswer:
+    """The answer for one structure.
+
+    Attributes:
+        log_odds: (K, J, I) float32 on the working grid; positive inside of the answer.
+        dice: that the answer is expected to have.
+    """
+
+    log_odds: torch.Tensor
+    dice: float
+
+
+def clicked_structures(prompts: Prompts, pyramid: FeaturePyramid) -> list[int]:
+    """The structures whose own prompts are single clicks, rather than strokes."""
+    near_mm = _STROKE_VOXELS * float(pyramid.grid.spacing_mm.max())
+    return [n for n in prompts.structures if not _is_painted(prompts.points_ras[prompts.labels == n], near_mm)]
+
+
+def _is_painted(points_ras: NDArray[np.float64], near_mm: float) -> bool:
+    if len(points_ras) < _STROKE_POINTS:
+        return False
+    if len(points_ras) > MAX_CLICKS:
+        return True
+    neighbor_mm = cKDTree(points_ras).query(points_ras, k=2)[0][:, 1]
+    return bool((neighbor_mm <= near_mm).mean() >= 0.5)
+
+
+class ClickAnswers:
+    """Answers the clicks on one scan.
+
+    Args:
+        pyramid: of the scan.
+    """
+
+    def __init__(self, pyramid: FeaturePyramid) -> None:
+        self._scan = ClickScan(pyramid)
+        self._networks = packaged_networks()
+        self._kept: dict[bytes, ClickSession] = {}
+
+    def answer(
+        self, pyramid: FeaturePyramid, prompts: Prompts, label: int, extent: int = 0, cancel: CancelToken | None = None
+    ) -> ClickAnswer:
+        """The answer for a structure.
+
+        Args:
+            pyramid: of the scan.
+            prompts: in the order in which they were given; those of other structures count as background.
+            label: of the structure.
+            extent: of the answer to the first click, see `session.EXTENTS`.
+            cancel: checked between clicks.
+
+        Raises:
+            Cancelled: `cancel` was called.
+        """
+        own = prompts.labels == label
+        first = int(np.argmax(own))
+        order = np.concatenate([[first], np.delete(np.arange(len(own)), first)])
+        points, own = prompts.points_ras[order], own[order]
+        steps = [bytes([extent + 1]) + points[: n + 1].tobytes() + own[: n + 1].tobytes() for n in range(len(own))]
+        done = next((n for n in range(len(own), 0, -1) if steps[n - 1] in self._kept), 0)
+        session = copy(self._kept[steps[done - 1]]) if done else ClickSession(pyramid, self._scan, self._networks, extent)
+        for n in range(done, len(own)):
+            raise_if_cancelled(cancel)
+            session.add(points[n], bool(own[n]))
+        for step in (steps[done - 1], steps[-1]) if done else (steps[-1],):
+            self._kept[step] = self._kept.pop(step, session)
+        while len(self._kept) > _KEPT:
+            del self._kept[next(iter(self._kept))]
+        return ClickAnswer(torch.from_numpy(session.answer_log_odds()), session.dice)
+
+
+class ClickedStructures:
+    """The structures of some prompts that clicks mark, and no strokes. Their answers are computed at first use.
+
+    Args:
+        pyramid: of the scan.
+        prompts: all prompts, in the order in which they were given.
+        apart: structures that are not answered so, whatever their prompts.
+        extents: by label, see `session.EXTENTS`.
+    """
+
+    def __init__(
+        self, pyramid: FeaturePyramid, prompts: Prompts, apart: Collection[int] = (), extents: Mapping[int, int] | None = None
+    ) -> None:
+        self._pyramid, self._prompts, self._extents = pyramid, prompts, dict(extents or {})
+        self._answers: dict[int, ClickAnswer] = {}
+        # Without a key the features cannot be told from those of another scan.
+        self.labels = frozenset(clicked_structures(prompts, pyramid) if pyramid.key else ()) - frozenset(apart)
+
+    def answer(self, label: int, cancel: CancelToken | None = None) -> ClickAnswer:
+        """The answer for one of `labels`.
+
+        Raises:
+            Cancelled: `cancel` was called.
+        """
+        if label not in self._answers:
+            extent = self._extents.get(label, 0)
+            self._answers[label] = click_answers(self._pyramid).answer(self._pyramid, self._prompts, label, extent, cancel)
+        return self._answers[label]
+
+    def dice(self, label: int) -> float | None:
+        """The Dice that an answer is expected to have; None if it was not computed."""
+        return self._answers[label].dice if label in self._answers else None
+
+    def updated(self, label: int, prompts: Prompts) -> ClickedStructures:
+        """The same with one structure that follows new prompts."""
+        new = ClickedStructures(self._pyramid, prompts, (), self._extents)
+        new.labels = (self.labels - {label}) | (new.labels & {label})
+        new._answers = {n: answer for n, answer in self._answers.items() if n != label}
+        return new
+
+
+_known: WeakKeyDictionary[FeaturePyramid, ClickAnswers] = WeakKeyDictionary()
+
+
+def click_answers(pyramid: FeaturePyramid) -> ClickAnswers:
+    """The answers of a pyramid's scan, kept for as long as the pyramid lives."""
+    known = _known.get(pyramid)
+    if known is None:
+        known = _known[pyramid] = ClickAnswers(pyramid)
+    return known
