@@ -207,7 +207,8 @@ class FewShot(Previewer, VTKObservationMixin):
             self.history.redo(self.structures)
 
     def prompts(self) -> Prompts:
-        """All prompts, clicked, painted and drawn as boxes, in the volume's own space."""
+        """All prompts, clicked, painted and drawn as boxes, in the volume's own space; clicks in their order come first."""
+        structures.number_points(self.structures)
         points, labels, names = structures.points_in(self.volume, self.structures)
         painted, painted_labels = segments.prompts(self.painted, names, self.volume)
         labels = np.concatenate([labels, painted_labels])

@@ -14,6 +14,7 @@ from CoralBayLib.core.names import fold, unique_names
 from CoralBayLib.core.schemas import MAX_LABEL
 
 from . import colors
+from .clicks import order
 from .volumes import copy_transform, from_world
 
 LABEL = "CoralBaySlicer.Label"
@@ -46,13 +47,7 @@ class Structure:
     def world_points(self) -> NDArray[np.float64]:
         """(N, 3) positions of the placed points, RAS mm of the world."""
         node = self.node
-        placed = [i for i in range(node.GetNumberOfControlPoints()) if is_placed(node, i)]
-        return np.array([node.GetNthControlPointPositionWorld(i) for i in placed]).reshape(-1, 3)
-
-
-def is_placed(node: slicer.vtkMRMLMarkupsFiducialNode, index: int) -> bool:
-    """Whether a control point has been placed; the point that follows the mouse has not."""
-    return node.GetNthControlPointPositionStatus(index) == node.PositionDefined
+        return np.array([node.GetNthControlPointPositionWorld(i) for i in order.placed(node)]).reshape(-1, 3)
 
 
 def of_volume(volume: slicer.vtkMRMLScalarVolumeNode | None) -> list[Structure]:
@@ -128,7 +123,7 @@ def add_point(structure: Structure, world: Sequence[float] | NDArray[np.float64]
 def points_in(
     volume: slicer.vtkMRMLScalarVolumeNode, structures: list[Structure]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], dict[int, str]]:
-    """All point prompts of some structures.
+    """All point prompts of some structures, in the order in which they were placed (see `number_points`).
 
     Returns:
         points: (N, 3) RAS mm in the volume's own space.
@@ -137,15 +132,23 @@ def points_in(
     """
     points: list[NDArray[np.float64]] = [np.empty((0, 3))]
     labels = [np.empty(0, np.int64)]
+    numbers: list[int] = []
     for structure in structures:
         placed = structure.world_points()
         points.append(from_world(volume, placed))
         labels.append(np.full(len(placed), structure.label))
+        numbers += order.numbers_of(structure.node)
+    by_number = np.argsort(np.array(numbers, np.int64), kind="stable")
     named = [structure for structure in structures if structure.label]
     # The user can rename nodes anywhere in Slicer, so that two structures may have the same name.
     unique = unique_names(structure.name for structure in named)
     names = {structure.label: name for structure, name in zip(named, unique, strict=True)}
-    return np.concatenate(points), np.concatenate(labels), names
+    return np.concatenate(points)[by_number], np.concatenate(labels)[by_number], names
+
+
+def number_points(structures: list[Structure]) -> None:
+    """Take note of which points were placed since the last call, so that they come after all others."""
+    order.number_points(structure.node for structure in structures)
 
 
 def _make(volume: slicer.vtkMRMLScalarVolumeNode, label: int, name: str, color: tuple[float, float, float]) -> Structure:
@@ -165,7 +168,7 @@ def _make(volume: slicer.vtkMRMLScalarVolumeNode, label: int, name: str, color: 
 
 
 class History:
-    """Undo and redo of point prompts: the points of all nodes after each change.
+    """Undo and redo of point prompts: the points of all nodes after each change, and the order in which they were placed.
 
     Example::
 
@@ -178,7 +181,7 @@ class History:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._states: list[dict[str, tuple]] = []
+        self._states: list[dict[str, tuple[order.Point, ...]]] = []
         self._at = -1
 
     @property
@@ -193,7 +196,8 @@ class History:
 
     def record(self, structures: list[Structure]) -> None:
         """Record the current points; if they changed, states that were undone are discarded."""
-        state = _state(structures)
+        number_points(structures)
+        state = {structure.node.GetID(): order.points_of(structure.node) for structure in structures}
         if self._at >= 0 and self._states[self._at] == state:
             return
         del self._states[self._at + 1 :]
@@ -213,19 +217,6 @@ class History:
             _restore(structures, self._states[self._at])
 
 
-def _state(structures: list[Structure]) -> dict[str, tuple]:
-    state = {}
+def _restore(structures: list[Structure], state: dict[str, tuple[order.Point, ...]]) -> None:
     for structure in structures:
-        node = structure.node
-        placed = [i for i in range(node.GetNumberOfControlPoints()) if is_placed(node, i)]
-        state[node.GetID()] = tuple(tuple(node.GetNthControlPointPosition(i)) for i in placed)
-    return state
-
-
-def _restore(structures: list[Structure], state: dict[str, tuple]) -> None:
-    for structure in structures:
-        node, positions = structure.node, state.get(structure.node.GetID(), ())
-        with slicer.util.NodeModify(node):
-            node.RemoveAllControlPoints()
-            for position in positions:
-                node.AddControlPoint(*position)
+        order.restore(structure.node, state.get(structure.node.GetID(), ()))

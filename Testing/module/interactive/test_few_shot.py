@@ -381,3 +381,23 @@ def points_of(node: Any) -> np.ndarray:
     k, j, i = np.indices(slicer.util.arrayFromVolume(node).shape)
     matrix = ijk_to_ras(node)
     return np.stack([i, j, k], axis=-1) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def test_prompts_are_in_the_order_of_the_clicks(ready: Any, driver: Any) -> None:
+    _node, place, panel = ready
+    show_at(place)
+    offsets = [[0, 0, 0], [0, 22, 0], [4, 3, 0]]
+    for key, offset in zip("101", offsets, strict=True):
+        mouse.key(key)
+        mouse.click_view("Red", place + offset)
+    driver.settle()
+    prompts = panel.few_shot.prompts()
+    assert prompts.labels.tolist() == [1, 0, 1]
+    # To a pixel.
+    assert prompts.points_ras == pytest.approx(place + offsets, abs=1)
+    assert panel.few_shot.segmenter.prompts_.same_as(prompts)
+    mouse.key("Z")
+    mouse.key("0")
+    mouse.click_view("Red", place - [0, 22, 0])
+    driver.settle()
+    assert panel.few_shot.prompts().labels.tolist() == [1, 0, 0]
