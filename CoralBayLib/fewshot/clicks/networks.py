@@ -74,6 +74,13 @@ class ClickNetworks:
         inputs = descriptions.T.contiguous()
         return torch.stack([network(inputs).sigmoid() for network in self.regions]).mean(dim=0)
 
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> ClickNetworks:
+        """From tensors `voxels.*` and `regions.<number>.*`."""
+        members = sorted({name.split(".")[1] for name in tensors if name.startswith("regions.")})
+        regions = tuple(Perceptron.from_tensors(tensors, f"regions.{n}") for n in members)
+        return cls(Perceptron.from_tensors(tensors, "voxels"), regions)
+
 
 @cache
 def packaged_networks() -> ClickNetworks:
@@ -83,11 +90,7 @@ def packaged_networks() -> ClickNetworks:
         ProbeError: the file is missing, damaged or of another version.
     """
     _, tensors = read_tensors(resources_dir() / "Weights" / FILE, KIND, schemas.CLICK_NETWORKS)
-    members = sorted({name.split(".")[1] for name in tensors if name.startswith("regions.")})
-    networks = ClickNetworks(
-        Perceptron.from_tensors(tensors, "voxels"),
-        tuple(Perceptron.from_tensors(tensors, f"regions.{n}") for n in members),
-    )
+    networks = ClickNetworks.from_tensors(tensors)
     expected = len(inputs.NAMES), len(level_sets.NAMES)
     if (networks.voxels.n_inputs, networks.regions[0].n_inputs) != expected:
         raise ProbeError(f"{FILE} belongs to another version of CoralBay. Install CoralBay again.")
