@@ -1,0 +1,1 @@
+"""Training of the networks that answer single clicks."""
