@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ class Preview:
         uncertainty: [k, j, i] uint8 percent; 100 where a structure's probability is one half.
         dice_estimate: by label, the expected Dice and its standard deviation; empty for a probe of another scan, whose
             probabilities are not calibrated.
+        extents: by label of the structures that are answered click by click, which answer to the first click was given: 0
+            for the most probable region, -1 for a part of it, 1 for a larger region; see `Segmenter.fit`.
     """
 
     grid: Grid
@@ -33,6 +35,7 @@ class Preview:
     percent: dict[int, NDArray[np.uint8]]
     uncertainty: NDArray[np.uint8]
     dice_estimate: dict[int, tuple[float, float]]
+    extents: dict[int, int] = field(default_factory=dict)
 
     @property
     def labelmap(self) -> Volume:

@@ -238,11 +238,12 @@ class Segmenter:
         partial._logits = {**self._logits, label: logits}
         labels = partial.labelmap(self.pyramid.grid, options, cancel=cancel)
         maps = ProbabilityMaps.of({label: logits}, self._free_body, cancel)
-        one = self._preview_of(maps, {label: logits}, labels)
+        one = partial._preview_of(maps, {label: logits}, labels)
         totals = {**(self._maps.totals if self._maps else {}), **maps.totals}
         partial._maps = ProbabilityMaps(before.percent | maps.percent, before.uncertainty, totals)
         estimate = before.dice_estimate | one.dice_estimate
-        return partial, Preview(labels.grid, labels.array, partial._maps.percent, before.uncertainty, estimate)
+        percent, extents = partial._maps.percent, before.extents | one.extents
+        return partial, Preview(labels.grid, labels.array, percent, before.uncertainty, estimate, extents)
 
     def labelmap(
         self,
@@ -322,7 +323,11 @@ class Segmenter:
             if dice is not None:
                 preview.dice_estimate[label] = dice, DICE_ERROR * (1 - dice)
         started = self._constraints.started
-        return replace(preview, dice_estimate={n: dice for n, dice in preview.dice_estimate.items() if n not in started})
+        return replace(
+            preview,
+            dice_estimate={n: dice for n, dice in preview.dice_estimate.items() if n not in started},
+            extents={} if self._clicked is None else self._clicked.extents,
+        )
 
     def _fitted(self) -> Probe:
         if self.probe_ is None:

@@ -41,10 +41,12 @@ class ClickAnswer:
     Attributes:
         log_odds: (K, J, I) float32 on the working grid; positive inside of the answer.
         dice: that the answer is expected to have.
+        extent: of the answer to the first click; 0 if no region of the wanted extent was found.
     """
 
     log_odds: torch.Tensor
     dice: float
+    extent: int = 0
 
 
 def clicked_structures(prompts: Prompts, pyramid: FeaturePyramid) -> list[int]:
@@ -103,7 +105,7 @@ class ClickAnswers:
             self._kept[step] = self._kept.pop(step, session)
         while len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]
-        return ClickAnswer(torch.from_numpy(session.answer_log_odds()), session.dice)
+        return ClickAnswer(torch.from_numpy(session.answer_log_odds()), session.dice, session.extent)
 
 
 class ClickedStructures:
@@ -138,6 +140,11 @@ class ClickedStructures:
     def dice(self, label: int) -> float | None:
         """The Dice that an answer is expected to have; None if it was not computed."""
         return self._answers[label].dice if label in self._answers else None
+
+    @property
+    def extents(self) -> dict[int, int]:
+        """By label, the extents of the answers to first clicks that were computed; see `ClickAnswer`."""
+        return {label: answer.extent for label, answer in self._answers.items()}
 
     def updated(self, label: int, prompts: Prompts) -> ClickedStructures:
         """The same with one structure that follows new prompts."""

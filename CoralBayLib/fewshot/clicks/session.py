@@ -74,6 +74,9 @@ class ClickSession:
         scan: of the same scan; sessions of several structures share it.
         networks: the shipped ones.
         extent: of the answer to the first click, see `EXTENTS`.
+
+    Attributes:
+        extent: of the answer to the first click that was given: 0 if no region of the wanted extent was found.
     """
 
     def __init__(self, pyramid: FeaturePyramid, scan: ClickScan, networks: ClickNetworks, extent: int = 0) -> None:
@@ -282,7 +285,8 @@ class ClickSession:
         ]
         best = max(scored, key=lambda each: each[0])[1]
         if len(self.own) == 1 and self.extent:
-            best = _of_extent([each for _, each in scored], best, self.extent)
+            most_probable, best = best, _of_extent([each for _, each in scored], best, self.extent)
+            self.extent = 0 if best is most_probable else self.extent
         self.choose(best.kind, best.number, best.dice)
         return best.dice
 

@@ -16,12 +16,14 @@ from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.core.names import fold
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import boxes, masks, segments, structures, volumes
+from CoralBaySlicerCore.scene.clicks import extents
 from CoralBaySlicerCore.scene.masks import Masks
 from CoralBaySlicerCore.scene.structures import History, Structure
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 from CoralBaySlicerCore.work.worker import describe_error
 
-from .previewer import Previewer
+from . import sizes
+from .previewer import Previewer, hint
 
 _DEBOUNCE_MS = 60
 
@@ -105,7 +107,9 @@ class FewShot(Previewer, VTKObservationMixin):
 
     def watch(self) -> None:
         """Observe the current nodes of the prompts."""
-        self.removeObservers()
+        for follower in (self._schedule, self._on_point, self._on_drag_started, self._on_drag_ended):
+            # Not those of others, such as the panel's observer of the mouse mode.
+            self.removeObservers(follower)
         for structure in self.structures:
             node = structure.node
             volumes.copy_transform(node, self.volume)
@@ -133,6 +137,7 @@ class FewShot(Previewer, VTKObservationMixin):
         if display is not None:
             # Hidden segments may be touched.
             self.addObserver(display, vtk.vtkCommand.ModifiedEvent, self._schedule)
+        self._note_points()
         self.history.record(self.structures)
         self._schedule()
 
@@ -206,9 +211,42 @@ class FewShot(Previewer, VTKObservationMixin):
         with self._one_step():
             self.history.redo(self.structures)
 
+    def next_size(self) -> None:
+        """Show the next answer to the first click of the selected structure: the most probable region, a part, a larger one.
+
+        If its answer can no longer be chosen, the message says why.
+        """
+        structure = next((each for each in self.structures if each.label and each.label == self.shown), None)
+        reason = self._size_obstacle(structure, self.prompts() if structure is not None else Prompts.none())
+        if structure is None or reason:
+            self._set_message(reason)
+            return
+        extents.choose(structure.node, sizes.following(extents.extent_of(structure.node)))
+        if self.paused:
+            self._set_message(_("Press Update now to see the region of the new size."))
+        else:
+            self.update()
+
+    def extents(self) -> dict[int, int]:
+        """By label, which answers to first clicks are wanted; see the library's `Segmenter.fit`."""
+        found = {each.label: extents.extent_of(each.node) for each in self.structures}
+        return {label: extent for label, extent in found.items() if label and extent}
+
+    @property
+    def status(self) -> str:
+        """The message, and the size of the region that is shown while another one can be chosen."""
+        preview, prompts, message = self.preview, self._previewed, self.message
+        structure = next((each for each in self.structures if each.label and each.label == self.shown), None)
+        if preview is None or prompts is None or structure is None or message not in ("", hint(prompts)):
+            return message
+        if structure.label not in preview.extents or self._size_obstacle(structure, prompts):
+            return message
+        size = sizes.describe(extents.extent_of(structure.node), preview.extents[structure.label])
+        return f"{size} {message}".strip()
+
     def prompts(self) -> Prompts:
         """All prompts, clicked, painted and drawn as boxes, in the volume's own space; clicks in their order come first."""
-        structures.number_points(self.structures)
+        self._note_points()
         points, labels, names = structures.points_in(self.volume, self.structures)
         painted, painted_labels = segments.prompts(self.painted, names, self.volume)
         labels = np.concatenate([labels, painted_labels])
@@ -240,7 +278,7 @@ class FewShot(Previewer, VTKObservationMixin):
             return
         self._adopt_painted()
         try:
-            self.fit(self.prompts(), self.masks())
+            self.fit(self.prompts(), self.masks(), self.extents())
         except CoralBayError as error:
             self._set_message(describe_error(error))
 
@@ -275,6 +313,7 @@ class FewShot(Previewer, VTKObservationMixin):
 
     def _on_point(self, *_: object) -> None:
         if not self._held:
+            self._note_points()
             self.history.record(self.structures)
         self._schedule()
 
@@ -286,7 +325,20 @@ class FewShot(Previewer, VTKObservationMixin):
             yield
         finally:
             self._held = False
+            self._note_points()
             self._schedule()
+
+    def _note_points(self) -> None:
+        """Take note of new points and of first clicks that were removed."""
+        known = self.structures
+        structures.number_points(known)
+        extents.forget_removed(each.node for each in known)
+
+    def _size_obstacle(self, structure: Structure | None, prompts: Prompts) -> str:
+        """Why no other size of a structure's region can be shown; "" if it can."""
+        return sizes.obstacle(
+            structure, self.structures, prompts, given=self.given is not None, connected=self._options.connected
+        )
 
     def _on_drag_started(self, *_: object) -> None:
         self._held = True

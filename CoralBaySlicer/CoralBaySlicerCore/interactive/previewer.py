@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +63,7 @@ class Previewer:
         self._shown_options = Options()
         self._fitted_on: Prompts | None = None
         self._fitted_masks: Masks | None = None
+        self._fitted_extents: dict[int, int] = {}
         self._fitted_with: FeaturePyramid | None = None
         self._previewed: Prompts | None = None
         self._running: Task | None = None
@@ -74,15 +75,17 @@ class Previewer:
         """Whether the features of the volume were computed, removed or changed since they were last used."""
         return self.volume is not None and self.logic.features.cached(self.volume) is not self._fitted_with
 
-    def fit(self, prompts: Prompts, masks: Masks | None = None) -> None:
-        """Fit a probe on prompts and preview it; nothing happens if neither prompts, masks nor features changed.
+    def fit(self, prompts: Prompts, masks: Masks | None = None, extents: Mapping[int, int] | None = None) -> None:
+        """Fit a probe on prompts and preview it; nothing happens if neither these arguments nor the features changed.
 
         Args:
             prompts: in the volume's own space.
             masks: what is locked, and what structures start from.
+            extents: by label, which answers to first clicks are wanted; see the library's `Segmenter.fit`.
         """
+        extents = dict(extents or {})
         features = self.logic.features.cached(self.volume)
-        known = prompts.same_as(self._fitted_on) and masks is self._fitted_masks
+        known = prompts.same_as(self._fitted_on) and masks is self._fitted_masks and extents == self._fitted_extents
         if known and features is self._fitted_with:
             return
         changed, has_structures = self._fitted_on is not None and not known, bool(prompts.structures)
@@ -93,6 +96,7 @@ class Previewer:
         if features is not self._fitted_with or masks is not self._fitted_masks:
             self._previewed = None
         self._fitted_on, self._fitted_with, self._fitted_masks = prompts, features, masks
+        self._fitted_extents = extents
         if features is None:
             self._stop(_("Compute the features of this scan first (step 1)."))
         elif self.given is not None or has_structures:
@@ -103,11 +107,14 @@ class Previewer:
             # After a new prompt the preview is shown in place of any other map.
             self.logic.overlays.request(Owner.PREVIEW)
 
-    def show_probe(self, probe: Probe, prompts: Prompts, masks: Masks | None = None) -> None:
-        """Preview a loaded probe; see `given`."""
+    def show_probe(
+        self, probe: Probe, prompts: Prompts, masks: Masks | None = None, extents: Mapping[int, int] | None = None
+    ) -> None:
+        """Preview a loaded probe; see `given` and `fit`."""
         self.given = probe
         self._fitted_on, self._fitted_masks, self._fitted_with = prompts, masks, None
-        self.fit(prompts, masks)
+        self._fitted_extents = dict(extents or {})
+        self.fit(prompts, masks, extents)
 
     def forget(self) -> None:
         """Discard the preview, as when the volume changes."""
@@ -177,14 +184,14 @@ class Previewer:
             task.on_failed = lambda error: self._on_failed(task, error) if isinstance(error, Cancelled) else whole()
 
     def _start_whole(self, prompts: Prompts, masks: Masks | None, probe: Probe | None) -> None:
-        volume, options = self.volume, self._options
+        volume, options, extents = self.volume, self._options, self._fitted_extents
 
         def run(pyramid: FeaturePyramid, cancel: CancelToken) -> tuple[Segmenter, Preview]:
             from CoralBayLib.fewshot.segmenter import Segmenter
 
             locked, start = masks_on(masks, pyramid.source_grid)
             cancel.raise_if_cancelled()
-            segmenter = Segmenter(pyramid, probe).fit(prompts, locked=locked, start=start)
+            segmenter = Segmenter(pyramid, probe).fit(prompts, locked=locked, start=start, extents=extents)
             cancel.raise_if_cancelled()
             return segmenter, segmenter.preview(options, cancel)
 
@@ -197,7 +204,7 @@ class Previewer:
 
         task = self._launch(run, finish)
         if task is not None:
-            task.on_done = lambda _result: self._set_message(_missing(self.segmenter) if probe is not None else _hint(prompts))
+            task.on_done = lambda _result: self._set_message(_missing(self.segmenter) if probe is not None else hint(prompts))
             task.on_failed = lambda error: self._on_failed(task, error)
 
     def _launch(self, run: Callable[[FeaturePyramid, CancelToken], Any], finish: Callable[[Any], None]) -> Task | None:
@@ -282,7 +289,7 @@ def _missing(segmenter: Segmenter | None) -> str:
     return _("Not found in this scan: {names}. Click on them if they are present.").format(names=", ".join(names))
 
 
-def _hint(prompts: Prompts) -> str:
+def hint(prompts: Prompts) -> str:
     """A message that says how to improve the preview; "" if nothing is missing."""
     if len(np.unique(prompts.labels)) == 1:
         return _("To improve the preview, press 0 and click on a few locations outside of the structure.")

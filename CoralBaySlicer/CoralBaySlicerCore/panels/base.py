@@ -58,6 +58,10 @@ class Panel:
         """Actions by key sequence, active while the module is shown."""
         return {}
 
+    def view_shortcuts(self) -> dict[str, Callable[[], object]]:
+        """Actions by key sequence, active while the module is shown and a view has the keyboard focus."""
+        return {}
+
     def enter(self) -> None:
         """Called when the user enters the module: run deferred actions."""
         later, self._deferred = self._deferred, []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import qt
@@ -72,11 +73,16 @@ class ModulePanel(VTKObservationMixin):
     def enter(self) -> None:
         """Connect to the scene and activate the shortcuts."""
         self._connect()
-        shortcuts = {key: action for panel in self.panels for key, action in panel.shortcuts().items()}
-        for key, action in shortcuts.items():
-            shortcut = qt.QShortcut(qt.QKeySequence(key), slicer.util.mainWindow() or self._parent)
-            shortcut.connect("activated()", action)
-            self._shortcuts.append(shortcut)
+        for panel in self.panels:
+            for key, action in panel.shortcuts().items():
+                self._add_shortcut(key, action, slicer.util.mainWindow() or self._parent)
+        layout = slicer.app.layoutManager()
+        if layout is not None:
+            for panel in self.panels:
+                for key, action in panel.view_shortcuts().items():
+                    # Elsewhere these keys have other uses: Tab goes to the next field.
+                    shortcut = self._add_shortcut(key, action, layout.viewport())
+                    shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
         self.refresh()
         self.logic.overlays.resume()
         for panel in self.panels:
@@ -111,6 +117,12 @@ class ModulePanel(VTKObservationMixin):
         for panel in self.panels:
             panel.refresh()
         self.logic.overlays.refresh()
+
+    def _add_shortcut(self, key: str, action: Callable[[], object], parent: qt.QWidget) -> qt.QShortcut:
+        shortcut = qt.QShortcut(qt.QKeySequence(key), parent)
+        shortcut.connect("activated()", action)
+        self._shortcuts.append(shortcut)
+        return shortcut
 
     def _connect(self) -> None:
         parameters = self.logic.getParameterNode()

@@ -58,6 +58,7 @@ class SegmentPanel(Panel):
             ui.clearButton: self.few_shot.clear,
             ui.updateButton: self.update_preview,
             ui.suggestButton: self.suggest_click,
+            ui.sizeButton: self.few_shot.next_size,
             ui.applyButton: self.apply,
             ui.undoApplyButton: self.undo_apply,
             ui.show3DCheck: self.show_in_3d,
@@ -66,7 +67,8 @@ class SegmentPanel(Panel):
             button.connect("clicked(bool)", _ignoring(action))
         ui.overlaySelector.connect("currentIndexChanged(int)", lambda *_: self._on_overlay())
         ui.shortcutsLabel.text = _(
-            "Keys: 1 to 9 place points of a structure, 0 of the background, Z undo, Y redo, U suggest next click, Esc stop"
+            "Keys: 1 to 9 place points of a structure, 0 of the background, Z undo, Y redo, U suggest next click, "
+            "Tab other size, Esc stop"
         )
         self.few_shot.addObserver(place_mode.interaction(), place_mode.interaction().InteractionModeChangedEvent, self._on_mode)
 
@@ -81,6 +83,10 @@ class SegmentPanel(Panel):
         for label in range(10):
             keys[str(label)] = _ignoring(partial(self.click_on, label))
         return keys
+
+    def view_shortcuts(self) -> dict[str, Callable[[], object]]:
+        """Tab, which goes to the next field elsewhere."""
+        return {"Tab": self.few_shot.next_size}
 
     def refresh(self) -> None:
         """Show the structures, the preview and the current state."""
@@ -106,8 +112,9 @@ class SegmentPanel(Panel):
         ui.updateButton.enabled = self.volume is not None
         ui.suggestButton.enabled = ui.applyButton.enabled = preview is not None
         ui.undoApplyButton.enabled = self.logic.undo.can_restore(self.parameters.output)
-        ui.previewLabel.text = few_shot.message
-        ui.previewLabel.visible = bool(few_shot.message)
+        ui.sizeButton.enabled = any(each.label for each in few_shot.structures)
+        ui.previewLabel.text = few_shot.status
+        ui.previewLabel.visible = bool(ui.previewLabel.text)
         ui.overlaySelector.currentIndex = max(ui.overlaySelector.findData(self.parameters.overlay), 0)
         self._painting.refresh()
         self._transfer.refresh()
@@ -184,10 +191,10 @@ class SegmentPanel(Panel):
         """Write the structures as segments on the scan's own grid."""
         few_shot, parameters = self.few_shot, self.parameters
         failure = _("The segments could not be created. Nothing was changed.")
-        asked = self.attempt(failure, lambda: (few_shot.prompts(), few_shot.masks()))
+        asked = self.attempt(failure, lambda: (few_shot.prompts(), few_shot.masks(), few_shot.extents()))
         if asked is None:
             return
-        prompts, masks = asked
+        prompts, masks, extents = asked
         options = Options(parameters.threshold / 100, parameters.connected)
         # The segments are those of the preview.
         probe, segmenter = few_shot.given, few_shot.segmenter
@@ -202,6 +209,7 @@ class SegmentPanel(Panel):
                 few_shot.colors(),
                 segmenter,
                 masks,
+                extents,
             )
 
         had_surfaces = surfaces.has_surfaces(parameters.output)

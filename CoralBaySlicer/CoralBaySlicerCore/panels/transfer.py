@@ -81,7 +81,7 @@ class Transfer:
             if panel.volume is not None:
                 few_shot.add_missing(probe.names_)
                 bounds = panel.attempt(_("The segments not to touch or to correct cannot be used."), few_shot.masks)
-                few_shot.show_probe(probe, few_shot.prompts(), bounds)
+                few_shot.show_probe(probe, few_shot.prompts(), bounds, few_shot.extents())
                 panel.logic.overlays.request(Owner.PREVIEW)
             panel.refresh()
 

@@ -127,6 +127,7 @@ class Tasks:
         colors: Mapping[str, Sequence[float]] | None = None,
         segmenter: Segmenter | None = None,
         masks: Masks | None = None,
+        extents: Mapping[int, int] | None = None,
     ) -> Task:
         """The task of `segment`, with prompts from `prompts_of` or with a probe.
 
@@ -137,8 +138,10 @@ class Tasks:
             options: the library's `Options`, or None for the defaults.
             probe: a loaded probe, or None.
             colors: of new segments, by name.
-            segmenter: the library's `Segmenter` of a preview, which is used again if features, prompts and masks are the same.
+            segmenter: the library's `Segmenter` of a preview, which is used again if features and all that it was fitted on
+                are the same.
             masks: what is locked, and what structures start from.
+            extents: by label, which answers to first clicks are wanted; see the library's `Segmenter.fit`.
         """
         source = self.features.source(volume)
         target = segmentation.GetID() if segmentation is not None else None
@@ -149,7 +152,7 @@ class Tasks:
             pyramid = self.features.compute(source, subprogress(progress, 0, 0.8), cancel)
             known = segmenter if segmenter is not None and segmenter.pyramid is pyramid else None
             part = subprogress(progress, 0.8, 1)
-            return pyramid, segmentation_of(source.scan, pyramid, prompts, options, probe, known, masks, part, cancel)
+            return pyramid, segmentation_of(source.scan, pyramid, prompts, options, probe, known, masks, part, cancel, extents)
 
         def finish(result: tuple[FeaturePyramid, tuple[dict[str, CroppedMask], Probe]]) -> slicer.vtkMRMLSegmentationNode:
             pyramid, (masks, fitted) = result

@@ -46,7 +46,9 @@ def test_the_clicked_structure_is_updated_before_all_others(three: Any, driver: 
     monkeypatch.setattr(Segmenter, "preview", kept("whole", Segmenter.preview))
     monkeypatch.setattr(panel.few_shot, "changed", lambda: shown.append(panel.few_shot.preview))
     before, probe = panel.few_shot.preview, panel.few_shot.segmenter.probe_
-    panel.few_shot.structures[0].node.AddControlPointWorld(*(place + [0, 0, 6]))
+    # Where the preview has nothing of the structure, so that its answer changes.
+    beyond = next(z for z in range(6, 40) if not before.labelmap.nearest_values([place + [0, 0, z]])[0])
+    panel.few_shot.structures[0].node.AddControlPointWorld(*(place + [0, 0, beyond]))
     driver.settle()
     assert [name for name, _ in made] == ["one", "whole"]
     (partial, one), whole = (result for _, result in made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
@@ -28,6 +29,7 @@ def segmentation_of(
     masks: Masks | None = None,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
+    extents: Mapping[int, int] | None = None,
 ) -> tuple[dict[str, CroppedMask], Probe]:
     """Segment a scan; returns the voxels of each structure by name, and the probe.
 
@@ -37,16 +39,17 @@ def segmentation_of(
         prompts: in the volume's own space; None with a probe.
         options: threshold and whether to keep connected components only.
         probe: a probe that was made elsewhere, or None.
-        segmenter: a `Segmenter` of this pyramid, which is used again if its prompts and masks are the same.
+        segmenter: a `Segmenter` of this pyramid, which is used again if its prompts, masks and extents are the same.
         masks: what is locked, and what structures start from.
         progress: called with the fraction done and a message.
         cancel: checked between steps.
+        extents: which answers to first clicks are wanted, see `Segmenter.fit`.
     """
     from CoralBayLib.fewshot.segmenter import Segmenter
 
     locked, start = masks_on(masks, scan.volume.grid)
-    if segmenter is None or prompts is None or not segmenter.is_fitted_on(prompts, locked, start):
-        segmenter = Segmenter(pyramid, probe).fit(prompts, locked=locked, start=start)
+    if segmenter is None or prompts is None or not segmenter.is_fitted_on(prompts, locked, start, extents):
+        segmenter = Segmenter(pyramid, probe).fit(prompts, locked=locked, start=start, extents=extents)
     raise_if_cancelled(cancel)
     labelmap = segmenter.labelmap(scan.volume.grid, options, progress, cancel)
     fitted = segmenter.probe_
