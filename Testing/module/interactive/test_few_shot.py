@@ -258,21 +258,33 @@ def test_suggested_clicks_are_shown_one_after_another(ready: Any, driver: Any) -
     assert panel.ui.previewLabel.text.startswith("Does this belong to Structure 2?")
 
 
-def test_the_table_shows_the_estimated_dice_of_the_preview(ready: Any, driver: Any) -> None:
+def test_the_table_words_the_estimated_dice_of_the_preview(ready: Any, driver: Any) -> None:
     _node, place, panel = ready
+    from CoralBayLib.fewshot.wording import describe_dice
+
     table = panel.ui.structureTable
     assert table.item(0, 3).text() == ""
     click_all(panel, driver, place)
 
     def told() -> tuple[float, float]:
-        estimate, error = table.item(0, 3).text().split(" ± ")
+        title, perfect = table.item(0, 3).toolTip().split("; ")
+        assert perfect == "1 is perfect"
+        estimate, error = title.removeprefix("Estimated Dice ").split(" ± ")
         return float(estimate), float(error)
 
     estimate, error = told()
     assert 0 < estimate < 1
     assert 0 < error < 1
+    exact = panel.few_shot.preview.dice_estimate[1]
+    assert (estimate, error) == pytest.approx(exact, abs=0.006)
+    assert table.item(0, 3).text() == describe_dice(exact[0])
     # Nothing is told of the background.
-    assert table.item(1, 3).text() == ""
+    assert table.item(1, 3).text() == table.item(1, 3).toolTip() == ""
+    # More points than a session of clicks has: the estimate comes from the probabilities, and follows the threshold.
+    for x, y, z in np.ndindex(4, 3, 3):
+        panel.few_shot.structures[0].node.AddControlPointWorld(*(place + [x, y, z]))
+    driver.settle()
+    estimate = told()[0]
     panel.ui.thresholdSlider.value = 99
     driver.settle()
     assert told()[0] < estimate

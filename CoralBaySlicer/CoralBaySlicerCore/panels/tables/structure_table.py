@@ -1,4 +1,4 @@
-"""Table of the structures of a scan, with their colors, points, keys and estimated Dice."""
+"""Table of the structures of a scan, with their colors, points, keys and how good the preview is expected to be."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import qt
 from slicer.i18n import tr as _
 
+from CoralBayLib.fewshot.wording import describe_dice, explain_dice
 from CoralBaySlicerCore.scene import boxes, masks
 from CoralBaySlicerCore.scene.structures import Structure
 
@@ -29,7 +30,7 @@ class StructureTable:
         self._structures: list[Structure] = []
         self._filling = False
         table.setColumnCount(4)
-        table.setHorizontalHeaderLabels([_("Structure"), _("Points"), _("Key"), _("Estimated Dice")])
+        table.setHorizontalHeaderLabels([_("Structure"), _("Points"), _("Key"), _("Estimate")])
         table.horizontalHeader().setSectionResizeMode(_NAME, qt.QHeaderView.Stretch)
         for column in (_COUNT, _KEY, _DICE):
             table.horizontalHeader().setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
@@ -53,13 +54,11 @@ class StructureTable:
             name = qt.QTableWidgetItem(structure.name)
             name.setData(qt.Qt.DecorationRole, qt.QColor(*(round(255 * part) for part in structure.color)))
             name.setToolTip(_("Double-click to rename. Select to place points and to see the probability."))
-            dice, error = estimates.get(structure.label, (None, None))
-            estimate = "" if dice is None else f"{dice:.2f} ± {error:.2f}"
-            texts = (_prompts(structure), str(structure.label), estimate)
+            estimate = estimates.get(structure.label)
+            texts = (_prompts(structure), str(structure.label), "" if estimate is None else _(describe_dice(estimate[0])))
             cells = (name, *(qt.QTableWidgetItem(text) for text in texts))
-            cells[_DICE].setToolTip(
-                _("Expected Dice coefficient of this preview, estimated from its own probabilities (1 = perfect)")
-            )
+            if estimate is not None:
+                cells[_DICE].setToolTip(explain_dice(*estimate))
             for column, cell in enumerate(cells):
                 if column != _NAME or structure.label == 0:
                     cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
