@@ -17,6 +17,7 @@ from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Grid, Volume
 
 from .clicks.answers import ClickedStructures
+from .clicks.session import Locks
 from .constraints.masks import Constraints
 from .labeling import predict_labels
 from .options import Options
@@ -106,9 +107,11 @@ class Segmenter:
         self.prompts_, self._constraints, self._logits, self._maps = prompts, constraints, {}, None
         self._given_points = Prompts.none() if prompts is None else prompts
         self._clicked = None
-        if told is not None and self._given is None:
+        if prompts is not None and self._given is None:
             apart = self.probe_.fragmented_.union(constraints.started)
-            self._clicked = ClickedStructures(self.pyramid, told, apart, extents)
+            self._clicked = ClickedStructures(
+                self.pyramid, prompts, apart, extents, Locks(constraints.locked_on(self.pyramid.grid), held)
+            )
         answered = self._clicked is not None and bool(self._clicked.labels)
         if (constraints or answered) and self.probe_ is not self._given:
             self.probe_.labels_for_memory_ = lambda: self.labelmap(self.pyramid.grid)
@@ -230,7 +233,7 @@ class Segmenter:
         raise_if_cancelled(cancel)
         partial = copy(self)
         partial._constraints, partial._given_points = constraints, prompts
-        partial._clicked = None if self._clicked is None else self._clicked.updated(label, told)
+        partial._clicked = None if self._clicked is None else self._clicked.updated(label, prompts)
         logits = partial._bound(label, partial._raw_logits(fitted, [label], options, cancel)[0])
         raise_if_cancelled(cancel)
         partial._names = dict(sorted({**self._names, label: prompts.name(label)}.items()))
@@ -295,13 +298,21 @@ class Segmenter:
             self.pyramid.body,
             grid,
             threshold=options.threshold,
-            seeds=self._seeds if options.connected else None,
+            seeds=self._seeds_of(options),
             locked=constraints.locked_on(working),
             progress=progress,
             cancel=cancel,
         )
         constraints.clear(labelmap.array, grid)
         return labelmap
+
+    def _seeds_of(self, options: Options) -> dict[int, NDArray[np.float64]] | None:
+        """Points that components must hold; the answers to clicks are whole already."""
+        if not options.connected or self._seeds is None:
+            return None
+        clicked, given = frozenset() if self._clicked is None else self._clicked.labels, self._given_points
+        # Points that stand for a box need not lie in the structure.
+        return self._seeds | {n: given.points_ras[given.labels == n] for n in clicked if n in self._seeds}
 
     def _bound(self, label: int, logits: torch.Tensor) -> torch.Tensor:
         """Exclude a structure from where the constraints do not let it be, in place."""

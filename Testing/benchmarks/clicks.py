@@ -62,7 +62,51 @@ REGIONS = {
 }
 """By region of the body, patterns of the names of scans."""
 TUNED = ("sample", "slicerio_ctchest4", "crlm1004", "cptacpda00189", "STS_006", "STS_018", "STS_026", "STS_034", "sts001")
-TUNED += ("pt_2", "pt_12")
+TUNED += tuple(
+    f"pt_{n}"
+    for n in (
+        2,
+        7,
+        13,
+        15,
+        20,
+        24,
+        26,
+        34,
+        60,
+        61,
+        62,
+        65,
+        66,
+        68,
+        72,
+        78,
+        82,
+        83,
+        84,
+        87,
+        95,
+        96,
+        99,
+        106,
+        109,
+        112,
+        114,
+        115,
+        119,
+        122,
+        124,
+        126,
+        168,
+        172,
+        180,
+        182,
+        187,
+        193,
+        200,
+        201,
+    )
+)
 """Scans on which CoralBay's way with clicks was tuned."""
 
 

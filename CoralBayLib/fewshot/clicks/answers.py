@@ -6,6 +6,8 @@ of the last answers are kept, and a further click continues from there; the resu
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection, Mapping
 from copy import copy
 from dataclasses import dataclass
@@ -18,11 +20,13 @@ from scipy.spatial import cKDTree
 
 from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.fewshot.constraints.boxes import Box
 from CoralBayLib.fewshot.prompts import Prompts
 
+from .boxed import BoxedSession
 from .inputs import ClickScan
 from .networks import packaged_networks
-from .session import ClickSession
+from .session import ClickSession, Locks
 
 MAX_CLICKS = 30
 """A structure with more points of its own was painted."""
@@ -30,6 +34,8 @@ _STROKE_POINTS = 4
 """Fewer points are clicks, however near each other."""
 _STROKE_VOXELS = 1.8
 """Points of a stroke have a neighbor within so many of the longest edges of working voxels."""
+MOST_OTHER_POINTS = 200
+"""So many points of anything else are taken into account; a painted structure has thousands."""
 _KEPT = 24
 """Sessions that are kept for a scan, the last ones used."""
 
@@ -50,9 +56,10 @@ class ClickAnswer:
 
 
 def clicked_structures(prompts: Prompts, pyramid: FeaturePyramid) -> list[int]:
-    """The structures whose own prompts are single clicks, rather than strokes."""
+    """The structures whose own prompts are single clicks or boxes, rather than strokes."""
     near_mm = _STROKE_VOXELS * float(pyramid.grid.spacing_mm.max())
-    return [n for n in prompts.structures if not _is_painted(prompts.points_ras[prompts.labels == n], near_mm)]
+    structures = sorted({*prompts.structures, *(box.label for box in prompts.boxes)})
+    return [n for n in structures if not _is_painted(prompts.points_ras[prompts.labels == n], near_mm)]
 
 
 def _is_painted(points_ras: NDArray[np.float64], near_mm: float) -> bool:
@@ -62,6 +69,24 @@ def _is_painted(points_ras: NDArray[np.float64], near_mm: float) -> bool:
         return True
     neighbor_mm = cKDTree(points_ras).query(points_ras, k=2)[0][:, 1]
     return bool((neighbor_mm <= near_mm).mean() >= 0.5)
+
+
+def _without_crowds(prompts: Prompts, label: int) -> Prompts:
+    """The prompts with few of the points of anything else that is painted, so that not each of them is taken as a click."""
+    labels = np.where(prompts.labels == label, label, 0)
+    if np.count_nonzero(labels == 0) <= MOST_OTHER_POINTS:
+        return prompts
+    return Prompts(prompts.points_ras, labels, boxes=prompts.boxes).thinned(MOST_OTHER_POINTS)
+
+
+def _fingerprints(about: bytes, points_ras: NDArray[np.float64], own: NDArray[np.bool_]) -> list[bytes]:
+    """One for each number of points, from none to all; equal for equal points in the same order."""
+    digest = hashlib.sha256(about)
+    steps = [digest.digest()]
+    for point, is_own in zip(points_ras, own, strict=True):
+        digest.update(point.tobytes() + bytes([bool(is_own)]))
+        steps.append(digest.digest())
+    return steps
 
 
 class ClickAnswers:
@@ -77,35 +102,59 @@ class ClickAnswers:
         self._kept: dict[bytes, ClickSession] = {}
 
     def answer(
-        self, pyramid: FeaturePyramid, prompts: Prompts, label: int, extent: int = 0, cancel: CancelToken | None = None
+        self,
+        pyramid: FeaturePyramid,
+        prompts: Prompts,
+        label: int,
+        extent: int = 0,
+        locks: Locks | None = None,
+        cancel: CancelToken | None = None,
     ) -> ClickAnswer:
         """The answer for a structure.
 
         Args:
             pyramid: of the scan.
-            prompts: in the order in which they were given; those of other structures count as background.
+            prompts: in the order in which they were given; those of other structures count as background. The last box
+                around the structure counts.
             label: of the structure.
-            extent: of the answer to the first click, see `session.EXTENTS`.
+            extent: of the answer to the first click, see `choice.EXTENTS`.
+            locks: voxels that never belong to the structure.
             cancel: checked between clicks.
 
         Raises:
             Cancelled: `cancel` was called.
         """
+        box = next((box for box in reversed(prompts.boxes) if box.label == label), None)
+        prompts = _without_crowds(prompts, label)
         own = prompts.labels == label
-        first = int(np.argmax(own))
-        order = np.concatenate([[first], np.delete(np.arange(len(own)), first)])
+        order = np.arange(len(own))
+        if box is None:
+            first = int(np.argmax(own))
+            order = np.concatenate([[first], np.delete(order, first)])
         points, own = prompts.points_ras[order], own[order]
-        steps = [bytes([extent + 1]) + points[: n + 1].tobytes() + own[: n + 1].tobytes() for n in range(len(own))]
-        done = next((n for n in range(len(own), 0, -1) if steps[n - 1] in self._kept), 0)
-        session = copy(self._kept[steps[done - 1]]) if done else ClickSession(pyramid, self._scan, self._networks, extent)
+        locks = locks or Locks()
+        steps = _fingerprints(locks.key() + json.dumps([extent, None if box is None else box.to_dict()]).encode(), points, own)
+        done = next((n for n in range(len(own), -1, -1) if steps[n] in self._kept), None)
+        if done is None:
+            done, session = 0, self._begun(pyramid, box, extent, locks)
+        else:
+            session = copy(self._kept[steps[done]])
+            self._kept[steps[done]] = self._kept.pop(steps[done])
         for n in range(done, len(own)):
             raise_if_cancelled(cancel)
             session.add(points[n], bool(own[n]))
-        for step in (steps[done - 1], steps[-1]) if done else (steps[-1],):
-            self._kept[step] = self._kept.pop(step, session)
+        self._kept[steps[-1]] = session
         while len(self._kept) > _KEPT:
             del self._kept[next(iter(self._kept))]
         return ClickAnswer(torch.from_numpy(session.answer_log_odds()), session.dice, session.extent)
+
+    def _begun(self, pyramid: FeaturePyramid, box: Box | None, extent: int, locks: Locks) -> ClickSession:
+        """A session before its first click."""
+        if box is None:
+            return ClickSession(pyramid, self._scan, self._networks, extent, locks)
+        session = BoxedSession(pyramid, self._scan, self._networks, box, locks)
+        session.start()
+        return session
 
 
 class ClickedStructures:
@@ -115,13 +164,19 @@ class ClickedStructures:
         pyramid: of the scan.
         prompts: all prompts, in the order in which they were given.
         apart: structures that are not answered so, whatever their prompts.
-        extents: by label, see `session.EXTENTS`.
+        extents: by label, see `choice.EXTENTS`.
+        locks: voxels that never belong to a structure.
     """
 
     def __init__(
-        self, pyramid: FeaturePyramid, prompts: Prompts, apart: Collection[int] = (), extents: Mapping[int, int] | None = None
+        self,
+        pyramid: FeaturePyramid,
+        prompts: Prompts,
+        apart: Collection[int] = (),
+        extents: Mapping[int, int] | None = None,
+        locks: Locks | None = None,
     ) -> None:
-        self._pyramid, self._prompts, self._extents = pyramid, prompts, dict(extents or {})
+        self._pyramid, self._prompts, self._extents, self._locks = pyramid, prompts, dict(extents or {}), locks
         self._answers: dict[int, ClickAnswer] = {}
         # Without a key the features cannot be told from those of another scan.
         self.labels = frozenset(clicked_structures(prompts, pyramid) if pyramid.key else ()) - frozenset(apart)
@@ -134,7 +189,8 @@ class ClickedStructures:
         """
         if label not in self._answers:
             extent = self._extents.get(label, 0)
-            self._answers[label] = click_answers(self._pyramid).answer(self._pyramid, self._prompts, label, extent, cancel)
+            answers = click_answers(self._pyramid)
+            self._answers[label] = answers.answer(self._pyramid, self._prompts, label, extent, self._locks, cancel)
         return self._answers[label]
 
     def dice(self, label: int) -> float | None:
@@ -148,7 +204,7 @@ class ClickedStructures:
 
     def updated(self, label: int, prompts: Prompts) -> ClickedStructures:
         """The same with one structure that follows new prompts."""
-        new = ClickedStructures(self._pyramid, prompts, (), self._extents)
+        new = ClickedStructures(self._pyramid, prompts, (), self._extents, self._locks)
         new.labels = (self.labels - {label}) | (new.labels & {label})
         new._answers = {n: answer for n, answer in self._answers.items() if n != label}
         return new

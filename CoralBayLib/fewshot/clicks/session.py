@@ -6,6 +6,7 @@ the previous answer around the click, or only remove from it, so that a click ch
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,8 +20,9 @@ from CoralBayLib.fewshot.prompts import Prompts
 from CoralBayLib.imaging.cropping import bounding_box
 from CoralBayLib.imaging.resampling import interpolate
 
+from .choice import best_of, candidates_of, caution_at, of_extent
 from .inputs import _KNOTS, Clicks, ClickScan, Distances, Region, appearance_on, click_inputs, distance_mm
-from .level_sets import BEYOND, LEVELS, NAMES, Surroundings, describe, flood
+from .level_sets import BEYOND, LEVELS, Surroundings, describe, flood
 from .networks import ClickNetworks
 
 REACH_MM = 120.0
@@ -31,39 +33,33 @@ _NEAR_VOXELS = 200_000
 _FINE_VOXELS = 1_500_000
 _BORDER = 0.02
 _MAX_PREVIOUS = 4.0
-_OUTSIDE = np.float32(-9)
+OUTSIDE = np.float32(-9)
 _LEAST_MARGIN = np.float32(0.2)
 NEW_REGION_CLICKS = 3
 """So many clicks look for the structure in the wide surroundings."""
 
 
-CAUTION, CAUTION_LATER = 0.1, 0.2
-"""Expected Dice that a region must gain for each unit of Dice by which it differs from the previous answer: in the first
-`EARLY_CLICKS` clicks, and later. With more, fewer clicks make an answer worse, and answers improve more slowly; see
-DECISIONS.md."""
-EARLY_CLICKS = 5
-EXTENTS = (0, -1, 1)
-"""Answers to a first click: the most probable region, a part of it, and a larger region around it."""
-EXTENT_FACTOR = 2.0
-"""Least ratio of the volumes of two of these."""
-_LOG_ML, _KEPT = NAMES.index("log_ml"), NAMES.index("dice_with_previous")
+STROKE_CLICKS = 4
+"""From so many clicks on, the regions that strokes at the same places would give are candidates, too."""
+MOST_OTHERS = 8
+"""Larger numbers of other clicks are not told apart: sessions of training had no more."""
 
 
 @dataclass(frozen=True, eq=False)
-class Candidate:
-    """A region that the clicks may mean.
+class Locks:
+    """Voxels that are not to be touched.
 
     Attributes:
-        kind: "whole", "addition" or "removal".
-        number: of its level in `LEVELS`.
-        dice: expected.
-        ml: volume.
+        mask: on the working grid, [k, j, i]; None if there are none.
+        points_ras: (N, 3) RAS mm in some of them, which show what the structures do not look like.
     """
 
-    kind: str
-    number: int
-    dice: float
-    ml: float
+    mask: NDArray[np.bool_] | None = None
+    points_ras: NDArray[np.float64] | None = None
+
+    def key(self) -> bytes:
+        """Equal for equal masks."""
+        return b"" if self.mask is None else hashlib.sha256(np.packbits(self.mask).tobytes()).digest()
 
 
 class ClickSession:
@@ -73,21 +69,36 @@ class ClickSession:
         pyramid: of the scan.
         scan: of the same scan; sessions of several structures share it.
         networks: the shipped ones.
-        extent: of the answer to the first click, see `EXTENTS`.
+        extent: of the answer to the first click, see `choice.EXTENTS`.
+        locks: voxels that never belong to the structure.
 
     Attributes:
+        points: (N, 3) RAS mm of all points so far.
+        own: (N,) which of them are on the structure.
+        n_implied: number of the first points, which no user clicked.
+        dice: that the answer is expected to have.
         extent: of the answer to the first click that was given: 0 if no region of the wanted extent was found.
     """
 
-    def __init__(self, pyramid: FeaturePyramid, scan: ClickScan, networks: ClickNetworks, extent: int = 0) -> None:
+    def __init__(
+        self, pyramid: FeaturePyramid, scan: ClickScan, networks: ClickNetworks, extent: int = 0, locks: Locks | None = None
+    ) -> None:
         self.pyramid, self.scan, self.networks = pyramid, scan, networks
         self.points = np.empty((0, 3))
         self.own = np.empty(0, bool)
         self._answer: tuple[Region, NDArray[np.bool_], NDArray[np.float32]] | None = None
         self._level = 0.0
         self.extent = extent
+        self.locks = locks or Locks()
+        self.n_implied = 0
         self.region: Region | None = None
+        self.score = 0.0
         self.dice = 0.0
+
+    @property
+    def clicked_own(self) -> list[bool]:
+        """Which of the user's clicks are on the structure."""
+        return [bool(own) for own in self.own[self.n_implied :]]
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -100,7 +111,7 @@ class ClickSession:
     @property
     def log_odds(self) -> NDArray[np.float32]:
         """Log-odds that a voxel belongs to the structure, on the working grid; `answer_log_odds` are those of the answer."""
-        out = np.full(self.pyramid.grid.shape, _OUTSIDE, np.float32)
+        out = np.full(self.pyramid.grid.shape, OUTSIDE, np.float32)
         if self._answer is not None:
             out[self._answer[0].slices] = self._answer[2]
         return out
@@ -128,15 +139,16 @@ class ClickSession:
         ijk = np.clip(np.round(grid.to_ijk(self.points)).astype(int), 0, np.array(grid.size) - 1)
         self.clicks = Clicks(ijk[:, ::-1], self.own)
         prompts = Prompts(self.points, self.own.astype(int), {1: "clicked"})
-        self._probe = Probe().fit(self.pyramid, prompts)
+        self._probe = Probe().fit(self.pyramid, prompts, self.locks.points_ras)
         previous = np.clip(self.log_odds, -_MAX_PREVIOUS, _MAX_PREVIOUS) if had_answer else None
         region = self._near(previous)
-        log_odds, appearance = self._evaluate(region, previous)
+        log_odds, appearance = self.evaluate(region, previous)
         self.region, self._coarse, self._previous = region, log_odds, previous
         around = self._surroundings(region, log_odds, appearance, had_answer)
         at, inside = region.nearest(self.clicks.kji), region.contains(self.clicks.kji)
         open_to = log_odds.copy()
         open_to[tuple(at[~self.own & inside].T)] = -BEYOND
+        self._as_strokes = np.empty(0, np.float32)
         fields = {"whole": flood(open_to, at[self.own])}
         if around.previous is not None and inside[-1]:
             newest, before = at[-1:], around.previous
@@ -146,15 +158,45 @@ class ClickSession:
                 against = -log_odds
                 against[tuple(at[self.own & inside].T)] = -BEYOND
                 fields["removal"] = np.where(before, -flood(against, newest, before), -BEYOND)
+        if len(self.own) >= STROKE_CLICKS:
+            full = region.full()
+            self._as_strokes = self.bounded(self._probe.logits(self.pyramid)[0].numpy()[full.slices], full)
+            part = self._as_strokes[tuple(slice(None, None, int(n)) for n in region.step)].copy()
+            part[tuple(at[~self.own & inside].T)] = -BEYOND
+            fields["strokes"] = flood(part, at[self.own])
         self._fields = fields
         return {kind: describe(field, around, kind) for kind, field in fields.items()}
+
+    def _agrees(self, point: NDArray[np.float64], own: bool) -> bool:
+        """Whether there is an answer, and it says of a (1, 3) RAS mm point what a click on it would."""
+        if self._answer is None or not self._answer[1].any():
+            return False
+        region, mask, _ = self._answer
+        ijk = np.clip(np.round(self.pyramid.grid.to_ijk(point)).astype(int), 0, np.array(self.pyramid.grid.size) - 1)
+        kji = ijk[:, ::-1]
+        return bool(region.contains(kji)[0] and mask[tuple((kji - region.low)[0])]) == own
+
+    def _ml(self) -> float:
+        """Volume of the answer."""
+        return 0.0 if self._answer is None else np.count_nonzero(self._answer[1]) * self.pyramid.grid.voxel_volume_mm3 / 1000
+
+    def bounded(self, log_odds: NDArray[np.float32], region: Region) -> NDArray[np.float32]:
+        """Log-odds on a region without what cannot belong to the structure."""
+        free = self.scan.body[region.slices]
+        if self.locks.mask is not None:
+            free = free & ~self.locks.mask[region.slices]
+        return np.where(free, log_odds, OUTSIDE)
+
+    def bonus(self, field: NDArray[np.float32]) -> NDArray[np.float64]:
+        """What counts for or against a field's level sets beside their descriptions, as expected Dice; (levels,)."""
+        return np.zeros(len(LEVELS))
 
     def _near(self, previous: NDArray[np.float32] | None) -> Region:
         """The box that may belong to the structure."""
         grid, own = self.pyramid.grid, self.clicks.kji[self.own]
         if previous is None or self.own.sum() <= NEW_REGION_CLICKS:
             wide = Region.around(grid, own.min(axis=0), own.max(axis=0), REACH_MM, _WIDE_VOXELS)
-            log_odds, _ = self._evaluate(wide, previous)
+            log_odds, _ = self.evaluate(wide, previous)
             active, low, step = log_odds > LEVELS[0], wide.low, wide.step
         else:
             active, low, step = self.log_odds > LEVELS[0], np.zeros(3, int), np.ones(3, int)
@@ -169,17 +211,18 @@ class ClickSession:
             last = np.maximum(last, [side.stop - 1 for side in known])
         return Region.around(grid, first, np.minimum(last, np.array(grid.shape) - 1), _MARGIN_MM, _NEAR_VOXELS)
 
-    def _evaluate(
-        self, region: Region, previous: NDArray[np.float32] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Log-odds and appearance on a region."""
+    def evaluate(self, region: Region, previous: NDArray[np.float32] | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Log-odds and appearance on a region.
+
+        Args:
+            region: where.
+            previous: log-odds of the answer before on the working grid, if there was one.
+        """
         appearance = appearance_on(self._probe, self.pyramid, region)
         self._distances = Distances.on(self.scan, region, self.clicks)
         inputs = click_inputs(self.scan, region, self.clicks, self._distances, appearance, previous)
         self.last_inputs = inputs
-        log_odds = self.networks.voxels(inputs).numpy().reshape(region.shape)
-        log_odds[~self.scan.body[region.slices]] = _OUTSIDE
-        return log_odds, appearance
+        return self.bounded(self.networks.voxels(inputs).numpy().reshape(region.shape), region), appearance
 
     def _surroundings(
         self, region: Region, log_odds: NDArray[np.float32], appearance: NDArray[np.float32], had_answer: bool
@@ -200,7 +243,7 @@ class ClickSession:
             region.spacing_mm(self.pyramid.grid),
             (float(self.scan.smooth[tuple(own.T)].mean()), float(smooth.mean())),
             int(self.own.sum()),
-            int((~self.own).sum()),
+            min(int((~self.own).sum()), MOST_OTHERS),
             bool(self.own[-1]),
         )
 
@@ -208,7 +251,7 @@ class ClickSession:
         """Make a region the answer.
 
         Args:
-            kind: of the fields of `propose`.
+            kind: of those of `propose`.
             number: of its level in `LEVELS`.
             dice: that it is expected to have.
         """
@@ -216,15 +259,14 @@ class ClickSession:
         region = self.region
         full = region.full()
         chosen = self._fields[kind] >= LEVELS[number]
-        fine = self._coarse
+        fine = self._as_strokes if kind == "strokes" else self._coarse if region.is_full else self._refined(full)
         if not region.is_full:
-            fine = self._refined(full)
             chosen = self._sharpened(chosen, fine, full, kind, LEVELS[number])
         inside = full.contains(self.clicks.kji)
         chosen[tuple((self.clicks.kji[inside] - full.low).T)] = self.own[inside]
         self._answer, self._level = (full, chosen, fine), float(LEVELS[number])
         # What the next click does not need.
-        del self._fields, self._coarse, self._distances, self._previous, self._mask
+        del self._fields, self._coarse, self._distances, self._previous, self._mask, self._as_strokes
         self.dice = dice
 
     def _sharpened(
@@ -238,7 +280,7 @@ class ClickSession:
         ].numpy()
         out = (share > 1 - _BORDER) | ((share > _BORDER) & (fine >= level))
         before = self._mask[full.slices]
-        return out if kind == "whole" else before | out if kind == "addition" else before & out
+        return before | out if kind == "addition" else before & out if kind == "removal" else out
 
     def _refined(self, full: Region) -> NDArray[np.float32]:
         """Log-odds on every voxel of the region: distances are interpolated, the rest is evaluated again."""
@@ -253,8 +295,7 @@ class ClickSession:
             appearance = appearance_on(self._probe, self.pyramid, full)
             inputs = click_inputs(self.scan, full, self.clicks, distances, appearance, self._previous)
             fine = self.networks.voxels(inputs).numpy().reshape(full.shape)
-        fine[~self.scan.body[full.slices]] = _OUTSIDE
-        return fine
+        return self.bounded(fine, full)
 
     def add(self, ras: ArrayLike, own: bool, rank: Callable[[NDArray[np.float32]], NDArray] | None = None) -> float:
         """Take a click and answer.
@@ -268,34 +309,20 @@ class ClickSession:
             The Dice that the answer is expected to have.
         """
         point = np.reshape(np.asarray(ras, float), (1, 3))
-        mask = self.mask
-        if mask.any():
-            grid = self.pyramid.grid
-            ijk = np.clip(np.round(grid.to_ijk(point)[0]).astype(int), 0, np.array(grid.size) - 1)
-            if mask[tuple(ijk[::-1])] == own:
-                # The answer agrees with this click already.
-                self.points, self.own = np.vstack([self.points, point]), np.append(self.own, own)
-                return self.dice
+        if self._agrees(point, own):
+            self.points, self.own = np.vstack([self.points, point]), np.append(self.own, own)
+            return self.dice
         rank = rank or (lambda rows: self.networks.expected_dice(torch.from_numpy(rows)).numpy())
-        caution = CAUTION if len(self.own) < EARLY_CLICKS else CAUTION_LATER
-        scored = [
-            (float(dice) - caution * float(1 - row[_KEPT]), Candidate(kind, number, float(dice), float(np.exp(row[_LOG_ML]))))
+        caution, dice, ml = caution_at(self.clicked_own, own, self.dice), self.dice, self._ml()
+        candidates = [
+            each
             for kind, rows in self.propose(ras, own).items()
-            for number, (dice, row) in enumerate(zip(rank(rows), rows, strict=True))
+            for each in candidates_of(kind, rows, rank(rows), self.bonus(self._fields[kind]), caution)
         ]
-        best = max(scored, key=lambda each: each[0])[1]
+        best = best_of(candidates, self.clicked_own, dice, ml)
+        self.score = best.score
         if len(self.own) == 1 and self.extent:
-            most_probable, best = best, _of_extent([each for _, each in scored], best, self.extent)
+            most_probable, best = best, of_extent(candidates, best, self.extent)
             self.extent = 0 if best is most_probable else self.extent
         self.choose(best.kind, best.number, best.dice)
         return best.dice
-
-
-def _of_extent(candidates: list[Candidate], best: Candidate, extent: int) -> Candidate:
-    """The most probable candidate of half the volume of the best one or less, or of twice its volume or more."""
-    fits = [
-        each
-        for each in candidates
-        if (each.ml <= best.ml / EXTENT_FACTOR if extent < 0 else each.ml >= best.ml * EXTENT_FACTOR)
-    ]
-    return max(fits, key=lambda each: each.dice, default=best)

@@ -30,7 +30,8 @@ def scan(request):
     volume = phantom(grid, [(one, 7.0, 300.0), (two, 7.0, 300.0)])
     pyramid = cb.embed(volume, PoolingEncoder(strides=(2, 4)))
     beside = grid.center_ras + 22 * AXES[[1, 2, 4, 5]]
-    prompts = cb.Prompts(np.concatenate([one + 3 * AXES, beside]), [1] * 6 + [0] * 4, {1: "bright"})
+    stroke = one + np.linspace(-3, 3, 7)[:, None, None] * np.eye(3)
+    prompts = cb.Prompts(np.concatenate([stroke.reshape(-1, 3), beside]), [1] * 21 + [0] * 4, {1: "bright"})
     return volume, pyramid, prompts, one, two
 
 
@@ -87,8 +88,9 @@ def test_another_lock_is_a_new_fit(scan):
 def test_a_prompt_in_a_lock_is_refused(scan):
     volume, pyramid, prompts, one, _two = scan
     locked = ball(volume.grid, one + [3, 0, 0], 2.0)
+    clicks = cb.Prompts(one + 3 * AXES, [1] * 6, {1: "bright"})
     with pytest.raises(PromptError, match=r"A prompt of 'bright' lies in a locked segment; .*Unlock the segment or move"):
-        cb.segment(volume, pyramid, prompts, locked=locked)
+        cb.segment(volume, pyramid, clicks, locked=locked)
     # A background prompt says the same as the lock.
     beside = ball(volume.grid, volume.grid.center_ras + 22 * AXES[1], 2.0)
     cb.segment(volume, pyramid, prompts, locked=beside)

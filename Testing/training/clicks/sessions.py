@@ -65,10 +65,9 @@ class RecordedSession(ClickSession):
         self.fields = dict(self._fields)
         return self.described
 
-    def _evaluate(
-        self, region: Region, previous: NDArray[np.float32] | None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        found = super()._evaluate(region, previous)
+    def evaluate(self, region: Region, previous: NDArray[np.float32] | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As the base class."""
+        found = super().evaluate(region, previous)
         self.evaluated.append((region, self.last_inputs.numpy()))
         return found
 
