@@ -89,13 +89,13 @@ class BoxedSession(ClickSession):
         """By level: what a region lacks of the box's extent, and what it covers of its faces, as expected Dice; 0 or less."""
         assert self.region is not None
         local = self._local(self.region)
-        at = np.flatnonzero(field.ravel() >= LEVELS[0])
-        values, local = field.ravel()[at], local[at]
         spacing = float(self.region.spacing_mm(self.pyramid.grid).max())
+        beside = np.asarray((np.abs(local) > self.box.size_mm / 2 - spacing).any(axis=1))
+        outside = np.asarray((np.abs(local) > self.box.size_mm / 2 + MARGIN_MM).any(axis=1))
+        faces = max(int(np.count_nonzero(beside)) - int(np.count_nonzero(outside)), 1)
+        at = np.flatnonzero(field.ravel() >= LEVELS[0])
+        values, local, beside = field.ravel()[at], local[at], beside[at]
         lacking, filled = [], []
-        beside = (np.abs(local) > self.box.size_mm / 2 - spacing).any(axis=1)
-        faces = max(int((np.abs(self._local(self.region)) > self.box.size_mm / 2 - spacing).any(axis=1).sum()), 1)
-        faces = max(faces - int((~self._inside(self.region)).sum()), 1)
         for level in LEVELS:
             chosen = values >= level
             part = local[chosen]

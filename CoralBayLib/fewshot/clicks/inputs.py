@@ -206,8 +206,8 @@ def click_inputs(
     for name, chosen, length in (("own", clicks.own, distances.own), ("other", ~clicks.own, distances.other)):
         rows[f"log_geodesic_{name}"][:] = length.ravel()
         rows[f"log_mm_{name}"][:] = np.log(distance_mm(region, scan.grid, clicks.kji[chosen]) + 2).ravel()
-        np.take(_contrast(clicked[chosen]), index, out=rows[f"intensity_{name}"])
-        np.take(_contrast(smooth_clicked[chosen]), smooth_index, out=rows[f"smooth_intensity_{name}"])
+        np.take(contrast_by_hu(clicked[chosen]), index, out=rows[f"intensity_{name}"])
+        np.take(contrast_by_hu(smooth_clicked[chosen]), smooth_index, out=rows[f"smooth_intensity_{name}"])
     rows["appearance"][:] = appearance.ravel()
     rows["edge"][:] = scan.edges[region.slices].ravel()
     np.take(_KNOTS, index, out=rows["intensity"])
@@ -247,7 +247,7 @@ def distance_mm(region: Region, grid: Grid, kji: NDArray[np.intp]) -> NDArray[np
     return np.sqrt(best, out=best)
 
 
-def _contrast(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+def contrast_by_hu(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     """By HU index: the difference of intensity to the nearest of some levels."""
     if not len(levels):
         return np.full(len(_KNOTS), NO_CONTRAST, np.float32)

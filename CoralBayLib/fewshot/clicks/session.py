@@ -21,7 +21,7 @@ from CoralBayLib.imaging.cropping import bounding_box
 from CoralBayLib.imaging.resampling import interpolate
 
 from .choice import best_of, candidates_of, caution_at, of_extent
-from .inputs import _KNOTS, Clicks, ClickScan, Distances, Region, appearance_on, click_inputs, distance_mm
+from .inputs import _KNOTS, Clicks, ClickScan, Distances, Region, appearance_on, click_inputs, contrast_by_hu, distance_mm
 from .level_sets import BEYOND, LEVELS, Surroundings, describe, flood
 from .networks import ClickNetworks
 
@@ -194,12 +194,13 @@ class ClickSession:
     def _near(self, previous: NDArray[np.float32] | None) -> Region:
         """The box that may belong to the structure."""
         grid, own = self.pyramid.grid, self.clicks.kji[self.own]
-        if previous is None or self.own.sum() <= NEW_REGION_CLICKS:
+        if self._answer is None or previous is None or self.own.sum() <= NEW_REGION_CLICKS:
             wide = Region.around(grid, own.min(axis=0), own.max(axis=0), REACH_MM, _WIDE_VOXELS)
             log_odds, _ = self.evaluate(wide, previous)
             active, low, step = log_odds > LEVELS[0], wide.low, wide.step
         else:
-            active, low, step = self.log_odds > LEVELS[0], np.zeros(3, int), np.ones(3, int)
+            last_region, _, last_log_odds = self._answer
+            active, low, step = last_log_odds > LEVELS[0], last_region.low, last_region.step
         box = bounding_box(active)
         first, last = own.min(axis=0), own.max(axis=0)
         if box is not None:
@@ -229,8 +230,7 @@ class ClickSession:
     ) -> Surroundings:
         own = self.clicks.kji[self.own]
         smooth = _KNOTS[self.scan.smooth_index[tuple(own.T)]]
-        index = self.scan.smooth_index[region.slices]
-        contrast = np.abs(_KNOTS[:, None] - smooth[None]).min(axis=1)[index]
+        contrast = contrast_by_hu(smooth)[self.scan.smooth_index[region.slices]]
         return Surroundings(
             log_odds,
             self.scan.intensity(region),
