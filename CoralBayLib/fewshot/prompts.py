@@ -18,6 +18,7 @@ from CoralBayLib.core.schemas import MAX_LABEL
 from CoralBayLib.imaging.grid import Grid, Volume
 
 from .constraints.boxes import Box, core_of, shell_of
+from .constraints.labelmap_points import spread_points
 
 BACKGROUND = 0
 """Label of negative prompts."""
@@ -207,22 +208,47 @@ class Prompts:
         return self.merged(other)
 
     @classmethod
-    def from_labelmap(cls, labelmap: Volume, background: int | None = None, names: dict[int, str] | None = None) -> Prompts:
-        """Prompts at the centers of all voxels that are not zero, with their values as labels.
+    def from_labelmap(
+        cls,
+        labelmap: Volume,
+        background: int | None = None,
+        names: dict[int, str] | None = None,
+        *,
+        per_structure: int | None = None,
+        body: Volume | None = None,
+        seed: int = 0,
+    ) -> Prompts:
+        """Prompts at the centers of voxels, with their values as labels.
+
+        Without `per_structure` these are all voxels that are not 0: the labelmap holds strokes. With it, the labelmap is a
+        complete segmentation, whose zeros are background, and points are drawn from it, spread over each structure and over the
+        background.
 
         Args:
-            labelmap: whole numbers; 0 is not painted.
+            labelmap: whole numbers; 0 is not painted, or background.
             background: value of voxels that were painted as background, which become label 0.
             names: of the structures, by value.
+            per_structure: how many points to draw of each structure, and of the background.
+            body: with `per_structure`, a mask of the patient on the labelmap's grid, from which the background is drawn; by
+                default it is drawn from the whole scan, air included.
+            seed: of the draw.
 
         Raises:
             PromptError: a value is negative, not whole or above `MAX_LABEL`.
+
+        Example::
+
+            prompts = Prompts.from_labelmap(labelmap, names={1: "liver"}, per_structure=200)
         """
+        names = {label: name for label, name in (names or {}).items() if label not in (BACKGROUND, background)}
+        if per_structure is not None:
+            values = _labels(np.unique(labelmap.array)).tolist()
+            points, labels = spread_points(labelmap, sorted({BACKGROUND, *values} - {background}), per_structure, body, seed)
+            return cls(points, labels, names)
         k, j, i = np.nonzero(labelmap.array)
         values = _labels(labelmap.array[k, j, i])
         if background is not None:
             values[values == background] = BACKGROUND
-        names = {label: name for label, name in (names or {}).items() if label not in (BACKGROUND, background)}
         return cls(labelmap.grid.to_ras(np.stack([i, j, k], axis=1)), values, names)
 
     @classmethod

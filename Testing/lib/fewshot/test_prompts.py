@@ -146,6 +146,34 @@ def test_from_labelmap():
         Prompts.from_labelmap(Volume(array * 0.5, GRID))
 
 
+def test_points_drawn_from_a_segmentation_are_spread_over_it():
+    grid = Grid((30, 40, 50), np.diag([1.0, 1.0, 3.0, 1.0]))
+    array = np.zeros(grid.shape, np.uint8)
+    array[2:28, 5:15, 5:45], array[4, 30, 30] = 1, 2
+    made = Prompts.from_labelmap(Volume(array, grid), names={1: "tube", 2: "dot"}, per_structure=60, seed=3)
+    assert [(made.labels == n).sum() for n in (0, 1, 2)] == [60, 60, 1]
+    np.testing.assert_array_equal(Volume(array, grid).nearest_values(made.points_ras), made.labels)
+    # Each eighth of the tube along its longest axis (78 mm), and each of its other halves, has its share.
+    tube = made.points_ras[made.labels == 1]
+    assert np.histogram(tube[:, 2], 4, (6, 84))[0].min() >= 10
+    assert all(np.histogram(tube[:, axis], 2, span)[0].min() >= 20 for axis, span in ((0, (5, 45)), (1, (5, 15))))
+    assert made.same_as(Prompts.from_labelmap(Volume(array, grid), names={1: "tube", 2: "dot"}, per_structure=60, seed=3))
+    assert not made.same_as(Prompts.from_labelmap(Volume(array, grid), names={1: "tube", 2: "dot"}, per_structure=60, seed=4))
+
+
+def test_the_background_of_a_segmentation_is_drawn_from_the_body():
+    grid = Grid((20, 20, 20), np.eye(4))
+    array, body = np.zeros(grid.shape, np.uint8), np.zeros(grid.shape, np.uint8)
+    array[5:8, 5:8, 5:8], body[4:12, 4:12, 4:12] = 9, 1
+    made = Prompts.from_labelmap(Volume(array, grid), per_structure=40, body=Volume(body, grid))
+    background = made.points_ras[made.labels == 0]
+    assert len(background) == 40 and (Volume(body, grid).nearest_values(background) == 1).all()
+    with pytest.raises(PromptError, match="another grid"):
+        Prompts.from_labelmap(Volume(array, grid), per_structure=40, body=Volume(body[:-1], Grid((19, 20, 20), np.eye(4))))
+    with pytest.raises(PromptError, match="at least one point"):
+        Prompts.from_labelmap(Volume(array, grid), per_structure=0)
+
+
 def test_largest_label():
     assert Prompts([[0, 0, 0]], [65535]).labels.tolist() == [65535]
 
