@@ -79,6 +79,26 @@ def read_labelmap(path: str | os.PathLike) -> Volume:
     return Volume(as_labels(array, path.name), grid)
 
 
+def read_grid(path: str | os.PathLike) -> Grid:
+    """Read the geometry of an image; of a file only its header.
+
+    Raises:
+        VolumeError: as `read_volume`, except for what is wrong with the voxels.
+    """
+    path = require_file(path)
+    if path.is_dir() or _is_dicom(path):
+        return read_volume(path).grid
+    try:
+        with quiet_itk(), path.open("rb") as file:
+            header = read_header(open_source(path, file), path)
+            _require_3d(header, False)
+            return _grid(header)
+    except OSError as error:
+        raise VolumeError(
+            f"{path.name} could not be read ({error_message(error)}). Copy it again, or choose another."
+        ) from error
+
+
 def write_volume(volume: Volume, path: str | os.PathLike) -> None:
     """Write a volume, compressed, as NRRD, NIfTI-1 or MetaImage by the suffix (`.nrrd`, `.nii`, `.nii.gz`, `.mha`).
 
