@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,29 +13,25 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
-from CoralBayLib.core import schemas
 from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import ProbeError, PromptError
-from CoralBayLib.core.names import unique_names
 from CoralBayLib.core.progress import CancelToken, Progress
-from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Grid, Volume
 
 from .evidence import evidence_of
-from .evidence.voxel_features import VoxelFeatures
 from .labeling import predict_labels
-from .memory import HU_CHANNELS, TransferMemory
+from .memory import TransferMemory
+from .probe_io import ProbeFile, read_probe, write_probe
 from .prompts import Prompts
 
-FORMAT_VERSION = 1
 TEMPERATURE = 1.8
 """Calibration temperature (Guo et al. 2017) of the combined log-odds, which are overconfident. Estimate it again when
 `geodesic.WEIGHT` or `intensity.WEIGHT` changes; see DECISIONS.md."""
 _MAX_REFITS = 3
 _UPWEIGHT = 3.0
 """Factor on the weight of a prompt that the last fit misclassified."""
-_MEMORY = "memory."
+_PARAMETERS = ("C", "weak_negatives", "max_per_label")
 
 
 @cache
@@ -277,20 +272,19 @@ class Probe:
             StoreError: the file could not be written; an existing file is unchanged.
         """
         self._require_fitted()
-        header = {
-            "format": FORMAT_VERSION,
-            "labels": self.labels_,
-            "names": self.names_,
-            "signature": self.signature_,
-            "scan": self.scan_key_,
-            "scattered": sorted(self.fragmented_),
-            "parameters": {name: getattr(self, name) for name in ("C", "weak_negatives", "max_per_label")},
-        }
-        tensors = {"weights": self.weights_, "image_weights": self.image_weights_, "intercept": self.intercept_}
-        tensors |= {"points": torch.from_numpy(self.prompts_.points_ras), "told": torch.from_numpy(self.prompts_.labels)}
-        if self.memory is not None:
-            tensors |= {_MEMORY + name: part for name, part in self.memory.tensors().items()}
-        write_tensors(path, "probe", header, tensors)
+        parts = ProbeFile(
+            {name: getattr(self, name) for name in _PARAMETERS},
+            {label: self.names_[label] for label in self.labels_},
+            self.weights_,
+            self.image_weights_,
+            self.intercept_,
+            self.signature_,
+            self.prompts_,
+            self.scan_key_,
+            self.fragmented_,
+            self.memory,
+        )
+        write_probe(path, parts)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Probe:
@@ -299,32 +293,12 @@ class Probe:
         Raises:
             ProbeError: the file is missing, damaged, or no probe.
         """
-        name = Path(path).name
-        lengths = {"image_channels": VoxelFeatures.channels, "tissue": HU_CHANNELS}
-        header, tensors = read_tensors(path, "probe", schemas.PROBE, **lengths)
-        if header.get("format") != FORMAT_VERSION:
-            raise ProbeError(f"{name} is a probe of format {header.get('format')}; this version reads {FORMAT_VERSION}.")
-        try:
-            if len(header["labels"]) != len(tensors["weights"]):
-                raise ValueError("the weights are for another number of structures")
-            if not all(str(label) in header["names"] for label in header["labels"]):
-                raise ValueError("a structure has no name")
-            probe = cls(**header["parameters"])
-            probe.labels_ = [int(label) for label in header["labels"]]
-            names = {int(label): str(called) for label, called in header["names"].items()}
-            probe.names_ = dict(zip(names, unique_names(names.values()), strict=True))
-            probe.signature_ = str(header["signature"])
-            probe.weights_, probe.image_weights_ = tensors["weights"], tensors["image_weights"]
-            probe.intercept_ = tensors["intercept"]
-            # Probes of early versions have no prompts and use appearance alone.
-            points, labels = tensors.get("points", torch.zeros(0, 3)), tensors.get("told", torch.zeros(0))
-            probe.prompts_ = Prompts(points.numpy(), labels.numpy(), probe.names_)
-            probe.scan_key_ = str(header.get("scan", ""))
-            probe.fragmented_ = frozenset(map(int, header.get("scattered", ())))
-            memory = {name[len(_MEMORY) :]: part for name, part in tensors.items() if name.startswith(_MEMORY)}
-            probe._memory = TransferMemory.from_tensors(memory) if memory else None
-        except (KeyError, TypeError, ValueError) as error:
-            raise ProbeError(f"The probe {name} is incomplete ({error}). Fit it again.") from error
+        parts = read_probe(path)
+        probe = cls(**parts.parameters)
+        probe.labels_, probe.names_ = list(parts.names), parts.names
+        probe.weights_, probe.image_weights_, probe.intercept_ = parts.weights, parts.image_weights, parts.intercept
+        probe.signature_, probe.scan_key_ = parts.signature, parts.scan_key
+        probe.prompts_, probe.fragmented_, probe._memory = parts.prompts, parts.fragmented, parts.memory
         return probe
 
     def _fit_one(
