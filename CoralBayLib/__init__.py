@@ -41,6 +41,7 @@ if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNA
 # after this, an interrupted command ends with a traceback.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .cohort.cohort import Cohort
     from .core.errors import CoralBayError
     from .core.progress import CancelToken
     from .encoders import EncoderCard, encoder_cards, load_encoder, load_encoder_file, register_encoder, unload_encoder_file
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from .similarity.search import Query, Region, find_regions, similarity_map
 
 _HOME = {
+    "Cohort": "cohort.cohort",
     "Box": "fewshot.constraints.boxes",
     "embed": "features.embedding",
     "EncoderCard": "encoders",

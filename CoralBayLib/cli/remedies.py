@@ -27,6 +27,8 @@ WORDS = {
     Remedy.REPAIR_LIBRARY: "`coralbay library verify --repair` repairs it.",
     Remedy.INSTALL_PACKAGE: "Install the package: pip install '{package}'",
     Remedy.OVERWRITE: "Add --overwrite to replace it, or rename or remove it.",
+    Remedy.CREATE_COHORT: "Create it with `coralbay cohort create`, or name the folder of another.",
+    Remedy.RELOCATE_SCANS: "Tell where the scans are now with `coralbay cohort add COHORT FOLDER --moved`.",
     Remedy.FREE_MEMORY: "Crop the volume, choose a setting with small windows with --setting, or close other programs.",
 }
 """By remedy; {names} in braces are details of the error."""

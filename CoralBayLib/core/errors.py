@@ -40,6 +40,10 @@ class Remedy(Enum):
     """A Python package is missing. Details: package, with the versions that fit, as pip takes it."""
     OVERWRITE = "Pass overwrite=True to replace it, or rename or remove it."
     """A file that would be written exists already."""
+    CREATE_COHORT = "Create the cohort with Cohort.create, or open another folder."
+    """There is no cohort in that folder. Details: path."""
+    RELOCATE_SCANS = "Call Cohort.relocate(FOLDER) with the folder that the scans are in now."
+    """Scans of a cohort are not where they were."""
     FREE_MEMORY = "Crop the volume, use a setting with small windows, or close other programs."
     """There is too little memory."""
 
@@ -116,6 +120,10 @@ class LostLockError(StoreError):
 
 class LibraryError(CoralBayError, ValueError):
     """A library of scans cannot be used: missing, damaged, of another format, or made with other weights."""
+
+
+class CohortError(CoralBayError, ValueError):
+    """A cohort cannot be used as asked: missing, damaged, of another format, its scans moved, or nothing accepted yet."""
 
 
 class ProbeError(CoralBayError, ValueError):

@@ -26,6 +26,8 @@ def words() -> dict[Remedy, str]:
         Remedy.REPAIR_LIBRARY: _("Press 'Check library' under 'Library'; it offers to repair the library."),
         Remedy.INSTALL_PACKAGE: _("Install it in Slicer's Python console: slicer.util.pip_install('{package}')"),
         Remedy.OVERWRITE: _("Rename or remove it."),
+        Remedy.CREATE_COHORT: _("Press 'New...' under 'Cohort', or open the folder of another cohort."),
+        Remedy.RELOCATE_SCANS: _("Press 'Find moved scans...' under 'Cohort' and choose the folder in which they are now."),
         Remedy.FREE_MEMORY: _(
             "Crop the volume, choose an inference mode with small windows in step 1, or close other programs."
         ),
