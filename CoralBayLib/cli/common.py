@@ -28,11 +28,13 @@ class Common(NamedTuple):
 
     Attributes:
         output: how the result is printed; for every command.
+        computing: on which device, with which cache; part of `embedding`.
         embedding: which encoder is used and how; for every command that embeds scans.
         scan: the scan of a command that takes one.
     """
 
     output: argparse.ArgumentParser
+    computing: argparse.ArgumentParser
     embedding: argparse.ArgumentParser
     scan: argparse.ArgumentParser
 
@@ -50,10 +52,24 @@ def add_radius_option(parser: argparse.ArgumentParser) -> None:
 
 def common_options() -> Common:
     """Make the parent parsers."""
-    output, embedding, scan = (argparse.ArgumentParser(add_help=False) for _ in range(3))
+    output, computing, scan = (argparse.ArgumentParser(add_help=False) for _ in range(3))
     output.add_argument("--json", action="store_true", help="print one JSON object on stdout, for programs")
     output.add_argument("--quiet", action="store_true", help="show no progress bar")
 
+    computing.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default auto)")
+    computing.add_argument("--download", action="store_true", help="allow weights to be downloaded from their public source")
+    add_renamed_option(
+        computing,
+        "--no-cache",
+        old="--no-store",
+        action="store_true",
+        help="neither read the embedding from the cache nor keep it",
+    )
+    computing.add_argument(
+        "--assume-hu", action="store_true", help="skip the check that the values look like Hounsfield units (HU)"
+    )
+
+    embedding = argparse.ArgumentParser(add_help=False, parents=[computing])
     embedding.add_argument(
         "--encoder",
         default="auto",
@@ -68,22 +84,10 @@ def common_options() -> Common:
         metavar="NAME",
         help="inference mode of the encoder, such as faithful or whole (default: chosen by the encoder)",
     )
-    embedding.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default auto)")
-    embedding.add_argument("--download", action="store_true", help="allow weights to be downloaded from their public source")
-    add_renamed_option(
-        embedding,
-        "--no-cache",
-        old="--no-store",
-        action="store_true",
-        help="neither read the embedding from the cache nor keep it",
-    )
-    embedding.add_argument(
-        "--assume-hu", action="store_true", help="skip the check that the values look like Hounsfield units (HU)"
-    )
 
     scan.add_argument("ct", metavar="CT", help="the scan: a NRRD, NIfTI or MetaImage file, or a folder of DICOM slices")
     add_series_option(scan)
-    return Common(output, embedding, scan)
+    return Common(output, computing, embedding, scan)
 
 
 def add_series_option(parser: Any) -> None:

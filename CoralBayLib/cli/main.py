@@ -23,11 +23,12 @@ from CoralBayLib.core.signals import CLOSED_PIPE_STATUS, Interruption, close_out
 from . import cache, check, cohort, demo, embed, encoders, library, scans, segment, similar, weights
 from .common import common_options
 from .console import Console
+from .patients import evaluate
 from .remedies import remedy_text
 
 _INTERRUPTED = 130
 _NO_MEMORY = "There is too little memory. Close other programs, or use a smaller scan."
-_VERBS = (check, embed, segment, similar, scans, cohort, encoders, weights, library, demo, cache)
+_VERBS = (check, embed, segment, evaluate, similar, scans, cohort, encoders, weights, library, demo, cache)
 """Modules with a function `add_parser(commands, common)`, in the order of the help."""
 
 

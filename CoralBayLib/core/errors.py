@@ -134,6 +134,10 @@ class ScansError(CoralBayError, ValueError):
     """A table of scans cannot be used: no such column, too few scans or patients, or one patient under two names."""
 
 
+class EvaluationError(CoralBayError, ValueError):
+    """Patients cannot be evaluated: too few, or numbers that do not fit."""
+
+
 class MemoryLimitError(CoralBayError, MemoryError):
     """The job needs more memory than there is; the message states both sizes."""
 

@@ -2,12 +2,14 @@
 
 from .folders import LabeledPatient, PatientFolder, find_patients
 from .labelmaps import LabeledScan, read_labels
-from .structures import common_names, names_from_json, renumbered
+from .structures import chosen_names, common_labels, common_names, names_from_json, renumbered
 
 __all__ = [
     "LabeledPatient",
     "LabeledScan",
     "PatientFolder",
+    "chosen_names",
+    "common_labels",
     "common_names",
     "find_patients",
     "names_from_json",

@@ -103,6 +103,20 @@ def common_names(names: Iterable[Mapping[int, str]]) -> dict[int, str]:
     return dict(enumerate(known.values(), start=1))
 
 
+def common_labels(names: Mapping[int, str], common: Mapping[int, str]) -> dict[int, int]:
+    """The common label of each of a patient's labels.
+
+    Args:
+        names: of the patient's structures, by label.
+        common: names by common label.
+
+    Returns:
+        By the patient's label; without structures that are not in `common`.
+    """
+    by_name = {fold(name): label for label, name in common.items()}
+    return {label: by_name[fold(name)] for label, name in names.items() if fold(name) in by_name}
+
+
 def renumbered(labelmap: Volume, names: Mapping[int, str], common: Mapping[int, str]) -> Volume:
     """A labelmap with the labels of a common numbering.
 
@@ -114,12 +128,10 @@ def renumbered(labelmap: Volume, names: Mapping[int, str], common: Mapping[int, 
     Returns:
         uint8, or uint16 for labels over 255.
     """
-    by_name = {fold(name): label for label, name in common.items()}
-    table = np.zeros(
-        max([int(labelmap.array.max(initial=0)), *names]) + 1, np.uint16 if max(common, default=0) > 255 else np.uint8
-    )
-    for label, name in names.items():
-        table[label] = by_name.get(fold(name), 0)
+    kind = np.uint16 if max(common, default=0) > 255 else np.uint8
+    table = np.zeros(max([int(labelmap.array.max(initial=0)), *names]) + 1, kind)
+    for label, new in common_labels(names, common).items():
+        table[label] = new
     return Volume(table[labelmap.array], labelmap.grid)
 
 

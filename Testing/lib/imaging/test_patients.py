@@ -8,8 +8,7 @@ import pytest
 import CoralBayLib as cb
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.imaging.grid import Grid, Volume
-from CoralBayLib.imaging.patients import common_names, find_patients, names_from_json, read_labels, renumbered
-from CoralBayLib.imaging.patients.structures import chosen_names
+from CoralBayLib.imaging.patients import chosen_names, common_names, find_patients, names_from_json, read_labels, renumbered
 from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
 
 GRID = Grid((6, 8, 10), np.diag([2.0, 2.0, 5.0, 1.0]))

@@ -1,0 +1,1 @@
+"""How well probes from few labeled patients segment other patients: draws, tests, figures with intervals, reports."""
