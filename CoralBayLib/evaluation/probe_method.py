@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+from CoralBayLib.core.errors import EvaluationError
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.fewshot.probe import Probe
@@ -16,15 +18,16 @@ _POINTS = 200
 
 
 class ProbeMethod:
-    """A probe of the first labeled patient, adapted to each other one."""
+    """A probe of the labeled patient, adapted to each other one."""
 
     version = "probe 1"
 
-    def learn(self, pyramid: FeaturePyramid, labelmap: Volume, names: Mapping[int, str]) -> Probe:
+    def learn(self, pyramid: FeaturePyramid, labelmap: Volume, names: Mapping[int, str]) -> Any:
         """See `Method`."""
-        prompts = Prompts.from_labelmap(labelmap, names=dict(names), per_structure=_POINTS)
-        return Probe().fit(pyramid, prompts)
+        return Probe().fit(pyramid, Prompts.from_labelmap(labelmap, names=dict(names), per_structure=_POINTS))
 
-    def predict(self, parts: Sequence[Probe], pyramid: FeaturePyramid, grid: Grid, cancel: CancelToken | None = None) -> Volume:
+    def predict(self, parts: Sequence[Any], pyramid: FeaturePyramid, grid: Grid, cancel: CancelToken | None = None) -> Volume:
         """See `Method`."""
+        if len(parts) > 1:
+            raise EvaluationError("Probes of several patients are not supported yet. Evaluate with one labeled patient.")
         return Segmenter(pyramid, parts[0]).fit().labelmap(grid, cancel=cancel)

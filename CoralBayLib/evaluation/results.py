@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from CoralBayLib.core import schemas
 from CoralBayLib.core.errors import StoreError
 from CoralBayLib.core.paths import atomic_write, error_message
 
 from .agreement import Agreement
-
-_VALUE = (int, float, type(None))
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,10 @@ class Result:
         scores = {}
         for name, given in values["scores"].items():
             score = Agreement(**given)
-            if not all(isinstance(value, _VALUE) for value in (score.dice, score.mean_mm, score.p95_mm)):
+            limits = ((score.dice, 1.0), (score.mean_mm, math.inf), (score.p95_mm, math.inf))
+            if not all(value is None or (schemas.number(value) and 0 <= value <= most) for value, most in limits):
+                raise ValueError(f"no score: {given}")
+            if type(score.found) is not bool or type(score.present) is not bool:
                 raise ValueError(f"no score: {given}")
             scores[str(name)] = score
         train = tuple(map(str, values["train"]))
@@ -107,7 +110,7 @@ class ResultFile:
         for line in text.splitlines():
             try:
                 yield Result.from_dict(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
                 yield None
         if text and not text.endswith("\n"):
             yield None  # a further line would be written behind the last one

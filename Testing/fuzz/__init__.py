@@ -1,6 +1,6 @@
 """Damaged inputs of every kind that is read: each must give the right result or an error in words.
 
-`python -m Testing.fuzz` runs all and writes RESULTS.md. Kinds are in `images`, `series`, `written` and `weights`.
+`python -m Testing.fuzz` runs all and writes RESULTS.md. Kinds are in `images`, `patients`, `series`, `written` and `weights`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ class _Kinds(Mapping[str, Any]):
 
     def _all(self) -> dict[str, Any]:
         from .images import IMAGES
+        from .patients import PATIENTS
         from .series import SERIES
         from .weights import WEIGHTS
         from .written import WRITTEN
 
-        return {**IMAGES, **SERIES, **WRITTEN, **WEIGHTS}
+        return {**IMAGES, **SERIES, **WRITTEN, **PATIENTS, **WEIGHTS}
 
     def __getitem__(self, name: str) -> Any:
         from .faulty import FAULTY

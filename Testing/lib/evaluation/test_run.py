@@ -98,10 +98,14 @@ def test_a_torn_line_is_left_out_and_replaced(make, method):
     make().run()
     file = make().file.path
     lines = file.read_text().splitlines()
-    file.write_text("\n".join([lines[0], "{", json.dumps({"key": "k"}), *lines[1:-1], lines[-1][:40]]))
+    file.write_text(
+        "\n".join(
+            [lines[0], "{", json.dumps({"key": "k"}), lines[1].replace('"dice": ', '"dice": 7'), *lines[2:-1], lines[-1][:40]]
+        )
+    )
     tests = len(method.tested)
     assert len(make().run()) == len(lines)
-    assert len(method.tested) == tests + 1
+    assert len(method.tested) == tests + 2
     assert all(json.loads(line)["scores"] for line in file.read_text().splitlines())
     assert len(file.read_text().splitlines()) == len(lines)
 
