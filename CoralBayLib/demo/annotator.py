@@ -162,7 +162,7 @@ def simulate_answer(
         (N, 3) RAS mm points and their (N,) labels, all the same.
     """
     grid = reference.grid
-    center = np.clip(np.round(grid.to_ijk(np.reshape(ras, (1, 3)))[0]).astype(int), 0, np.array(grid.size) - 1)[::-1]
+    center = grid.nearest_ijk(ras)[0, ::-1]
     ball = _ball(grid, center, radius_mm)
     labels = reference.array[tuple(ball.T)]
     distance = np.linalg.norm((ball - center) * grid.spacing_mm[::-1], axis=1)

@@ -114,8 +114,7 @@ def keep_prompted_components(
     if count < 2 and locked is None:
         return
     start = np.array([side.start for side in box])
-    ijk = np.clip(np.round(grid.to_ijk(points_ras)).astype(int), 0, np.array(grid.size) - 1)
-    kji = ijk[:, ::-1] - start
+    kji = grid.nearest_ijk(points_ras)[:, ::-1] - start
     kji = kji[((kji >= 0) & (kji < components.shape)).all(axis=1)]
     prompted = np.zeros(count + 1, dtype=bool)
     prompted[components[tuple(kji.T)]] = True

@@ -85,6 +85,10 @@ class Grid:
         """Transform (N, 3) or (3,) RAS mm points to continuous IJK; returns (N, 3)."""
         return _apply(np.linalg.inv(self.ijk_to_ras), ras)
 
+    def nearest_ijk(self, ras: ArrayLike) -> NDArray[np.intp]:
+        """IJK of the voxel nearest to each of (N, 3) RAS mm points, clamped to the border; returns (N, 3)."""
+        return np.clip(np.round(self.to_ijk(ras)).astype(np.intp), 0, np.array(self.size) - 1)
+
     def contains(self, ras: ArrayLike) -> NDArray[np.bool_]:
         """Whether each of (N, 3) RAS mm points lies inside a voxel of the grid; returns (N,)."""
         ijk = self.to_ijk(ras)
@@ -202,8 +206,7 @@ class Volume:
 
     def nearest_values(self, ras: ArrayLike) -> NDArray:
         """Value of the voxel nearest to each of (N, 3) RAS mm points, clamped to the border; returns (N,)."""
-        ijk = np.clip(np.round(self.grid.to_ijk(ras)).astype(int), 0, np.array(self.grid.size) - 1)
-        return self.array[ijk[:, 2], ijk[:, 1], ijk[:, 0]]
+        return self.array[tuple(self.grid.nearest_ijk(ras)[:, ::-1].T)]
 
 
 def _apply(matrix: NDArray, points: ArrayLike) -> NDArray[np.float64]:

@@ -39,8 +39,7 @@ class PatientGrid:
 
     def index(self, prompts: cb.Prompts) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """Flat index and label of each marked voxel; a voxel that was marked more than once has its last label."""
-        ijk = np.clip(np.round(self.grid.to_ijk(prompts.points_ras)).astype(int), 0, np.array(self.grid.size) - 1)
-        flat = np.ravel_multi_index(tuple(ijk[:, ::-1].T), self.grid.shape)
+        flat = np.ravel_multi_index(tuple(self.grid.nearest_ijk(prompts.points_ras)[:, ::-1].T), self.grid.shape)
         voxels, last = np.unique(flat[::-1], return_index=True)
         return voxels, prompts.labels[::-1][last]
 

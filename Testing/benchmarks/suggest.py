@@ -92,8 +92,7 @@ def smoothed_doubt(state: State, label: int) -> NDArray | None:
     one, grid = state.percents[label] / np.float32(100), state.pyramid.grid
     doubt = ndimage.gaussian_filter(np.minimum(one, 1 - one), 6.0 / grid.spacing_mm[::-1], mode="constant", truncate=2.0)
     free = np.ones(grid.shape, bool)
-    ijk = np.clip(np.round(grid.to_ijk(state.prompts.points_ras)).astype(int), 0, np.array(grid.size) - 1)
-    free[tuple(ijk[:, ::-1].T)] = False
+    free[tuple(grid.nearest_ijk(state.prompts.points_ras)[:, ::-1].T)] = False
     doubt[ndimage.distance_transform_edt(free, sampling=grid.spacing_mm[::-1]) < 10.0] = 0
     kji = np.unravel_index(doubt.argmax(), doubt.shape)
     return grid.to_ras(np.array(kji)[None, ::-1])[0] if doubt.max() > 0 else None

@@ -109,7 +109,7 @@ class BoxedSession(ClickSession):
         grid = self.pyramid.grid
         half = self.box.size_mm / 2
         corners = self.box.center_ras + (np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * half) @ self.box.axes
-        kji = np.clip(np.round(grid.to_ijk(corners)).astype(int), 0, np.array(grid.size) - 1)[:, ::-1]
+        kji = grid.nearest_ijk(corners)[:, ::-1]
         region = Region.around(grid, kji.min(axis=0), kji.max(axis=0), 0.0, 60_000)
         within = self._inside(region, 0.0) & self.scan.body[region.slices]
         places = [self.box.center_ras]

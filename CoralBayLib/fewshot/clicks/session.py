@@ -135,9 +135,7 @@ class ClickSession:
         self._mask, had_answer = mask, bool(mask.any())
         self.points = np.vstack([self.points, np.reshape(ras, (1, 3))])
         self.own = np.append(self.own, own)
-        grid = self.pyramid.grid
-        ijk = np.clip(np.round(grid.to_ijk(self.points)).astype(int), 0, np.array(grid.size) - 1)
-        self.clicks = Clicks(ijk[:, ::-1], self.own)
+        self.clicks = Clicks(self.pyramid.grid.nearest_ijk(self.points)[:, ::-1], self.own)
         prompts = Prompts(self.points, self.own.astype(int), {1: "clicked"})
         self._probe = Probe().fit(self.pyramid, prompts, self.locks.points_ras)
         previous = np.clip(self.log_odds, -_MAX_PREVIOUS, _MAX_PREVIOUS) if had_answer else None
@@ -172,8 +170,7 @@ class ClickSession:
         if self._answer is None or not self._answer[1].any():
             return False
         region, mask, _ = self._answer
-        ijk = np.clip(np.round(self.pyramid.grid.to_ijk(point)).astype(int), 0, np.array(self.pyramid.grid.size) - 1)
-        kji = ijk[:, ::-1]
+        kji = self.pyramid.grid.nearest_ijk(point)[:, ::-1]
         return bool(region.contains(kji)[0] and mask[tuple((kji - region.low)[0])]) == own
 
     def _ml(self) -> float:

@@ -175,7 +175,7 @@ class GeodesicEvidence:
         self, points_ras: NDArray[np.float64], own: NDArray[np.bool_]
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
         """IJK of all prompts, and the start and stop (IJK) of the box around a structure's own prompts."""
-        ijk = np.clip(np.round(self.grid.to_ijk(points_ras)).astype(int), 0, np.array(self.grid.size) - 1)
+        ijk = self.grid.nearest_ijk(points_ras)
         reach = np.ceil(_REACH_MM / self.grid.spacing_mm).astype(int)
         low = np.maximum(ijk[own].min(axis=0) - reach, 0)
         return ijk, low, np.minimum(ijk[own].max(axis=0) + reach + 1, self.grid.size)

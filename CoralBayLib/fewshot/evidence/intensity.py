@@ -84,9 +84,7 @@ class IntensityEvidence:
 
     def _density(self, points_ras: NDArray[np.float64]) -> NDArray[np.float64]:
         """Density of each of `_BINS` at some points; none is zero."""
-        grid = self.image.grid
-        ijk = np.clip(np.round(grid.to_ijk(points_ras)).astype(int), 0, np.array(grid.size) - 1)
-        levels, counts = np.unique(hu_index(self.image.array[tuple(ijk[:, ::-1].T)]), return_counts=True)
+        levels, counts = np.unique(hu_index(self.image.nearest_values(points_ras)), return_counts=True)
         away = (_BINS[:, None] - _KNOTS[levels]) / _BANDWIDTH
         density = np.exp(-0.5 * away**2) @ counts
         density += _MIN_DENSITY * density.max()

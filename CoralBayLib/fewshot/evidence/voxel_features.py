@@ -53,7 +53,7 @@ class VoxelFeatures:
 
     def sample(self, ras: ArrayLike) -> torch.Tensor:
         """Features of the working voxel nearest to each (N, 3) RAS point; returns (N, channels) float32."""
-        ijk = np.clip(np.round(self.grid.to_ijk(ras)).astype(np.int64), 0, np.array(self.grid.size) - 1)
+        ijk = self.grid.nearest_ijk(ras)
         flat = np.ravel_multi_index(tuple(ijk[:, ::-1].T), self.grid.shape)
         parts = [self._hats[:, image[torch.from_numpy(flat)].long()].T for image in self._images]
         parts.append(torch.from_numpy(self._position(ijk)).float())

@@ -67,11 +67,15 @@ def test_subgrid_voxels_have_the_right_positions(grid, start, step, shape):
 
 @given(grids())
 @FEW
-def test_nearest_values_and_contains(grid):
+def test_nearest_voxels_and_contains(grid):
     volume = Volume(np.arange(np.prod(grid.shape)).reshape(grid.shape), grid)
     ijk = all_ijk(grid)
     near = grid.to_ras(ijk + np.random.default_rng(0).uniform(-0.45, 0.45, ijk.shape))
     np.testing.assert_array_equal(volume.nearest_values(near), volume.array[ijk[:, 2], ijk[:, 1], ijk[:, 0]])
+    np.testing.assert_array_equal(grid.nearest_ijk(near), ijk)
+    # A point outside has the voxel of the border that is nearest to it along each axis.
+    far = grid.to_ras([[-7, 0, 0], np.array(grid.size) + 7])
+    np.testing.assert_array_equal(grid.nearest_ijk(far), [[0, 0, 0], np.array(grid.size) - 1])
     assert grid.contains(near).all()
     assert not grid.contains(grid.to_ras([-0.6, 0, 0])).any()
     assert not grid.contains(grid.to_ras(np.array(grid.size) - [1, 1, 0.4])).any()
