@@ -83,7 +83,8 @@ class BoxedSession(ClickSession):
 
     def bounded(self, log_odds: NDArray[np.float32], region: Region) -> NDArray[np.float32]:
         """As in `ClickSession`; nothing outside of the box belongs to the structure."""
-        return np.where(self._inside(region), super().bounded(log_odds, region), OUTSIDE)
+        inside = self.box.mask_on(region.grid(self.pyramid.grid), MARGIN_MM)
+        return np.where(inside, super().bounded(log_odds, region), OUTSIDE)
 
     def bonus(self, field: NDArray[np.float32]) -> NDArray[np.float64]:
         """By level: what a region lacks of the box's extent, and what it covers of its faces, as expected Dice; 0 or less."""
@@ -107,11 +108,9 @@ class BoxedSession(ClickSession):
     def _places(self) -> list[NDArray[np.float64]]:
         """The middle of the box, and of the largest part of each group of intensities in it; RAS mm."""
         grid = self.pyramid.grid
-        half = self.box.size_mm / 2
-        corners = self.box.center_ras + (np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * half) @ self.box.axes
-        kji = grid.nearest_ijk(corners)[:, ::-1]
+        kji = grid.nearest_ijk(self.box.corners())[:, ::-1]
         region = Region.around(grid, kji.min(axis=0), kji.max(axis=0), 0.0, 60_000)
-        within = self._inside(region, 0.0) & self.scan.body[region.slices]
+        within = self.box.mask_on(region.grid(grid)) & self.scan.body[region.slices]
         places = [self.box.center_ras]
         if not within.any():
             return places
@@ -133,7 +132,3 @@ class BoxedSession(ClickSession):
         grid = region.grid(self.pyramid.grid)
         k, j, i = np.indices(region.shape).reshape(3, -1)
         return (grid.to_ras(np.stack([i, j, k], axis=1)) - self.box.center_ras) @ self.box.axes.T
-
-    def _inside(self, region: Region, margin_mm: float = MARGIN_MM) -> NDArray[np.bool_]:
-        """Which voxels of a region lie in the box."""
-        return (np.abs(self._local(region)) <= self.box.size_mm / 2 + margin_mm).all(axis=1).reshape(region.shape)

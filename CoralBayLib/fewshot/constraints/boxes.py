@@ -80,6 +80,22 @@ class Box:
         """Whether each of (N, 3) RAS mm points lies in the box or within a margin of it; returns (N,)."""
         return self.distance_mm(points_ras) <= margin_mm + 1e-6
 
+    def corners(self, margin_mm: float = 0.0) -> NDArray[np.float64]:
+        """The corners of the box with a margin on each side, (8, 3) RAS mm."""
+        signs = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) / 2
+        return self.center_ras + (signs * (self.size_mm + 2 * margin_mm)) @ self.axes
+
+    def mask_on(self, grid: Grid, margin_mm: float = 0.0) -> NDArray[np.bool_]:
+        """[k, j, i] which voxels of a grid have their centers in the box or within a margin of it, as `contains` says."""
+        ijk = grid.to_ijk(self.corners(margin_mm))
+        low = np.clip(np.floor(ijk.min(axis=0)).astype(int), 0, grid.size)
+        high = np.clip(np.ceil(ijk.max(axis=0)).astype(int) + 1, low, grid.size)
+        part = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
+        k, j, i = np.meshgrid(*(np.arange(side.start, side.stop) for side in part), indexing="ij")
+        mask = np.zeros(grid.shape, dtype=bool)
+        mask[part] = self.contains(grid.to_ras(np.stack([i, j, k], axis=-1).reshape(-1, 3)), margin_mm).reshape(k.shape)
+        return mask
+
     def core_points(self) -> NDArray[np.float64]:
         """Points on a lattice in the ellipsoid in the middle of the box, (N, 3) RAS mm; the center is one of them."""
         steps = np.arange(-3, 4) * 0.3
@@ -203,15 +219,8 @@ def shell_of(
 def outside_of(boxes: Sequence[Box], grid: Grid) -> NDArray[np.bool_]:
     """[k, j, i] where a grid's voxels lie farther than `MARGIN_MM` outside of every box."""
     outside = np.ones(grid.shape, dtype=bool)
-    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) / 2
     for box in boxes:
-        ijk = grid.to_ijk(box.center_ras + (corners * (box.size_mm + 2 * MARGIN_MM)) @ box.axes)
-        low = np.clip(np.floor(ijk.min(axis=0)).astype(int), 0, grid.size)
-        high = np.clip(np.ceil(ijk.max(axis=0)).astype(int) + 1, low, grid.size)
-        part = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
-        k, j, i = np.meshgrid(*(np.arange(side.start, side.stop) for side in part), indexing="ij")
-        inside = box.contains(grid.to_ras(np.stack([i, j, k], axis=-1).reshape(-1, 3)), MARGIN_MM)
-        outside[part] &= ~inside.reshape(k.shape)
+        outside &= ~box.mask_on(grid, MARGIN_MM)
     return outside
 
 

@@ -28,6 +28,9 @@ def test_a_turned_box_contains_what_is_inside():
     assert BOX.contains(points).tolist() == [True] * 3 + [False] * 3
     assert BOX.contains(points, 0.2).all()
     assert BOX.distance_mm(BOX.center_ras + [13, 19, 22] @ BOX.axes) == pytest.approx([5.0])
+    # A margin is a distance, so that the box with a margin has round edges and corners.
+    assert BOX.corners().shape == (8, 3) and BOX.contains(BOX.corners()).all()
+    assert not BOX.contains(BOX.corners(MARGIN_MM), MARGIN_MM).any()
 
 
 def test_points_of_a_box():
@@ -48,6 +51,8 @@ def test_voxels_outside_of_boxes(kind):
     expected = ~(BOX.contains(points, MARGIN_MM) | other.contains(points, MARGIN_MM))
     assert np.array_equal(outside_of([BOX, other], grid).ravel(), expected)
     assert expected.any() and not expected.all()
+    for margin in (0.0, MARGIN_MM):
+        assert np.array_equal(BOX.mask_on(grid, margin).ravel(), BOX.contains(points, margin))
 
 
 @pytest.mark.parametrize(
