@@ -7,10 +7,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from CoralBayLib.core.paths import expand
+from CoralBayLib.core.errors import StoreError
+from CoralBayLib.core.paths import error_message, expand
 from CoralBayLib.core.progress import CancelToken, Progress
 from CoralBayLib.imaging.discovery import Skipped, find_scans
 from CoralBayLib.imaging.formats import READABLE_SUFFIXES
+from CoralBayLib.imaging.grid import Volume
+from CoralBayLib.imaging.volume_io import write_volume
 
 from .description import Description, ScanEntry, safe_name
 
@@ -56,6 +59,23 @@ def with_scans(
         taken.add(name.casefold())
         added.append(ScanEntry(name, _relative(path, folder), str(path)))
     return replace(description, scans=(*description.scans, *added)), added, skipped
+
+
+def with_volume(description: Description, folder: Path, volume: Volume, name: str) -> tuple[Description, ScanEntry]:
+    """A cohort with one more scan, whose voxels are written into the cohort's folder.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    name = _unique(safe_name(name), {scan.name.casefold() for scan in description.scans})
+    path = folder / "volumes" / f"{name}.nrrd"
+    try:
+        path.parent.mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"The folder {path.parent} cannot be made: {error_message(error)}.") from error
+    write_volume(volume, path)
+    entry = ScanEntry(name, _relative(path, folder), str(path))
+    return replace(description, scans=(*description.scans, entry)), entry
 
 
 def relocated(description: Description, folder: Path, where: str | os.PathLike) -> tuple[Description, list[str], list[str]]:

@@ -23,14 +23,17 @@ from .status import ScanStatus, State
 _UNKNOWN_ERROR = 0.5
 
 
-def choose_next(scans: Sequence[ScanStatus], measured: Mapping[str, Mapping[str, float]]) -> ScanStatus | None:
+def choose_next(
+    scans: Sequence[ScanStatus], measured: Mapping[str, Mapping[str, float]], skip: Sequence[str] = ()
+) -> ScanStatus | None:
     """The scan to annotate next; None if all that can be read are accepted.
 
     Args:
         scans: all, in the order in which they were added.
         measured: numbers that describe the scans, by name, of those that were read.
+        skip: names of scans that are not wanted now.
     """
-    open_scans = [scan for scan in scans if scan.state is not State.ACCEPTED and scan.path]
+    open_scans = [scan for scan in scans if scan.state is not State.ACCEPTED and scan.path and scan.name not in skip]
     begun = [scan for scan in open_scans if scan.state is State.CORRECTED]
     if begun or not open_scans:
         return begun[0] if begun else None

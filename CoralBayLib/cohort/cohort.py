@@ -15,7 +15,7 @@ from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled,
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.imaging.segmentation_io import read_segmentation
 
-from .adding import relocated, with_scans
+from .adding import relocated, with_scans, with_volume
 from .card import CurvePoint, curve_of, model_card
 from .choice import choose_next
 from .description import FILE, Description, ScanEntry, checked_structures, locked, now, read_description, write_description
@@ -134,6 +134,17 @@ class Cohort:
             write_description(self.folder, description)
         return [each.name for each in added], left_out
 
+    def add_volume(self, volume: Volume, name: str) -> str:
+        """Add a scan that is in no file: it is written into the cohort's folder. Returns its name in the cohort.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        with locked(self.folder):
+            description, entry = with_volume(self.description, self.folder, volume, name)
+            write_description(self.folder, description)
+        return entry.name
+
     def relocate(self, folder: str | os.PathLike) -> tuple[list[str], list[str]]:
         """Find the scans that were moved, by their names.
 
@@ -159,8 +170,11 @@ class Cohort:
         """Segmentations without a record, whose writing a crash interrupted; they count for nothing and may be deleted."""
         return self._records.unfinished()
 
-    def next(self) -> ScanStatus | None:
+    def next(self, skip: Sequence[str] = ()) -> ScanStatus | None:
         """The scan to annotate next, by the rule in `choice`; None if all are accepted.
+
+        Args:
+            skip: names of scans that are not wanted now.
 
         Raises:
             CohortError: the cohort has no scans, or none of those to annotate is where it was.
@@ -171,7 +185,7 @@ class Cohort:
         left = [scan for scan in scans if scan.state is not State.ACCEPTED]
         if left and not any(scan.path for scan in left):
             description.scan(left[0].name).require(self.folder)
-        return choose_next(scans, self._records.measured())
+        return choose_next(scans, self._records.measured(), skip)
 
     def read(self, scan: str) -> Volume:
         """The CT of a scan.
@@ -190,6 +204,15 @@ class Cohort:
         """
         self.description.scan(scan)
         return self._records.segmentation(scan)
+
+    def learn(self, progress: Progress | None = None, cancel: CancelToken | None = None) -> None:
+        """Let the probe learn what was accepted but not learnt yet, as without an encoder or after a crash.
+
+        Raises:
+            CohortError: the features are others than before; or a scan or segmentation to learn from is missing or damaged.
+            Cancelled: `cancel` was called; the probe is as it was.
+        """
+        self._teaching.teach(progress, cancel)
 
     def suggest(self, scan: str, progress: Progress | None = None, cancel: CancelToken | None = None) -> Path:
         """Segment a scan with the probe, and keep the result as a suggestion.

@@ -16,13 +16,14 @@ from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 
 from .activity import Activity
 from .base import Panel
+from .cohort.panel import CohortPanel
 from .feature_maps import FeatureMapsPanel
 from .scan import ScanPanel
 from .scans import ScansPanel
 from .segment import SegmentPanel
 from .similar import SimilarPanel
 
-PANELS: tuple[type[Panel], ...] = (ScanPanel, SegmentPanel, SimilarPanel, FeatureMapsPanel, ScansPanel)
+PANELS: tuple[type[Panel], ...] = (ScanPanel, SegmentPanel, SimilarPanel, FeatureMapsPanel, ScansPanel, CohortPanel)
 """The steps, from top to bottom."""
 _UI_FILE = Path(__file__).resolve().parents[2] / "Resources" / "UI" / "CoralBaySlicer.ui"
 

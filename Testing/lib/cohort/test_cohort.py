@@ -216,3 +216,18 @@ def test_the_card_tells_the_curve_and_no_name(cohort, tmp_path):
     with pytest.raises(StoreError):
         cohort.model_card(cohort.folder / "accepted" / "card.md")
     assert cohort.model_card(tmp_path / "card.md").is_file()
+
+
+def test_a_scan_without_a_file_is_kept_in_the_folder(cohort, learner):
+    volume, labels = make_scan(9)
+    names = [cohort.add_volume(volume, "scan0"), cohort.add_volume(volume, "CT / thorax")]
+    assert names == ["scan0-2", "CT_thorax"]
+    assert np.array_equal(cohort.read("scan0-2").array, volume.array)
+    cohort.accept("scan0-2", labels)
+    assert learner.learnt
+
+
+def test_a_skipped_scan_does_not_come_next(cohort):
+    cohort.keep("scan5", truth("scan5"))
+    assert cohort.next(skip=["scan5"]).name != "scan5"
+    assert cohort.next(skip=NAMES) is None

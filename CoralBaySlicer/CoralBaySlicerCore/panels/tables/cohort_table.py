@@ -1,0 +1,79 @@
+"""Table of the scans of a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import qt
+from slicer.i18n import tr as _
+
+from CoralBayLib.cohort.status import State
+
+if TYPE_CHECKING:
+    from CoralBayLib.cohort import ScanStatus
+
+
+def state_name(state: State) -> str:
+    """The word for a state, in the user's language."""
+    words = {
+        State.TO_DO: _("to do"),
+        State.SUGGESTED: _("suggested"),
+        State.CORRECTED: _("corrected, not accepted"),
+        State.ACCEPTED: _("accepted"),
+    }
+    return words[state]
+
+
+class CohortTable:
+    """Shows scans in a QTableWidget.
+
+    Args:
+        table: the widget.
+        opened: called with the name of a scan when its row is double-clicked.
+
+    Attributes:
+        scans: row by row.
+    """
+
+    def __init__(self, table: qt.QTableWidget, opened: Callable[[str], None]) -> None:
+        self.scans: list[ScanStatus] = []
+        self._table, self._opened = table, opened
+        headers = (_("Scan"), _("State"), _("Estimated Dice"), _("Note"))
+        tips = (
+            _("Double-click to open the scan with its segmentation or a suggestion"),
+            _("To do, suggested by the probe, corrected but not accepted yet, or accepted"),
+            _("Dice coefficient that the suggestion is expected to have, averaged over the structures (1 is perfect)"),
+            _("What is unlike the other scans, or wrong with the files"),
+        )
+        table.setColumnCount(len(headers))
+        table.setHorizontalHeaderLabels(headers)
+        for column, tip in enumerate(tips):
+            table.horizontalHeaderItem(column).setToolTip(tip)
+        table.horizontalHeader().setStretchLastSection(True)
+        table.verticalHeader().visible = False
+        table.connect("cellDoubleClicked(int,int)", lambda row, _column: self._open(row))
+
+    def fill(self, scans: Sequence[ScanStatus], current: str = "") -> None:
+        """Show scans.
+
+        Args:
+            scans: to show.
+            current: the name of the one that is open, which is marked.
+        """
+        self.scans = list(scans)
+        self._table.setRowCount(len(self.scans))
+        for row, scan in enumerate(self.scans):
+            dice = "" if scan.estimated_dice is None else f"{scan.estimated_dice:.2f}"
+            name = _("{scan} (open)").format(scan=scan.name) if scan.name == current else scan.name
+            note = " ".join(scan.flags)
+            for column, text in enumerate((name, state_name(scan.state), dice, note)):
+                cell = qt.QTableWidgetItem(text)
+                cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
+                cell.setToolTip(note or scan.path)
+                self._table.setItem(row, column, cell)
+        self._table.resizeColumnsToContents()
+
+    def _open(self, row: int) -> None:
+        if 0 <= row < len(self.scans):
+            self._opened(self.scans[row].name)
