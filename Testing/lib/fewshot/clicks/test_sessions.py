@@ -95,6 +95,10 @@ def test_nested_answers_to_a_first_click(scan):
     assert 0 < part <= structure <= group and part < group
     segmenter = cb.Segmenter(pyramid).fit(prompts)
     assert segmenter.is_fitted_on(prompts) and not segmenter.is_fitted_on(prompts, extents={1: 1})
+    with pytest.raises(cb.PromptError):
+        segmenter.fit(cb.Prompts([one + 1000], [1]), extents={1: 1})
+    # A fit that fails leaves everything as it was.
+    assert segmenter.is_fitted_on(prompts) and not segmenter.is_fitted_on(prompts, extents={1: 1})
 
 
 def test_strokes_are_not_clicks(scan):
