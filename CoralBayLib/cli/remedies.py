@@ -33,6 +33,16 @@ WORDS = {
 }
 """By remedy; {names} in braces are details of the error."""
 
+_SEVERAL_ENCODERS = {
+    Remedy.GET_WEIGHTS: (
+        "Run it again with --download to download the weights where a download is offered, or choose other encoders with "
+        "--encoders, such as --encoders coralbay-mini."
+    ),
+    Remedy.CHOOSE_ENCODER: "Choose encoders that fit with --encoders NAME[,NAME].",
+    Remedy.FREE_MEMORY: "Crop the volumes, choose other encoders with --encoders, or close other programs.",
+}
+"""The same for commands that take several encoders, and no weights and setting of one."""
+
 _OPTIONS = {
     Remedy.GET_WEIGHTS: "download",
     Remedy.CHOOSE_WEIGHTS_FILE: "weights",
@@ -56,6 +66,8 @@ def remedy_text(error: CoralBayError, options: Container[str]) -> str:
     Returns:
         One or two sentences; "" when the error names no remedy, or one that the command does not offer.
     """
+    if "encoders" in options and error.remedy in _SEVERAL_ENCODERS:
+        return error.fill(_SEVERAL_ENCODERS[error.remedy])
     if error.remedy is None or _OPTIONS.get(error.remedy, "json") not in options:
         return ""
     return error.fill(WORDS[error.remedy])

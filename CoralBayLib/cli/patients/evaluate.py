@@ -79,8 +79,7 @@ def add_parser(commands: Any, common: Common) -> None:
         metavar="FOLDER",
         help="folder for the results, the report, the table and the picture (default output/evaluation)",
     )
-    # What other commands let choose for one encoder.
-    parser.set_defaults(run=run, encoder="auto", weights=None, setting=None)
+    parser.set_defaults(run=run)
 
 
 def _words(text: str) -> list[str]:
@@ -116,7 +115,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     _draws(args, cases)
     args.output = require_writable_folder(args.output, [], (_RESULTS, _REPORT, _TABLE, _PICTURE))
     with _store(args) as store:
-        encoders = {encoder.name: encoder for encoder in (open_encoder(args, console, name) for name in args.encoders)}
+        # What other commands let choose for one encoder.
+        options = argparse.Namespace(**vars(args), encoder="auto", weights=None, setting=None)
+        encoders = {encoder.name: encoder for encoder in (open_encoder(options, console, name) for name in args.encoders)}
         for encoder in encoders.values():
             with console.bar("Embedding") as progress:
                 cases = embed_cases(cases, encoder, store, assume_hu=args.assume_hu, progress=progress)

@@ -71,6 +71,11 @@ def test_what_cannot_be_evaluated_is_refused(run, patients, stand_in, tmp_path, 
     assert status == 1 and words in stderr
 
 
+def test_advice_names_options_that_the_command_has(run, patients, tmp_path):
+    status, _, stderr = run("evaluate", patients, "--encoders", "coralbay", "-o", tmp_path / "out", "--shots", "1")
+    assert status == 1 and "--encoders coralbay-mini" in stderr and "--weights" not in stderr and "--encoder " not in stderr
+
+
 def test_numbers_of_patients_must_be_numbers(run, patients, capsys):
     with pytest.raises(SystemExit):
         run("evaluate", patients, "--shots", "1,two")
