@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
+from CoralBayLib.core.errors import PromptError
 from CoralBayLib.core.progress import Cancelled, CancelToken
 from CoralBayLib.fewshot.clicks import inputs, level_sets
 from CoralBayLib.fewshot.clicks.answers import ClickAnswers, ClickedStructures, clicked_structures
@@ -95,7 +96,7 @@ def test_nested_answers_to_a_first_click(scan):
     assert 0 < part <= structure <= group and part < group
     segmenter = cb.Segmenter(pyramid).fit(prompts)
     assert segmenter.is_fitted_on(prompts) and not segmenter.is_fitted_on(prompts, extents={1: 1})
-    with pytest.raises(cb.PromptError):
+    with pytest.raises(PromptError):
         segmenter.fit(cb.Prompts([one + 1000], [1]), extents={1: 1})
     # A fit that fails leaves everything as it was.
     assert segmenter.is_fitted_on(prompts) and not segmenter.is_fitted_on(prompts, extents={1: 1})
