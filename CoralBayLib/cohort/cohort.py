@@ -359,6 +359,7 @@ class Cohort:
             "when": now(),
             "structures": looked_for,
             "volume_ml": volumes_ml(labelmap, description.labels, looked_for),
+            "empty": not labelmap.array.any(),
             "encoder": description.encoder,
             "probe": None if suggestion is None else suggestion.record.get("probe"),
             "patients": None if suggestion is None else suggestion.record.get("patients"),

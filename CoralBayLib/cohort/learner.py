@@ -111,7 +111,7 @@ class ProbeLearner:
         learning: Any = Probe() if probe is None else Probe.load(probe)
         for lesson in lessons:
             raise_if_cancelled(cancel)
-            learning.learn(lesson.pyramid, lesson.labelmap, dict(lesson.names))
+            learning.learn(lesson.pyramid, lesson.labelmap, dict(lesson.names), cancel=cancel)
         return learning
 
     def suggest(

@@ -159,7 +159,9 @@ class Teaching:
 
     def _teach(self, learner: Learner, progress: Progress | None, cancel: CancelToken | None) -> None:
         description, probe = read_description(self._folder), self._records.probes.latest(_PROBE)
-        accepted = {scan.name: found for scan in description.scans if (found := self._records.accepted.latest(scan.name))}
+        latest = {scan.name: self._records.accepted.latest(scan.name) for scan in description.scans}
+        # A scan without any structure has no example of one.
+        accepted = {name: found for name, found in latest.items() if found is not None and not found.record.get("empty")}
         learnt: list[list[Any]] = [] if probe is None else list(probe.record["learnt"])
         current = all(name in accepted and accepted[name].number == number for name, number in learnt)
         if not current or probe is None:

@@ -40,7 +40,8 @@ def main() -> int:
         "--table", type=Path, help="a CSV of scans (columns scan, patient, ...), for a picture of a probe on it"
     )
     parser.add_argument("--target", help="the column of it that is learnt")
-    parser.add_argument("--only", choices=("library", "scans"), help="nothing but the picture of this")
+    parser.add_argument("--cohort", type=Path, help="the folder of a cohort, for a picture of its next scan")
+    parser.add_argument("--only", choices=("library", "scans", "cohort"), help="nothing but the picture of this")
     parser.add_argument("--window", type=float, nargs=2, default=(-160, 240), help="HU shown as black and white")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -107,6 +108,9 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     if arguments.table:
         with_table(widget, volume, arguments, settle)
         picture("scans")
+    if arguments.cohort:
+        in_cohort(widget, arguments, settle)
+        picture("cohort")
     if arguments.only:
         return
     for name, (inside, outside) in clicks.items():
@@ -193,6 +197,28 @@ def with_table(widget: Any, volume: Any, arguments: argparse.Namespace, settle: 
     panel.scans.probe.apply_to_scan()
     panel.scans.probe.show_map()
     settle()
+
+
+def in_cohort(widget: Any, arguments: argparse.Namespace, settle: Any) -> None:
+    """Open a cohort and its next scan, with the suggestion in the middle of the views."""
+    from CoralBaySlicerCore.scene import segments
+    from CoralBaySlicerCore.work.cohort import tasks
+
+    panel = widget.panel
+    for part in panel.panels:
+        name = type(part).__name__
+        getattr(part.ui, name[0].lower() + name[1:] + "Button").collapsed = part is not panel.cohort
+    tasks.set_folder(str(arguments.cohort.resolve()))
+    panel.cohort.refresh()
+    host.wait_for(lambda: not widget.logic.reader.busy, 60)
+    panel.cohort.next_scan()
+    settle()
+    if host.dialogs.texts("error"):
+        raise SystemExit("\n".join(host.dialogs.texts("error")))
+    host.wait_for(lambda: not widget.logic.reader.busy, 60)
+    output, volume = panel.parameters.output, panel.parameters.volume
+    found = [segments.points(output, each, volume) for each in segments.ids(output)]
+    show(np.concatenate(found).mean(axis=0) if any(map(len, found)) else np.zeros(3))
 
 
 def show(place: np.ndarray) -> None:

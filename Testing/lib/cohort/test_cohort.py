@@ -231,3 +231,15 @@ def test_a_skipped_scan_does_not_come_next(cohort):
     cohort.keep("scan5", truth("scan5"))
     assert cohort.next(skip=["scan5"]).name != "scan5"
     assert cohort.next(skip=NAMES) is None
+
+
+def test_a_scan_without_any_structure_is_accepted_and_not_learnt(cohort, learner):
+    nothing = truth("scan0")
+    nothing.array[:] = 0
+    cohort.accept("scan0", nothing)
+    assert states(cohort)["scan0"] is State.ACCEPTED and learner.learnt == []
+    with pytest.raises(CohortError, match="Nothing was accepted yet"):
+        cohort.suggest("scan1")
+    cohort.accept("scan1", truth("scan1"))
+    cohort.suggest("scan2")
+    assert len(learner.learnt) == 1

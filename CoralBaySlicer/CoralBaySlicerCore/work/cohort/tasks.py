@@ -212,7 +212,9 @@ def openTask(
         if some_accepted and chosen.state in (State.TO_DO, State.SUGGESTED):
             learner = learner_of(logic, config, progress, cancel)
             learning = Cohort.open(path, learner=learner)
-            learning.suggest(chosen.name, subprogress(progress, 0.1, 0.9), cancel)
+            learning.learn(subprogress(progress, 0.1, 0.4), cancel)
+            if learning.probe is not None:
+                learning.suggest(chosen.name, subprogress(progress, 0.4, 0.9), cancel)
         return _opened(cohort, chosen.name)
 
     def finish(opened: Opened | None) -> tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSegmentationNode] | None:
@@ -271,7 +273,7 @@ def prepareTask(logic: Tasks, path: str) -> Task:
         cohort.learn(subprogress(progress, 0, 0.4), cancel)
         logic.worker.run_pending()
         following = cohort.next()
-        if following is None:
+        if following is None or cohort.probe is None:
             return ""
         cohort.suggest(following.name, subprogress(progress, 0.4, 1), cancel)
         return following.name
