@@ -36,6 +36,11 @@ class AxisAlignment:
     scale: NDArray[np.float64]
     shift: NDArray[np.float64]
 
+    @classmethod
+    def identity(cls) -> AxisAlignment:
+        """Of a body with itself."""
+        return cls(np.ones(3), np.zeros(3))
+
     def to(self, points_ras: NDArray[np.float64]) -> NDArray[np.float64]:
         """Map (N, 3) RAS points of the first patient into the second."""
         return points_ras * self.scale + self.shift

@@ -73,7 +73,7 @@ def localize(memory: TransferMemory, pyramid: FeaturePyramid) -> Prompts:
         alignment = align(source_ras, source[:, :_MATCHED], points, standardized[:, :_MATCHED])
         gain, bias = _moment_matching(alignment, source_ras, source, points, target)
     grid = pyramid.grid.with_spacing(np.maximum(_SPACING_MM, pyramid.grid.spacing_mm))
-    return _confident_seeds(_posterior(memory, pyramid, grid, alignment, gain, bias), memory, grid)
+    return confident_prompts(_posterior(memory, pyramid, grid, alignment, gain, bias), _labels_of(memory), grid)
 
 
 def _moment_matching(
@@ -165,13 +165,19 @@ class _PositionPrior:
         return density / density.sum(axis=0)
 
 
-def _confident_seeds(posterior: NDArray[np.float32], memory: TransferMemory, grid: Grid) -> Prompts:
-    """Prompts over the more confident half of each structure's main components, and background around them."""
+def confident_prompts(posterior: NDArray[np.float32], labels_of: list[int], grid: Grid) -> Prompts:
+    """Prompts over the more confident half of each structure's main components, and background around them.
+
+    Args:
+        posterior: (L, K, J, I), background first, which is 1 outside the body.
+        labels_of: the labels of its rows.
+        grid: of the posterior.
+    """
     argmax = posterior.argmax(axis=0)
     spacing = grid.spacing_mm[::-1]
     points: list[NDArray[np.float64]] = [np.empty((0, 3))]
     labels = [np.empty(0, np.int64)]
-    for number, label in enumerate(_labels_of(memory)):
+    for number, label in enumerate(labels_of):
         mask = (argmax == number) & (posterior[number] > _CONFIDENT)
         if label == BACKGROUND or (argmax == number).sum() * grid.voxel_volume_mm3 < _MIN_VOLUME_MM3 or not mask.any():
             continue

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,8 @@ from CoralBayLib.imaging.grid import Grid, Volume
 from .evidence import evidence_of
 from .labeling import predict_labels
 from .memory import TransferMemory
+from .patients.files import is_of_patients, read_patients, write_patients
+from .patients.teaching import Example, LearnsPatients
 from .probe_io import ProbeFile, read_probe, write_probe
 from .prompts import Prompts
 
@@ -40,7 +43,7 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-class Probe:
+class Probe(LearnsPatients):
     """One-against-rest logistic regression on whitened deep features, intensity and position.
 
     On the scan it was fitted on, the geodesic distance to the prompts (see `geodesic`) and the intensity beside them (see
@@ -67,6 +70,7 @@ class Probe:
         fitted_pyramid_: the features of that scan, or None if the probe was loaded from a file.
         labels_for_memory_: gives the labels on the working grid from which `memory` is drawn, where they are not the probe's
             alone (see `Segmenter`); else None.
+        patients_: what it learnt from several patients, or None if it was fitted on the prompts of one scan.
         fragmented_: labels whose prompts lie in many components (see `GeodesicEvidence.is_fragmented`); further components
             may be anywhere.
 
@@ -92,19 +96,31 @@ class Probe:
         self.weak_negatives = weak_negatives
         self.max_per_label = max_per_label
 
-    def fit(self, pyramid: FeaturePyramid, prompts: Prompts, background_ras: NDArray[np.float64] | None = None) -> Probe:
-        """Fit the structures of some prompts on one scan.
+    def fit(
+        self,
+        pyramid: FeaturePyramid | Sequence[Example],
+        prompts: Prompts | None = None,
+        background_ras: NDArray[np.float64] | None = None,
+    ) -> Probe:
+        """Fit the structures of some prompts on one scan, or learn from several annotated scans.
 
         Args:
-            pyramid: the scan's features.
+            pyramid: the scan's features; or a list of (pyramid, labels) or (pyramid, labelmap, names), each as in `learn`.
             prompts: of at least one structure, all inside the scan. Background prompts are optional: the weak negatives
-                represent it.
+                represent it. None for a list.
             background_ras: (N, 3) RAS mm of further points of the background, which the classifier learns from as from the
                 weak negatives; unlike prompts, they are not kept.
 
         Raises:
             PromptError: no prompts, some outside the scan, background only, or one structure and no negatives.
+            ProbeError: as in `learn`.
         """
+        if not isinstance(pyramid, FeaturePyramid):
+            self._forget()
+            for example in pyramid:
+                self.learn(*example)
+            return self
+        prompts = Prompts.none() if prompts is None else prompts
         prompts.require_usable(pyramid.source_grid)
         prompts = prompts.with_points_of_boxes(pyramid.body)
         if not self.weak_negatives and len(np.unique(prompts.labels)) < 2:
@@ -136,7 +152,7 @@ class Probe:
         geodesic = evidence_of(pyramid).geodesic
         self.fragmented_ = frozenset(n for n in structures if geodesic.is_fragmented(prompts.points_ras, prompts.labels == n))
         self.scan_key_ = pyramid.key
-        self.fitted_pyramid_, self._memory, self.labels_for_memory_ = pyramid, None, None
+        self.fitted_pyramid_, self._memory, self.labels_for_memory_, self.patients_ = pyramid, None, None, None
         return self
 
     @property
@@ -152,6 +168,8 @@ class Probe:
 
     def adapts_to(self, pyramid: FeaturePyramid) -> bool:
         """Whether it was fitted on another scan and has what it needs to be adapted to this one."""
+        if self.patients_ is not None:
+            return True
         known = self._memory is not None or self.fitted_pyramid_ is not None
         return known and not (self.scan_key_ and self.scan_key_ == pyramid.key)
 
@@ -177,6 +195,10 @@ class Probe:
         """
         self.require_features_of(pyramid)
         labels = self.labels_ if structures is None else structures
+        if self.patients_ is not None:
+            self._require_structures(labels)
+            found = self.patients_.suggest(pyramid)
+            return torch.stack([found.on(self.names_[label], pyramid.grid) for label in labels])
         is_own_scan = bool(pyramid.key) and pyramid.key == self.scan_key_
         masks = {n: self.prompts_.labels == n for n in labels if is_own_scan and n in self.prompts_.labels}
         points, evidence = self.prompts_.points_ras, evidence_of(pyramid)
@@ -199,13 +221,18 @@ class Probe:
 
         Arguments, result and errors are those of `logits`.
         """
+        if self.patients_ is not None:
+            return self.logits(pyramid, structures)
         self.require_features_of(pyramid)
-        unknown = [label for label in structures or () if label not in self.labels_]
-        if unknown:
-            raise ProbeError(f"The probe has no structure {unknown}; its structures are {self.labels_}.")
+        self._require_structures(structures or ())
         rows = [self.labels_.index(label) for label in (self.labels_ if structures is None else structures)]
         deep = pyramid.linear_map(self.weights_[rows], self.intercept_[rows])
         return evidence_of(pyramid).voxel_features.add_linear_map(self.image_weights_[rows], deep)
+
+    def _require_structures(self, labels: Sequence[int]) -> None:
+        unknown = [label for label in labels if label not in self.labels_]
+        if unknown:
+            raise ProbeError(f"The probe has no structure {unknown}; its structures are {self.labels_}.")
 
     def predict_labels(
         self,
@@ -272,8 +299,11 @@ class Probe:
             StoreError: the file could not be written; an existing file is unchanged.
         """
         self._require_fitted()
+        if self.patients_ is not None:
+            write_patients(path, self.patients_, self.signature_, self._parameters())
+            return
         parts = ProbeFile(
-            {name: getattr(self, name) for name in _PARAMETERS},
+            self._parameters(),
             {label: self.names_[label] for label in self.labels_},
             self.weights_,
             self.image_weights_,
@@ -293,6 +323,11 @@ class Probe:
         Raises:
             ProbeError: the file is missing, damaged, or no probe.
         """
+        if is_of_patients(path):
+            patients, signature, parameters = read_patients(path)
+            probe = cls(**{name: parameters[name] for name in _PARAMETERS})
+            probe._know(patients, signature)
+            return probe
         parts = read_probe(path)
         probe = cls(**parts.parameters)
         probe.labels_, probe.names_ = list(parts.names), parts.names
@@ -320,6 +355,9 @@ class Probe:
             weights[:n_prompts][misclassified] *= _UPWEIGHT
         return model.coef_[0], float(model.intercept_[0])
 
+    def _parameters(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _PARAMETERS}
+
     def _require_fitted(self) -> None:
-        if not hasattr(self, "weights_"):
+        if not hasattr(self, "signature_"):
             raise ProbeError("This probe is not fitted yet; call fit(pyramid, prompts) first.")

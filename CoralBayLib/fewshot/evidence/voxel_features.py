@@ -54,10 +54,17 @@ class VoxelFeatures:
     def sample(self, ras: ArrayLike) -> torch.Tensor:
         """Features of the working voxel nearest to each (N, 3) RAS point; returns (N, channels) float32."""
         ijk = self.grid.nearest_ijk(ras)
-        flat = np.ravel_multi_index(tuple(ijk[:, ::-1].T), self.grid.shape)
-        parts = [self._hats[:, image[torch.from_numpy(flat)].long()].T for image in self._images]
+        parts = [self._hats[:, torch.from_numpy(index).long()].T for index in self._indices_at(ijk).T]
         parts.append(torch.from_numpy(self._position(ijk)).float())
         return torch.cat(parts, dim=1)
+
+    def hu_indices(self, ras: ArrayLike) -> NDArray[np.int32]:
+        """Of the HU and the smoothed HU in tables by HU (see `hu_index`), at the nearest working voxels; (N, 2)."""
+        return self._indices_at(self.grid.nearest_ijk(ras))
+
+    def _indices_at(self, ijk: NDArray[np.int64]) -> NDArray[np.int32]:
+        flat = torch.from_numpy(np.ravel_multi_index(tuple(ijk[:, ::-1].T), self.grid.shape))
+        return torch.stack([image[flat] for image in self._images], dim=1).numpy()
 
     def add_linear_map(self, weights: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         """Add `weights @ features` at every working voxel to a map.

@@ -1,0 +1,1 @@
+"""What probes learn from several patients, and what they suggest in the next one."""
