@@ -362,7 +362,7 @@ def test_a_failed_apply_changes_neither_segments_nor_prompts(
 ) -> None:
     import slicer
 
-    from CoralBayLib.fewshot import segmenter
+    from CoralBayLib.fewshot.prediction import predictor
 
     _node, place, panel = ready
     click_all(panel, driver, place)
@@ -374,7 +374,7 @@ def test_a_failed_apply_changes_neither_segments_nor_prompts(
     def fail(*_args: Any, **_options: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setattr(segmenter, "predict_labels", fail)
+    monkeypatch.setattr(predictor, "predict_labels", fail)
     nodes = slicer.mrmlScene.GetNumberOfNodes()
     mouse.press(panel.ui.applyButton)
     driver.settle()
