@@ -64,7 +64,7 @@ _MOVED: dict[str, tuple[str, ...]] = {
     "library.plan": ("imaging.discovery",),
     "library.rows": ("library.records", "library.drafts"),
     "library.writing": ("library.transactions",),
-    "matching": ("fewshot.alignment",),
+    "matching": ("features.alignment",),
     "nearness": ("fewshot.evidence.geodesic",),
     "packing": ("features.compression",),
     "paths": ("core.paths",),

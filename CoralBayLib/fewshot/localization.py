@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from CoralBayLib.features.alignment import AxisAlignment, align
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Grid
 
-from .alignment import AxisAlignment, align
 from .evidence import evidence_of
 from .memory import TransferMemory
 from .prompts import BACKGROUND, Prompts

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 from CoralBayLib.core.moved import lazy_names
 
 if TYPE_CHECKING:
+    from .matching import Matches, match_points
     from .search import Query, Region, find_regions, similarity_map
 
-__all__ = ["Query", "Region", "find_regions", "similarity_map"]
+__all__ = ["Matches", "Query", "Region", "find_regions", "match_points", "similarity_map"]
 
-__getattr__ = lazy_names(__name__, dict.fromkeys(__all__, "search"))
+_HOME = {"Matches": "matching", "match_points": "matching"}
+
+__getattr__ = lazy_names(__name__, {name: _HOME.get(name, "search") for name in __all__})

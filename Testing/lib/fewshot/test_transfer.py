@@ -13,9 +13,9 @@ from CoralBayLib.core.errors import ProbeError
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 from CoralBayLib.demo.annotator import dice
 from CoralBayLib.features import shared_basis
+from CoralBayLib.features.alignment import align
 from CoralBayLib.features.shared_basis import write_basis
 from CoralBayLib.fewshot import memory
-from CoralBayLib.fewshot.alignment import align
 from CoralBayLib.fewshot.localization import localize
 from CoralBayLib.fewshot.transfer import adapt
 from CoralBayLib.imaging.grid import Volume

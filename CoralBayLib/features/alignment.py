@@ -49,6 +49,10 @@ class AxisAlignment:
         """Map (N, 3) RAS points of the second patient into the first."""
         return (points_ras - self.shift) / self.scale
 
+    def inverse(self) -> AxisAlignment:
+        """From the second patient to the first."""
+        return AxisAlignment(1 / self.scale, -self.shift / self.scale)
+
 
 def align(
     source_ras: NDArray[np.float64],
