@@ -70,6 +70,11 @@ class Cases:
         """Names of the patients in whom all structures were looked for and are labeled."""
         return [name for name, case in self.cases.items() if set(self.names) <= case.looked_for & case.present]
 
+    @property
+    def empty(self) -> list[str]:
+        """Names of the patients in whom no structure has a voxel; they can be tested, and teach nothing."""
+        return [name for name, case in self.cases.items() if not case.present]
+
     def described(self, case: Case) -> dict[str, list[str]]:
         """Which structures of a patient were looked for, and which have voxels, by name."""
         return {
@@ -122,6 +127,9 @@ def read_cases(
     for patient, own, labels_in, hashed in sorted(read, key=lambda each: each[0].name):
         by_own_label = common_labels(own, names)
         looked_for = frozenset(by_own_label.values())
+        if not looked_for:
+            left_out.append(Skipped(str(patient.labels), f"None of these was looked for: {', '.join(names.values())}."))
+            continue
         present = frozenset(label for old, label in by_own_label.items() if old in labels_in)
         known = f"{hashed} {sorted(by_own_label.items())} {sorted(names.items())}"
         cases[patient.name] = Case(patient, looked_for, present, hashlib.sha256(known.encode()).hexdigest()[:32], {})

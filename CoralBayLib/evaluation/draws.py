@@ -55,6 +55,7 @@ def make_draws(
     draws: int,
     test: Sequence[str] = (),
     seed: int = 0,
+    only_test: Sequence[str] = (),
 ) -> list[Draw]:
     """Draw the labeled patients.
 
@@ -69,14 +70,15 @@ def make_draws(
         draws: how often patients are drawn.
         test: names of the patients to test on, the same in all draws; by default all that are not drawn.
         seed: of the draws.
+        only_test: names of patients without any of the structures, who teach nothing and are not drawn.
 
     Raises:
         EvaluationError: a number below 1, or too few patients for all of the numbers.
     """
     if min(shots, default=0) < 1 or draws < 1:
         raise EvaluationError("Expected numbers of labeled patients and of draws of at least 1.")
-    pool = sorted(set(patients) - set(test))
-    possible = sorted({n for n in shots if n <= len(pool) - (not test)})
+    pool = sorted(set(patients) - set(test) - set(only_test))
+    possible = sorted({n for n in shots if n <= len(pool) - (not test and not only_test)})
     if not possible:
         kept = f" besides {len(test)} to test on" if test else ", of which one must be left to test on"
         raise EvaluationError(f"There are {len(pool)} patients{kept}: too few to learn from {min(shots)}.")
@@ -90,5 +92,5 @@ def make_draws(
             train = tuple(order[:count])
             if frozenset(train) not in known:
                 known.add(frozenset(train))
-                made.append(Draw(number, count, train, tuple(test) or tuple(sorted(order[count:]))))
+                made.append(Draw(number, count, train, tuple(test) or tuple(sorted([*order[count:], *only_test]))))
     return made

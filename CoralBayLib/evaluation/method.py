@@ -28,11 +28,19 @@ class Method(Protocol):
             names: by label of the structures that were looked for; others may be in the scan without a label.
         """
 
-    def predict(self, parts: Sequence[Any], pyramid: FeaturePyramid, grid: Grid, cancel: CancelToken | None = None) -> Volume:
-        """Segment another patient.
+    def combine(self, parts: Sequence[Any], cancel: CancelToken | None = None) -> Any:
+        """What several patients teach together; asked once for each draw.
 
         Args:
             parts: of the labeled patients, from `learn`.
+            cancel: checked between steps.
+        """
+
+    def predict(self, model: Any, pyramid: FeaturePyramid, grid: Grid, cancel: CancelToken | None = None) -> Volume:
+        """Segment another patient.
+
+        Args:
+            model: from `combine`.
             pyramid: features of the scan to segment.
             grid: of the result.
             cancel: checked between steps.

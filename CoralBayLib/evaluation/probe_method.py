@@ -3,31 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
-from CoralBayLib.core.errors import EvaluationError
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.fewshot.probe import Probe
-from CoralBayLib.fewshot.prompts import Prompts
 from CoralBayLib.fewshot.segmenter import Segmenter
 from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.patients import renumbered
 
-_POINTS = 200
-"""Points of each structure."""
+
+@dataclass(frozen=True, eq=False)
+class NamedProbe:
+    """A probe and the common labels of its structures.
+
+    Attributes:
+        probe: fitted.
+        names: by common label.
+    """
+
+    probe: Probe
+    names: dict[int, str]
 
 
 class ProbeMethod:
-    """A probe of the labeled patient, adapted to each other one."""
+    """A probe that learns from all labeled patients of a draw; its answer without any click."""
 
-    version = "probe 1"
+    version = "probe 2"
 
-    def learn(self, pyramid: FeaturePyramid, labelmap: Volume, names: Mapping[int, str]) -> Any:
+    def learn(self, pyramid: FeaturePyramid, labelmap: Volume, names: Mapping[int, str]) -> NamedProbe:
         """See `Method`."""
-        return Probe().fit(pyramid, Prompts.from_labelmap(labelmap, names=dict(names), per_structure=_POINTS))
+        return NamedProbe(Probe().learn(pyramid, labelmap, dict(names)), dict(names))
 
-    def predict(self, parts: Sequence[Any], pyramid: FeaturePyramid, grid: Grid, cancel: CancelToken | None = None) -> Volume:
+    def combine(self, parts: Sequence[NamedProbe], cancel: CancelToken | None = None) -> NamedProbe:
         """See `Method`."""
-        if len(parts) > 1:
-            raise EvaluationError("Probes of several patients are not supported yet. Evaluate with one labeled patient.")
-        return Segmenter(pyramid, parts[0]).fit().labelmap(grid, cancel=cancel)
+        names = {label: name for part in parts for label, name in part.names.items()}
+        return NamedProbe(Probe.merged([part.probe for part in parts], cancel), names)
+
+    def predict(self, model: NamedProbe, pyramid: FeaturePyramid, grid: Grid, cancel: CancelToken | None = None) -> Volume:
+        """See `Method`."""
+        segmenter = Segmenter(pyramid, model.probe).fit()
+        # A probe numbers its structures by itself.
+        return renumbered(segmenter.labelmap(grid, cancel=cancel), segmenter.names, model.names)

@@ -29,7 +29,7 @@ class Result:
         train: names of the patients that the probe was learned from.
         patient: name of the patient that it was tested on.
         scores: by structure; only structures that were looked for in this patient and labeled in one of `train`.
-        seconds: how long the segmentation took.
+        seconds: how long the segmentation took, without learning.
     """
 
     key: str

@@ -44,6 +44,7 @@ class Evaluation:
     assume_hu: bool = False
     version: str = ""
     _parts: dict[tuple[str, str], Any] = field(default_factory=dict)
+    _model: tuple[tuple[str, tuple[str, ...]], Any] | None = None
 
     def run(self, progress: Progress | None = None, cancel: CancelToken | None = None) -> list[Result]:
         """Compute what is not known yet; each result is in the file as soon as it is there.
@@ -99,9 +100,11 @@ class Evaluation:
         case = self.cases.cases[name]
         pyramid = pyramid_of(case, encoder, self.store, assume_hu=self.assume_hu, cancel=cancel)
         truth = self.cases.labels_of(case)
-        parts = [self._parts[encoder.name, patient] for patient in draw.train]
+        if self._model is None or self._model[0] != (encoder.name, draw.train):
+            parts = [self._parts[encoder.name, patient] for patient in draw.train]
+            self._model = (encoder.name, draw.train), self.method.combine(parts, cancel)
         start = time.perf_counter()
-        predicted = self.method.predict(parts, pyramid, truth.grid, cancel)
+        predicted = self.method.predict(self._model[1], pyramid, truth.grid, cancel)
         seconds = time.perf_counter() - start
         taught = frozenset[int]().union(*(self.cases.cases[patient].present for patient in draw.train))
         scores = {self.cases.names[label]: compare(predicted, truth, label) for label in sorted(case.looked_for & taught)}

@@ -142,7 +142,7 @@ def _draws(args: argparse.Namespace, cases: Cases) -> list[Draw]:
 
     names = list(cases.cases)
     test = () if args.test is None else choose_test(names, args.test, args.seed)
-    return make_draws(names, cases.complete, args.shots, args.draws, test, args.seed)
+    return make_draws(names, cases.complete, args.shots, args.draws, test, args.seed, cases.empty)
 
 
 def _say_too_many(args: argparse.Namespace, console: Console, draws: list[Draw]) -> None:

@@ -49,12 +49,16 @@ class ThresholdMethod:
     version = "threshold 1"
 
     def __init__(self):
-        self.learned, self.tested = [], []
+        self.learned, self.combined, self.tested = [], [], []
 
     def learn(self, pyramid, labelmap, names):
         self.learned.append((pyramid.key, dict(names)))
         hu = cb.resample(Volume(pyramid.image.array.astype(np.float32), pyramid.image.grid), labelmap.grid).array
         return {label: hu[labelmap.array == label].mean() for label in names if (labelmap.array == label).any()}
+
+    def combine(self, parts, cancel=None):
+        self.combined.append(len(parts))
+        return parts
 
     def predict(self, parts, pyramid, grid, cancel=None):
         self.tested.append((len(parts), pyramid.key))

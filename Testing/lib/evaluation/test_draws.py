@@ -33,6 +33,14 @@ def test_fewer_patients_are_among_more():
     assert len({frozenset(sets[3]) for sets in by_draw.values()}) == 3
 
 
+def test_patients_without_structures_are_tested_and_never_drawn():
+    empty = ["p02", "p07"]
+    for draw in make_draws(NAMES, [], [1, 28], 2, only_test=empty):
+        assert not set(draw.train) & set(empty) and set(empty) <= set(draw.test)
+    for draw in make_draws(NAMES, [], [10], 2, ["p01", "p02"], only_test=empty):
+        assert draw.test == ("p01", "p02") and "p07" not in draw.train
+
+
 def test_the_first_patient_has_all_structures_labeled():
     complete = ["p03", "p17", "p21"]
     firsts = {draw.train[0] for draw in make_draws(NAMES, complete, [1, 4], 10)}

@@ -28,7 +28,7 @@ def cases(patients, pooling, store):
 @pytest.fixture
 def make(cases, pooling, method, store, tmp_path):
     def evaluation(draws=2, shots=(1, 2), test=("p3", "p4"), of=cases, **options):
-        made = make_draws(list(of.cases), of.complete, shots, draws, test)
+        made = make_draws(list(of.cases), of.complete, shots, draws, test, only_test=of.empty)
         return Evaluation(of, [pooling()], made, method, ResultFile(tmp_path / "results.jsonl"), store, **options)
 
     return evaluation
@@ -42,14 +42,17 @@ def test_what_was_looked_for_is_known_by_patient(cases):
         "p1": ({1}, {1}),  # the list of its structures lacks the dark ball
         "p2": ({1, 2}, {1}),  # it was looked for, and is not there
     }
+    assert cases.empty == []
     assert cases.complete == ["p0", "p3", "p4"]
 
 
 def test_each_patient_teaches_once_and_is_never_tested_by_itself(make, method, cases):
-    results = make(draws=3, shots=(1, 2, 4), test=()).run()
+    made = make(draws=3, shots=(1, 2, 4), test=())
+    results = made.run()
     assert len(method.learned) == len({key for key, _ in method.learned}) <= 5
     by_key = {key: sorted(names) for key, names in method.learned}
     assert by_key[cases.cases["p1"].scan_keys["pooling"]] == [1]
+    assert method.combined == [draw.shots for draw in made.draws]
     assert all(result.patient not in result.train and len(result.train) == result.shots for result in results)
     assert len(results) == len(method.tested) == len({(frozenset(result.train), result.patient) for result in results})
 
@@ -125,9 +128,12 @@ def test_other_labels_are_another_patient(patients, make, pooling, store, method
 def test_only_some_structures(patients, pooling, store, make, method):
     cases = embed_cases(read_cases(find_patients(patients).patients, ["Dark Ball"]), pooling(), store)
     assert cases.names == {1: "dark ball"}
+    assert cases.empty == ["p2"]
     results = make(of=cases).run()
+    assert not any("p2" in result.train for result in results)
     assert {name for result in results for name in result.scores} == {"dark ball"}
-    assert {tuple(names.values()) for _, names in method.learned} <= {("dark ball",), ()}
+    assert {tuple(names.values()) for _, names in method.learned} == {("dark ball",)}
+    assert "p1" not in cases.cases and cases.left_out[0].reason == "None of these was looked for: dark ball."
     with pytest.raises(VolumeError, match="'liver'. There are bright ball, dark ball"):
         read_cases(find_patients(patients).patients, ["liver"])
 
