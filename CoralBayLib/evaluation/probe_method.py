@@ -38,7 +38,11 @@ class ProbeMethod:
     def combine(self, parts: Sequence[NamedProbe], cancel: CancelToken | None = None) -> NamedProbe:
         """See `Method`."""
         names = {label: name for part in parts for label, name in part.names.items()}
-        return NamedProbe(Probe.merged([part.probe for part in parts], cancel), names)
+        probe = Probe.merged([part.probe for part in parts], cancel)
+        if probe.patients_ is not None:
+            # Trained now, or the first patient tested would seem to take this long.
+            probe.patients_.network(cancel=cancel)
+        return NamedProbe(probe, names)
 
     def predict(self, model: NamedProbe, pyramid: FeaturePyramid, grid: Grid, cancel: CancelToken | None = None) -> Volume:
         """See `Method`."""
