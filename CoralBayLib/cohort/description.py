@@ -51,7 +51,7 @@ class ScanEntry:
             try:
                 if path.exists():
                     return Path(os.path.abspath(path))  # noqa: PTH100 - normalizes "..", keeps symbolic links
-            except OSError:
+            except (OSError, ValueError):  # such as a NUL byte
                 continue
         return None
 

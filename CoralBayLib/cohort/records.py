@@ -35,10 +35,10 @@ class Records:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self.accepted = Revisions(folder / "accepted", SEGMENTATION_SUFFIX)
+        self.accepted = Revisions(folder / "accepted", SEGMENTATION_SUFFIX, ("structures",))
         self.corrections = Revisions(folder / "corrections", SEGMENTATION_SUFFIX)
-        self.suggestions = Revisions(folder / "suggestions", SEGMENTATION_SUFFIX)
-        self.probes = Revisions(folder / "probe", ".safetensors")
+        self.suggestions = Revisions(folder / "suggestions", SEGMENTATION_SUFFIX, ("probe", "patients"))
+        self.probes = Revisions(folder / "probe", ".safetensors", ("learnt",))
 
     def of_state(self, state: State) -> Revisions:
         """The revisions that make a scan this state."""

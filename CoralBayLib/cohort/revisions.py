@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from CoralBayLib.core import schemas
 from CoralBayLib.core.errors import CohortError, StoreError
 from CoralBayLib.core.paths import TEMPORARY, error_message, remove_quietly
 
@@ -24,6 +25,35 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 PROMPTS = ".prompts.json"
+
+
+def _or_none(check: schemas.Check) -> schemas.Check:
+    return lambda value: value is None or check(value)
+
+
+def _numbers(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(schemas.number, value.values()))
+
+
+_FIELDS: dict[str, schemas.Check] = {
+    "file": schemas.text,
+    "sha256": schemas.text,
+    "prompts": _or_none(schemas.text),
+    "scan": schemas.text,
+    "by": schemas.text,
+    "when": schemas.text,
+    "structures": schemas.list_of(schemas.text),
+    "volume_ml": _numbers,
+    "empty": schemas.one_of(True, False),
+    "encoder": _or_none(schemas.record(encoder=schemas.text, weights=schemas.text)),
+    "probe": _or_none(schemas.text),
+    "patients": _or_none(schemas.whole(0)),
+    "suggestion": _or_none(schemas.text),
+    "suggestion_dice": _numbers,
+    "estimated_dice": _or_none(_numbers),
+    "learnt": schemas.list_of(schemas.tuple_of(schemas.text, schemas.whole(1))),
+}
+"""What the fields of records must be, where they are there."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +79,13 @@ class Revisions:
     Args:
         folder: need not exist yet.
         suffix: of the files, such as ".seg.nrrd".
+        required: fields that every record must have, beside the name of the file and its checksum.
     """
 
-    def __init__(self, folder: Path, suffix: str) -> None:
+    def __init__(self, folder: Path, suffix: str, required: Sequence[str] = ()) -> None:
         self.folder = folder
         self._suffix = suffix
+        self._required = ("file", "sha256", *required)
 
     def latest(self, name: str) -> Revision | None:
         """The newest revision of a scan that has a record; None if there is none.
@@ -67,7 +99,7 @@ class Revisions:
             return None
         number = max(recorded)
         path, file = self._path(name, number, ".json"), self._path(name, number, self._suffix)
-        record = _read(path)
+        record = _read(path, self._required)
         if not file.is_file():
             raise CohortError(f"{file} is missing, but {path.name} describes it. Restore it from a backup, or delete {path}.")
         return Revision(name, number, file, record)
@@ -174,18 +206,26 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, required: Sequence[str]) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
         if not isinstance(record, dict) or type(record.get("format")) is not int:
             raise ValueError("it is no record of a cohort")
+        if record["format"] > FORMAT_VERSION:
+            raise CohortError(
+                f"{path} has format {record['format']}, which a newer version of CoralBay wrote. Update CoralBay."
+            )
+        missing = [name for name in required if name not in record]
+        wrong = [name for name, value in record.items() if name in _FIELDS and not _FIELDS[name](value)]
+        if missing or wrong:
+            raise ValueError(f"its field '{(missing or wrong)[0]}' is missing or wrong")
+    except CohortError:
+        raise
     except OSError as error:
         raise CohortError(f"{path} cannot be read ({error_message(error)}).") from error
     except (ValueError, RecursionError) as error:
         raise CohortError(
-            f"{path} is damaged ({error_message(error)}). The segmentation beside it is not affected. Restore the record from "
-            "a backup; or move it away, which puts the earlier revision in force, and accept the segmentation again."
+            f"{path} is damaged ({error_message(error)}). The file beside it is not affected. Restore the record from a "
+            "backup, or move it away, which puts the earlier revision in force, and accept the segmentation again."
         ) from error
-    if record["format"] > FORMAT_VERSION:
-        raise CohortError(f"{path} has format {record['format']}, which a newer version of CoralBay wrote. Update CoralBay.")
     return record

@@ -1,4 +1,4 @@
-"""Folders of labeled patients: the names of their structures, data sets of nnU-Net, and results of an evaluation."""
+"""Folders of labeled patients: names of structures, data sets of nnU-Net, results of an evaluation, and cohorts."""
 
 from __future__ import annotations
 
@@ -80,8 +80,43 @@ def results(folder: Path) -> Input:
     return Input([path], use, {None: (edited_line,)}, may_change=True)
 
 
+def _cohort(folder: Path) -> cb.Cohort:
+    """A cohort of two scans, one of which is accepted."""
+    scans = folder / "scans"
+    scans.mkdir()
+    for name in "ab":
+        cb.write_volume(scan(), scans / f"{name}.nrrd")
+    cohort = cb.Cohort.create(folder / "cohort", ["liver", "Läsion"])
+    cohort.add([scans])
+    cohort.accept("a", _labels(), by="AB")
+    return cohort
+
+
+def _told(folder: Path) -> list[Any]:
+    cohort = cb.Cohort.open(folder)
+    following = cohort.next()
+    states = [[each.name, each.state.value, list(each.flags), each.by, each.when] for each in cohort.status()]
+    if any(flags for _, _, flags, *_ in states):
+        raise cb.CoralBayError(str(states))
+    return [cohort.description.name, sorted(cohort.structures.items()), states, following and following.name]
+
+
+def cohort(folder: Path) -> Input:
+    """The description of a cohort."""
+    own = _cohort(folder).folder
+    return Input([own / "cohort.json"], lambda: _told(own), {None: (edited_json,)})
+
+
+def cohort_record(folder: Path) -> Input:
+    """The record of an accepted segmentation."""
+    own = _cohort(folder).folder
+    return Input([own / "accepted" / "a.1.json"], lambda: _told(own), {None: (edited_json,)})
+
+
 PATIENTS: dict[str, Build] = {
     "Names of structures (labels.json)": names,
     "Data set of nnU-Net (dataset.json)": dataset,
     "Finished tests (results.jsonl)": results,
+    "Cohort (cohort.json)": cohort,
+    "Record of a cohort (.json)": cohort_record,
 }

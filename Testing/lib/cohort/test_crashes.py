@@ -161,3 +161,16 @@ def test_two_people_at_once_lose_nothing(cohort):
     assert errors == [] and accepted(cohort) == set(NAMES)
     cb.Cohort.open(cohort.folder, learner=StandIn())._teaching.teach()
     assert sorted(name for name, _ in probe_record(cohort)["learnt"]) == NAMES
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"structures": 3}, {"volume_ml": [1]}, {"patients": "x"}, {"suggestion_dice": {"liver": None}}, {"sha256": 1}, {"by": {}}],
+)
+def test_a_record_with_a_wrong_field_is_damaged(cohort, change):
+    path = cohort.accept("scan0", truth("scan0"))
+    record = path.with_name("scan0.1.json")
+    record.write_text(json.dumps(json.loads(record.read_text()) | change))
+    (status,) = [scan for scan in cohort.status() if scan.name == "scan0"]
+    assert "is damaged" in status.flags[0]
+    cohort.model_card()
