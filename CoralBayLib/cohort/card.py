@@ -1,4 +1,4 @@
-"""The model card of a cohort's probe: what it learnt from, and how good its suggestions were. Imports no torch."""
+"""The model card of a cohort's probe: what it learned from, and how good its suggestions were. Imports no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class CurvePoint:
     """One suggestion that somebody checked.
 
     Attributes:
-        patients: how many scans the probe had learnt before; the scan was not among them.
+        patients: how many scans the probe had learned before; the scan was not among them.
         dice: of the suggestion against what was accepted, by structure; those that were empty in both are left out.
     """
 
@@ -33,7 +33,7 @@ class CurvePoint:
 
 
 def curve_of(accepted: Sequence[Mapping[str, Any]]) -> list[CurvePoint]:
-    """The learning curve, by number of patients learnt before.
+    """The learning curve, by number of patients learned before.
 
     Args:
         accepted: the records of the accepted scans.
@@ -58,7 +58,7 @@ def model_card(
         description: of the cohort.
         scans: all of them.
         accepted: the records of the accepted scans.
-        probe: the record of the probe; None before anything was learnt.
+        probe: the record of the probe; None before anything was learned.
     """
     encoder = description.encoder or {}
     lines = [
@@ -71,7 +71,7 @@ def model_card(
         f"| Structures | {', '.join(map(_inline, description.structures))} |",
         f"| Encoder | {_inline(str(encoder.get('encoder', 'none yet')))} |",
         f"| Weights (SHA-256) | {encoder.get('weights', 'none yet')} |",
-        f"| Patients learnt | {len(probe['learnt']) if probe else 0} |",
+        f"| Patients learned | {len(probe['learned']) if probe else 0} |",
         f"| Probe (SHA-256) | {probe['sha256'] if probe else 'none yet'} |",
         f"| Scans | {_counts(scans)} |",
         f"| People who accepted (named) | {len({r['by'] for r in accepted if r.get('by')}) or 'not given'} |",
@@ -81,7 +81,7 @@ def model_card(
         "## Learning curve",
         "",
         "Dice of each suggestion against what was then accepted for that scan, by the number of patients that the probe had "
-        "learnt before. The person who accepted saw the suggestion, so these figures may be higher than against a "
+        "learned before. The person who accepted saw the suggestion, so these figures may be higher than against a "
         "segmentation that was drawn without it. Each row is few scans: look at the trend, not at single values.",
         "",
         *_table(curve_of(accepted), description.structures),
@@ -94,7 +94,7 @@ def model_card(
         "",
         "## Limits",
         "",
-        "The probe knows scans like those it learnt from. On other scanners, contrast phases, ages or diseases it may fail "
+        "The probe knows scans like those it learned from. On other scanners, contrast phases, ages or diseases it may fail "
         "without notice; check every result.",
         "",
     ]
@@ -105,7 +105,7 @@ def _table(curve: Sequence[CurvePoint], structures: Sequence[str]) -> list[str]:
     if not curve:
         return ["No suggestion has been checked yet."]
     lines = [
-        f"| Patients learnt | Scans | Mean | {' | '.join(map(_inline, structures))} |",
+        f"| Patients learned | Scans | Mean | {' | '.join(map(_inline, structures))} |",
         "|---" * (3 + len(structures)) + "|",
     ]
     for patients in sorted({point.patients for point in curve}):

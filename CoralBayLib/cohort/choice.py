@@ -4,7 +4,7 @@ The rule, in this order:
 
 1. A scan that somebody began to correct: most of its work is done.
 2. Of the scans that are not flagged as unlike the others, or of all if every one is flagged:
-   - before anything was accepted, the scan that is most like all others, because what is learnt from it holds for most;
+   - before anything was accepted, the scan that is most like all others, because what is learned from it holds for most;
    - afterwards, the one with the largest product of the error to expect, 1 - Dice, and novelty. The error of a scan without a
      suggestion is the mean of the known ones. Novelty is the distance (see `measures.distances`) to the nearest accepted scan
      as a fraction of the largest such distance, from 1/2 (like an accepted scan) to 1.
@@ -56,8 +56,8 @@ def _by_error_and_novelty(
     candidates: Sequence[ScanStatus], accepted: set[str], measured: Mapping[str, Mapping[str, float]]
 ) -> dict[str, float]:
     names, apart = distances(measured)
-    learnt = [n for n, name in enumerate(names) if name in accepted]
-    nearest = dict(zip(names, apart[:, learnt].min(axis=1).tolist(), strict=True)) if learnt else {}
+    learned = [n for n, name in enumerate(names) if name in accepted]
+    nearest = dict(zip(names, apart[:, learned].min(axis=1).tolist(), strict=True)) if learned else {}
     largest = max((nearest[scan.name] for scan in candidates if scan.name in nearest), default=0.0)
     errors = {scan.name: 1 - scan.estimated_dice for scan in candidates if scan.estimated_dice is not None}
     mean_error = float(np.mean(list(errors.values()))) if errors else _UNKNOWN_ERROR

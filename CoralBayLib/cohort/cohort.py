@@ -206,7 +206,7 @@ class Cohort:
         return self._records.segmentation(scan)
 
     def learn(self, progress: Progress | None = None, cancel: CancelToken | None = None) -> None:
-        """Let the probe learn what was accepted but not learnt yet, as without an encoder or after a crash.
+        """Let the probe learn what was accepted but not learned yet, as without an encoder or after a crash.
 
         Raises:
             CohortError: the features are others than before; or a scan or segmentation to learn from is missing or damaged.
@@ -217,7 +217,7 @@ class Cohort:
     def suggest(self, scan: str, progress: Progress | None = None, cancel: CancelToken | None = None) -> Path:
         """Segment a scan with the probe, and keep the result as a suggestion.
 
-        The probe first learns what was accepted but not learnt yet. A suggestion that the same probe made already is not
+        The probe first learns what was accepted but not learned yet. A suggestion that the same probe made already is not
         computed again.
 
         Args:
@@ -231,7 +231,7 @@ class Cohort:
         Raises:
             CohortError: nothing was accepted yet, the scan is accepted already, or the features are others than before.
             VolumeError: the scan cannot be read.
-            Cancelled: `cancel` was called; nothing was changed, except for what the probe has learnt.
+            Cancelled: `cancel` was called; nothing was changed, except for what the probe has learned.
         """
         entry = self._entry(scan)
         if self._records.accepted.latest(scan) is not None:
@@ -303,11 +303,11 @@ class Cohort:
         return path
 
     def learning_curve(self) -> list[CurvePoint]:
-        """Dice of each suggestion against what was accepted, by number of patients that were learnt before."""
+        """Dice of each suggestion against what was accepted, by number of patients that were learned before."""
         return curve_of(self._records.accepted_records(self.description))
 
     def model_card(self, path: str | os.PathLike | None = None) -> Path:
-        """Write the model card: what the probe learnt from, and its learning curve.
+        """Write the model card: what the probe learned from, and its learning curve.
 
         Args:
             path: of the Markdown file; by default `model-card.md` in the cohort's folder.
@@ -327,7 +327,7 @@ class Cohort:
 
     @property
     def probe(self) -> Path | None:
-        """The file of the probe, as it is now; None before anything was learnt."""
+        """The file of the probe, as it is now; None before anything was learned."""
         latest = self._records.probes.latest("probe")
         return None if latest is None else latest.file
 

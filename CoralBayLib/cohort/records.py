@@ -38,7 +38,7 @@ class Records:
         self.accepted = Revisions(folder / "accepted", SEGMENTATION_SUFFIX, ("structures",))
         self.corrections = Revisions(folder / "corrections", SEGMENTATION_SUFFIX)
         self.suggestions = Revisions(folder / "suggestions", SEGMENTATION_SUFFIX, ("probe", "patients"))
-        self.probes = Revisions(folder / "probe", ".safetensors", ("learnt",))
+        self.probes = Revisions(folder / "probe", ".safetensors", ("learned",))
 
     def of_state(self, state: State) -> Revisions:
         """The revisions that make a scan this state."""

@@ -51,7 +51,7 @@ _FIELDS: dict[str, schemas.Check] = {
     "suggestion": _or_none(schemas.text),
     "suggestion_dice": _numbers,
     "estimated_dice": _or_none(_numbers),
-    "learnt": schemas.list_of(schemas.tuple_of(schemas.text, schemas.whole(1))),
+    "learned": schemas.list_of(schemas.tuple_of(schemas.text, schemas.whole(1))),
 }
 """What the fields of records must be, where they are there."""
 

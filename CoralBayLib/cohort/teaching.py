@@ -39,7 +39,7 @@ class Teaching:
     Args:
         folder: of the cohort.
         records: of the cohort.
-        learner: None where nothing is to be learnt or suggested.
+        learner: None where nothing is to be learned or suggested.
     """
 
     def __init__(self, folder: Path, records: Records, learner: Learner | None) -> None:
@@ -127,16 +127,16 @@ class Teaching:
             "when": now(),
             "encoder": description.encoder,
             "probe": probe.record["sha256"],
-            "patients": len(probe.record["learnt"]),
+            "patients": len(probe.record["learned"]),
             "volume_ml": volumes_ml(labelmap, names, description.structures),
             "estimated_dice": {names[label]: round(float(dice), 4) for label, dice in suggested.dice.items() if label in names},
         }
         return self.write_labels(State.SUGGESTED, entry, labelmap, description, record)
 
     def teach(self, progress: Progress | None = None, cancel: CancelToken | None = None) -> None:
-        """Let the probe learn what was accepted and not learnt yet.
+        """Let the probe learn what was accepted and not learned yet.
 
-        If a scan was accepted again after it was learnt, the probe is made anew from all accepted scans.
+        If a scan was accepted again after it was learned, the probe is made anew from all accepted scans.
 
         Raises:
             CohortError: the features are others than before; or a scan or segmentation to learn from is missing or damaged.
@@ -162,11 +162,11 @@ class Teaching:
         latest = {scan.name: self._records.accepted.latest(scan.name) for scan in description.scans}
         # A scan without any structure has no example of one.
         accepted = {name: found for name, found in latest.items() if found is not None and not found.record.get("empty")}
-        learnt: list[list[Any]] = [] if probe is None else list(probe.record["learnt"])
-        current = all(name in accepted and accepted[name].number == number for name, number in learnt)
+        learned: list[list[Any]] = [] if probe is None else list(probe.record["learned"])
+        current = all(name in accepted and accepted[name].number == number for name, number in learned)
         if not current or probe is None:
-            probe, learnt = None, []
-        done = {name for name, _ in learnt}
+            probe, learned = None, []
+        done = {name for name, _ in learned}
         missing = [name for name in accepted if name not in done]
         if not missing:
             return
@@ -178,7 +178,7 @@ class Teaching:
             "when": now(),
             "encoder": learner.identity,
             "structures": list(description.structures),
-            "learnt": [*learnt, *([name, accepted[name].number] for name in missing)],
+            "learned": [*learned, *([name, accepted[name].number] for name in missing)],
         }
         with locked(self._folder):
             self._records.probes.add(_PROBE, learned.save, record, earlier=1)

@@ -49,7 +49,7 @@ def add_parser(commands: Any, common: Common) -> None:
 
     annotating.add_actions(actions, plain, common)
 
-    card = actions.add_parser("card", parents=plain, help="write the model card: what was learnt, and the learning curve")
+    card = actions.add_parser("card", parents=plain, help="write the model card: what was learned, and the learning curve")
     card.add_argument("--output", "-o", metavar="FILE", help="Markdown file (default model-card.md in the cohort)")
     card.set_defaults(run=run_card)
 

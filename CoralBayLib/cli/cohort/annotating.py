@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from CoralBayLib.cli.common import Common, open_cache, open_encoder
@@ -11,6 +10,7 @@ from CoralBayLib.cli.console import Console
 from CoralBayLib.cli.remedies import remedy_text
 from CoralBayLib.core.errors import CohortError, CoralBayError
 from CoralBayLib.core.names import fold
+from CoralBayLib.core.paths import expand
 
 if TYPE_CHECKING:
     from CoralBayLib.cohort import Cohort
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def add_actions(actions: Any, plain: list[argparse.ArgumentParser], common: Common) -> None:
     """Add the two actions."""
     parents = [*plain, common.embedding]
-    suggest = actions.add_parser("suggest", parents=parents, help="segment scans with what the probe has learnt")
+    suggest = actions.add_parser("suggest", parents=parents, help="segment scans with what the probe has learned")
     suggest.add_argument("scans", nargs="*", metavar="SCAN", help="names of scans (default: the one that `next` names)")
     suggest.add_argument("--all", action="store_true", help="all scans that are neither accepted nor begun")
     suggest.set_defaults(run=run_suggest)
@@ -31,8 +31,9 @@ def add_actions(actions: Any, plain: list[argparse.ArgumentParser], common: Comm
         "segmentation",
         nargs="?",
         metavar="FILE",
-        help="segmentation (.seg.nrrd) whose segments are named as the structures, or a labelmap with the numbers of the cohort"
-        " (default: the suggestion). A structure whose segment is empty is absent; one without a segment is not annotated",
+        help="segmentation (.seg.nrrd) whose segments are named as the structures, or a labelmap with the names in labels.json "
+        "beside it, or with the numbers of the cohort (default: the suggestion). A structure whose segment is empty is absent; "
+        "one without a segment is not annotated",
     )
     accept.add_argument("--prompts", nargs="+", metavar="FILE", help="clicks and strokes that led to it, kept beside it")
     accept.add_argument("--by", default="", metavar="NAME", help="who accepts it, kept in its record (default: nobody)")
@@ -84,11 +85,14 @@ def run_suggest(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def run_accept(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay cohort accept`."""
+    from CoralBayLib.cohort import Cohort
     from CoralBayLib.fewshot.prompt_io import read_prompts
 
     prompts = read_prompts(*args.prompts) if args.prompts else None
+    # What is wrong with the file is found before the encoder is loaded.
+    plain = Cohort.open(args.cohort)
+    labelmap, structures = (None, None) if args.segmentation is None else _labels(args, plain, console)
     cohort = _open(args, console)
-    labelmap, structures = (None, None) if args.segmentation is None else _labels(args, cohort, console)
     with console.bar("Learning") as progress:
         path = cohort.accept(args.scan, labelmap, prompts, by=args.by, structures=structures, progress=progress)
     console.result(f"Written: {path}")
@@ -99,12 +103,16 @@ def run_accept(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 def _labels(args: argparse.Namespace, cohort: Cohort, console: Console) -> tuple[Volume, list[str]]:
     """The labels of a file in the numbering of the cohort, and which of its structures the file has."""
     from CoralBayLib.imaging.formats import SEGMENTATION_SUFFIX
-    from CoralBayLib.imaging.patients import LabeledPatient, read_labels, renumbered
+    from CoralBayLib.imaging.patients import LabeledPatient, names_from_json, read_labels, renumbered
+    from CoralBayLib.imaging.patients.structures import read_json
 
-    path, wanted = Path(args.segmentation), cohort.structures
+    path, wanted = expand(args.segmentation), cohort.structures
     volume = cohort.read(args.scan)
-    # Plain labelmaps have no names; their numbers are those of the cohort.
-    names = None if path.name.lower().endswith(SEGMENTATION_SUFFIX) else wanted
+    names: dict[int, str] | None = None
+    if not path.name.lower().endswith(SEGMENTATION_SUFFIX):
+        # Plain labelmaps have no names: labels.json beside the file tells them, else they have the numbers of the cohort.
+        beside = path.parent / "labels.json"
+        names = names_from_json(read_json(beside), beside.name) if beside.is_file() else wanted
     found = read_labels(LabeledPatient(args.scan, path, path, names), volume.grid)
     folded = {fold(name) for name in found.names.values()}
     structures = [name for name in wanted.values() if fold(name) in folded]

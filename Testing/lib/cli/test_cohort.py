@@ -69,13 +69,22 @@ def test_a_structure_without_a_segment_is_not_annotated(run, cohort, tmp_path, l
     truth = write_truth(tmp_path / "t.seg.nrrd", 0, STRUCTURES[:1])
     status, _, err = run("cohort", "accept", cohort, "scan0", truth, "--encoder", "pooling")
     assert status == 0 and "Not annotated: dark spot" in err
-    assert learner.learnt == [["bright spot"]]
+    assert learner.learned == [["bright spot"]]
 
 
 def test_a_plain_labelmap_has_the_numbers_of_the_cohort(run, cohort, tmp_path, learner):
     cb.write_volume(make_scan(1)[1], tmp_path / "labels.nii.gz")
     assert run("cohort", "accept", cohort, "scan1", tmp_path / "labels.nii.gz", "--encoder", "pooling")[0] == 0
-    assert learner.learnt == [sorted(STRUCTURES)]
+    assert learner.learned == [sorted(STRUCTURES)]
+    # With a list of names beside it, its own.
+    labels = make_scan(2)[1]
+    labels.array[labels.array == 2] = 0
+    labels.array[labels.array == 1] = 5
+    cb.write_volume(labels, tmp_path / "labels.nii.gz")
+    (tmp_path / "labels.json").write_text('{"5": "Bright Spot"}')
+    status, done = json_of(run, "cohort", "accept", cohort, "scan2", tmp_path / "labels.nii.gz", "--encoder", "pooling")
+    assert status == 0 and done["structures"] == ["bright spot"] and learner.learned[-1] == ["bright spot"]
+    assert np.array_equal(cb.read_segmentation(done["written"])[0].array, make_scan(2)[1].array == 1)
 
 
 @pytest.mark.parametrize(

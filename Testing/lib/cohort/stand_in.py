@@ -33,7 +33,7 @@ class StandIn:
 
     def __init__(self, weights="a" * 64):
         self.identity = {"encoder": "stand-in", "weights": weights, "tiling": "whole", "version": 1}
-        self.learnt, self.embedded = [], 0
+        self.learned, self.embedded = [], 0
 
     def embed(self, volume, progress=None, cancel=None):
         raise_if_cancelled(cancel)
@@ -43,7 +43,7 @@ class StandIn:
     def learn(self, probe, lessons, cancel=None):
         known = json.loads(probe.read_text()) if probe else {}
         for lesson in lessons:
-            self.learnt.append(sorted(lesson.names.values()))
+            self.learned.append(sorted(lesson.names.values()))
             for label, name in lesson.names.items():
                 inside = lesson.labelmap.array == label
                 if inside.any():

@@ -1,4 +1,4 @@
-"""A cohort on the stand-in for learning: what is kept, learnt, suggested and reported."""
+"""A cohort on the stand-in for learning: what is kept, learned, suggested and reported."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_accepting_writes_a_segmentation_and_a_record_and_teaches(cohort, learne
         (labelmap.array == 1).sum() * labelmap.grid.voxel_volume_mm3 / 1000, abs=1e-3
     )
     assert cb.read_prompts(path.with_name(record["prompts"])).same_as(prompts)
-    assert learner.learnt == [sorted(STRUCTURES)]
+    assert learner.learned == [sorted(STRUCTURES)]
     assert cohort.description.encoder == learner.identity
     assert states(cohort)["scan2"] is State.ACCEPTED
 
@@ -69,9 +69,9 @@ def test_a_suggestion_is_compared_with_what_is_accepted(cohort):
     assert cohort.suggest("scan2").stat().st_mtime_ns == before
 
 
-def test_a_structure_that_was_not_looked_for_is_not_learnt(cohort, learner):
+def test_a_structure_that_was_not_looked_for_is_not_learned(cohort, learner):
     cohort.accept("scan0", truth("scan0"), structures=["dark spot"])
-    assert learner.learnt == [["dark spot"]]
+    assert learner.learned == [["dark spot"]]
     with pytest.raises(CohortError, match="no structure 'liver'"):
         cohort.accept("scan1", truth("scan1"), structures=["liver"])
 
@@ -84,15 +84,15 @@ def test_accepting_again_keeps_the_earlier_file_and_learns_anew(cohort, learner)
     second = cohort.accept("scan0", changed)
     assert first.exists() and second != first
     assert cohort.segmentation("scan0") == second
-    assert len(learner.learnt) == 4  # two scans, and both again
+    assert len(learner.learned) == 4  # two scans, and both again
     probes = sorted((cohort.folder / "probe").glob("*.json"))
     assert [path.name for path in probes] == ["probe.2.json", "probe.3.json"]  # the newest two
-    assert json.loads(probes[-1].read_text())["learnt"] == [["scan0", 2], ["scan1", 1]]
+    assert json.loads(probes[-1].read_text())["learned"] == [["scan0", 2], ["scan1", 1]]
 
 
 def test_a_correction_is_kept_and_comes_next(cohort, learner):
     cohort.keep("scan5", truth("scan5"), by="CD")
-    assert learner.learnt == []
+    assert learner.learned == []
     assert states(cohort)["scan5"] is State.CORRECTED
     assert cohort.next().name == "scan5"
     cohort.accept("scan5")  # the correction itself
@@ -150,13 +150,13 @@ def test_cancel_leaves_no_suggestion(cohort):
     assert states(cohort)["scan1"] is State.TO_DO and cohort.unfinished() == []
 
 
-def test_without_an_encoder_scans_can_be_accepted_and_are_learnt_later(cohort, learner):
+def test_without_an_encoder_scans_can_be_accepted_and_are_learned_later(cohort, learner):
     plain = cb.Cohort.open(cohort.folder)
     plain.accept("scan0", truth("scan0"))
     with pytest.raises(CohortError, match="needs an encoder"):
         plain.suggest("scan1")
     cohort.suggest("scan1")
-    assert len(learner.learnt) == 1
+    assert len(learner.learned) == 1
 
 
 def test_scans_that_moved_are_found_again(cohort, scans):
@@ -224,7 +224,7 @@ def test_a_scan_without_a_file_is_kept_in_the_folder(cohort, learner):
     assert names == ["scan0-2", "CT_thorax"]
     assert np.array_equal(cohort.read("scan0-2").array, volume.array)
     cohort.accept("scan0-2", labels)
-    assert learner.learnt
+    assert learner.learned
 
 
 def test_a_skipped_scan_does_not_come_next(cohort):
@@ -233,13 +233,13 @@ def test_a_skipped_scan_does_not_come_next(cohort):
     assert cohort.next(skip=NAMES) is None
 
 
-def test_a_scan_without_any_structure_is_accepted_and_not_learnt(cohort, learner):
+def test_a_scan_without_any_structure_is_accepted_and_not_learned(cohort, learner):
     nothing = truth("scan0")
     nothing.array[:] = 0
     cohort.accept("scan0", nothing)
-    assert states(cohort)["scan0"] is State.ACCEPTED and learner.learnt == []
+    assert states(cohort)["scan0"] is State.ACCEPTED and learner.learned == []
     with pytest.raises(CohortError, match="Nothing was accepted yet"):
         cohort.suggest("scan1")
     cohort.accept("scan1", truth("scan1"))
     cohort.suggest("scan2")
-    assert len(learner.learnt) == 1
+    assert len(learner.learned) == 1

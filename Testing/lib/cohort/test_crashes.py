@@ -51,8 +51,8 @@ def test_a_killed_session_is_continued(cohort, line):
         assert np.array_equal(cb.read_segmentation(again.segmentation(name))[0].array, truth(name).array)
     annotate(cohort.folder)
     assert accepted(again) == set(NAMES)
-    learnt = [name for name, _ in probe_record(cohort)["learnt"]]
-    assert sorted(learnt) == NAMES
+    learned = [name for name, _ in probe_record(cohort)["learned"]]
+    assert sorted(learned) == NAMES
 
 
 @pytest.mark.parametrize("step", ["record", "probe", "probe record"])
@@ -96,7 +96,7 @@ def test_damaged_records_are_named_and_the_rest_goes_on(cohort):
     cohort.suggest("scan3")  # learns anew from the two that are left
 
 
-def test_a_damaged_segmentation_is_not_learnt(cohort):
+def test_a_damaged_segmentation_is_not_learned(cohort):
     plain = cb.Cohort.open(cohort.folder)
     path = plain.accept("scan0", truth("scan0"))
     data = bytearray(path.read_bytes())
@@ -160,7 +160,7 @@ def test_two_people_at_once_lose_nothing(cohort):
         thread.join()
     assert errors == [] and accepted(cohort) == set(NAMES)
     cb.Cohort.open(cohort.folder, learner=StandIn())._teaching.teach()
-    assert sorted(name for name, _ in probe_record(cohort)["learnt"]) == NAMES
+    assert sorted(name for name, _ in probe_record(cohort)["learned"]) == NAMES
 
 
 @pytest.mark.parametrize(

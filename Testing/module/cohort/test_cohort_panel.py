@@ -95,7 +95,7 @@ def test_next_opens_a_scan_and_accept_teaches_and_prepares_the_next(filled: Any,
         cb.read_segmentation(cb.Cohort.open(filled.folder).segmentation(first))[0].array,
         make_scan(int(first.removeprefix("scan")))[1].array,
     )
-    assert filled.learner.learnt == [sorted(STRUCTURES)]
+    assert filled.learner.learned == [sorted(STRUCTURES)]
     found = states(filled)
     assert found[first] is State.ACCEPTED and list(found.values()).count(State.SUGGESTED) == 1
     row = NAMES.index(first)
