@@ -108,8 +108,7 @@ def _posterior(
     on_deep, on_tissue = weights.split([memory.vectors.shape[1], memory.tissue.shape[1]], dim=1)
     constant = constant + on_deep @ (gain * memory.offset + bias)
     logits = pyramid.linear_map((on_deep * gain) @ memory.projection, constant, grid).flatten(1).numpy()
-    k, j, i = np.indices(grid.shape)
-    points = grid.to_ras(np.stack([i, j, k], axis=-1).reshape(-1, 3))
+    points = grid.centers()
     inside = pyramid.body.nearest_values(points) > 0
     out = np.zeros_like(logits)
     out[0] = 1

@@ -300,10 +300,10 @@ class Probe(LearnsPatients):
         """
         self._require_fitted()
         if self.patients_ is not None:
-            write_patients(path, self.patients_, self.signature_, self._parameters())
+            write_patients(path, self.patients_, self.signature_, self.parameters)
             return
         parts = ProbeFile(
-            self._parameters(),
+            self.parameters,
             {label: self.names_[label] for label in self.labels_},
             self.weights_,
             self.image_weights_,
@@ -355,7 +355,9 @@ class Probe(LearnsPatients):
             weights[:n_prompts][misclassified] *= _UPWEIGHT
         return model.coef_[0], float(model.intercept_[0])
 
-    def _parameters(self) -> dict[str, Any]:
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The arguments that it was made with."""
         return {name: getattr(self, name) for name in _PARAMETERS}
 
     def _require_fitted(self) -> None:

@@ -20,6 +20,7 @@ from .prediction.training_points import TrainingPoints
 from .preview import Preview
 from .probe import Probe
 from .prompts import Prompts
+from .suggested import SuggestedProbe
 from .transfer import adapt
 
 
@@ -88,10 +89,11 @@ class Segmenter:
         else:
             probe = adapt(self._given, self.pyramid, points.own, points.implied, points.locked_ras)
         clicked = None
-        if prompts is not None and self._given is None:
+        if prompts is not None and (self._given is None or isinstance(probe, SuggestedProbe)):
             apart = probe.fragmented_.union(constraints.started)
             locks = Locks(constraints.locked_on(self.pyramid.grid), points.locked_ras)
-            clicked = ClickedStructures(self.pyramid, prompts, apart, extents, locks)
+            starts = probe.starts_ if isinstance(probe, SuggestedProbe) else None
+            clicked = ClickedStructures(self.pyramid, prompts, apart, extents, locks, starts)
         # The prompts of an adapted probe are those that it made itself, and the user's.
         of_seeds = points.prompts if self._given in (None, probe) else probe.prompts_
         predictor = Predictor(

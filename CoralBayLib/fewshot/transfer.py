@@ -18,10 +18,12 @@ from scipy.spatial import cKDTree
 from CoralBayLib.core.deprecation import deprecated_function
 from CoralBayLib.features.pyramid import FeaturePyramid
 
+from .clicks.answers import clicked_structures
 from .evidence import evidence_of
 from .localization import localize
 from .probe import Probe
 from .prompts import BACKGROUND, Prompts
+from .suggested import SuggestedProbe, suggested_prompts
 
 _OVERRULED_MM = 20.0
 """A prompt of another label by the user overrules those that the probe made within this distance."""
@@ -60,6 +62,8 @@ def adapt(
     if not probe.adapts_to(pyramid):
         return probe
     probe.require_features_of(pyramid)
+    if probe.patients_ is not None:
+        return _suggested(probe, pyramid, corrections, implied, background_ras)
     memory = probe.memory
     if memory is None or BACKGROUND not in memory.labels:
         return probe
@@ -68,8 +72,42 @@ def adapt(
         memory.localized.clear()
         memory.localized[pyramid.key] = localize(memory, pyramid)
     suggested = memory.localized[pyramid.key]
+    prompts = _merged(suggested, probe.names_, given, implied)
+    return _fitted(type(probe)(**probe.parameters), pyramid, prompts, background_ras)
+
+
+def _suggested(
+    probe: Probe,
+    pyramid: FeaturePyramid,
+    corrections: Prompts | None,
+    implied: Prompts | None,
+    background_ras: NDArray[np.float64] | None,
+) -> Probe:
+    """A probe of several patients, as `adapt` gives it."""
+    assert probe.patients_ is not None
+    found, given = probe.patients_.suggest(pyramid), corrections if corrections is not None else Prompts.none()
+    labels = {name: label for label, name in probe.names_.items()}
+    started = SuggestedProbe(**probe.parameters)
+    known = {label for label in given.structures if given.name(label) in labels}
+    stroked = frozenset(given.structures) - (known & set(clicked_structures(given, pyramid, known)))
+    if stroked or implied is not None:
+        body = pyramid.body.nearest_values(found.grid.centers()).reshape(found.grid.shape) > 0
+        prompts = _merged(suggested_prompts(found, body, labels), probe.names_, given, implied)
+    else:
+        # Nothing needs a fit: clicks correct the suggestion itself.
+        prompts = given.merged(Prompts(np.empty((0, 3)), np.empty(0, np.int64), probe.names_))
+        prompts = Prompts(prompts.points_ras, np.zeros(len(prompts), np.int64), prompts.names)
+    fitted = _fitted(started, pyramid, prompts, background_ras)
+    assert isinstance(fitted, SuggestedProbe)
+    fitted.stroked_ = stroked
+    fitted.take(found, pyramid)
+    return fitted
+
+
+def _merged(suggested: Prompts, names: dict[int, str], given: Prompts, implied: Prompts | None) -> Prompts:
+    """The user's prompts, what they imply, and those that a probe made as far as these do not overrule them."""
     # The user's prompts come first in the merge, so that they determine labels and names.
-    merged = given.merged(Prompts(suggested.points_ras, suggested.labels, probe.names_))
+    merged = given.merged(Prompts(suggested.points_ras, suggested.labels, names))
     by_user, by_probe = merged.labels[: len(given)], merged.labels[len(given) :]
     keep = _not_overruled(suggested.points_ras, by_probe, given.points_ras, by_user, _OVERRULED_MM)
     points, labels = merged.points_ras[keep], merged.labels[keep]
@@ -78,12 +116,11 @@ def adapt(
         kept[: len(given)] = True
         points = np.concatenate([points[kept], implied.points_ras])
         labels = np.concatenate([labels[kept], implied.labels])
-    return _fitted(probe, pyramid, Prompts(points, labels, merged.names), background_ras)
+    return Prompts(points, labels, merged.names)
 
 
-def _fitted(like: Probe, pyramid: FeaturePyramid, prompts: Prompts, background_ras: NDArray[np.float64] | None) -> Probe:
-    """A probe like another, fitted on prompts; a structure that has a name but no prompts is absent everywhere."""
-    probe = type(like)(like.C, like.weak_negatives, like.max_per_label)
+def _fitted(probe: Probe, pyramid: FeaturePyramid, prompts: Prompts, background_ras: NDArray[np.float64] | None) -> Probe:
+    """A new probe, fitted on prompts; a structure that has a name but no prompts is absent everywhere."""
     labels, prompted = sorted({*prompts.names, *prompts.structures}), prompts.structures
     weights = torch.zeros(len(labels), pyramid.channels)
     image_weights = torch.zeros(len(labels), evidence_of(pyramid).voxel_features.channels)

@@ -85,6 +85,11 @@ class Grid:
         """Transform (N, 3) or (3,) RAS mm points to continuous IJK; returns (N, 3)."""
         return _apply(np.linalg.inv(self.ijk_to_ras), ras)
 
+    def centers(self) -> NDArray[np.float64]:
+        """(voxels, 3) RAS mm of all voxel centers, in the order of a flattened array."""
+        k, j, i = np.indices(self.shape)
+        return self.to_ras(np.stack([i, j, k], axis=-1).reshape(-1, 3))
+
     def nearest_ijk(self, ras: ArrayLike) -> NDArray[np.intp]:
         """IJK of the voxel nearest to each of (N, 3) RAS mm points, clamped to the border; returns (N, 3)."""
         return np.clip(np.round(self.to_ijk(ras)).astype(np.intp), 0, np.array(self.size) - 1)

@@ -27,6 +27,7 @@ from .boxed import BoxedSession
 from .inputs import ClickScan
 from .networks import packaged_networks
 from .session import ClickSession, Locks
+from .started import Start, StartedSession
 
 MAX_CLICKS = 30
 """A structure with more points of its own was painted."""
@@ -55,11 +56,19 @@ class ClickAnswer:
     extent: int = 0
 
 
-def clicked_structures(prompts: Prompts, pyramid: FeaturePyramid) -> list[int]:
-    """The structures whose own prompts are single clicks or boxes, rather than strokes."""
+def clicked_structures(prompts: Prompts, pyramid: FeaturePyramid, started: Collection[int] = ()) -> list[int]:
+    """The structures whose own prompts are single clicks or boxes, rather than strokes.
+
+    Args:
+        prompts: all prompts.
+        pyramid: of the scan.
+        started: structures that have an answer already; a few points beside each other correct it, and are no stroke.
+    """
     near_mm = _STROKE_VOXELS * float(pyramid.grid.spacing_mm.max())
     structures = sorted({*prompts.structures, *(box.label for box in prompts.boxes)})
-    return [n for n in structures if not _is_painted(prompts.points_ras[prompts.labels == n], near_mm)]
+    return [
+        n for n in structures if not _is_painted(prompts.points_ras[prompts.labels == n], -1.0 if n in started else near_mm)
+    ]
 
 
 def _is_painted(points_ras: NDArray[np.float64], near_mm: float) -> bool:
@@ -108,6 +117,7 @@ class ClickAnswers:
         label: int,
         extent: int = 0,
         locks: Locks | None = None,
+        start: Start | None = None,
         cancel: CancelToken | None = None,
     ) -> ClickAnswer:
         """The answer for a structure.
@@ -119,6 +129,7 @@ class ClickAnswers:
             label: of the structure.
             extent: of the answer to the first click, see `choice.EXTENTS`.
             locks: voxels that never belong to the structure.
+            start: the answer before the first click, if there is one; a box takes its place.
             cancel: checked between clicks.
 
         Raises:
@@ -128,15 +139,16 @@ class ClickAnswers:
         prompts = _without_crowds(prompts, label)
         own = prompts.labels == label
         order = np.arange(len(own))
-        if box is None:
+        if box is None and start is None:
             first = int(np.argmax(own))
             order = np.concatenate([[first], np.delete(order, first)])
         points, own = prompts.points_ras[order], own[order]
         locks = locks or Locks()
-        steps = _fingerprints(locks.key() + json.dumps([extent, None if box is None else box.to_dict()]).encode(), points, own)
+        about = locks.key() + json.dumps([extent, None if box is None else box.to_dict()]).encode()
+        steps = _fingerprints(about if start is None else about + start.key, points, own)
         done = next((n for n in range(len(own), -1, -1) if steps[n] in self._kept), None)
         if done is None:
-            done, session = 0, self._begun(pyramid, box, extent, locks)
+            done, session = 0, self._begun(pyramid, box, extent, locks, start)
         else:
             session = copy(self._kept[steps[done]])
             self._kept[steps[done]] = self._kept.pop(steps[done])
@@ -148,8 +160,10 @@ class ClickAnswers:
             del self._kept[next(iter(self._kept))]
         return ClickAnswer(torch.from_numpy(session.answer_log_odds()), session.dice, session.extent)
 
-    def _begun(self, pyramid: FeaturePyramid, box: Box | None, extent: int, locks: Locks) -> ClickSession:
+    def _begun(self, pyramid: FeaturePyramid, box: Box | None, extent: int, locks: Locks, start: Start | None) -> ClickSession:
         """A session before its first click."""
+        if box is None and start is not None:
+            return StartedSession(pyramid, self._scan, self._networks, start, locks)
         if box is None:
             return ClickSession(pyramid, self._scan, self._networks, extent, locks)
         session = BoxedSession(pyramid, self._scan, self._networks, box, locks)
@@ -166,6 +180,7 @@ class ClickedStructures:
         apart: structures that are not answered so, whatever their prompts.
         extents: by label, see `choice.EXTENTS`.
         locks: voxels that never belong to a structure.
+        starts: by label, answers before the first click; such structures need no clicks of their own.
     """
 
     def __init__(
@@ -175,11 +190,14 @@ class ClickedStructures:
         apart: Collection[int] = (),
         extents: Mapping[int, int] | None = None,
         locks: Locks | None = None,
+        starts: Mapping[int, Start] | None = None,
     ) -> None:
         self._pyramid, self._prompts, self._extents, self._locks = pyramid, prompts, dict(extents or {}), locks
+        self._starts = dict(starts or {})
         self._answers: dict[int, ClickAnswer] = {}
         # Without a key the features cannot be told from those of another scan.
-        self.labels = frozenset(clicked_structures(prompts, pyramid) if pyramid.key else ()) - frozenset(apart)
+        marked = frozenset(clicked_structures(prompts, pyramid, self._starts) if pyramid.key else ())
+        self.labels = (marked | (self._starts.keys() - set(prompts.structures))) - frozenset(apart)
 
     def answer(self, label: int, cancel: CancelToken | None = None) -> ClickAnswer:
         """The answer for one of `labels`.
@@ -190,8 +208,15 @@ class ClickedStructures:
         if label not in self._answers:
             extent = self._extents.get(label, 0)
             answers = click_answers(self._pyramid)
-            self._answers[label] = answers.answer(self._pyramid, self._prompts, label, extent, self._locks, cancel)
+            start = self._starts.get(label)
+            found = answers.answer(self._pyramid, self._prompts, label, extent, self._locks, start, cancel)
+            self._answers[label] = found
         return self._answers[label]
+
+    @property
+    def started(self) -> frozenset[int]:
+        """Those of `labels` that have a start."""
+        return self.labels & self._starts.keys()
 
     def dice(self, label: int) -> float | None:
         """The Dice that an answer is expected to have; None if it was not computed."""
@@ -204,7 +229,7 @@ class ClickedStructures:
 
     def updated(self, label: int, prompts: Prompts) -> ClickedStructures:
         """The same with one structure that follows new prompts."""
-        new = ClickedStructures(self._pyramid, prompts, (), self._extents, self._locks)
+        new = ClickedStructures(self._pyramid, prompts, (), self._extents, self._locks, self._starts)
         new.labels = (self.labels - {label}) | (new.labels & {label})
         new._answers = {n: answer for n, answer in self._answers.items() if n != label}
         return new

@@ -41,7 +41,7 @@ _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
-class Suggestion:
+class SuggestedStructures:
     """Where the structures of a probe are in a scan.
 
     Attributes:
@@ -71,7 +71,7 @@ class Patients:
     records: tuple[PatientRecord, ...]
     deformations: tuple[Deformation, ...]
     _network: list[AppearanceNetwork] = field(default_factory=list, repr=False)
-    _suggested: dict[str, Suggestion] = field(default_factory=dict, repr=False)
+    _suggested: dict[str, SuggestedStructures] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of_one(cls, record: PatientRecord, projection: Projection) -> Patients:
@@ -134,7 +134,7 @@ class Patients:
 
     def suggest(
         self, pyramid: FeaturePyramid, progress: Progress | None = None, cancel: CancelToken | None = None
-    ) -> Suggestion:
+    ) -> SuggestedStructures:
         """Where the structures are in a scan; kept for the last scan.
 
         Args:
@@ -151,7 +151,9 @@ class Patients:
             self._suggested[pyramid.key] = found
         return self._suggested[pyramid.key]
 
-    def _suggestion(self, pyramid: FeaturePyramid, progress: Progress | None, cancel: CancelToken | None) -> Suggestion:
+    def _suggestion(
+        self, pyramid: FeaturePyramid, progress: Progress | None, cancel: CancelToken | None
+    ) -> SuggestedStructures:
         atlas = self.atlas()
         report(progress, 0.0, "Learning from the annotated patients")
         network = self.network(atlas, cancel)
@@ -167,7 +169,7 @@ class Patients:
         deformation = register(CoarseScan.of(pyramid), template.coarse, alignment, cancel)
         report(progress, 0.7, "Finding the structures")
         grid = pyramid.grid.with_spacing(np.maximum(SPACING_MM, pyramid.grid.spacing_mm))
-        in_body = pyramid.body.nearest_values(_centers(grid)) > 0
+        in_body = pyramid.body.nearest_values(grid.centers()) > 0
         flat = np.flatnonzero(in_body)
         wide = self._expected(atlas, deformation, grid, flat)
         maps = torch.full((len(self.names), int(np.prod(grid.shape))), _ABSENT)
@@ -190,7 +192,7 @@ class Patients:
             )
             maps[:, torch.from_numpy(some)] = _combined(logs, probabilities, *_WEIGHTS[self.many])
         report(progress, 1.0, "Found the structures")
-        return Suggestion(grid, {name: one.reshape(grid.shape) for name, one in zip(self.names, maps, strict=True)})
+        return SuggestedStructures(grid, {name: one.reshape(grid.shape) for name, one in zip(self.names, maps, strict=True)})
 
     def _expected(self, atlas: Atlas, deformation: Deformation, grid: Grid, flat: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Which of some voxels any structure is expected in."""
@@ -227,11 +229,6 @@ class Patients:
         return AppearanceNetwork.fit(
             torch.cat(inputs), torch.cat(classes), torch.cat(volumes), torch.cat(looked_for), components, how, cancel
         )
-
-
-def _centers(grid: Grid) -> NDArray[np.float64]:
-    kji = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), axis=-1).reshape(-1, 3)
-    return grid.to_ras(kji[:, ::-1])
 
 
 def _aligned(

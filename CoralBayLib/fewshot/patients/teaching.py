@@ -127,7 +127,7 @@ class LearnsPatients:
         if isinstance(labels, Prompts):
             facts = {"prompts": len(labels), **facts}
             names = names or {label: labels.name(label) for label in labels.structures}
-            labels = type(self)(**self._parameters()).fit(pyramid, labels).predict_labels(pyramid, prompts=labels)
+            labels = type(self)(**self.parameters).fit(pyramid, labels).predict_labels(pyramid, prompts=labels)
         patient = patients_of(pyramid, labels, names, facts, known)
         self._know(patient if known is None else known.joined([patient], cancel), pyramid.signature)
         return self
@@ -146,7 +146,7 @@ class LearnsPatients:
             raise ProbeError("These probes were made on features of different encoders, weights or settings.")
         first, *others = [probe._as_patients() for probe in probes]
         assert first is not None
-        merged = cls(**probes[0]._parameters())
+        merged = cls(**probes[0].parameters)
         merged._know(first.joined([each for each in others if each is not None], cancel), probes[0].signature_)
         return merged
 
@@ -197,5 +197,7 @@ class LearnsPatients:
         """See `Probe.require_features_of`."""
         raise NotImplementedError
 
-    def _parameters(self) -> dict[str, Any]:
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """See `Probe.parameters`."""
         raise NotImplementedError

@@ -140,8 +140,9 @@ class Predictor:
 
     def _log_odds(self, probe: Probe, labels: list[int], options: Options, cancel: CancelToken | None) -> list[torch.Tensor]:
         """Log-odds of structures on the working grid, very low where the constraints do not let a structure be."""
-        clicked = self.clicked if options.connected else None
-        rest = [n for n in labels if clicked is None or n not in clicked.labels]
+        clicked = self.clicked
+        answered = frozenset() if clicked is None else clicked.labels if options.connected else clicked.started
+        rest = [n for n in labels if n not in answered]
         fitted = dict(zip(rest, probe.logits(self.pyramid, rest, options.unbounded), strict=True)) if rest else {}
         raise_if_cancelled(cancel)
         found = [fitted[n] if clicked is None or n in fitted else clicked.answer(n, cancel).log_odds.clone() for n in labels]
