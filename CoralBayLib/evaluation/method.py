@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Grid, Volume
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """A labeled patient to learn from.
+
+    Attributes:
+        names: by label of the structures that were looked for; others may be in the scan without a label.
+        load: reads the features of the scan, and the labels on the scan's grid in the common numbering.
+    """
+
+    names: Mapping[int, str]
+    load: Callable[[], tuple[FeaturePyramid, Volume]]
 
 
 class Method(Protocol):
@@ -19,13 +33,12 @@ class Method(Protocol):
 
     version: str
 
-    def learn(self, pyramid: FeaturePyramid, labelmap: Volume, names: Mapping[int, str]) -> Any:
+    def learn(self, lesson: Lesson, cancel: CancelToken | None = None) -> Any:
         """What one patient teaches; small enough that those of all patients are kept in memory.
 
         Args:
-            pyramid: features of the scan.
-            labelmap: labels on the scan's grid, in the common numbering.
-            names: by label of the structures that were looked for; others may be in the scan without a label.
+            lesson: the patient. It may be kept, to be loaded again in `combine`.
+            cancel: checked between steps.
         """
 
     def combine(self, parts: Sequence[Any], cancel: CancelToken | None = None) -> Any:

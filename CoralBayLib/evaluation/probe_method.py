@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from CoralBayLib.core.progress import CancelToken
@@ -12,6 +12,8 @@ from CoralBayLib.fewshot.segmenter import Segmenter
 from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBayLib.imaging.patients import renumbered
 
+from .method import Lesson
+
 
 @dataclass(frozen=True, eq=False)
 class NamedProbe:
@@ -20,10 +22,13 @@ class NamedProbe:
     Attributes:
         probe: fitted.
         names: by common label.
+        lesson: the patient that it learned from, if its features can be compared with those of others only after they are
+            loaded again; else None.
     """
 
     probe: Probe
     names: dict[int, str]
+    lesson: Lesson | None = None
 
 
 class ProbeMethod:
@@ -31,14 +36,20 @@ class ProbeMethod:
 
     version = "probe 2"
 
-    def learn(self, pyramid: FeaturePyramid, labelmap: Volume, names: Mapping[int, str]) -> NamedProbe:
+    def learn(self, lesson: Lesson, cancel: CancelToken | None = None) -> NamedProbe:
         """See `Method`."""
-        return NamedProbe(Probe().learn(pyramid, labelmap, dict(names)), dict(names))
+        probe = _learned(Probe(), lesson, cancel)
+        is_comparable = probe.patients_ is not None and probe.patients_.projection.shared
+        return NamedProbe(probe, dict(lesson.names), None if is_comparable else lesson)
 
     def combine(self, parts: Sequence[NamedProbe], cancel: CancelToken | None = None) -> NamedProbe:
         """See `Method`."""
         names = {label: name for part in parts for label, name in part.names.items()}
-        probe = Probe.merged([part.probe for part in parts], cancel)
+        lessons = [part.lesson for part in parts if part.lesson is not None]
+        # Without a basis that all scans of the encoder share, the features of all are projected as those of the first.
+        probe = Probe.merged([part.probe for part in (parts[:1] if lessons else parts)], cancel)
+        for lesson in lessons[1:]:
+            _learned(probe, lesson, cancel)
         if probe.patients_ is not None:
             # Trained now, or the first patient tested would seem to take this long.
             probe.patients_.network(cancel=cancel)
@@ -49,3 +60,9 @@ class ProbeMethod:
         segmenter = Segmenter(pyramid, model.probe).fit()
         # A probe numbers its structures by itself.
         return renumbered(segmenter.labelmap(grid, cancel=cancel), segmenter.names, model.names)
+
+
+def _learned(probe: Probe, lesson: Lesson, cancel: CancelToken | None) -> Probe:
+    """The probe, which has learned one more patient."""
+    pyramid, labelmap = lesson.load()
+    return probe.learn(pyramid, labelmap, dict(lesson.names), cancel=cancel)

@@ -11,12 +11,14 @@ from typing import Any
 
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.features.store import Store
+from CoralBayLib.imaging.grid import Volume
 
 from .agreement import compare
 from .cases import Case, Cases, pyramid_of
 from .draws import Draw
-from .method import Method
+from .method import Lesson, Method
 from .results import Result, ResultFile
 
 
@@ -92,9 +94,12 @@ class Evaluation:
         return found
 
     def _learn(self, encoder: Encoder, case: Case, cancel: CancelToken | None) -> Any:
-        pyramid = pyramid_of(case, encoder, self.store, assume_hu=self.assume_hu, cancel=cancel)
+        def load() -> tuple[FeaturePyramid, Volume]:
+            pyramid = pyramid_of(case, encoder, self.store, assume_hu=self.assume_hu)
+            return pyramid, self.cases.labels_of(case)
+
         names = {label: self.cases.names[label] for label in sorted(case.looked_for)}
-        return self.method.learn(pyramid, self.cases.labels_of(case), names)
+        return self.method.learn(Lesson(names, load), cancel)
 
     def _test(self, draw: Draw, encoder: Encoder, name: str, cancel: CancelToken | None) -> Result:
         case = self.cases.cases[name]

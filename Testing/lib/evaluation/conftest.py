@@ -51,7 +51,8 @@ class ThresholdMethod:
     def __init__(self):
         self.learned, self.combined, self.tested = [], [], []
 
-    def learn(self, pyramid, labelmap, names):
+    def learn(self, lesson, cancel=None):
+        (pyramid, labelmap), names = lesson.load(), lesson.names
         self.learned.append((pyramid.key, dict(names)))
         hu = cb.resample(Volume(pyramid.image.array.astype(np.float32), pyramid.image.grid), labelmap.grid).array
         return {label: hu[labelmap.array == label].mean() for label in names if (labelmap.array == label).any()}
