@@ -172,7 +172,7 @@ class Teaching:
             return
         lessons = self._lessons([accepted[name] for name in missing], description, learner, progress, cancel)
         base = None if probe is None else self._records.probes.require_intact(probe)
-        learned = learner.learn(base, lessons, cancel)
+        taught = learner.learn(base, lessons, cancel)
         raise_if_cancelled(cancel)
         record = {
             "when": now(),
@@ -181,7 +181,7 @@ class Teaching:
             "learned": [*learned, *([name, accepted[name].number] for name in missing)],
         }
         with locked(self._folder):
-            self._records.probes.add(_PROBE, learned.save, record, earlier=1)
+            self._records.probes.add(_PROBE, taught.save, record, earlier=1)
 
     def _lessons(
         self,
