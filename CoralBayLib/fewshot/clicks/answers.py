@@ -16,6 +16,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
@@ -31,10 +33,12 @@ from .started import Start, StartedSession
 
 MAX_CLICKS = 30
 """A structure with more points of its own was painted."""
-_STROKE_POINTS = 4
+_FEWEST_POINTS = 4
 """Fewer points are clicks, however near each other."""
-_STROKE_VOXELS = 1.8
-"""Points of a stroke have a neighbor within so many of the longest edges of working voxels."""
+_STROKE_POINTS, _SHORT_STROKE_POINTS = 6, 3
+"""So many points that touch each other are a stroke, or a short stroke; see `_is_painted`."""
+_STROKE_VOXELS = 1.5
+"""Points of a stroke have a neighbor within so many of the longest edges of working voxels: also across their corners."""
 MOST_OTHER_POINTS = 200
 """So many points of anything else are taken into account; a painted structure has thousands."""
 _KEPT = 24
@@ -66,18 +70,25 @@ def clicked_structures(prompts: Prompts, pyramid: FeaturePyramid, started: Colle
     """
     near_mm = _STROKE_VOXELS * float(pyramid.grid.spacing_mm.max())
     structures = sorted({*prompts.structures, *(box.label for box in prompts.boxes)})
-    return [
-        n for n in structures if not _is_painted(prompts.points_ras[prompts.labels == n], -1.0 if n in started else near_mm)
-    ]
+    return [n for n in structures if not _is_painted(prompts, n, -1.0 if n in started else near_mm)]
 
 
-def _is_painted(points_ras: NDArray[np.float64], near_mm: float) -> bool:
-    if len(points_ras) < _STROKE_POINTS:
-        return False
-    if len(points_ras) > MAX_CLICKS:
-        return True
-    neighbor_mm = cKDTree(points_ras).query(points_ras, k=2)[0][:, 1]
-    return bool((neighbor_mm <= near_mm).mean() >= 0.5)
+def _is_painted(prompts: Prompts, label: int, near_mm: float) -> bool:
+    """Whether half of a structure's points are strokes, or all are short strokes.
+
+    The points of a stroke touch each other and are given in succession. Clicks may touch each other, too, when the last errors
+    are near each other; but others come between them.
+    """
+    rows = np.flatnonzero(prompts.labels == label)
+    if not _FEWEST_POINTS <= len(rows) <= MAX_CLICKS:
+        return len(rows) > MAX_CLICKS
+    turn = np.cumsum(np.diff(rows, prepend=rows[0]) > 1)
+    pairs = cKDTree(prompts.points_ras[rows]).query_pairs(near_mm, output_type="ndarray")
+    one, two = pairs[turn[pairs[:, 0]] == turn[pairs[:, 1]]].T
+    touching = coo_array((np.ones(len(one)), (one, two)), shape=(len(rows), len(rows)))
+    stroke = connected_components(touching, directed=False)[1]
+    length = np.bincount(stroke)[stroke]
+    return bool((length >= _STROKE_POINTS).mean() >= 0.5 or (length >= _SHORT_STROKE_POINTS).all())
 
 
 def _without_crowds(prompts: Prompts, label: int) -> Prompts:

@@ -149,10 +149,11 @@ class ClickSession:
         self._as_strokes = np.empty(0, np.float32)
         fields = {"whole": flood(open_to, at[self.own])}
         if around.previous is not None and inside[-1]:
+            # On the coarser voxels here the answer may already agree with the click: it may change nevertheless.
             newest, before = at[-1:], around.previous
-            if own and not before[tuple(newest[0])]:
+            if own:
                 fields["addition"] = np.where(before, BEYOND, flood(open_to, newest, ~before))
-            elif not own and before[tuple(newest[0])]:
+            else:
                 against = -log_odds
                 against[tuple(at[self.own & inside].T)] = -BEYOND
                 fields["removal"] = np.where(before, -flood(against, newest, before), -BEYOND)

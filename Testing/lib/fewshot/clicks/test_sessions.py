@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from CoralBayLib.core.progress import Cancelled, CancelToken
 from CoralBayLib.fewshot.clicks import inputs, level_sets
 from CoralBayLib.fewshot.clicks.answers import ClickAnswers, ClickedStructures, clicked_structures
 from CoralBayLib.fewshot.clicks.networks import packaged_networks
+from CoralBayLib.fewshot.clicks.session import Locks
 from CoralBayLib.imaging.grid import Volume
 from Testing.lib.conftest import PoolingEncoder, phantom, phantom_grid
 
@@ -100,6 +103,29 @@ def test_nested_answers_to_a_first_click(scan):
         segmenter.fit(cb.Prompts([one + 1000], [1]), extents={1: 1})
     # A fit that fails leaves everything as it was.
     assert segmenter.is_fitted_on(prompts) and not segmenter.is_fitted_on(prompts, extents={1: 1})
+
+
+def test_clicks_near_each_other_stay_clicks(scan):
+    _volume, pyramid, one, two = scan
+    near = one + np.arange(4)[:, None] * [2.0, 0, 0]
+    clicked = np.concatenate([near[:2], [two], near[2:], [one + [0, 14, 0], one - [0, 14, 0]]])
+    assert clicked_structures(cb.Prompts(clicked, [1, 1, 0, 1, 1, 1, 1]), pyramid) == [1]
+    # The last errors of a large structure are near each other.
+    far = one + np.array([[14, 0, 0], [0, 14, 0], [0, -14, 0], [0, 0, 14]])
+    assert clicked_structures(cb.Prompts(np.concatenate([far, near, near[:1]]), [1] * 9), pyramid) == [1]
+    # Short strokes on two slices, with background around each.
+    short = np.concatenate([near[:3], [two, two], near[:3] + [0, 0, 14]])
+    assert clicked_structures(cb.Prompts(short, [1, 1, 1, 0, 0, 1, 1, 1]), pyramid) == []
+
+
+def test_an_answer_may_always_be_changed_around_the_click_alone(scan):
+    """Also where the coarser voxels on which regions are chosen agree with the click already."""
+    _volume, pyramid, one, _two = scan
+    answers = ClickAnswers(pyramid)
+    session = answers._begun(pyramid, None, 0, Locks())
+    session.add(one, True)
+    assert "addition" in copy(session).propose(one, True)
+    assert "removal" in copy(session).propose(one + [0, 9, 0], False)
 
 
 def test_strokes_are_not_clicks(scan):
