@@ -122,7 +122,7 @@ def test_an_answer_may_always_be_changed_around_the_click_alone(scan):
     """Also where the coarser voxels on which regions are chosen agree with the click already."""
     _volume, pyramid, one, _two = scan
     answers = ClickAnswers(pyramid)
-    session = answers._begun(pyramid, None, 0, Locks())
+    session = answers._begun(pyramid, None, 0, Locks(), None)
     session.add(one, True)
     assert "addition" in copy(session).propose(one, True)
     assert "removal" in copy(session).propose(one + [0, 9, 0], False)
