@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from .imaging.segmentation_io import Segment, read_segmentation, write_segmentation
     from .imaging.volume_io import read_labelmap, read_volume, write_volume
     from .library import Library
+    from .similarity.landmarks import Landmark, Landmarks
     from .similarity.matching import Matches, match_points
     from .similarity.search import Query, Region, find_regions, similarity_map
 
@@ -94,6 +95,8 @@ _HOME = {
     "Segment": "imaging.segmentation_io",
     "read_segmentation": "imaging.segmentation_io",
     "write_segmentation": "imaging.segmentation_io",
+    "Landmark": "similarity.landmarks",
+    "Landmarks": "similarity.landmarks",
     "match_points": "similarity.matching",
     "Matches": "similarity.matching",
     "Query": "similarity.search",

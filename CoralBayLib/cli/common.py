@@ -121,7 +121,21 @@ def point(text: str) -> list[float]:
     return values
 
 
-_INPUTS = ("ct", "other", "points", "prompts", "probe", "segment", "locked", "start", "table", "weights", "encoder_file")
+_INPUTS = (
+    "ct",
+    "other",
+    "points",
+    "landmarks",
+    "examples",
+    "prompts",
+    "probe",
+    "segment",
+    "locked",
+    "start",
+    "table",
+    "weights",
+    "encoder_file",
+)
 """Options and arguments that name files to read."""
 
 

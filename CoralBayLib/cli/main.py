@@ -20,7 +20,7 @@ from CoralBayLib.core.notice import NOTICE
 from CoralBayLib.core.paths import error_message, shortened
 from CoralBayLib.core.signals import CLOSED_PIPE_STATUS, Interruption, close_output, handled_signals, make_output_robust
 
-from . import cache, check, cohort, demo, embed, encoders, library, match, scans, segment, similar, weights
+from . import cache, check, cohort, demo, embed, encoders, landmarks, library, match, scans, segment, similar, weights
 from .common import common_options
 from .console import Console
 from .patients import evaluate
@@ -28,7 +28,7 @@ from .remedies import remedy_text
 
 _INTERRUPTED = 130
 _NO_MEMORY = "There is too little memory. Close other programs, or use a smaller scan."
-_VERBS = (check, embed, segment, evaluate, similar, match, scans, cohort, encoders, weights, library, demo, cache)
+_VERBS = (check, embed, segment, evaluate, similar, match, landmarks, scans, cohort, encoders, weights, library, demo, cache)
 """Modules with a function `add_parser(commands, common)`, in the order of the help."""
 
 

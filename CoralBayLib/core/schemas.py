@@ -338,3 +338,24 @@ CLICK_NETWORKS = Schema(
     },
 )
 """The networks of clicks, see `fewshot.clicks.networks`."""
+
+LANDMARKS = Schema(
+    header={
+        "format": one_of(1),
+        "signature": text,
+        "names": list_of(text, unique=True, least=1),
+        "bodies": list_of(whole(1), least=1),
+        "rows": list_of(tuple_of(whole(0), whole(0)), least=1),
+        "errors_mm": list_of(list_of(number)),
+    },
+    tensors={
+        "projection": Array("float32", ("components", "channels")),
+        "offset": Array("float32", ("components",)),
+        "body_points": Array("float64", ("body points", 3)),
+        "body_vectors": Array("float16", ("body points", "components")),
+        "positions": Array("float64", ("rows", 3)),
+        "appearance": Array("float16", ("rows", 125, "components")),
+        "texture": Array("float16", ("rows", 12, 13, 13, 13), low=0, high=1),
+    },
+)
+"""Landmarks, see `similarity.landmarks`."""
