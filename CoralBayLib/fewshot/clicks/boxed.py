@@ -1,7 +1,7 @@
 """Clicks on a structure that the user drew a box around.
 
-A tight box tells how large the structure is, so of the nested regions the one is taken that fills the box's extent. What the
-structure looks like is not known before the first click in it: places of several intensities inside the box are tried.
+What the structure looks like is not known before the first click in it: regions are flooded from several beginnings inside the
+box, and networks tell which of them the box means.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from collections.abc import Callable
 from copy import copy
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
-from scipy.cluster.vq import kmeans2
 
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.fewshot.constraints.boxes import MARGIN_MM, Box
 
-from .choice import POOR_DICE
+from .box_regions import BoxRegions, local_mm
 from .inputs import ClickScan, Region
 from .level_sets import LEVELS
-from .networks import ClickNetworks
+from .networks import ClickNetworks, packaged_box_networks
 from .session import OUTSIDE, ClickSession, Locks
 
 EXTENT_WEIGHT = 1.0
@@ -28,8 +27,10 @@ EXTENT_WEIGHT = 1.0
 FACES_WEIGHT = 1.0
 """Expected Dice that a region loses if it covers all faces of the box: what fills a tight box up to its faces is what lies
 around the structure."""
-_INTENSITIES = 3
-"""Groups of intensities in a box; a place in the middle of each is tried."""
+_WRONG_DICE = 0.4
+"""An answer of at most this expected Dice is guessed again when a click contradicts it."""
+_DENIED_MM = 6.0
+"""A click on anything else takes away the places this near to it at which the answer began."""
 
 
 class BoxedSession(ClickSession):
@@ -52,34 +53,56 @@ class BoxedSession(ClickSession):
         inside = pyramid.grid.contains(self.points)
         self.points = self.points[inside]
         self.own = np.zeros(len(self.points), bool)
-        self.n_implied, self._has_place = len(self.own), False
+        self.n_implied = self._n_shell = len(self.own)
+        self._regions = BoxRegions(pyramid, scan, box)
 
     def start(self) -> float:
-        """Answer from the box alone; returns the Dice that is expected."""
-        tried = []
-        for place in self._places():
+        """Answer from the box, and from the clicks so far; returns the Dice that is expected."""
+        best: tuple[float, int, ClickSession, int] | None = None
+        for name, places in self._regions.beginnings().items():
             session = copy(self)
-            ClickSession.add(session, place, True)
-            tried.append(session)
-        best = max(tried, key=lambda session: session.score)
-        self.__dict__.update(best.__dict__)
-        # The place is no click of the user's.
-        self.n_implied, self._has_place = len(self.own), True
+            session.points = np.vstack([self.points, places[:-1]])
+            session.own = np.append(self.own, np.ones(len(places) - 1, bool))
+            rows = session.propose(places[-1], True, ("whole",))["whole"]
+            described = np.hstack([rows, self._regions.describe(session._fields["whole"], name)])
+            dice = packaged_box_networks().expected_dice(torch.from_numpy(described)).numpy()
+            number = int(dice.argmax())
+            if best is None or dice[number] > best[0]:
+                best = float(dice[number]), number, session, len(places)
+        assert best is not None
+        dice_expected, number, session, n_places = best
+        self.__dict__.update(session.__dict__)
+        self.choose("whole", number, dice_expected)
+        # The places are no clicks of the user's.
+        n = self._n_shell
+        order = np.concatenate([np.arange(n), np.arange(len(self.own) - n_places, len(self.own))])
+        order = np.concatenate([order, np.arange(n, len(self.own) - n_places)])
+        self.points, self.own = self.points[order], self.own[order]
+        self.n_implied = n + n_places
         return self.dice
 
     def add(self, ras: ArrayLike, own: bool, rank: Callable[[NDArray[np.float32]], NDArray] | None = None) -> float:
-        """As in `ClickSession`; the first click on the structure takes the place of the one that was tried."""
-        if self._has_place and not own and self.dice <= POOR_DICE and not self._agrees(np.reshape(ras, (1, 3)), own):
-            # The guess was poor, and a click says that it is wrong: guess again with what is known now.
-            self.points = np.vstack([np.delete(self.points, self.n_implied - 1, axis=0), np.reshape(ras, (1, 3))])
-            self.own = np.append(np.delete(self.own, self.n_implied - 1), False)
+        """As in `ClickSession`; an answer that is probably wrong is guessed again from what is known now."""
+        point = np.reshape(np.asarray(ras, float), (1, 3))
+        if self._agrees(point, own):
+            return super().add(ras, own, rank)
+        wrong = self.dice <= _WRONG_DICE
+        places = np.arange(self._n_shell, self.n_implied)
+        near = np.linalg.norm(self.points[places] - point, axis=1) <= _DENIED_MM
+        # Without any place nothing would be known of the structure.
+        denied = places if wrong else places[near & (not own) & (not near.all())]
+        self.points, self.own = np.delete(self.points, denied, axis=0), np.delete(self.own, denied)
+        self.n_implied -= len(denied)
+        if wrong and not own and not self.own.any():
+            self.points, self.own = np.vstack([self.points, point]), np.append(self.own, own)
             self._answer, self.dice = None, 0.0
             return self.start()
-        if own and self._has_place:
-            self.n_implied, self._has_place = self.n_implied - 1, False
-            self.points = np.delete(self.points, self.n_implied, axis=0)
-            self.own = np.delete(self.own, self.n_implied)
         return super().add(ras, own, rank)
+
+    def _near(self, previous: NDArray[np.float32] | None) -> Region:
+        """The box with its surroundings."""
+        region = self._regions.region
+        return region if region.contains(self.clicks.kji[self.own]).all() else super()._near(previous)
 
     def bounded(self, log_odds: NDArray[np.float32], region: Region) -> NDArray[np.float32]:
         """As in `ClickSession`; nothing outside of the box belongs to the structure."""
@@ -89,7 +112,7 @@ class BoxedSession(ClickSession):
     def bonus(self, field: NDArray[np.float32]) -> NDArray[np.float64]:
         """By level: what a region lacks of the box's extent, and what it covers of its faces, as expected Dice; 0 or less."""
         assert self.region is not None
-        local = self._local(self.region)
+        local = local_mm(self.region, self.pyramid.grid, self.box)
         spacing = float(self.region.spacing_mm(self.pyramid.grid).max())
         beside = np.asarray((np.abs(local) > self.box.size_mm / 2 - spacing).any(axis=1))
         outside = np.asarray((np.abs(local) > self.box.size_mm / 2 + MARGIN_MM).any(axis=1))
@@ -104,31 +127,3 @@ class BoxedSession(ClickSession):
             lacking.append(1 - np.minimum(extent / self.box.size_mm, 1).mean())
             filled.append(np.count_nonzero(beside & chosen) / faces)
         return -EXTENT_WEIGHT * np.array(lacking) - FACES_WEIGHT * np.array(filled)
-
-    def _places(self) -> list[NDArray[np.float64]]:
-        """The middle of the box, and of the largest part of each group of intensities in it; RAS mm."""
-        grid = self.pyramid.grid
-        kji = grid.nearest_ijk(self.box.corners())[:, ::-1]
-        region = Region.around(grid, kji.min(axis=0), kji.max(axis=0), 0.0, 60_000)
-        within = self.box.mask_on(region.grid(grid)) & self.scan.body[region.slices]
-        places = [self.box.center_ras]
-        if not within.any():
-            return places
-        intensity = self.scan.smooth[region.slices]
-        centers, groups = kmeans2(intensity[within], np.quantile(intensity[within], [0.15, 0.5, 0.85]), minit="matrix")
-        spacing = region.spacing_mm(grid)
-        for number in range(min(_INTENSITIES, len(centers))):
-            mask = np.zeros(region.shape, bool)
-            mask[within] = groups == number
-            if not mask.any():
-                continue
-            depth = ndimage.distance_transform_edt(np.pad(mask, 1), sampling=spacing)[1:-1, 1:-1, 1:-1]
-            deepest = np.array(np.unravel_index(depth.argmax(), depth.shape))
-            places.append(grid.to_ras((region.low + deepest * region.step)[::-1][None].astype(float))[0])
-        return places
-
-    def _local(self, region: Region) -> NDArray[np.float64]:
-        """(voxels, 3) mm along the box's axes from its center."""
-        grid = region.grid(self.pyramid.grid)
-        k, j, i = np.indices(region.shape).reshape(3, -1)
-        return (grid.to_ras(np.stack([i, j, k], axis=1)) - self.box.center_ras) @ self.box.axes.T

@@ -1,4 +1,4 @@
-"""The two small networks of clicks: one for voxels, one for regions. They are shipped with the library."""
+"""The small networks of clicks: for voxels, for regions, and for regions in boxes. They are shipped with the library."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from CoralBayLib.core.errors import ProbeError
 from CoralBayLib.core.resources import resources_dir
 from CoralBayLib.core.tensor_files import read_tensors
 
-from . import inputs, level_sets
+from . import box_regions, inputs, level_sets
 
 FILE = "clicks.safetensors"
 KIND = "click networks"
+BOXES_FILE = "boxes.safetensors"
+BOXES_KIND = "box networks"
 _CHUNK = 1 << 16
 """Voxels at a time, so that intermediate results stay in the cache of a CPU."""
 
@@ -71,8 +73,7 @@ class ClickNetworks:
 
     def expected_dice(self, descriptions: torch.Tensor) -> torch.Tensor:
         """Of (N, len(NAMES)) descriptions; returns (N,) in [0, 1]."""
-        inputs = descriptions.T.contiguous()
-        return torch.stack([network(inputs).sigmoid() for network in self.regions]).mean(dim=0)
+        return _mean_dice(self.regions, descriptions)
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> ClickNetworks:
@@ -80,6 +81,46 @@ class ClickNetworks:
         members = sorted({name.split(".")[1] for name in tensors if name.startswith("regions.")})
         regions = tuple(Perceptron.from_tensors(tensors, f"regions.{n}") for n in members)
         return cls(Perceptron.from_tensors(tensors, "voxels"), regions)
+
+
+@dataclass(frozen=True, eq=False)
+class BoxNetworks:
+    """Which region a box means that was drawn around a structure.
+
+    Attributes:
+        members: from `level_sets.NAMES` and `box_regions.NAMES` to the logit of the Dice that a region is expected to have.
+    """
+
+    members: tuple[Perceptron, ...]
+
+    def expected_dice(self, descriptions: torch.Tensor) -> torch.Tensor:
+        """Of (N, inputs) descriptions; returns (N,) in [0, 1]."""
+        return _mean_dice(self.members, descriptions)
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, torch.Tensor]) -> BoxNetworks:
+        """From tensors `boxes.<number>.*`."""
+        numbers = sorted({name.split(".")[1] for name in tensors})
+        return cls(tuple(Perceptron.from_tensors(tensors, f"boxes.{n}") for n in numbers))
+
+
+def _mean_dice(networks: tuple[Perceptron, ...], descriptions: torch.Tensor) -> torch.Tensor:
+    inputs = descriptions.T.contiguous()
+    return torch.stack([network(inputs).sigmoid() for network in networks]).mean(dim=0)
+
+
+@cache
+def packaged_box_networks() -> BoxNetworks:
+    """The shipped networks of boxes.
+
+    Raises:
+        ProbeError: the file is missing, damaged or of another version.
+    """
+    _, tensors = read_tensors(resources_dir() / "Weights" / BOXES_FILE, BOXES_KIND, schemas.BOX_NETWORKS)
+    networks = BoxNetworks.from_tensors(tensors)
+    if networks.members[0].n_inputs != len(level_sets.NAMES) + len(box_regions.NAMES):
+        raise ProbeError(f"{BOXES_FILE} belongs to another version of CoralBay. Install CoralBay again.")
+    return networks
 
 
 @cache

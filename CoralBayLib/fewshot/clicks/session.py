@@ -7,7 +7,7 @@ the previous answer around the click, or only remove from it, so that a click ch
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,7 @@ NEW_REGION_CLICKS = 3
 """So many clicks look for the structure in the wide surroundings."""
 
 
+KINDS = ("whole", "addition", "removal", "strokes")
 STROKE_CLICKS = 4
 """From so many clicks on, the regions that strokes at the same places would give are candidates, too."""
 MOST_OTHERS = 8
@@ -121,12 +122,13 @@ class ClickSession:
         mask, margin = self.mask, self.log_odds - np.float32(self._level)
         return np.where(mask, np.maximum(margin, _LEAST_MARGIN), np.minimum(margin, -_LEAST_MARGIN))
 
-    def propose(self, ras: ArrayLike, own: bool) -> dict[str, NDArray[np.float32]]:
+    def propose(self, ras: ArrayLike, own: bool, kinds: Sequence[str] = KINDS) -> dict[str, NDArray[np.float32]]:
         """Take a click, and describe the regions that it may mean.
 
         Args:
             ras: (3,) RAS mm.
             own: whether it is on the structure.
+            kinds: of the regions to describe.
 
         Returns:
             By kind the descriptions of its level sets; see `level_sets.NAMES`.
@@ -157,7 +159,7 @@ class ClickSession:
                 against = -log_odds
                 against[tuple(at[self.own & inside].T)] = -BEYOND
                 fields["removal"] = np.where(before, -flood(against, newest, before), -BEYOND)
-        if len(self.own) >= STROKE_CLICKS:
+        if "strokes" in kinds and len(self.own) >= STROKE_CLICKS:
             full = region.full()
             self._as_strokes = self.bounded(self._probe.logits(self.pyramid)[0].numpy()[full.slices], full)
             part = self._as_strokes[tuple(slice(None, None, int(n)) for n in region.step)].copy()
