@@ -13,6 +13,8 @@ from CoralBayLib.cohort.status import State
 if TYPE_CHECKING:
     from CoralBayLib.cohort import ScanStatus
 
+_NOTE = 3
+
 
 def state_name(state: State) -> str:
     """The word for a state, in the user's language."""
@@ -72,7 +74,8 @@ class CohortTable:
                 cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
                 cell.setToolTip(note or scan.path)
                 self._table.setItem(row, column, cell)
-        self._table.resizeColumnsToContents()
+        for column in range(_NOTE):
+            self._table.resizeColumnToContents(column)
 
     def _open(self, row: int) -> None:
         if 0 <= row < len(self.scans):
