@@ -251,13 +251,13 @@ class _Search:
         return float(np.median([np.linalg.norm(each - place) for each in alone]))
 
     def _by_others(self, name: str, coarse: dict[str, NDArray[np.float64]]) -> NDArray[np.float64] | None:
-        """Where the other landmarks put a landmark: the median over the patients and over the other landmarks."""
+        """Half way between what the features say and where the other landmarks put a landmark, a median over them all."""
         votes = []
         for patient in self._patients:
             if name in patient.examples:
                 own = patient.examples[name].ras
                 votes += [coarse[n] + own - example.ras for n, example in patient.examples.items() if n != name]
-        return (np.median(votes, axis=0) + self.starts[name] + coarse[name]) / 3 if votes else None
+        return (np.median(votes, axis=0) + coarse[name]) / 2 if votes else None
 
     def _cosines(self, name: str, center: NDArray, reach: int, examples: list[Example] | None = None) -> torch.Tensor:
         """Mean cosine of the features around places of a lattice and around the examples, (2 reach + 1,) * 3."""

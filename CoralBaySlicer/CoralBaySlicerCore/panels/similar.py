@@ -18,6 +18,7 @@ from CoralBaySlicerCore.work.logic import FoundRegion
 
 from .base import Panel
 from .library_search import LibrarySearch
+from .sections.matching import PlaceMatching
 from .tables.region_table import RegionTable
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
             ui.querySelector.addItem(title, kind)
         self._table = RegionTable(ui.regionTable, self.go_to)
         self.library = LibrarySearch(self, self.query_points)
+        self.matching = PlaceMatching(self, self.query_points)
         ui.scopeSelector.connect("currentIndexChanged(int)", lambda *_: self._on_scope())
         ui.querySelector.connect("currentIndexChanged(int)", lambda *_: self._on_kind())
         ui.querySegmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._on_segment())
@@ -93,6 +95,8 @@ class SimilarPanel(Panel, VTKObservationMixin):
         ui.otherScansLabel.visible = bool(ui.otherScansLabel.text) and not self.in_library
         ui.distanceSpin.visible = ui.distanceSpinLabel.visible = kind != "whole"
         ui.showQueryButton.visible = kind != "whole"
+        self.matching.refresh(kind == "point" and not self.in_library)
+        ui.matchButton.enabled = node is not None and node.GetNumberOfDefinedControlPoints() > 0
         shown_id = self.volume.GetID() if self.volume is not None else ""
         has_map = shown_id in self.logic.similarities
         ui.searchButton.enabled = self.volume is not None
@@ -118,6 +122,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         self.removeObservers()
         self._table.fill([])
         self.library.forget()
+        self.matching.forget()
 
     # -- what the user does
 

@@ -293,6 +293,10 @@ class Tasks:
         """Start a task on the worker that needs no volume."""
         return self._start(Task(run, title=title))
 
+    def start_task(self, task: Task) -> Task:
+        """Start a task once the packages are there."""
+        return self._start(task)
+
     def _start(self, task: Task) -> Task:
         packages.ensure()
         return self.worker.start(task)
