@@ -12,7 +12,7 @@ from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Grid, Volume
 
 from .clicks.answers import ClickedStructures
-from .clicks.session import Locks
+from .clicks.locks import Locks
 from .constraints.masks import Constraints
 from .options import Options
 from .prediction.predictor import Predictor

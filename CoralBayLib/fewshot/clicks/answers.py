@@ -27,8 +27,9 @@ from CoralBayLib.fewshot.prompts import Prompts
 
 from .boxed import BoxedSession
 from .inputs import ClickScan
+from .locks import Locks
 from .networks import packaged_networks
-from .session import ClickSession, Locks
+from .session import ClickSession
 from .started import Start, StartedSession
 
 MAX_CLICKS = 30

@@ -50,8 +50,7 @@ class BoxRegions:
     def __init__(self, pyramid: FeaturePyramid, scan: ClickScan, box: Box) -> None:
         self.grid, self.scan, self.box = pyramid.grid, scan, box
         half = box.size_mm / 2
-        corners = box.center_ras + (np.array(np.meshgrid(*[[-1, 1]] * 3)).reshape(3, -1).T * half) @ box.axes
-        kji = np.clip(np.round(self.grid.to_ijk(corners)).astype(int), 0, np.array(self.grid.size) - 1)[:, ::-1]
+        kji = self.grid.nearest_ijk(box.corners())[:, ::-1]
         self.region = Region.around(self.grid, kji.min(axis=0), kji.max(axis=0), OUTSIDE_MM, BOX_VOXELS)
         self.local = local_mm(self.region, self.grid, box)
         away = (np.abs(self.local) - half).max(axis=1)

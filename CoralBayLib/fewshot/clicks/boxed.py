@@ -19,8 +19,9 @@ from CoralBayLib.fewshot.constraints.boxes import MARGIN_MM, Box
 from .box_regions import BoxRegions, local_mm
 from .inputs import ClickScan, Region
 from .level_sets import LEVELS
+from .locks import Locks
 from .networks import ClickNetworks, packaged_box_networks
-from .session import OUTSIDE, ClickSession, Locks
+from .session import OUTSIDE, ClickSession
 
 EXTENT_WEIGHT = 1.0
 """Expected Dice that a region loses if it has no extent beside that of the box; see DECISIONS.md."""

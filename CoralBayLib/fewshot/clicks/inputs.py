@@ -35,7 +35,8 @@ NO_CONTRAST = 6.0
 """Difference of intensity to clicks that do not exist."""
 _FEW_POINTS = 24
 _EDGE_SMOOTHING_MM = 1.2
-_KNOTS = KNOTS_BY_HU.astype(np.float32)
+KNOTS = KNOTS_BY_HU.astype(np.float32)
+"""Intensity in steps of `KNOTS_HU`, by HU index."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class ClickScan:
         self.index = hu_index(pyramid.image.array)
         self._pyramid_evidence = evidence_of(pyramid)
         spacing = self.grid.spacing_mm[::-1]
-        self.smooth = ndimage.gaussian_filter(_KNOTS[self.index], _EDGE_SMOOTHING_MM / spacing, truncate=2.5)
+        self.smooth = ndimage.gaussian_filter(KNOTS[self.index], _EDGE_SMOOTHING_MM / spacing, truncate=2.5)
         squares = np.zeros(self.smooth.shape, np.float32)
         for axis in range(3):
             if self.smooth.shape[axis] > 1:
@@ -146,7 +147,7 @@ class ClickScan:
 
     def intensity(self, region: Region) -> NDArray[np.float32]:
         """Intensity of a region's voxels, in steps of `KNOTS_HU`."""
-        return _KNOTS[self.index[region.slices]]
+        return KNOTS[self.index[region.slices]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +203,7 @@ def click_inputs(
     rows = dict(zip(NAMES, out, strict=True))
     index, smooth_index = scan.index[region.slices].ravel(), scan.smooth_index[region.slices].ravel()
     at = tuple(clicks.kji.T)
-    clicked, smooth_clicked = scan.smooth[at], _KNOTS[scan.smooth_index[at]]
+    clicked, smooth_clicked = scan.smooth[at], KNOTS[scan.smooth_index[at]]
     for name, chosen, length in (("own", clicks.own, distances.own), ("other", ~clicks.own, distances.other)):
         rows[f"log_geodesic_{name}"][:] = length.ravel()
         rows[f"log_mm_{name}"][:] = np.log(distance_mm(region, scan.grid, clicks.kji[chosen]) + 2).ravel()
@@ -210,8 +211,8 @@ def click_inputs(
         np.take(contrast_by_hu(smooth_clicked[chosen]), smooth_index, out=rows[f"smooth_intensity_{name}"])
     rows["appearance"][:] = appearance.ravel()
     rows["edge"][:] = scan.edges[region.slices].ravel()
-    np.take(_KNOTS, index, out=rows["intensity"])
-    np.take(_KNOTS, smooth_index, out=rows["smooth_intensity"])
+    np.take(KNOTS, index, out=rows["intensity"])
+    np.take(KNOTS, smooth_index, out=rows["smooth_intensity"])
     rows["clicked_intensity"][:] = clicked[clicks.own].mean()
     rows["clicked_smooth_intensity"][:] = smooth_clicked[clicks.own].mean()
     rows["previous"][:] = 0 if previous is None else previous[region.slices].ravel()
@@ -250,7 +251,7 @@ def distance_mm(region: Region, grid: Grid, kji: NDArray[np.intp]) -> NDArray[np
 def contrast_by_hu(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     """By HU index: the difference of intensity to the nearest of some levels."""
     if not len(levels):
-        return np.full(len(_KNOTS), NO_CONTRAST, np.float32)
+        return np.full(len(KNOTS), NO_CONTRAST, np.float32)
     ordered = np.sort(levels)
-    after = np.searchsorted(ordered, _KNOTS).clip(1, len(ordered) - 1) if len(ordered) > 1 else np.zeros(len(_KNOTS), int)
-    return np.minimum(np.abs(_KNOTS - ordered[after]), np.abs(_KNOTS - ordered[after - 1])).astype(np.float32)
+    after = np.searchsorted(ordered, KNOTS).clip(1, len(ordered) - 1) if len(ordered) > 1 else np.zeros(len(KNOTS), int)
+    return np.minimum(np.abs(KNOTS - ordered[after]), np.abs(KNOTS - ordered[after - 1])).astype(np.float32)

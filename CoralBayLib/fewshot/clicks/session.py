@@ -6,9 +6,8 @@ the previous answer around the click, or only remove from it, so that a click ch
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,46 +20,34 @@ from CoralBayLib.imaging.cropping import bounding_box
 from CoralBayLib.imaging.resampling import interpolate
 
 from .choice import best_of, candidates_of, caution_at, of_extent
-from .inputs import _KNOTS, Clicks, ClickScan, Distances, Region, appearance_on, click_inputs, contrast_by_hu, distance_mm
+from .evaluation import Evaluated, Evaluation
+from .inputs import KNOTS, Clicks, ClickScan, Region, contrast_by_hu, distance_mm
 from .level_sets import BEYOND, LEVELS, Surroundings, describe, flood
+from .locks import Locks
 from .networks import ClickNetworks
 
 REACH_MM = 120.0
 """How far from the clicks a structure may reach."""
-_MARGIN_MM = 10.0
-_WIDE_VOXELS = 100_000
-_NEAR_VOXELS = 200_000
-_FINE_VOXELS = 1_500_000
-_BORDER = 0.02
-_MAX_PREVIOUS = 4.0
-OUTSIDE = np.float32(-9)
-_LEAST_MARGIN = np.float32(0.2)
 NEW_REGION_CLICKS = 3
 """So many clicks look for the structure in the wide surroundings."""
-
-
 KINDS = ("whole", "addition", "removal", "strokes")
+"""Kinds of regions that a click may mean; see `ClickSession.propose`."""
 STROKE_CLICKS = 4
 """From so many clicks on, the regions that strokes at the same places would give are candidates, too."""
 MOST_OTHERS = 8
 """Larger numbers of other clicks are not told apart: sessions of training had no more."""
-
-
-@dataclass(frozen=True, eq=False)
-class Locks:
-    """Voxels that are not to be touched.
-
-    Attributes:
-        mask: on the working grid, [k, j, i]; None if there are none.
-        points_ras: (N, 3) RAS mm in some of them, which show what the structures do not look like.
-    """
-
-    mask: NDArray[np.bool_] | None = None
-    points_ras: NDArray[np.float64] | None = None
-
-    def key(self) -> bytes:
-        """Equal for equal masks."""
-        return b"" if self.mask is None else hashlib.sha256(np.packbits(self.mask).tobytes()).digest()
+OUTSIDE = np.float32(-9)
+"""Log-odds of voxels that cannot belong to the structure."""
+_WIDE_VOXELS, _NEAR_VOXELS = 100_000, 200_000
+"""Most voxels of the wide surroundings, and of the box in which regions are described."""
+MARGIN_MM = 10.0
+"""Of that box, around what may belong to the structure."""
+_BORDER = 0.02
+"""On the full grid, voxels of which a larger part than this lies on each side of the border are decided by their log-odds."""
+_MAX_PREVIOUS = 4.0
+"""Log-odds of the previous answer are cut off here as inputs."""
+_LEAST_MARGIN = np.float32(0.2)
+"""Least log-odds inside of an answer, and their negative outside."""
 
 
 class ClickSession:
@@ -139,14 +126,14 @@ class ClickSession:
         self.own = np.append(self.own, own)
         self.clicks = Clicks(self.pyramid.grid.nearest_ijk(self.points)[:, ::-1], self.own)
         prompts = Prompts(self.points, self.own.astype(int), {1: "clicked"})
-        self._probe = Probe().fit(self.pyramid, prompts, self.locks.points_ras)
+        probe = Probe().fit(self.pyramid, prompts, self.locks.points_ras)
         previous = np.clip(self.log_odds, -_MAX_PREVIOUS, _MAX_PREVIOUS) if had_answer else None
-        region = self._near(previous)
-        log_odds, appearance = self.evaluate(region, previous)
-        self.region, self._coarse, self._previous = region, log_odds, previous
-        around = self._surroundings(region, log_odds, appearance, had_answer)
+        self._evaluation = Evaluation(self.pyramid, self.scan, self.networks, self.clicks, probe, previous)
+        found = self._found = self.evaluate(self._near(previous))
+        region = self.region = found.region
+        around = self._surroundings(found, had_answer)
         at, inside = region.nearest(self.clicks.kji), region.contains(self.clicks.kji)
-        open_to = log_odds.copy()
+        open_to = found.log_odds.copy()
         open_to[tuple(at[~self.own & inside].T)] = -BEYOND
         self._as_strokes = np.empty(0, np.float32)
         fields = {"whole": flood(open_to, at[self.own])}
@@ -156,12 +143,12 @@ class ClickSession:
             if own:
                 fields["addition"] = np.where(before, BEYOND, flood(open_to, newest, ~before))
             else:
-                against = -log_odds
+                against = -found.log_odds
                 against[tuple(at[self.own & inside].T)] = -BEYOND
                 fields["removal"] = np.where(before, -flood(against, newest, before), -BEYOND)
         if "strokes" in kinds and len(self.own) >= STROKE_CLICKS:
             full = region.full()
-            self._as_strokes = self.bounded(self._probe.logits(self.pyramid)[0].numpy()[full.slices], full)
+            self._as_strokes = self.bounded(probe.logits(self.pyramid)[0].numpy()[full.slices], full)
             part = self._as_strokes[tuple(slice(None, None, int(n)) for n in region.step)].copy()
             part[tuple(at[~self.own & inside].T)] = -BEYOND
             fields["strokes"] = flood(part, at[self.own])
@@ -196,8 +183,7 @@ class ClickSession:
         grid, own = self.pyramid.grid, self.clicks.kji[self.own]
         if self._answer is None or previous is None or self.own.sum() <= NEW_REGION_CLICKS:
             wide = Region.around(grid, own.min(axis=0), own.max(axis=0), REACH_MM, _WIDE_VOXELS)
-            log_odds, _ = self.evaluate(wide, previous)
-            active, low, step = log_odds > LEVELS[0], wide.low, wide.step
+            active, low, step = self.evaluate(wide).log_odds > LEVELS[0], wide.low, wide.step
         else:
             last_region, _, last_log_odds = self._answer
             active, low, step = last_log_odds > LEVELS[0], last_region.low, last_region.step
@@ -210,32 +196,23 @@ class ClickSession:
         if known is not None:
             first = np.minimum(first, [side.start for side in known])
             last = np.maximum(last, [side.stop - 1 for side in known])
-        return Region.around(grid, first, np.minimum(last, np.array(grid.shape) - 1), _MARGIN_MM, _NEAR_VOXELS)
+        return Region.around(grid, first, np.minimum(last, np.array(grid.shape) - 1), MARGIN_MM, _NEAR_VOXELS)
 
-    def evaluate(self, region: Region, previous: NDArray[np.float32] | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Log-odds and appearance on a region.
+    def evaluate(self, region: Region) -> Evaluated:
+        """Log-odds on a region, without what cannot belong to the structure, and what they are made of."""
+        found = self._evaluation.on(region)
+        return replace(found, log_odds=self.bounded(found.log_odds, region))
 
-        Args:
-            region: where.
-            previous: log-odds of the answer before on the working grid, if there was one.
-        """
-        appearance = appearance_on(self._probe, self.pyramid, region)
-        self._distances = Distances.on(self.scan, region, self.clicks)
-        inputs = click_inputs(self.scan, region, self.clicks, self._distances, appearance, previous)
-        self.last_inputs = inputs
-        return self.bounded(self.networks.voxels(inputs).numpy().reshape(region.shape), region), appearance
-
-    def _surroundings(
-        self, region: Region, log_odds: NDArray[np.float32], appearance: NDArray[np.float32], had_answer: bool
-    ) -> Surroundings:
+    def _surroundings(self, found: Evaluated, had_answer: bool) -> Surroundings:
+        region = found.region
         own = self.clicks.kji[self.own]
-        smooth = _KNOTS[self.scan.smooth_index[tuple(own.T)]]
+        smooth = KNOTS[self.scan.smooth_index[tuple(own.T)]]
         contrast = contrast_by_hu(smooth)[self.scan.smooth_index[region.slices]]
         return Surroundings(
-            log_odds,
+            found.log_odds,
             self.scan.intensity(region),
             self.scan.edges[region.slices],
-            appearance,
+            found.appearance,
             contrast,
             distance_mm(region, self.pyramid.grid, own),
             self.scan.body[region.slices],
@@ -259,14 +236,19 @@ class ClickSession:
         region = self.region
         full = region.full()
         chosen = self._fields[kind] >= LEVELS[number]
-        fine = self._as_strokes if kind == "strokes" else self._coarse if region.is_full else self._refined(full)
+        if kind == "strokes":
+            fine = self._as_strokes
+        elif region.is_full:
+            fine = self._found.log_odds
+        else:
+            fine = self.bounded(self._evaluation.refined(self._found), full)
         if not region.is_full:
             chosen = self._sharpened(chosen, fine, full, kind, LEVELS[number])
         inside = full.contains(self.clicks.kji)
         chosen[tuple((self.clicks.kji[inside] - full.low).T)] = self.own[inside]
         self._answer, self._level = (full, chosen, fine), float(LEVELS[number])
         # What the next click does not need.
-        del self._fields, self._coarse, self._distances, self._previous, self._mask, self._as_strokes
+        del self._fields, self._found, self._evaluation, self._mask, self._as_strokes
         self.dice = dice
 
     def _sharpened(
@@ -275,27 +257,11 @@ class ClickSession:
         """A region on every voxel: as the coarse one, and near its border as the fine log-odds."""
         assert self.region is not None
         grid = self.pyramid.grid
-        share = interpolate(torch.from_numpy(coarse[None].astype(np.float32)), self.region.grid(grid), full.grid(grid))[
-            0
-        ].numpy()
+        values = torch.from_numpy(coarse[None].astype(np.float32))
+        share = interpolate(values, self.region.grid(grid), full.grid(grid))[0].numpy()
         out = (share > 1 - _BORDER) | ((share > _BORDER) & (fine >= level))
         before = self._mask[full.slices]
         return before | out if kind == "addition" else before & out if kind == "removal" else out
-
-    def _refined(self, full: Region) -> NDArray[np.float32]:
-        """Log-odds on every voxel of the region: distances are interpolated, the rest is evaluated again."""
-        assert self.region is not None
-        grid = self.pyramid.grid
-        source, target = self.region.grid(grid), full.grid(grid)
-        if np.prod(full.shape) > _FINE_VOXELS:
-            fine = interpolate(torch.from_numpy(self._coarse)[None], source, target)[0].numpy()
-        else:
-            both = torch.from_numpy(np.stack([self._distances.own, self._distances.other]))
-            distances = Distances(*interpolate(both, source, target).numpy())
-            appearance = appearance_on(self._probe, self.pyramid, full)
-            inputs = click_inputs(self.scan, full, self.clicks, distances, appearance, self._previous)
-            fine = self.networks.voxels(inputs).numpy().reshape(full.shape)
-        return self.bounded(fine, full)
 
     def add(self, ras: ArrayLike, own: bool, rank: Callable[[NDArray[np.float32]], NDArray] | None = None) -> float:
         """Take a click and answer.

@@ -16,8 +16,9 @@ from CoralBayLib.imaging.cropping import bounding_box
 from CoralBayLib.imaging.grid import Grid
 
 from .inputs import ClickScan, Region
+from .locks import Locks
 from .networks import ClickNetworks
-from .session import _MARGIN_MM, OUTSIDE, ClickSession, Locks
+from .session import MARGIN_MM, OUTSIDE, ClickSession
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +87,7 @@ class StartedSession(ClickSession):
         box = bounding_box(start.mask)
         assert box is not None
         low, high = np.array([side.start for side in box]), np.array([side.stop - 1 for side in box])
-        region = Region.around(pyramid.grid, low, high, _MARGIN_MM)
+        region = Region.around(pyramid.grid, low, high, MARGIN_MM)
         log_odds = np.maximum(self.bounded(start.log_odds[region.slices], region), OUTSIDE)
         self._answer = region, start.mask[region.slices] & (log_odds > OUTSIDE), log_odds
         # The middle of the start stands for the first click, which every session begins with.

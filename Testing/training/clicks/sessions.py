@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from CoralBayLib.demo.annotator import dice
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.fewshot.clicks import inputs, level_sets
+from CoralBayLib.fewshot.clicks.evaluation import Evaluated
 from CoralBayLib.fewshot.clicks.inputs import ClickScan, Region
 from CoralBayLib.fewshot.clicks.networks import ClickNetworks, Perceptron
 from CoralBayLib.fewshot.clicks.session import ClickSession
@@ -65,10 +66,10 @@ class RecordedSession(ClickSession):
         self.fields = dict(self._fields)
         return self.described
 
-    def evaluate(self, region: Region, previous: NDArray[np.float32] | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def evaluate(self, region: Region) -> Evaluated:
         """As the base class."""
-        found = super().evaluate(region, previous)
-        self.evaluated.append((region, self.last_inputs.numpy()))
+        found = super().evaluate(region)
+        self.evaluated.append((region, found.inputs.numpy()))
         return found
 
 
