@@ -210,6 +210,47 @@ PROBE = Schema(
 )
 """A few-shot probe, see `fewshot.probe`."""
 
+_PATIENT = {
+    "points_ras": Array("float32", ("samples", 3)),
+    "labels": Array("int32", ("samples",), 0, MAX_LABEL),
+    "volume_mm3": Array("float32", ("samples",), low=0),
+    "vectors": Array("float16", ("samples", "its components")),
+    "hu_index": Array("int16", ("samples", 2), 0, 4095),
+    "mean": Array("float32", ("its components",)),
+    "spread": Array("float32", ("its components",), low=1e-6),
+    "voxels": Array("int32", ("voxels",), low=0),
+    "voxel_labels": Array("int32", ("voxels",), 0, MAX_LABEL),
+    "voxel_shares": Array("uint8", ("voxels",)),
+    "image": Array("uint8", ("k", "j", "i")),
+    "displacement": Array("float16", (3, "nodes k", "nodes j", "nodes i")),
+    "origin_ras": Array("float32", (3,)),
+}
+_THREE = tuple_of(number, number, number)
+PATIENTS_PROBE = Schema(
+    header={
+        "format": whole(1),
+        "signature": text,
+        "parameters": record(C=positive, weak_negatives=whole(0), max_per_label=whole(1)),
+        "shared": one_of(True, False),
+        "patients": list_of(
+            record(key=text, names=names_by_label, about=lambda value: isinstance(value, dict), ijk_to_ras=_finite_matrix),
+            least=1,
+        ),
+        "alignments": list_of(record(scale=tuple_of(positive, positive, positive), shift=_THREE, step_mm=positive), least=1),
+    },
+    tensors={
+        "projection": Array("float32", ("components", "channels")),
+        "offset": Array("float32", ("components",)),
+        **{f"patient.*.{name}": array for name, array in _PATIENT.items()},
+        **{
+            f"network.*.{n}.{name}": Array("float32", axes[: 2 if name == "weight" else 1])
+            for n, axes in enumerate((("hidden", "inputs"), ("hidden 2", "hidden"), ("classes", "hidden 2")))
+            for name in ("weight", "bias")
+        },
+    },
+)
+"""A probe of several patients, see `fewshot.patients`."""
+
 SCAN_PROBE = Schema(
     header={
         "format": whole(1),
