@@ -31,3 +31,6 @@ TRANSFER = {"adapted": 1, "as it is": 1, "from nothing": 1, "forest": 1}
 
 SUGGEST = 1
 """Of `suggest`."""
+
+LANDMARKS = {"landmarks": 1, "aligned bodies alone": 1, "mean position in the body's box": 1}
+"""Of `landmarks`, by method."""

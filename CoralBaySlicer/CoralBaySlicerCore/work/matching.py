@@ -12,11 +12,9 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.progress import CancelToken, subprogress
 from CoralBaySlicerCore.scene import volumes
 
-from .worker import Task
+from .worker import Task, TaskProgress
 
 if TYPE_CHECKING:
-    from CoralBayLib.core.progress import Progress
-
     from .tasks import Tasks
 
 
@@ -54,7 +52,7 @@ def match_task(
     own = volumes.from_world(volume, point)
     sources = [tasks.features.source(node) for node in (volume, other)]
 
-    def run(progress: Progress, cancel: CancelToken) -> Any:
+    def run(progress: TaskProgress, cancel: CancelToken) -> Any:
         from CoralBayLib.similarity.matching import match_points
 
         pyramids = []

@@ -144,6 +144,15 @@ def _whole(file: Path, heading: str, number: int) -> str:
     return table(list(found[0]), [list(row.values()) for row in found])
 
 
+def landmarks(folder: Path) -> str:
+    """Errors of landmarks by number of labeled patients, once they are measured."""
+    file = folder / "landmarks.md"
+    if not file.exists():
+        return "Not measured yet."
+    found = rows(file, "All landmarks")
+    return table(list(found[0]), [list(row.values()) for row in found])
+
+
 BLOCKS: dict[str, Callable[[Path], str]] = {
     "few-shot": few_shot,
     "clicks": clicks,
@@ -151,6 +160,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "retrieval": retrieval,
     "library": library,
     "transfer": transfer,
+    "landmarks": landmarks,
     "speed": speed,
 }
 
