@@ -114,6 +114,30 @@ def test_next_opens_a_scan_and_accept_teaches_and_prepares_the_next(filled: Any,
     assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
 
 
+def test_the_probe_itself_learns_and_suggests(filled: Any, coralbay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from CoralBaySlicerCore.work.cohort import tasks
+
+    from CoralBayLib.cohort import ProbeLearner
+
+    def learner_of(logic: Any, config: Any, progress: Any, cancel: Any) -> ProbeLearner:
+        return ProbeLearner(logic.features.encoder(config, progress, cancel), cb.Store(), config.assume_hu)
+
+    monkeypatch.setattr(tasks, "learner_of", learner_of)
+    for _ in range(2):
+        mouse.press(filled.ui.nextScanButton)
+        settle(coralbay)
+        draw_truth(coralbay)
+        mouse.press(filled.ui.acceptButton)
+        settle(coralbay)
+        assert host.dialogs.texts("error") == []
+    cohort = cb.Cohort.open(filled.folder)
+    assert sorted(cb.Probe.load(cohort.probe).names_.values()) == sorted(STRUCTURES)
+    assert [point.patients for point in cohort.learning_curve()] == [1]
+    suggested = next(scan for scan in cohort.status() if scan.state is State.SUGGESTED)
+    assert suggested.estimated_dice is not None
+    assert cohort.description.encoder["encoder"] == "pooling"
+
+
 def test_clicks_correct_a_suggestion_and_are_written_beside_it(filled: Any, coralbay: Any) -> None:
     from CoralBaySlicerCore.scene import masks
 
