@@ -5,38 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import qt
 import slicer
-import vtk
 from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
 from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.core.names import fold
 from CoralBayLib.fewshot.prompts import Prompts
-from CoralBaySlicerCore.scene import boxes, masks, segments, structures, volumes
+from CoralBaySlicerCore.scene import boxes, masks, structures
 from CoralBaySlicerCore.scene.clicks import extents
-from CoralBaySlicerCore.scene.masks import Masks
 from CoralBaySlicerCore.scene.structures import History, Structure
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 from CoralBaySlicerCore.work.worker import describe_error
 
 from . import sizes
 from .previewer import Previewer, hint
+from .prompt_nodes import PromptNodes
 
 _DEBOUNCE_MS = 60
 
 
-class FewShot(Previewer, VTKObservationMixin):
+class FewShot(Previewer, PromptNodes):
     """Observes the prompts of one volume and keeps the preview of the probe up to date.
 
     The preview starts within 0.1 s after a prompt changed.
 
     Attributes:
-        painted: segmentation node whose segments are prompts, or None.
-        locked: segmentation node whose visible segments must not be touched, or None.
-        neighbors: segmentation node whose segments must not be touched, but for those of the structures, or None.
         active: label of the structure that new prompts belong to.
         shown: label of the last active structure that was not the background.
         history: undo history of the point prompts.
@@ -44,12 +38,8 @@ class FewShot(Previewer, VTKObservationMixin):
     """
 
     def __init__(self, logic: CoralBaySlicerLogic, changed: Callable[[], None]) -> None:
-        VTKObservationMixin.__init__(self)
+        PromptNodes.__init__(self)
         Previewer.__init__(self, logic, changed)
-        self.painted: slicer.vtkMRMLSegmentationNode | None = None
-        self.locked: slicer.vtkMRMLSegmentationNode | None = None
-        self.neighbors: slicer.vtkMRMLSegmentationNode | None = None
-        self._masks: Masks | None = None
         self.activate(1)
         self.history = History()
         self.paused = False
@@ -60,11 +50,6 @@ class FewShot(Previewer, VTKObservationMixin):
         self._timer.connect("timeout()", self._on_timeout)
 
     # -- observed nodes
-
-    @property
-    def structures(self) -> list[Structure]:
-        """The structures of the volume, the background last."""
-        return structures.of_volume(self.volume)
 
     @property
     def active_structure(self) -> Structure | None:
@@ -107,36 +92,7 @@ class FewShot(Previewer, VTKObservationMixin):
 
     def watch(self) -> None:
         """Observe the current nodes of the prompts."""
-        for follower in (self._schedule, self._on_point, self._on_drag_started, self._on_drag_ended):
-            # Not those of others, such as the panel's observer of the mouse mode.
-            self.removeObservers(follower)
-        for structure in self.structures:
-            node = structure.node
-            volumes.copy_transform(node, self.volume)
-            self.addObserver(node, node.PointModifiedEvent, self._schedule)
-            for event in (node.PointPositionDefinedEvent, node.PointPositionUndefinedEvent, node.PointRemovedEvent):
-                self.addObserver(node, event, self._on_point)
-            self.addObserver(node, node.PointStartInteractionEvent, self._on_drag_started)
-            self.addObserver(node, node.PointEndInteractionEvent, self._on_drag_ended)
-            box = boxes.node_of(structure)
-            if box is not None:
-                volumes.copy_transform(box, self.volume)
-                self.addObserver(box, vtk.vtkCommand.ModifiedEvent, self._schedule)
-        starts = [start[0] for each in self.structures if (start := masks.start_of(each)) is not None]
-        for segmentation in dict.fromkeys(filter(None, (self.painted, self.locked, self.neighbors, *starts))):
-            inner = segmentation.GetSegmentation()
-            for event in (
-                inner.SourceRepresentationModified,
-                inner.SegmentModified,
-                inner.SegmentAdded,
-                inner.SegmentRemoved,
-            ):
-                self.addObserver(inner, event, self._schedule)
-            self.addObserver(segmentation, segmentation.TransformModifiedEvent, self._schedule)
-        display = self.locked.GetDisplayNode() if self.locked is not None else None
-        if display is not None:
-            # Hidden segments may be touched.
-            self.addObserver(display, vtk.vtkCommand.ModifiedEvent, self._schedule)
+        self._observe(self._schedule, self._on_point, self._on_drag_started, self._on_drag_ended)
         self._note_points()
         self.history.record(self.structures)
         self._schedule()
@@ -227,11 +183,6 @@ class FewShot(Previewer, VTKObservationMixin):
         else:
             self.update()
 
-    def extents(self) -> dict[int, int]:
-        """By label, which answers to first clicks are wanted; see the library's `Segmenter.fit`."""
-        found = {each.label: extents.extent_of(each.node) for each in self.structures}
-        return {label: extent for label, extent in found.items() if label and extent}
-
     @property
     def status(self) -> str:
         """The message, and the size of the region that is shown while another one can be chosen."""
@@ -244,39 +195,12 @@ class FewShot(Previewer, VTKObservationMixin):
         size = sizes.describe(extents.extent_of(structure.node), preview.extents[structure.label])
         return f"{size} {message}".strip()
 
-    def prompts(self) -> Prompts:
-        """All prompts, clicked, painted and drawn as boxes, in the volume's own space; clicks in their order come first."""
-        self._note_points()
-        points, labels, names = structures.points_in(self.volume, self.structures)
-        painted, painted_labels = segments.prompts(self.painted, names, self.volume)
-        labels = np.concatenate([labels, painted_labels])
-        return Prompts(np.concatenate([points, painted]), labels, names, boxes.boxes_of(self.structures, self.volume))
-
-    def masks(self) -> Masks | None:
-        """What must not be touched and what structures start from; None if there is nothing.
-
-        Raises:
-            VolumeError: a segmentation cannot be used.
-        """
-        known = self.structures
-        names = [each.name for each in known]
-        starts = [(*start, each.label) for each in known if each.label and (start := masks.start_of(each)) is not None]
-        locked = []
-        for node, visible_only in ((self.locked, True), (self.neighbors, False)):
-            if node is not None:
-                # What a structure starts from is that structure, whatever its name.
-                own = {segment_id for segmentation, segment_id, _label in starts if segmentation is node}
-                found = masks.lockable(node, names, visible_only)
-                locked.append((node, {each: label for each, label in found.items() if each not in own}))
-        wanted = [(node, {segment_id: label}) for node, segment_id, label in starts]
-        self._masks = masks.read(self.volume, locked, wanted, self._masks)
-        return self._masks
-
     def update(self) -> None:
         """Compute the preview of the current prompts."""
         if self.volume is None:
             return
-        self._adopt_painted()
+        if self._adopt_painted():
+            self.watch()
         try:
             self.fit(self.prompts(), self.masks(), self.extents())
         except CoralBayError as error:
@@ -328,12 +252,6 @@ class FewShot(Previewer, VTKObservationMixin):
             self._note_points()
             self._schedule()
 
-    def _note_points(self) -> None:
-        """Take note of new points and of first clicks that were removed."""
-        known = self.structures
-        structures.number_points(known)
-        extents.forget_removed(each.node for each in known)
-
     def _size_obstacle(self, structure: Structure | None, prompts: Prompts) -> str:
         """Why no other size of a structure's region can be shown; "" if it can."""
         return sizes.obstacle(
@@ -346,11 +264,3 @@ class FewShot(Previewer, VTKObservationMixin):
     def _on_drag_ended(self, *_: object) -> None:
         self._held = False
         self._on_point()
-
-    def _adopt_painted(self) -> None:
-        """Add a structure for each painted segment that has a new name."""
-        new = segments.new_names(self.painted, [each.name for each in self.structures])
-        for name in new:
-            structures.add(self.volume, name)
-        if new:
-            self.watch()
