@@ -231,6 +231,8 @@ class FewShot(Previewer, PromptNodes):
     def _on_timeout(self) -> None:
         if self.volume is None or slicer.mrmlScene.IsBatchProcessing():
             return
+        if not self._held:
+            self.history.note_labels(self.structures)
         if not self.paused:
             self.update()
         self.changed()

@@ -167,6 +167,10 @@ def _make(volume: slicer.vtkMRMLScalarVolumeNode, label: int, name: str, color: 
     return Structure(label, node)
 
 
+_State = dict[str, tuple[order.Point, ...]]
+"""The points of each node, by its ID."""
+
+
 class History:
     """Undo and redo of point prompts: the points of all nodes after each change, and the order in which they were placed.
 
@@ -181,7 +185,7 @@ class History:
 
     def clear(self) -> None:
         """Forget everything."""
-        self._states: list[dict[str, tuple[order.Point, ...]]] = []
+        self._states: list[_State] = []
         self._at = -1
 
     @property
@@ -197,12 +201,19 @@ class History:
     def record(self, structures: list[Structure]) -> None:
         """Record the current points; if they changed, states that were undone are discarded."""
         number_points(structures)
-        state = {structure.node.GetID(): order.points_of(structure.node) for structure in structures}
-        if self._at >= 0 and self._states[self._at] == state:
-            return
-        del self._states[self._at + 1 :]
-        self._states.append(state)
-        self._at += 1
+        state = _state_of(structures)
+        if self._at < 0 or not _same_places(self._states[self._at], state):
+            del self._states[self._at + 1 :]
+            self._states.append(state)
+            self._at += 1
+        else:
+            self._states[self._at] = state
+
+    def note_labels(self, structures: list[Structure]) -> None:
+        """Take note of labels and descriptions that the user changed; that is no step to undo."""
+        state = _state_of(structures)
+        if self._at >= 0 and _same_places(self._states[self._at], state):
+            self._states[self._at] = state
 
     def undo(self, structures: list[Structure]) -> None:
         """Undo the last change."""
@@ -217,6 +228,18 @@ class History:
             _restore(structures, self._states[self._at])
 
 
-def _restore(structures: list[Structure], state: dict[str, tuple[order.Point, ...]]) -> None:
+def _state_of(structures: list[Structure]) -> _State:
+    return {structure.node.GetID(): order.points_of(structure.node) for structure in structures}
+
+
+def _same_places(one: _State, other: _State) -> bool:
+    """Whether two states have the same points, whatever their labels."""
+    return one.keys() == other.keys() and all(
+        len(points) == len(other[node]) and all(map(order.Point.same_place, points, other[node]))
+        for node, points in one.items()
+    )
+
+
+def _restore(structures: list[Structure], state: _State) -> None:
     for structure in structures:
         order.restore(structure.node, state.get(structure.node.GetID(), ()))

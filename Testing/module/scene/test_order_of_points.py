@@ -67,6 +67,51 @@ def test_undo_and_redo_keep_the_order(two: Any) -> None:
     assert order(volume) == [(1, 0), (2, 1), (3, 0), (7, 1)]
 
 
+def test_undo_keeps_labels_and_descriptions(two: Any) -> None:
+    from CoralBaySlicerCore.scene.structures import History
+
+    volume, known = two
+    node, history = known[0].node, History()
+    history.record(known)
+    for index, label in enumerate(("apex", "base")):
+        node.SetNthControlPointLabel(index, label)
+        node.SetNthControlPointDescription(index, f"{label}, as in the report")
+    node.SetNthControlPointLocked(1, True)
+    history.note_labels(known)
+    assert not history.can_undo
+    node.RemoveNthControlPoint(0)
+    history.record(known)
+    known[1].node.AddControlPointWorld(7, 0, 0)
+    history.record(known)
+
+    def described() -> dict[int, tuple[str, str, bool]]:
+        return {
+            round(node.GetNthControlPointPosition(n)[0]): (
+                node.GetNthControlPointLabel(n),
+                node.GetNthControlPointDescription(n),
+                bool(node.GetNthControlPointLocked(n)),
+            )
+            for n in range(node.GetNumberOfControlPoints())
+        }
+
+    base = ("base", "base, as in the report", True)
+    history.undo(known)
+    assert described() == {2: base}
+    history.undo(known)
+    assert described() == {0: ("apex", "apex, as in the report", False), 2: base}
+    assert order(volume) == [(0, 1), (1, 0), (2, 1), (3, 0)]
+    history.redo(known)
+    assert described() == {2: base}
+    # What the user wrote after a step is not undone with it.
+    node.SetNthControlPointLabel(0, "bottom")
+    history.undo(known)
+    assert described()[2][0] == "bottom"
+    node.SetNthControlPointPosition(0, 5, 0, 0)
+    history.record(known)
+    history.undo(known)
+    assert described()[2][0] == "bottom"
+
+
 def test_the_order_is_saved_with_the_scene_and_descriptions_stay(two: Any, tmp_path: Path) -> None:
     import slicer
 

@@ -7,14 +7,31 @@ points, by the control point's ID, and is saved with the scene; labels and descr
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import slicer
 
 ORDER = "CoralBaySlicer.Order"
 """Attribute of a prompts node: the number of each control point by its ID, as in "1=0 2=3"."""
 
-Point = tuple[tuple[float, float, float], int]
-"""The position of a control point, in the space of its node, and its number."""
+
+class Point(NamedTuple):
+    """A control point.
+
+    Attributes:
+        position: in the space of its node.
+        number: by the order of placement.
+        label, description: the user's own.
+    """
+
+    position: tuple[float, float, float]
+    number: int
+    label: str = ""
+    description: str = ""
+
+    def same_place(self, other: Point) -> bool:
+        """Whether it is the same point at the same position, whatever its label and description."""
+        return self[:2] == other[:2]
 
 
 def is_placed(node: slicer.vtkMRMLMarkupsFiducialNode, index: int) -> bool:
@@ -50,18 +67,44 @@ def numbers_of(node: slicer.vtkMRMLMarkupsFiducialNode) -> list[int]:
 
 
 def points_of(node: slicer.vtkMRMLMarkupsFiducialNode) -> tuple[Point, ...]:
-    """The placed points with their numbers, for `restore`."""
-    positions = [tuple(node.GetNthControlPointPosition(index)) for index in placed(node)]
-    return tuple(zip(positions, numbers_of(node), strict=True))
+    """The placed points in the order of their numbers, for `restore`."""
+    points = [
+        Point(
+            tuple(node.GetNthControlPointPosition(index)),
+            number,
+            node.GetNthControlPointLabel(index),
+            node.GetNthControlPointDescription(index),
+        )
+        for index, number in zip(placed(node), numbers_of(node), strict=True)
+    ]
+    return tuple(sorted(points, key=lambda point: point.number))
 
 
 def restore(node: slicer.vtkMRMLMarkupsFiducialNode, points: Sequence[Point]) -> None:
-    """Replace the points of a node by others, with their numbers."""
+    """Give a node other points, with their numbers.
+
+    Points that the node has already, by their numbers, are moved: their labels, descriptions and other properties stay.
+    """
+    wanted: dict[int, list[Point]] = {}
+    for point in points:
+        wanted.setdefault(point.number, []).append(point)
+    present = [(node.GetNthControlPointID(index), n) for index, n in zip(placed(node), numbers_of(node), strict=True)]
+    numbers = {}
     with slicer.util.NodeModify(node):
-        node.RemoveAllControlPoints()
-        numbers = {}
-        for position, number in points:
-            numbers[node.GetNthControlPointID(node.AddControlPoint(*position))] = number
+        for point_id, number in present:
+            index = node.GetNthControlPointIndexByID(point_id)
+            if not wanted.get(number):
+                node.RemoveNthControlPoint(index)
+                continue
+            position = wanted[number].pop(0).position
+            if position != tuple(node.GetNthControlPointPosition(index)):
+                node.SetNthControlPointPosition(index, *position)
+            numbers[point_id] = number
+        for point in (each for rest in wanted.values() for each in rest):
+            index = node.AddControlPoint(*point.position)
+            node.SetNthControlPointLabel(index, point.label)
+            node.SetNthControlPointDescription(index, point.description)
+            numbers[node.GetNthControlPointID(index)] = point.number
         _write(node, numbers)
 
 
