@@ -110,7 +110,10 @@ class _Classified:
     def __call__(self, prompts: cb.Prompts) -> Answer:
         """Fit and classify every voxel of the patient."""
         voxels, labels = self.working.index(prompts)
-        model = self.fitted(self.features[voxels], labels)
+        return self.classified(self.fitted(self.features[voxels], labels))
+
+    def classified(self, model) -> Answer:
+        """Every voxel of the patient by a fitted classifier."""
         shape = self.working.grid.shape
         margins = {int(n): np.full(shape, -1.0, np.float32) for n in model.classes_ if n}
         for start in range(0, len(self.inside), _CHUNK):
