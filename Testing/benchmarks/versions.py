@@ -34,3 +34,12 @@ SUGGEST = 1
 
 LANDMARKS = {"landmarks": 1, "aligned bodies alone": 1, "mean position in the body's box": 1}
 """Of `landmarks`, by method."""
+
+PATIENTS = {
+    "coralbay-mini": 1,
+    "untrained network": 1,
+    "registration": 1,
+    "random forest on filters": 1,
+    "U-Net from scratch": 1,
+}
+"""Of `patients`, by method."""

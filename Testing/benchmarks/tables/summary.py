@@ -110,6 +110,12 @@ def transfer(folder: Path) -> str:
     return table(["from one scan to another", "features", "method", *stages], cells)
 
 
+def patients(folder: Path) -> str:
+    """Mean Dice of new patients by number of labeled patients."""
+    file = folder / "patients.md"
+    return _whole(file, "Mean over structures", 0) if file.is_file() else "Not measured yet."
+
+
 def speed(folder: Path) -> str:
     """Time and memory to embed the sample and a long scan."""
     sample, long = rows(folder / "speed.md", "The whole sample"), rows(folder / "speed.md", "A long scan")
@@ -161,6 +167,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "library": library,
     "transfer": transfer,
     "landmarks": landmarks,
+    "patients": patients,
     "speed": speed,
 }
 
