@@ -35,12 +35,16 @@ DATA = (
     "from 10 to 43 and 52 to 59. The settings of the other methods were not tuned."
 )
 
+COUNTS = f"Mean Dice; in parentheses draws x patients tested. {INTERVALS} With one draw it is over patients alone."
+SAME = "Of each column, only the draws and patients that all methods that were measured in this column have in common."
+
 
 def write_tables(results: Sequence[Result], path: Path | None) -> str:
     """Tables of the results, whose encoder is the title of a method; to a file too where a path is given."""
     structures = list(dict.fromkeys(name for result in results for name in sorted(result.scores)))
     rows = summarize(results, structures)
-    parts = [HOW, DATA, f"## {MEAN_HEADING}", "Mean Dice; in parentheses draws x patients tested. " + INTERVALS, means(rows)]
+    parts = [HOW, DATA, f"## {MEAN_HEADING}", COUNTS, means(rows)]
+    parts += ["## On the same tests", SAME, means(summarize(shared(results), structures))]
     for name in structures:
         cells = _cells(rows, name, lambda row: _both(row))
         parts += [f"## {name}", "Dice / mean surface distance where it was found, mm.", _table(cells)]
@@ -51,6 +55,17 @@ def write_tables(results: Sequence[Result], path: Path | None) -> str:
     if path is not None:
         put_section(path, TITLE, text)
     return text
+
+
+def shared(results: Sequence[Result]) -> list[Result]:
+    """The results of the draws and patients that all methods have in common, by number of labeled patients."""
+    kept = []
+    for shots in SHOTS:
+        own = [result for result in results if result.shots == shots]
+        tests = [{(each.draw, each.patient) for each in own if each.encoder == title} for title in TITLES]
+        common = set.intersection(*filter(None, tests)) if any(tests) else set()
+        kept += [result for result in own if (result.draw, result.patient) in common]
+    return kept
 
 
 def means(rows: Sequence[Row]) -> str:

@@ -19,7 +19,7 @@ from CoralBayLib.imaging.patients import find_patients
 from Testing.benchmarks import patients
 from Testing.benchmarks.patient_methods import FilterForest, Registration, affine, largest_pieces
 from Testing.benchmarks.patient_network import UNet, _batches, known_logits
-from Testing.benchmarks.tables.patients import FOREST, MINI, MISSING, TITLES, write_tables
+from Testing.benchmarks.tables.patients import FOREST, MINI, MISSING, TITLES, shared, write_tables
 from Testing.benchmarks.tables.sections import rows
 from Testing.benchmarks.versions import PATIENTS
 
@@ -200,6 +200,18 @@ def test_tables_say_what_was_measured(tmp_path):
     assert mean[MINI]["5"] == "0.600 [0.60, 0.60] (2 x 3)"
     assert mean[FOREST]["1"] == "0.300 [0.30, 0.30] (1 x 1)"
     assert mean[FOREST]["5"] == mean["U-Net from scratch"]["1"] == MISSING
+    same = {row["labeled patients"]: row for row in rows(file, "On the same tests")}
+    assert same[MINI]["5"] == mean[MINI]["5"]
     larynx = {row["labeled patients"]: row for row in rows(file, "larynx")}
     assert larynx[MINI]["5"] == "0.40 / 4.0"
     assert rows(file, "Time")[0]["5"] == "1.5"
+
+
+def test_methods_are_compared_on_the_tests_that_they_share():
+    found = [result(MINI, 5, 1, patient, 0.8) for patient in "xyz"] + [result(FOREST, 5, 1, patient, 0.4) for patient in "yw"]
+    found.append(result(MINI, 1, 1, "x", 0.5))
+    assert [(each.encoder, each.shots, each.patient) for each in shared(found)] == [
+        (MINI, 1, "x"),
+        (MINI, 5, "y"),
+        (FOREST, 5, "y"),
+    ]
