@@ -23,12 +23,28 @@ from CoralBayLib.core.signals import CLOSED_PIPE_STATUS, Interruption, close_out
 from . import cache, check, cohort, demo, embed, encoders, landmarks, library, match, scans, segment, similar, weights
 from .common import common_options
 from .console import Console
-from .patients import evaluate
+from .patients import evaluate, probe
 from .remedies import remedy_text
 
 _INTERRUPTED = 130
 _NO_MEMORY = "There is too little memory. Close other programs, or use a smaller scan."
-_VERBS = (check, embed, segment, evaluate, similar, match, landmarks, scans, cohort, encoders, weights, library, demo, cache)
+_VERBS = (
+    check,
+    embed,
+    segment,
+    probe,
+    evaluate,
+    similar,
+    match,
+    landmarks,
+    scans,
+    cohort,
+    encoders,
+    weights,
+    library,
+    demo,
+    cache,
+)
 """Modules with a function `add_parser(commands, common)`, in the order of the help."""
 
 

@@ -13,7 +13,7 @@ import torch
 from CoralBayLib.core import schemas
 from CoralBayLib.core.errors import ProbeError
 from CoralBayLib.core.tensor_files import kind_of, read_tensors, write_tensors
-from CoralBayLib.fewshot.alignment import AxisAlignment
+from CoralBayLib.features.alignment import AxisAlignment
 
 from .appearance import AppearanceNetwork
 from .patients import Patients

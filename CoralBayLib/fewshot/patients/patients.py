@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import ProbeError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
+from CoralBayLib.features.alignment import AxisAlignment, align
 from CoralBayLib.features.pyramid import FeaturePyramid
-from CoralBayLib.fewshot.alignment import AxisAlignment, align
 from CoralBayLib.imaging.grid import Grid
 from CoralBayLib.imaging.resampling import interpolate
 

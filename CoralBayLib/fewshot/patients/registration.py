@@ -13,7 +13,7 @@ import torch
 from torch.nn import functional
 
 from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
-from CoralBayLib.fewshot.alignment import AxisAlignment
+from CoralBayLib.features.alignment import AxisAlignment
 
 from .coarse import CoarseScan
 

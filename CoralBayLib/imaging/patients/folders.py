@@ -20,7 +20,7 @@ from CoralBayLib.imaging.formats import READABLE_SUFFIXES, SEGMENTATION_SUFFIX
 
 from .structures import names_from_json, read_json
 
-_NAMES_FILE, _DATASET_FILE = "labels.json", "dataset.json"
+NAMES_FILE, _DATASET_FILE = "labels.json", "dataset.json"
 _IMAGES, _LABELS = "imagesTr", "labelsTr"
 _CHANNEL = "_0000"
 """What nnU-Net appends to the name of a case for the file of its first channel."""
@@ -78,7 +78,7 @@ def find_patients(folder: str | os.PathLike, unlabeled: bool = False) -> Patient
         faults = [f"{Path(each.path).name}: {each.reason}" for each in found.left_out if each.is_fault][:5]
         raise VolumeError(
             f"There is no patient with a scan and labels in {folder}. Expected a folder for each patient with ct.nii.gz and "
-            f"labels.seg.nrrd (or labels.nii.gz and {_NAMES_FILE}; other image formats, too), or a data set of nnU-Net with "
+            f"labels.seg.nrrd (or labels.nii.gz and {NAMES_FILE}; other image formats, too), or a data set of nnU-Net with "
             f"{_IMAGES}, {_LABELS} and {_DATASET_FILE}." + "".join(f"\n  {fault}" for fault in faults)
         )
     return found
@@ -124,8 +124,8 @@ def _patient(folder: Path) -> LabeledPatient | None:
     names = None
     if labels and not labels[0].name.lower().endswith(SEGMENTATION_SUFFIX):
         # A list in the folder above holds for all patients that have none of their own.
-        lists = [path for path in (folder / _NAMES_FILE, folder.parent / _NAMES_FILE) if path.is_file()]
-        names = names_from_json(read_json(lists[0]), _NAMES_FILE) if lists else None
+        lists = [path for path in (folder / NAMES_FILE, folder.parent / NAMES_FILE) if path.is_file()]
+        names = names_from_json(read_json(lists[0]), NAMES_FILE) if lists else None
     return LabeledPatient(folder.name, scans[0], labels[0] if labels else None, names)
 
 
