@@ -5,14 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from threadpoolctl import ThreadpoolController
 
 from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import ProbeError, PromptError
@@ -21,6 +18,7 @@ from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Grid, Volume
 
 from .evidence import evidence_of
+from .evidence.linear import fit_linear
 from .labeling import predict_labels
 from .memory import TransferMemory
 from .patients.files import is_of_patients, read_patients, write_patients
@@ -31,16 +29,7 @@ from .prompts import Prompts
 TEMPERATURE = 1.8
 """Calibration temperature (Guo et al. 2017) of the combined log-odds, which are overconfident. Estimate it again when
 `geodesic.WEIGHT` or `intensity.WEIGHT` changes; see DECISIONS.md."""
-_MAX_REFITS = 3
-_UPWEIGHT = 3.0
-"""Factor on the weight of a prompt that the last fit misclassified."""
 _PARAMETERS = ("C", "weak_negatives", "max_per_label")
-
-
-@cache
-def _blas() -> ThreadpoolController:
-    """The BLAS libraries of this process; finding them takes milliseconds, so it is done once."""
-    return ThreadpoolController()
 
 
 class Probe(LearnsPatients):
@@ -137,9 +126,7 @@ class Probe(LearnsPatients):
         features = torch.cat([deep, evidence_of(pyramid).voxel_features.sample(points)], dim=1).numpy()
         labels = np.concatenate([thinned.labels, np.zeros(len(points) - len(thinned), dtype=np.int64)])
         structures = prompts.structures
-        # One thread for each structure: a fit is too small to be shared, and shared threads wait long on a busy machine.
-        with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            fitted = list(threads.map(lambda label: self._fit_one(features, labels == label, len(thinned)), structures))
+        fitted = fit_linear(features, [labels == label for label in structures], len(thinned), self.C)
         coefficients = torch.from_numpy(np.stack([w for w, _ in fitted])).float()
         on_deep, on_image = coefficients.split([deep.shape[1], coefficients.shape[1] - deep.shape[1]], dim=1)
         self.labels_ = structures
@@ -335,25 +322,6 @@ class Probe(LearnsPatients):
         probe.signature_, probe.scan_key_ = parts.signature, parts.scan_key
         probe.prompts_, probe.fragmented_, probe._memory = parts.prompts, parts.fragmented, parts.memory
         return probe
-
-    def _fit_one(
-        self, features: NDArray[np.float32], inside: NDArray[np.bool_], n_prompts: int
-    ) -> tuple[NDArray[np.float64], float]:
-        """Coefficients and intercept of one structure; the first `n_prompts` rows are prompts, the rest weak negatives.
-
-        Prompts that the fit misclassifies get more weight and it is fitted again: a click that corrects an error is a
-        few points against many, and must still count.
-        """
-        model = LogisticRegression(C=self.C, solver="newton-cholesky", tol=3e-3, max_iter=50, warm_start=True)
-        weights = np.ones(len(inside))
-        for _ in range(1 + _MAX_REFITS):
-            balance = np.where(inside, weights[inside].sum(), weights[~inside].sum())
-            model.fit(features, inside, sample_weight=weights * len(inside) / (2 * balance))
-            misclassified = (model.decision_function(features[:n_prompts]) > 0) != inside[:n_prompts]
-            if not misclassified.any():
-                break
-            weights[:n_prompts][misclassified] *= _UPWEIGHT
-        return model.coef_[0], float(model.intercept_[0])
 
     @property
     def parameters(self) -> dict[str, Any]:

@@ -90,7 +90,8 @@ class BoxRegions:
         shape = self.region.shape
         spacing = self.region.spacing_mm(self.grid)
         depth = ndimage.distance_transform_edt(np.pad(mask.reshape(shape), 1), sampling=spacing)[1:-1, 1:-1, 1:-1].ravel()
-        least, apart, places = _SHALLOW * depth.max(), max(_APART_MM, _APART * self.box.size_mm.max()), []
+        least, apart = _SHALLOW * depth.max(), max(_APART_MM, _APART * self.box.size_mm.max())
+        places: list[NDArray[np.float64]] = []
         while len(places) < _PLACES and depth.max() > least:
             at = int(depth.argmax())
             places.append(self.box.center_ras + self.local[at] @ self.box.axes)
@@ -123,7 +124,7 @@ class BoxRegions:
         low = np.minimum.accumulate(low[::-1])[::-1][1:] - self._spacing / 2
         high = np.maximum.accumulate(high[::-1])[::-1][1:] + self._spacing / 2
         gaps = np.clip(np.hstack([low + half, half - high]), 0, 2 * np.tile(half, 2)) / np.tile(2 * half, 2)
-        covered = np.stack([inside(layer) / max(np.count_nonzero(layer & self._inside), 1) for layer in self._layers])
+        covered = np.stack([inside(layer) / max(int(np.count_nonzero(layer & self._inside)), 1) for layer in self._layers])
         mean = np.stack([inside(weights=self.local[:, axis]) for axis in range(3)], axis=1) / voxels[:, None]
         fill = voxels * np.prod(self.region.spacing_mm(self.grid)) / np.prod(self.box.size_mm)
         same = (np.log(np.prod(self.box.size_mm) / 1000), np.log(self.box.size_mm.max() / self.box.size_mm.min()))

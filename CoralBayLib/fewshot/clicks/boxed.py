@@ -59,7 +59,7 @@ class BoxedSession(ClickSession):
 
     def start(self) -> float:
         """Answer from the box, and from the clicks so far; returns the Dice that is expected."""
-        best: tuple[float, int, ClickSession, int] | None = None
+        best: tuple[float, int, BoxedSession, int] | None = None
         for name, places in self._regions.beginnings().items():
             session = copy(self)
             session.points = np.vstack([self.points, places[:-1]])
