@@ -17,12 +17,16 @@ from .patients.patients import SuggestedStructures
 from .probe import Probe
 from .prompts import Prompts
 
+_MOST = 3.0
+"""Most log-odds that a suggestion adds to those of a fit: strokes decide where they are sure."""
+
 
 class SuggestedProbe(Probe):
-    """Gives the suggestion for structures that the user did not mark with strokes, and fitted log-odds for the others.
+    """Gives the suggestion for structures that the user did not mark with strokes; to the others a fit is added.
 
     Attributes:
         suggested_: by label, the log-odds on the working grid.
+        stroked_: labels of structures with strokes.
         starts_: by label, the suggestion as the start of a session of clicks; a structure that was not found has none.
     """
 
@@ -53,6 +57,8 @@ class SuggestedProbe(Probe):
         self._require_structures(labels)
         fitted = [label for label in labels if label in self.stroked_ or label not in self.suggested_]
         own = dict(zip(fitted, super().logits(pyramid, fitted, unbounded), strict=True)) if fitted else {}
+        for label in self.stroked_ & self.suggested_.keys() & own.keys():
+            own[label] = own[label] + self.suggested_[label].clamp(-_MOST, _MOST)
         return torch.stack([own[label] if label in own else self.suggested_[label].clone() for label in labels])
 
     def seeds(self, prompts: Prompts) -> dict[int, NDArray[np.float64]]:

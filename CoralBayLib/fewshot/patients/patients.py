@@ -90,7 +90,7 @@ class Patients:
         for other in others:
             if not self.projection.same_as(other.projection):
                 raise ProbeError(
-                    "These probes were made with bases of their own, so that their features cannot be compared. Teach the "
+                    "These probes were made with different projections of the features, which cannot be compared. Teach the "
                     "scans to one probe, one after another."
                 )
             for record in other.records:
@@ -164,7 +164,7 @@ class Patients:
         drawn = kji[random.choice(len(kji), min(_BODY_POINTS, len(kji)), replace=False)]
         points = pyramid.grid.to_ras(drawn[:, ::-1])
         vectors = project(pyramid, self.projection, points)
-        mean, spread = vectors.mean(dim=0), vectors.std(dim=0, correction=0).clamp_min(0.2)
+        mean, spread = vectors.mean(dim=0), self.projection.spread(vectors.var(dim=0, correction=0))
         alignment = _aligned(template, points, vectors, mean, spread, self.projection.shared)
         deformation = register(CoarseScan.of(pyramid), template.coarse, alignment, cancel)
         report(progress, 0.7, "Finding the structures")

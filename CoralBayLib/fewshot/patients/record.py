@@ -21,15 +21,17 @@ from CoralBayLib.imaging.resampling import interpolate, resample
 from .coarse import CoarseScan
 
 COMPONENTS = 96
-"""Components of the whitening basis that are kept, those of the largest variance first."""
+"""Components of a projection; of a basis those of the largest variance."""
 _STRUCTURE_SAMPLES, _MOST_STRUCTURE_SAMPLES = 450, 4000
 """Points drawn from each structure, and from all together."""
 _NEAR_SAMPLES, _NEAR_MM, _FAR_SAMPLES = 2000, 15.0, 2500
 """Points drawn from the background near the structures, and from the rest of the body."""
 _SAMPLED = ("points_ras", "labels", "volume_mm3", "vectors", "hu_index")
 _TENSORS = (*_SAMPLED, "mean", "spread", "voxels", "voxel_labels", "voxel_shares")
-_LEAST_SPREAD = 0.2
-"""Least standard deviation of a component in a scan."""
+_MOST = 60_000.0
+"""The largest number that is kept of a vector, in half precision."""
+_LEAST_SPREAD, _LEAST_SHARE = 0.2, 0.02
+"""Least standard deviation of a component in a scan: of a basis, and as a share of the largest of a random projection."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class Projection:
     Attributes:
         weights: (D, channels) float32.
         offset: (D,) float32.
-        shared: whether all scans of the encoder share it, so that vectors of two scans are compared as they are.
+        shared: whether it is a basis, so that vectors of two scans are compared as they are; else they are standardized.
     """
 
     weights: torch.Tensor
@@ -48,10 +50,21 @@ class Projection:
 
     @classmethod
     def of(cls, pyramid: FeaturePyramid) -> Projection:
-        """The one that all scans of the encoder share, or else that of the scan."""
-        shared = shared_basis(pyramid)
-        basis = shared or pyramid.basis
-        return cls(basis.projection[:COMPONENTS].clone(), basis.offset[:COMPONENTS].clone(), shared is not None)
+        """Leading components of the basis that all scans of the encoder share, or else a random projection.
+
+        A basis of one scan could not be compared with that of another probe, and was no better (DECISIONS.md). The entries
+        of the random projection are 1 or -1, scaled (Achlioptas, JCSS 2003): it keeps distances, and is the same everywhere.
+        """
+        basis = shared_basis(pyramid)
+        if basis is not None:
+            return cls(basis.projection[:COMPONENTS].clone(), basis.offset[:COMPONENTS].clone(), True)
+        signs = np.random.default_rng(0).integers(2, size=(COMPONENTS, pyramid.channels)) * 2 - 1
+        return cls(torch.from_numpy(signs / np.sqrt(pyramid.channels)).float(), torch.zeros(COMPONENTS), False)
+
+    def spread(self, variance: torch.Tensor) -> torch.Tensor:
+        """Standard deviations (D,) of a variance, none of them so small that noise would be enlarged."""
+        deviation = variance.sqrt()
+        return deviation.clamp_min(_LEAST_SPREAD if self.shared else _LEAST_SHARE * float(deviation.max()) or 1.0)
 
     def same_as(self, other: Projection) -> bool:
         """Whether vectors of both can be compared."""
@@ -129,7 +142,7 @@ class PatientRecord:
         everywhere = represented * (labels.ravel()[voxels] == 0)
         weights = torch.from_numpy(everywhere / max(everywhere.sum(), 1e-9)).float()[:, None]
         mean = (weights * vectors).sum(dim=0)
-        spread = (weights * (vectors - mean) ** 2).sum(dim=0).sqrt().clamp_min(_LEAST_SPREAD)
+        spread = projection.spread((weights * (vectors - mean) ** 2).sum(dim=0))
         coarse = CoarseScan.of(pyramid)
         where, which, shares = _on_coarse(labels, found, grid, coarse.grid)
         return cls(
@@ -140,7 +153,7 @@ class PatientRecord:
             torch.from_numpy(points).float(),
             torch.from_numpy(labels.ravel()[voxels]),
             torch.from_numpy(represented * grid.voxel_volume_mm3).float(),
-            vectors.half(),
+            vectors.clamp(-_MOST, _MOST).half(),
             hu_indices(pyramid, points),
             mean,
             spread,
