@@ -37,7 +37,7 @@ LANDMARKS = {"landmarks": 1, "aligned bodies alone": 1, "mean position in the bo
 
 PATIENTS = {
     "coralbay-mini": 1,
-    "untrained network": 1,
+    "untrained network": 2,
     "registration": 1,
     "random forest on filters": 1,
     "U-Net from scratch": 1,
