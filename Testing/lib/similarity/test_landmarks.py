@@ -111,8 +111,8 @@ def test_what_does_not_fit_is_refused(scans, learned, pooling):
 
 
 def test_the_command_learns_and_places(scans, tmp_path, monkeypatch, capsys):
-    from CoralBayLib.cli import landmarks as command
     from CoralBayLib.cli import main
+    from CoralBayLib.cli.matching import landmarks as command
 
     by_name = {}
     arguments = []

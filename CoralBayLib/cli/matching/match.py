@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .common import Common, embed_scan, point, require_outputs
-from .console import Console
+from CoralBayLib.cli.common import Common, embed_scan, point, require_outputs
+from CoralBayLib.cli.console import Console
 
 
 def add_parser(commands: Any, common: Common) -> None:

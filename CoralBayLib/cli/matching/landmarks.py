@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from CoralBayLib.cli.common import Common, embed_scan, require_outputs
+from CoralBayLib.cli.console import Console
 from CoralBayLib.core.errors import QueryError
-
-from .common import Common, embed_scan, require_outputs
-from .console import Console
 
 
 def add_parser(commands: Any, common: Common) -> None:

@@ -1,0 +1,1 @@
+"""Commands that find a place of one scan in another."""
