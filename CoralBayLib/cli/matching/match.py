@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import numpy as np
-
 from CoralBayLib.cli.common import Common, embed_scan, point, require_outputs
 from CoralBayLib.cli.console import Console
 
@@ -30,6 +28,8 @@ def add_parser(commands: Any, common: Common) -> None:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay match`."""
+    import numpy as np
+
     from CoralBayLib.similarity.match_scores import score_in_words
     from CoralBayLib.similarity.matching import match_points
     from CoralBayLib.similarity.point_lists import read_points, write_points
