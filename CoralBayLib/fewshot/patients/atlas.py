@@ -53,7 +53,7 @@ class Atlas:
                     for mine in [of_voxel == labels[name]]
                 }
             )
-        self._everyone = list(range(len(self._seen)))
+        self._maps: dict[tuple[str, float], tuple[NDArray[np.intp], torch.Tensor] | None] = {}
 
     def probabilities(self, kji: torch.Tensor, blur_mm: float = BLUR_MM, without: int | None = None) -> torch.Tensor:
         """Probability of each structure at places of the template.
@@ -66,16 +66,24 @@ class Atlas:
         Returns:
             (S, N) float32.
         """
-        asked = [n for n in self._everyone if n != without]
-        return torch.stack([self._of(name, kji, blur_mm, asked) for name in self.names])
+        return torch.stack([self._sampled(self._map(name, blur_mm, without), kji) for name in self.names])
 
-    def _of(self, name: str, kji: torch.Tensor, blur_mm: float, asked: Sequence[int]) -> torch.Tensor:
-        looked = [n for n in asked if name in self._filled[n]]
+    def _map(self, name: str, blur_mm: float, without: int | None) -> tuple[NDArray[np.intp], torch.Tensor] | None:
+        """As `_blurred`; that of all patients is kept, because it is sampled in parts."""
+        if without is not None:
+            return self._blurred(name, blur_mm, without)
+        if (name, blur_mm) not in self._maps:
+            self._maps[name, blur_mm] = self._blurred(name, blur_mm, None)
+        return self._maps[name, blur_mm]
+
+    def _blurred(self, name: str, blur_mm: float, without: int | None) -> tuple[NDArray[np.intp], torch.Tensor] | None:
+        """First index (k, j, i) and values of a box of the template; outside of it, or for None, the probability is 0."""
+        looked = [n for n, filled in enumerate(self._filled) if n != without and name in filled]
         cells = [self._filled[n][name][0] for n in looked]
         used = np.concatenate(cells) if cells else np.empty(0, np.int64)
         used = used[used >= 0]
         if not len(used):
-            return torch.zeros(len(kji))
+            return None
         sigma = blur_mm / self.template.spacing_mm
         margin, shape = int(np.ceil(_TRUNCATE * sigma)) + 1, self.template.grid.shape
         at = np.stack(np.unravel_index(used, shape), axis=1)
@@ -88,10 +96,15 @@ class Atlas:
             np.add.at(filled.reshape(-1), where[kept], shares[kept])
             seen += self._seen[n][box]
         blurred = [ndimage.gaussian_filter(each, sigma, truncate=_TRUNCATE) for each in (filled[box], seen)]
-        share = torch.from_numpy(np.clip(blurred[0] / (blurred[1] + _LEAST_VOXELS), 0, 1))
+        return low, torch.from_numpy(np.clip(blurred[0] / (blurred[1] + _LEAST_VOXELS), 0, 1))
+
+    def _sampled(self, found: tuple[NDArray[np.intp], torch.Tensor] | None, kji: torch.Tensor) -> torch.Tensor:
+        out = torch.zeros(len(kji))
+        if found is None:
+            return out
+        low, share = found
         at_points = kji - torch.from_numpy(low.astype(np.float32))
         inside = ((at_points > -0.5) & (at_points < torch.tensor(share.shape) - 0.5)).all(dim=1)
-        out = torch.zeros(len(kji))
         out[inside] = sample(share[None], at_points[inside])[0]
         return out
 
