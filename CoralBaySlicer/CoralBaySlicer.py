@@ -25,7 +25,8 @@ class CoralBaySlicer(ScriptedLoadableModule):
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("CoralBay")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
-        parent.dependencies = []
+        # Loaded before this module, and unloaded after it.
+        parent.dependencies = ["Colors", "Markups", "Segmentations", "VolumeRendering", "Volumes"]
         parent.contributors = ["CoralBay contributors"]
         parent.helpText = _(
             "Segment structures in CT from a few clicks or strokes, and find similar regions, with features of "
@@ -48,11 +49,16 @@ class CoralBaySlicerWidget(ScriptedLoadableModuleWidget):
         self.logic = CoralBaySlicerLogic()
         self.panel = ModulePanel(self.logic, self.parent)
         self.layout.addWidget(self.panel.root)
+        if self.parent.isEntered:
+            # Reloaded while it is shown: Slicer does not call `enter` again.
+            self.panel.enter()
 
     def cleanup(self) -> None:
         """Stop all tasks and remove all observers."""
-        self.panel.close()
-        self.logic.close()
+        try:
+            self.panel.close()
+        finally:
+            self.logic.close()
 
     def enter(self) -> None:
         """The user selected the module."""

@@ -52,7 +52,7 @@ class qSlicerApplication(QtWidgets.QApplication):
         return self._scene.application_logic
 
     def moduleLogic(self, name: str) -> Any:
-        return self._scene.logics.get(name)
+        return self.applicationLogic().GetModuleLogic(name)
 
     def moduleManager(self) -> qSlicerModuleManager:
         return self._modules

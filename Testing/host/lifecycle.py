@@ -114,14 +114,43 @@ def unload_module(name: str) -> None:
     module = _app.moduleManager().module(name)
     if _window.moduleSelector().selectedModule == name:
         _window.moduleSelector().selectModule("")
+    _take_out(module)
+    process_events()
+
+
+def _take_out(module: Any) -> None:
     folder = Path(module.path).parent
-    _app.moduleManager()._remove(name)
+    _app.moduleManager()._remove(module.name)
     if module._widget is not None:
         module._widget.deleteLater()
     for known, source in list(sys.modules.items()):
         file = getattr(source, "__file__", None)
         if file and folder in Path(file).parents:
             del sys.modules[known]
+
+
+def quit_application() -> None:
+    """Unload all modules, as Slicer does at its end, in the worst order that it may choose.
+
+    Slicer unloads in the reverse order of loading. Only the modules that a scripted module names as its dependencies
+    are sure to be loaded before it, and so are unloaded after it; all others are gone when its `cleanup` runs. The panel is
+    not left before. Slicer's own modules are there again afterwards, for the next test.
+    """
+    manager = _app.moduleManager()
+    modules = [manager.module(name) for name in manager.modulesNames()]
+    scripted = [each for each in modules if hasattr(each, "_load")]
+    needed = {name for each in scripted for name in each.dependencies}
+    others = [each for each in modules if each not in scripted]
+    late = [each for each in others if each.name in needed]
+    for module in [each for each in others if each not in late]:
+        manager._remove(module.name)
+    _window.moduleSelector()._forget_selection()
+    for module in scripted:
+        _take_out(module)
+    for module in late:
+        manager._remove(module.name)
+    for module in others:
+        manager._add(module)
     process_events()
 
 

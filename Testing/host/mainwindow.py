@@ -74,6 +74,12 @@ class qSlicerModuleSelectorToolBar(QtWidgets.QToolBar):
             _panel_of(name).enter()
         self.moduleSelected.emit(self._selected)
 
+    def _forget_selection(self) -> None:
+        """Take the panel out without telling its module, as at the application's end."""
+        self._panel._area.takeWidget()
+        self._selected = ""
+        self._name.clear()
+
     selectedModule = Property(str, lambda self: self._selected)
 
 

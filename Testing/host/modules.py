@@ -59,6 +59,8 @@ class qSlicerModuleManager(QtCore.QObject):
 
     def _add(self, module: Any) -> None:
         self._modules[module.name] = module
+        if isinstance(module, qSlicerLoadableModule):
+            slicer.app.applicationLogic().SetModuleLogic(module.name, module.logic())
         setattr(slicer.modules, module.name.lower(), module)
         setattr(slicer.moduleNames, module.name, module.name)
         self.moduleLoaded.emit(module.name)
@@ -66,6 +68,8 @@ class qSlicerModuleManager(QtCore.QObject):
     def _remove(self, name: str) -> None:
         self.moduleAboutToBeUnloaded.emit(name)
         del self._modules[name]
+        # The logic is no longer to be had from the application.
+        slicer.app.applicationLogic().SetModuleLogic(name, None)
         delattr(slicer.modules, name.lower())
         delattr(slicer.moduleNames, name)
         for suffix in ("Instance", "Widget"):
@@ -109,6 +113,10 @@ class qSlicerScriptedLoadableModule(QtCore.QObject):
     def _load(self) -> None:
         source = load_source(self.name, self._path)
         instance = getattr(source, self.name)(self)
+        missing = [name for name in self.dependencies if slicer.app.moduleManager().module(name) is None]
+        if missing:
+            # Slicer warns and leaves the module out.
+            raise RuntimeError(f"{self.name} depends on modules that are not there: {', '.join(missing)}")
         setattr(slicer.modules, f"{self.name}Instance", instance)
         if hasattr(instance, "setup"):
             instance.setup()

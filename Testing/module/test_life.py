@@ -169,14 +169,68 @@ def test_reload_ends_the_worker_and_starts_afresh(coralbay: Any, driver: Any, sc
     node, _place = scan()
     driver.embed(node)
     core = sys.modules["CoralBaySlicerCore.work.logic"]
+    threads = [thread for thread in threading.enumerate() if thread.name == "CoralBay"]
+    assert threads
     coralbay.onReload()
     renewed = slicer.modules.CoralBaySlicerWidget
     assert renewed is not coralbay
     assert sys.modules["CoralBaySlicerCore.work.logic"] is not core
-    host.wait_for(lambda: not any(t.name == "CoralBay" for t in threading.enumerate()), 10)
-    renewed.panel.enter()
+    host.wait_for(lambda: not any(thread.is_alive() for thread in threads), 10)
+    # Slicer calls `setup` of the new panel but not `enter`, since its place was entered long ago.
     assert renewed.panel.parameters.volume is node
     assert renewed.panel.scan.ui.volumeSelector.currentNode() is node
+    mouse.key("1")
+    assert renewed.panel.segment.ui.placeButton.checked
+    renewed.panel.segment.ui.thresholdSlider.value = 35
+    assert renewed.logic.getParameterNode().threshold == 35
+
+
+def test_leaving_slicer_while_an_overlay_is_shown(coralbay: Any, driver: Any, scan: Any) -> None:
+    """Slicer unloads its modules before the panel that is shown; `cleanup` must end all the same."""
+    import slicer
+
+    node, place = scan()
+    driver.embed(node)
+    mouse.press(coralbay.panel.segment.ui.addStructureButton)
+    click_all(coralbay.panel.segment, driver, place)
+    assert coralbay.logic.overlays.shown == "probability"
+    before = slicer.modules.volumerendering
+    host.quit_application()
+    assert coralbay.logic.overlays.shown is None
+    assert coralbay.logic.worker._closed and coralbay.logic.reader._closed
+    assert not any(each.Observations for each in (coralbay.panel, coralbay.logic, coralbay.panel.segment.few_shot))
+    assert slicer.modules.volumerendering is before
+    host.load_module(MODULE)
+
+
+def test_cleanup_goes_on_after_an_error(coralbay: Any, driver: Any, monkeypatch: Any) -> None:
+    import slicer
+
+    def fail() -> None:
+        raise RuntimeError("the view is gone")
+
+    monkeypatch.setattr(coralbay.panel.similar, "exit", fail)
+    host.quit_application()
+    assert coralbay.logic.worker._closed
+    assert not coralbay.panel.Observations and not coralbay.logic.Observations
+    assert "the view is gone" in host.unhandled.pop()
+    # The base class does not come to it after an error.
+    slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", coralbay._onModuleAboutToBeUnloaded)
+    host.load_module(MODULE)
+
+
+def test_the_legend_is_in_the_red_view_in_every_session(coralbay: Any, driver: Any, scan: Any) -> None:
+    import slicer
+
+    node, place = scan()
+    driver.embed(node)
+    mouse.press(coralbay.panel.segment.ui.addStructureButton)
+    click_all(coralbay.panel.segment, driver, place)
+    for _again in range(4):
+        coralbay.logic.overlays.refresh()
+        shown = coralbay.logic.overlays.node("probability")
+        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(shown)
+        assert legend.GetViewNodeIDs() == ("vtkMRMLSliceNodeRed",)
 
 
 def test_closing_the_scene_in_the_middle_of_work_is_safe(coralbay: Any, driver: Any, scan: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import qt
@@ -102,14 +103,17 @@ class ModulePanel(VTKObservationMixin):
         self._set_parameters(None)
 
     def close(self) -> None:
-        """Disconnect from everything."""
-        self.exit()
-        if slicer.app.layoutManager() is not None:
-            slicer.app.layoutManager().disconnect("layoutChanged(int)", self._schedule)
-        self._refresh_timer.stop()
-        self.removeObservers()
-        for panel in self.panels:
-            panel.close()
+        """Disconnect from everything; an error at one place does not keep the others from being disconnected."""
+        with ExitStack() as stack:
+            for panel in self.panels:
+                stack.callback(panel.close)
+            stack.callback(self.removeObservers)
+            stack.callback(self._refresh_timer.stop)
+            layout = slicer.app.layoutManager()
+            if layout is not None:
+                stack.callback(layout.disconnect, "layoutChanged(int)", self._schedule)
+            stack.callback(self._set_parameters, None)
+            self.exit()
 
     def refresh(self) -> None:
         """Show the current state."""

@@ -63,14 +63,14 @@ class Painting:
         editor.setCurrentSegmentID(inner.GetSegmentIdBySegmentName(active.name) if active else "")
         editor.setActiveEffectByName("Paint")
 
-    def exit(self) -> None:
-        """Deactivate the brush, so that it does not paint in another module."""
+    def stop(self) -> None:
+        """Put the brush down."""
         if self._editor is not None and self._editor.mrmlSegmentEditorNode() is not None:
             self._editor.setActiveEffectByName("")
 
     def close(self) -> None:
         """Disconnect from the views."""
-        self.exit()
+        self.stop()
         if self._editor is not None:
             self._editor.removeViewObservations()
             self._editor.setMRMLSegmentEditorNode(None)

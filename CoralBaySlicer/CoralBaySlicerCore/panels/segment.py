@@ -78,7 +78,7 @@ class SegmentPanel(Panel):
             "Z": self.few_shot.undo,
             "Y": self.few_shot.redo,
             "U": self.suggest_click,
-            "Esc": place_mode.stop,
+            "Esc": self.stop,
         }
         for label in range(10):
             keys[str(label)] = _ignoring(partial(self.click_on, label))
@@ -122,8 +122,12 @@ class SegmentPanel(Panel):
 
     def exit(self) -> None:
         """Stop placing points and painting."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop placing points and painting: the mouse moves the views again."""
         place_mode.stop()
-        self._painting.exit()
+        self._painting.stop()
 
     def forget(self) -> None:
         """Drop the scan and its prompts."""

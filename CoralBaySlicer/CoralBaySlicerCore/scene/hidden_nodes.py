@@ -6,6 +6,7 @@ import slicer
 
 KIND = "CoralBaySlicer.Overlay"
 """Attribute of such a node: what it shows."""
+_MAIN_VIEWS = ("Red", "Yellow", "Green")
 
 
 def add_hidden(node_class: str, name: str, kind: str) -> slicer.vtkMRMLNode:
@@ -26,9 +27,11 @@ def composites() -> list[slicer.vtkMRMLSliceCompositeNode]:
 
 
 def first_view() -> slicer.vtkMRMLSliceNode | None:
-    """The slice node of the first visible slice view, or None."""
+    """The slice node of the first visible slice view, Slicer's main views first; or None."""
     layout = slicer.app.layoutManager()
-    for name in layout.sliceViewNames() if layout is not None else ():
+    names = layout.sliceViewNames() if layout is not None else ()
+    # The names come in another order in each session.
+    for name in [*(name for name in _MAIN_VIEWS if name in names), *sorted(set(names) - set(_MAIN_VIEWS))]:
         widget = layout.sliceWidget(name)
         if widget.visible:
             return widget.mrmlSliceNode()

@@ -238,8 +238,9 @@ class Overlays:
 
     def render_in_3d(self, kind: str, visible: bool, threshold: float = 50) -> None:
         """Show or hide a map in the 3D views by volume rendering, from a threshold in percent."""
-        node, logic = self.node(kind), slicer.modules.volumerendering.logic()
-        if node is None:
+        # While Slicer ends, its modules may be gone before this one.
+        node, logic = self.node(kind), slicer.app.applicationLogic().GetModuleLogic("VolumeRendering")
+        if node is None or logic is None:
             return
         display = logic.GetFirstVolumeRenderingDisplayNode(node)
         if display is None:

@@ -151,6 +151,7 @@ class qSlicerLayoutManager(QtCore.QObject):
         self._scene = scene
         self._layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
         self._slices: dict[str, qMRMLSliceWidget] = {}
+        self._turns = 0
         self._logics = vtk.vtkCollection()
         application_logic.SetSliceLogics(self._logics)
         for name in _SLICES:
@@ -168,7 +169,11 @@ class qSlicerLayoutManager(QtCore.QObject):
         return self._viewport
 
     def sliceViewNames(self) -> tuple[str, ...]:
-        return tuple(self._slices)
+        """In an order that is not to be relied on: Slicer's hash table has another one in each session."""
+        names = tuple(self._slices)
+        self._turns += 1
+        at = self._turns % len(names)
+        return (*names[at:], *names[:at])
 
     def sliceWidget(self, name: str) -> qMRMLSliceWidget | None:
         return self._slices.get(name)

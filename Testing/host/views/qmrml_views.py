@@ -246,7 +246,7 @@ class qMRMLThreeDView(_View):
         return self._node
 
     def cameraNode(self) -> Any:
-        return slicer.modules.cameras.logic().GetViewActiveCameraNode(self._node)
+        return slicer.app.moduleLogic("Cameras").GetViewActiveCameraNode(self._node)
 
     def resetFocalPoint(self) -> None:
         # The box is drawn around what is there, and must not count as being there.

@@ -31,6 +31,9 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         super().__init__(parent)
         self._editor: Any = None
         self._observations = Observations(self)
+        self._mouse_mode = Observations(self)
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        self._mouse_mode.add(interaction, vtk.vtkCommand.ModifiedEvent, self._on_interaction)
         self._history = slicer.vtkSegmentationHistory()
         self._effects = ("Paint", "Draw", "Erase", "Threshold", "Islands", "Smoothing", "Scissors")
         self._label = QtWidgets.QLabel(" ".join(self._effects), self)
@@ -89,7 +92,18 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._label.setText(" ".join(names))
 
     def setActiveEffectByName(self, name: str) -> None:
+        if name not in self._effects:
+            name = ""
         self._editor.SetActiveEffectName(name)
+        if name:
+            # An effect and the placing of markups exclude each other.
+            interaction = slicer.app.applicationLogic().GetInteractionNode()
+            interaction.SetCurrentInteractionMode(interaction.ViewTransform)
+
+    def _on_interaction(self) -> None:
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        if self._editor is not None and interaction.GetCurrentInteractionMode() != interaction.ViewTransform:
+            self._editor.SetActiveEffectName("")
 
     def activeEffect(self) -> None:
         return None

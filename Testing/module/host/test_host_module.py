@@ -52,6 +52,41 @@ def test_unload_cleans_up(app: Any, example_path: Path) -> None:
     assert "HostExample" not in sys.modules
 
 
+def test_modules_that_are_no_dependency_are_gone_at_the_end(app: Any, example_path: Path, monkeypatch: Any) -> None:
+    import slicer
+
+    widget = host.load_module(example_path)
+    slicer.modules.hostexample.dependencies = ["Markups"]
+    there, cleanup = [], widget.cleanup
+
+    def look() -> None:
+        there.extend(name for name in ("Markups", "Plots") if app.moduleLogic(name) is not None)
+        cleanup()
+
+    monkeypatch.setattr(widget, "cleanup", look)
+    host.quit_application()
+    assert there == ["Markups"]
+    assert not hasattr(slicer.modules, "hostexample")
+    assert slicer.modules.plots.logic() is not None and app.moduleLogic("Plots") is not None
+
+
+def test_a_dependency_that_is_not_there_is_refused(app: Any, tmp_path: Path) -> None:
+    source = """
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule
+
+
+class Dependent(ScriptedLoadableModule):
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = "Dependent"
+        parent.dependencies = ["Markups", "NoSuchModule"]
+"""
+    (tmp_path / "Dependent.py").write_text(source)
+    with pytest.raises(RuntimeError, match="NoSuchModule"):
+        host.load_module(tmp_path / "Dependent.py", show=False)
+    host.unload_module("Dependent")
+
+
 def test_clicking_a_button_calls_the_slot(example: Any, make_volume: Any) -> None:
     example.ui.inputSelector.setCurrentNode(make_volume())
     mouse.press(example.ui.applyButton)

@@ -279,3 +279,10 @@ def test_an_empty_scene_renders_without_complaint(app: Any, capfd: pytest.Captur
     for name in ("Red", "Yellow", "Green", "1"):
         pictures.pixels(name)
     assert "ERR" not in capfd.readouterr().err
+
+
+def test_the_names_of_slice_views_have_no_order(app: Any) -> None:
+    layout = app.layoutManager()
+    orders = {layout.sliceViewNames() for _ in range(6)}
+    assert len(orders) > 1
+    assert {frozenset(order) for order in orders} == {frozenset(("Red", "Yellow", "Green"))}

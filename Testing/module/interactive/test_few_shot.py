@@ -322,6 +322,44 @@ def test_painted_segments_are_prompts_and_the_preview_follows(ready: Any, driver
     assert set(panel.few_shot.preview.percent) == {1, 2}
 
 
+def test_esc_puts_the_brush_down(ready: Any, driver: Any) -> None:
+    _node, _place, panel = ready
+    driver.open(panel)
+    mouse.press(panel.ui.paintButton)
+    driver.settle()
+    node = panel._painting._editor.mrmlSegmentEditorNode()
+    assert node.GetActiveEffectName() == "Paint"
+    mouse.key("Esc")
+    assert not node.GetActiveEffectName()
+    # Placing points and painting exclude each other.
+    mouse.press(panel.ui.paintButton)
+    assert node.GetActiveEffectName() == "Paint"
+    mouse.key("1")
+    assert not node.GetActiveEffectName() and panel.ui.placeButton.checked
+    mouse.press(panel.ui.paintButton)
+    assert node.GetActiveEffectName() == "Paint" and not panel.ui.placeButton.checked
+
+
+@pytest.mark.parametrize("end", ["Esc", "arrow"])
+def test_place_mode_that_slicer_ends_is_seen_on_the_button(ready: Any, driver: Any, end: str) -> None:
+    """The panel follows the mouse mode also after the observed points have changed."""
+    import slicer
+
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    mouse.key("1")
+    panel.few_shot.add_structure()
+    panel.few_shot.watch()
+    driver.settle()
+    mouse.key("1")
+    assert panel.ui.placeButton.checked
+    if end == "Esc":
+        mouse.key("Esc")
+    else:
+        slicer.app.applicationLogic().GetInteractionNode().SwitchToViewTransformMode()
+    assert not panel.ui.placeButton.checked
+
+
 def test_the_preview_can_be_paused(ready: Any, driver: Any) -> None:
     _node, place, panel = ready
     panel.ui.livePreviewCheck.click()
