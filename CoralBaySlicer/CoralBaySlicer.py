@@ -4,6 +4,7 @@ This file contains metadata and connects the module with Slicer; the implementat
 """
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import slicer
@@ -38,6 +39,7 @@ class CoralBaySlicer(ScriptedLoadableModule):
             "the paper of the encoder."
         ).format(sources=encoder_cards.sources())
         slicer.app.connect("startupCompleted()", _register_sample_data)
+        slicer.app.connect("startupCompleted()", _register_effect)
 
 
 class CoralBaySlicerWidget(ScriptedLoadableModuleWidget):
@@ -79,3 +81,12 @@ def _register_sample_data() -> None:
     from CoralBaySlicerCore.work.sample_data import register
 
     register()
+
+
+def _register_effect() -> None:
+    """Add the effect CoralBay to the Segment Editor."""
+    import qSlicerSegmentationsEditorEffectsPythonQt as effects
+
+    effect = effects.qSlicerSegmentEditorScriptedEffect(None)
+    effect.setPythonSource((Path(__file__).parent / "SegmentEditorCoralBayLib" / "SegmentEditorEffect.py").as_posix())
+    effect.self().register()

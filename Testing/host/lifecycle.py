@@ -1,6 +1,7 @@
 """Starting, driving and ending the host. One per process, as there is one QApplication per process."""
 
 import ctypes
+import gc
 import logging
 import os
 import sys
@@ -66,13 +67,12 @@ def start(testing: bool = False) -> Any:
     _add_fonts()
     for name, logic in _app._scene.logics.items():
         _app.moduleManager()._add(modules.qSlicerLoadableModule(name, logic))
-    # Only to be selected: its panel and its effects are not here.
-    _app.moduleManager()._add(modules.qSlicerLoadableModule("SegmentEditor", None))
     sampledata.install()
     _app._layout = layout.qSlicerLayoutManager(_app.applicationLogic(), slicer.mrmlScene)
     _window = mainwindow.qSlicerMainWindow(_app._layout)
     _window.resize(*WINDOW_SIZE)
     _window.show()
+    _add_editor()
     dialogs.install()
     sys.excepthook = _on_exception
     threading.excepthook = lambda failure: _on_exception(failure.exc_type, failure.exc_value, failure.exc_traceback)
@@ -123,6 +123,7 @@ def _take_out(module: Any) -> None:
     _app.moduleManager()._remove(module.name)
     if module._widget is not None:
         module._widget.deleteLater()
+    _forget_effects(folder)
     for known, source in list(sys.modules.items()):
         file = getattr(source, "__file__", None)
         if file and folder in Path(file).parents:
@@ -151,7 +152,35 @@ def quit_application() -> None:
         manager._remove(module.name)
     for module in others:
         manager._add(module)
+    _add_editor()
     process_events()
+
+
+def _add_editor() -> None:
+    """Load the module Segment Editor."""
+    from .modules import qSlicerScriptedLoadableModule
+
+    # In a folder of its own: what lies beside a module's file is forgotten with it.
+    editor = qSlicerScriptedLoadableModule(Path(__file__).parent / "segmenteditor" / "module" / "SegmentEditor.py")
+    _app.moduleManager()._add(editor)
+    editor._load()
+
+
+def _forget_effects(folder: Path) -> None:
+    """Take out the effects of a module; in Slicer they stay until it ends, and modules with them."""
+    from .segmenteditor.effects import qSlicerSegmentEditorEffectFactory
+
+    factory, editor = qSlicerSegmentEditorEffectFactory.instance(), _app.moduleManager().module("SegmentEditor")
+    if factory._forget(folder) and editor is not None and editor._widget is not None:
+        if _window.moduleSelector().selectedModule == "SegmentEditor":
+            _window.moduleSelector().selectModule("")
+        # It cleans up, and once only.
+        editor._widget._python._onModuleAboutToBeUnloaded("SegmentEditor")
+        editor._widget.deleteLater()
+        editor._widget = None
+        process_events()
+        # Widgets and effects know each other; they must not be freed by another thread later.
+        gc.collect()
 
 
 def _make_singletons_immortal() -> None:

@@ -14,6 +14,8 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 # Slicer's own Base/Python/slicer, where it is at hand.
 PYTHON_DIR = "SLICER_PYTHON_DIR"
+# Slicer's own scripted effects, in its source.
+_EFFECTS = "Modules/Loadable/Segmentations/EditorEffects/Python"
 
 _STAND_INS = {
     "ScriptedLoadableModule": "scriptedmodule",
@@ -64,6 +66,9 @@ def add_shims() -> None:
     ctk = sys.modules["ctk"]
     for name, cls in SHIMS.items():
         setattr(ctk if name.startswith("ctk") else slicer, name, cls)
+    effects = sys.modules["qSlicerSegmentationsEditorEffectsPythonQt"]
+    for name in ("qSlicerSegmentEditorAbstractEffect", "qSlicerSegmentEditorScriptedEffect"):
+        setattr(effects, name, SHIMS[name])
 
 
 def install() -> None:
@@ -73,12 +78,25 @@ def install() -> None:
     _module("ctk", "CTK's widgets.")
     slicer.modules = _module("slicer.modules", "The loaded modules.")
     slicer.moduleNames = _module("slicer.moduleNames", "The names of the loaded modules.")
+    _add_effects()
     if uses_real_files():
         slicer.__path__.append(os.environ[PYTHON_DIR])
         return
     for name, source in _STAND_INS.items():
         sys.modules[f"slicer.{name}"] = _Late(f"slicer.{name}", f"{__package__}.standins.{source}")
         setattr(slicer, name, sys.modules[f"slicer.{name}"])
+
+
+def _add_effects() -> None:
+    """The modules that an effect of the Segment Editor imports."""
+    _module("qSlicerSegmentationsEditorEffectsPythonQt", "The C++ classes of effects.")
+    real = Path(os.environ.get(PYTHON_DIR, "")).joinpath(*[".."] * 3, _EFFECTS).resolve()
+    if uses_real_files() and real.is_dir():
+        sys.path.append(str(real))
+        # Modules of Slicer whose classes the wheel has in one.
+        sys.modules["vtkSegmentationCorePython"] = sys.modules["vtkITK"] = slicer
+    else:
+        sys.modules["SegmentEditorEffects"] = _Late("SegmentEditorEffects", f"{__package__}.segmenteditor.autocomplete")
 
 
 def uses_real_files() -> bool:

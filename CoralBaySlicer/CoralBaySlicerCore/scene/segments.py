@@ -153,7 +153,7 @@ def write(
     if not segment_id:
         # The ID resembles the name, so that scripts can find the segment by it.
         segment_id = inner.AddEmptySegment(inner.GenerateUniqueSegmentID(name), name, color)
-    image = _oriented(cropped, geometry)
+    image = oriented_image(cropped, geometry)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if not logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE):
         raise VolumeError(_("The segment '{name}' could not be written.").format(name=name))
@@ -178,7 +178,7 @@ def write_masks(
         }
 
 
-def _oriented(cropped: CroppedMask, geometry: NDArray[np.float64]) -> slicer.vtkOrientedImageData:
+def oriented_image(cropped: CroppedMask, geometry: NDArray[np.float64]) -> slicer.vtkOrientedImageData:
     """Voxels as the image of a segment, whose extent is that of the mask."""
     image = slicer.vtkOrientedImageData()
     size = cropped.mask.shape[::-1]

@@ -32,6 +32,7 @@ CLASSES = [
     *("qSlicerModuleManager", "qSlicerAbstractModuleFactoryManager", "qSlicerModuleFactoryManager"),
     *("qSlicerAbstractCoreModule", "qSlicerAbstractModule", "qSlicerLoadableModule", "qSlicerScriptedLoadableModule"),
     *("qSlicerAbstractModuleWidget", "qSlicerScriptedLoadableModuleWidget"),
+    *("qSlicerSegmentEditorAbstractEffect", "qSlicerSegmentEditorScriptedEffect", "qSlicerSegmentEditorEffectFactory"),
     *("qSlicerMainWindow", "qSlicerModuleSelectorToolBar", "qSlicerAbstractModulePanel", "qSlicerModulePanel"),
 ]
 

@@ -1,0 +1,1 @@
+"""Options of the effect in the Segment Editor."""
