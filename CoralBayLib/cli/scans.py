@@ -54,7 +54,11 @@ def add_parser(commands: Any, common: Common) -> None:
         help="survival: column of the time to the event or to the last follow-up (default time)",
     )
     fit.add_argument("--shots", type=int, metavar="K", help="classification: also test probes fitted on K scans of each class")
-    fit.add_argument("--positive", metavar="CLASS", help="with --shots: the positive class (default: the rarer one)")
+    fit.add_argument(
+        "--positive",
+        metavar="CLASS",
+        help="the positive one of two classes (default: the last by name; with --shots the rarer one)",
+    )
     fit.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (default 5)")
     fit.add_argument("--seed", type=int, default=0, metavar="N", help="random seed of the folds (default 0)")
     fit.add_argument(
@@ -96,13 +100,14 @@ def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     # Check everything that can be checked before embedding, which may take hours.
     if args.shots is not None:
         few_shot_patients(table.labels, _positive(args, table.labels), args.shots)
+    known = table.labels.with_positive(args.positive or "")
     args.output = require_writable_folder(args.output, [*inputs_of(args), *table.scans], _FIT_OUTPUTS)
     require_folds(table.labels, args.folds, args.seed)
     encoder = open_encoder(args, console)
     with console.bar("Embedding") as progress:
         embedded = embed_scans(table.scans, encoder, progress, store=open_cache(args), assume_hu=args.assume_hu)
     _say_left_out(args, console, (*table.left_out, *embedded.left_out))
-    labels = table.labels.take(embedded.rows)
+    labels = known.take(embedded.rows)
     with console.bar("Evaluating") as progress:
         evaluation = cross_validate(embedded.vectors, labels, folds=args.folds, seed=args.seed, progress=progress)
     patients = len(set(labels.patients))

@@ -13,6 +13,13 @@ def describe_dice(dice: float) -> str:
     return "check the borders" if dice <= COMPLETE_FROM else "likely complete"
 
 
+def brief_dice(dice: float) -> str:
+    """`describe_dice` in at most two words, for a narrow column."""
+    if dice < CHECK_FROM:
+        return "incomplete"
+    return "check borders" if dice <= COMPLETE_FROM else "complete"
+
+
 def explain_dice(dice: float, error: float) -> str:
     """The estimate itself with its standard deviation, in two decimals."""
     return f"Estimated Dice {dice:.2f} ± {error:.2f}; 1 is perfect"

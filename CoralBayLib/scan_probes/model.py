@@ -197,7 +197,9 @@ class ScanProbe:
             return ridge.coef_[None], np.array([ridge.intercept_])
         if len(self.classes_) < 2:
             raise ScansError(f"All scans have the class '{self.classes_[0]}'. Add scans of another class.")
-        logistic = LogisticRegression(C=self.strength_, max_iter=2000).fit(x, labels.values)
+        # Of two classes the second is the positive one, whatever its name.
+        truth = labels.values == self.classes_[1] if len(self.classes_) == 2 else labels.values
+        logistic = LogisticRegression(C=self.strength_, max_iter=2000).fit(x, truth)
         return logistic.coef_, logistic.intercept_
 
 
@@ -209,8 +211,9 @@ def _outputs(task: str, classes: int) -> int:
 
 
 def classes_of(labels: Labels) -> list[str]:
-    """Sorted names of the classes; empty for regression and survival."""
-    return sorted({str(value) for value in labels.values}) if labels.task == "classification" else []
+    """Names of the classes, sorted, but of two the positive one last; empty for regression and survival."""
+    names = sorted({str(value) for value in labels.values}) if labels.task == "classification" else []
+    return names[::-1] if len(names) == 2 and names[0] == labels.positive else names
 
 
 def choose_strength(x: NDArray[np.float64], labels: Labels, seed: int) -> float:

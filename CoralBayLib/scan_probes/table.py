@@ -7,7 +7,7 @@ import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -60,6 +60,7 @@ class Labels:
         values: (N,) classification: the class names; regression: numbers; survival: whether the event was observed.
         patients: (N,) names; a split keeps all scans of a patient in one part.
         times: (N,) survival: time to the event, or to censoring when it was not observed; otherwise zeros.
+        positive: the positive one of two classes, which metrics, curves and maps are of; "" for the last by name.
 
     Raises:
         ScansError: the task is unknown.
@@ -69,6 +70,7 @@ class Labels:
     values: NDArray
     patients: NDArray[np.str_]
     times: NDArray[np.float64]
+    positive: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "task", _require_task(self.task))
@@ -97,7 +99,18 @@ class Labels:
 
     def take(self, rows: NDArray) -> Labels:
         """The labels of some rows, given by number or by a mask."""
-        return Labels(self.task, self.values[rows], self.patients[rows], self.times[rows])
+        return Labels(self.task, self.values[rows], self.patients[rows], self.times[rows], self.positive)
+
+    def with_positive(self, name: str) -> Labels:
+        """The same labels with another positive class; "" for the last by name.
+
+        Raises:
+            ScansError: there is no such class.
+        """
+        if name and (self.task != "classification" or name not in self.values):
+            known = ", ".join(sorted({str(value) for value in self.values})) if self.task == "classification" else "none"
+            raise ScansError(f"There is no class '{name}'. Classes: {known}.")
+        return replace(self, positive=name)
 
 
 @dataclass(frozen=True, eq=False)

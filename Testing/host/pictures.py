@@ -8,6 +8,7 @@ import slicer
 from PySide6 import QtGui, QtWidgets
 
 from .lifecycle import process_events
+from .mainwindow import PANEL_WIDTH
 
 
 def view(name: str) -> Any:
@@ -46,18 +47,19 @@ def save_window(path: str | Path, width: int = 1500, height: int = 950) -> None:
     _save(window.grab().toImage(), path)
 
 
-def save_panel(module_name: str, path: str | Path, width: int = 480) -> None:
+def save_panel(module_name: str, path: str | Path, width: int = PANEL_WIDTH) -> None:
     """Save the module's panel at its full height as a PNG, whatever part of it the window shows."""
     panel = slicer.app.moduleManager().module(module_name).widgetRepresentation()
     process_events()
-    area = slicer.util.findChild(slicer.util.mainWindow(), "ModulePanel")._area
+    owner = slicer.util.findChild(slicer.util.mainWindow(), "ModulePanel")
     # The scroll area would take its own width back at once.
-    area.setWidgetResizable(False)
+    owner._take()
+    panel.show()
     layout = panel.layout()
     height = layout.totalHeightForWidth(width) if layout.hasHeightForWidth() else panel.sizeHint().height()
     panel.resize(width, max(height, panel.minimumSizeHint().height()))
     _save(panel.grab().toImage(), path)
-    area.setWidgetResizable(True)
+    owner._put(panel)
     process_events()
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import slicer
 import vtk
 
+from .hierarchy import Hierarchy
+
 # Module name in Slicer -> logic class in the wheel.
 _LOGICS = {
     "Colors": "vtkSlicerColorLogic",
@@ -67,7 +69,7 @@ class Scene:
         crosshair.SetCrosshairName("default")
         self.node.AddNode(crosshair)
         self._add_colors()
-        self._hierarchy = _Hierarchy(self.node)
+        self._hierarchy = Hierarchy(self.node)
         for event in (slicer.vtkMRMLScene.NodeAddedEvent, slicer.vtkMRMLScene.NodeRemovedEvent):
             self.node.AddObserver(event, _check_thread)
 
@@ -116,53 +118,3 @@ def _color_table(tag: str, name: str, stops: tuple[tuple[float, float, float], .
     table.SaveWithSceneOff()
     table.SetAttribute("Category", "Continuous")
     return table
-
-
-class _Hierarchy:
-    """Keeps the subject hierarchy as a Qt plugin of Slicer's does: an item for each node that a user sees."""
-
-    _CLASSES = (
-        "vtkMRMLVolumeNode",
-        "vtkMRMLSegmentationNode",
-        "vtkMRMLMarkupsNode",
-        "vtkMRMLModelNode",
-        "vtkMRMLTransformNode",
-        "vtkMRMLTableNode",
-        "vtkMRMLTextNode",
-    )
-
-    def __init__(self, scene: Any) -> None:
-        self._scene = scene
-        self._callbacks = (self._on_added, self._on_removed)
-        for callback in self._callbacks:
-            callback.__func__.CallDataType = vtk.VTK_OBJECT
-        scene.AddObserver(slicer.vtkMRMLScene.NodeAddedEvent, self._on_added)
-        scene.AddObserver(slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._on_removed)
-        scene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, self._on_imported)
-
-    def _wanted(self, node: Any) -> bool:
-        return not node.GetHideFromEditors() and any(node.IsA(name) for name in self._CLASSES)
-
-    def _add(self, node: Any) -> None:
-        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self._scene)
-        if self._wanted(node) and not hierarchy.GetItemByDataNode(node):
-            hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
-
-    def _on_added(self, scene: Any, event: str, node: Any) -> None:
-        # While a scene is imported its own hierarchy has not been merged yet.
-        if not scene.IsImporting():
-            self._add(node)
-
-    def _on_imported(self, scene: Any, event: str) -> None:
-        for index in range(scene.GetNumberOfNodes()):
-            self._add(scene.GetNthNode(index))
-
-    def _on_removed(self, scene: Any, event: str, node: Any) -> None:
-        if scene.IsClosing():
-            return
-        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-        if not self._wanted(node) or hierarchy is None:
-            return
-        item = hierarchy.GetItemByDataNode(node)
-        if item:
-            hierarchy.RemoveItem(item, False, False)

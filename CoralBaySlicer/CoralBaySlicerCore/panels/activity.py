@@ -1,4 +1,8 @@
-"""The row that shows the running task, its progress and the time left, with a button that cancels it."""
+"""The row that shows the running task, its progress and the time left, with a button that cancels it.
+
+The row stands in the step that started the task, where the user looks, or above all steps if that step is collapsed or has
+no place for it now.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import qt
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.formatting import format_duration
@@ -20,7 +25,7 @@ class Activity:
     """Shows the running task and names the waiting tasks.
 
     Args:
-        ui: with `activityFrame`, `activityLabel`, `progressBar` and `cancelButton`.
+        ui: with `activitySlot`, `activityFrame`, `activityLabel`, `progressBar` and `cancelButton`.
         changed: called after a task has ended, to refresh the panels.
     """
 
@@ -28,6 +33,8 @@ class Activity:
         self._ui = ui
         self.notify = changed
         self._tasks: list[Task] = []
+        self._slots: dict[Task, qt.QWidget | None] = {}
+        self._slot = ui.activitySlot
         ui.cancelButton.connect("clicked(bool)", lambda *_: self.cancel())
         ui.activityFrame.visible = False
 
@@ -42,6 +49,7 @@ class Activity:
         failure: str,
         done: Callable[[Any], None] | None = None,
         on_error: Callable[[Exception], bool] | None = None,
+        slot: qt.QWidget | None = None,
     ) -> None:
         """Show a task until it ends, and its error if it fails.
 
@@ -50,6 +58,7 @@ class Activity:
             failure: first line of the error message.
             done: called with the result.
             on_error: called with the error; returns whether it was handled. If not, the error is shown.
+            slot: with a layout, where the row is shown while it is visible; None for above all steps.
         """
 
         def failed(error: Exception) -> None:
@@ -57,11 +66,12 @@ class Activity:
                 show_error(failure, error)
 
         self._tasks.append(task)
+        self._slots[task] = slot
         task.on_progress = lambda fraction, message: self._progress(task, fraction)
         task.on_done = lambda result: self._end(task, lambda: done(result) if done is not None else None)
         task.on_failed = lambda error: self._end(task, lambda: failed(error))
-        self._ui.activityFrame.visible = True
         self._show(0.0 if task is self.task else self._ui.progressBar.value / 100)
+        self._ui.activityFrame.visible = True
 
     def cancel(self) -> None:
         """Cancel the task that is shown; waiting tasks continue."""
@@ -77,6 +87,7 @@ class Activity:
 
     def _show(self, fraction: float) -> None:
         task = self._tasks[0]
+        self._place(self._slots[task])
         self._ui.cancelButton.enabled = not task.token.cancelled
         self._ui.progressBar.value = int(100 * fraction)
         text = _("Cancelling...") if task.token.cancelled else f"{task.title}{_left(task, fraction)}"
@@ -85,8 +96,19 @@ class Activity:
             text += "\n" + _("Waiting: {titles}").format(titles=waiting)
         self._ui.activityLabel.text = text
 
+    def _place(self, slot: qt.QWidget | None) -> None:
+        """Move the row to a slot, or to above all steps if that is hidden or disabled."""
+        top = self._ui.activitySlot
+        # In a disabled part of a step, Cancel would be disabled too.
+        if slot is None or not slot.isVisibleTo(top.parentWidget()) or not slot.enabled:
+            slot = top
+        if slot is not self._slot:
+            self._slot = slot
+            slot.layout().addWidget(self._ui.activityFrame)
+
     def _end(self, task: Task, tell: Callable[[], None]) -> None:
         self._tasks.remove(task)
+        del self._slots[task]
         if self._tasks:
             self._show(0.0)
         self._ui.activityFrame.visible = bool(self._tasks)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import ctk
 import slicer
 from slicer.i18n import tr as _
 
@@ -87,6 +88,12 @@ class Panel:
             self._gui_tag = parameters.connectGui(self.ui)
 
     @property
+    def header(self) -> ctk.ctkCollapsibleButton:
+        """The button that collapses the step."""
+        name = self.ui_file.removesuffix(".ui")
+        return getattr(self.ui, f"{name[0].lower()}{name[1:]}Button")
+
+    @property
     def is_shown(self) -> bool:
         """Whether the module is shown, so that the panel is connected to the parameters of the scene."""
         return self._parameters is not None
@@ -146,7 +153,7 @@ class Panel:
             show_error(failure, error)
             return
         if task is not None:
-            self.activity.follow(task, failure, done, handled)
+            self.activity.follow(task, failure, done, handled, self.ui.progressSlot)
 
     def attempt(self, failure: str, action: Callable[[], _Result]) -> _Result | None:
         """Run a short action. Returns its result, or shows an error message and returns None."""

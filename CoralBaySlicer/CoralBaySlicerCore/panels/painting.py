@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -13,6 +14,8 @@ from CoralBaySlicerCore.scene.overlays import Owner
 from .base import Panel
 
 _EFFECTS = ("Paint", "Draw", "Erase")
+_EDITOR_HEIGHT = 340
+"""Height of the visible part of the editor, in pixels."""
 
 
 class Painting:
@@ -26,6 +29,7 @@ class Painting:
     def __init__(self, panel: Panel, few_shot: FewShot) -> None:
         self._panel, self._few_shot = panel, few_shot
         self._editor: slicer.qMRMLSegmentEditorWidget | None = None
+        self._area: qt.QScrollArea | None = None
         panel.ui.paintButton.connect("clicked(bool)", lambda *_: self.paint())
 
     def refresh(self) -> None:
@@ -33,7 +37,7 @@ class Painting:
         panel = self._panel
         panel.ui.paintButton.enabled = panel.volume is not None
         if self._editor is not None:
-            self._editor.visible = panel.parameters.painted is not None
+            self._area.visible = panel.parameters.painted is not None
             if self._editor.segmentationNode() is not panel.parameters.painted:
                 self._editor.setSegmentationNode(panel.parameters.painted)
             if panel.parameters.painted is not None and self._editor.sourceVolumeNode() is not panel.volume:
@@ -83,10 +87,18 @@ class Painting:
             editor.segmentationNodeSelectorVisible = False
             editor.sourceVolumeNodeSelectorVisible = False
             editor.switchToSegmentationsButtonVisible = False
+            editor.show3DButtonVisible = False
+            editor.maskingSectionVisible = False
             editor.unorderedEffectsVisible = False
             editor.setEffectNameOrder(_EFFECTS)
             editor.maximumNumberOfUndoStates = 10
-            self._panel.ui.editorFrame.layout().addWidget(editor)
+            # Slicer's editor needs more width than the panel has: it scrolls, so that the panel keeps its width.
+            self._area = qt.QScrollArea()
+            self._area.setWidgetResizable(True)
+            self._area.setFrameShape(qt.QFrame.NoFrame)
+            self._area.setMinimumHeight(_EDITOR_HEIGHT)
+            self._area.setWidget(editor)
+            self._panel.ui.editorFrame.layout().addWidget(self._area)
         tag, kind = "CoralBaySlicer", "vtkMRMLSegmentEditorNode"
         node = slicer.mrmlScene.GetSingletonNode(tag, kind)
         if node is None:

@@ -14,6 +14,9 @@ from .base import Panel
 from .encoder import EncoderSection
 from .weights import WeightsSection
 
+_MAX_NAME = 24
+"""Most characters of a scan's name in the title of the collapsed step."""
+
 
 class ScanPanel(Panel):
     """Chooses volume, encoder, device and weights; computes the features or reads them from the store."""
@@ -25,6 +28,7 @@ class ScanPanel(Panel):
         """Fill the selectors and connect the widgets."""
         ui = self.ui
         self._looked_for: tuple | None = None
+        self._was_ready: bool | None = None
         self._updating = False
         self.encoder = EncoderSection(self)
         self.weights = WeightsSection(self, self.encoder.offer)
@@ -54,6 +58,7 @@ class ScanPanel(Panel):
         ui.computeButton.enabled = self.volume is not None and not ready and not running
         ui.checkButton.enabled = self.volume is not None
         ui.statusLabel.text = self._status(ready)
+        self._fold(ready)
         if self.volume is not None and not ready and not running:
             self._look_in_store()
 
@@ -110,6 +115,16 @@ class ScanPanel(Panel):
             show_count,
         )
 
+    def _fold(self, ready: bool) -> None:
+        """Collapse the step when the features become ready, and expand it when they are missing: the others need the room."""
+        if ready is not self._was_ready:
+            self._was_ready = ready
+            self.header.collapsed = ready
+        title = _("1. Scan and encoder")
+        if ready:
+            title = _("1. Scan: {scan}, ready").format(scan=_shortened(self.volume.GetName()))
+        self.header.text = title
+
     def _status(self, ready: bool) -> str:
         if self.volume is None:
             return _("Choose a CT.")
@@ -143,3 +158,7 @@ class ScanPanel(Panel):
 
     def _may_write(self) -> bool:
         return self.is_shown and not self._updating
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= _MAX_NAME else name[: _MAX_NAME - 3] + "..."

@@ -29,8 +29,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         super().__init__(parent)
         self._combo = QtWidgets.QComboBox(self)
         self._combo.setSizePolicy(QtWidgets.QSizePolicy.Policy.Expanding, QtWidgets.QSizePolicy.Policy.Fixed)
-        self._combo.setMinimumContentsLength(8)
-        self._combo.setSizeAdjustPolicy(self._combo.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._combo.setSizeAdjustPolicy(self._combo.SizeAdjustPolicy.AdjustToContents)
         # Without a placeholder Qt would select the first node that comes, which Slicer's selector does not.
         self._combo.setPlaceholderText("Select a node")
         row(self, self._combo)

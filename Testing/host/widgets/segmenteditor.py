@@ -16,6 +16,8 @@ from .segments import qMRMLSegmentsTableView
 
 _NATIVE = ("Paint", "Draw", "Erase", "Threshold", "Islands", "Smoothing", "Scissors")
 """Effects of Slicer that are only names here."""
+EDITOR_SIZE = (480, 420)
+"""The least width and height of Slicer's editor with a brush selected, in pixels, about."""
 
 
 @shim
@@ -48,6 +50,8 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._label.setWordWrap(True)
         self._table = qMRMLSegmentsTableView(self)
         self._table.selectionChanged.connect(self._on_selection)
+        # Slicer's own asks for more than a module panel has.
+        self.setMinimumSize(*EDITOR_SIZE)
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._table)

@@ -181,3 +181,23 @@ def test_old_names_are_deprecated():
         assert scan_probes.Figure is scan_probes.Estimate
     with pytest.warns(DeprecationWarning, match="metrics"):
         assert scan_probes.Evaluation({}, vectors, vectors, [], vectors).figures == {}
+
+
+def test_the_positive_class_is_chosen():
+    """Metrics and outputs are of the chosen class; the probe is the same but for the sign."""
+    vectors, sick, patients = study()
+    labels = classes(sick, patients)
+    chosen = labels.with_positive("sick")
+    usual, other = (scan_probes.ScanProbe(0.01).fit(vectors, each) for each in (labels, chosen))
+    assert (usual.classes_, other.classes_) == (["sick", "well"], ["well", "sick"])
+    assert np.allclose(other.weights_, -usual.weights_, atol=1e-3)
+    assert np.allclose(other.predict(vectors), usual.predict(vectors)[:, ::-1], atol=1e-3)
+    assert (other.decision_function(vectors)[:, 0] > 0)[sick].mean() > 0.9
+    result = scan_probes.cross_validate(vectors, chosen)
+    assert result.classes == ["well", "sick"]
+    assert result.metrics["AUROC"].value == pytest.approx(scan_probes.cross_validate(vectors, labels).metrics["AUROC"].value)
+    # The curve is of the chosen class: its observed fraction grows with its probability.
+    assert (np.diff(result.calibration[:, 0]) > 0).all() and result.calibration[-1, 1] > result.calibration[0, 1]
+    assert labels.with_positive("well").take(np.arange(4)).positive == "well"
+    with pytest.raises(ScansError, match="There is no class 'ill'. Classes: sick, well."):
+        labels.with_positive("ill")

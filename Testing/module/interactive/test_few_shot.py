@@ -260,7 +260,7 @@ def test_suggested_clicks_are_shown_one_after_another(ready: Any, driver: Any) -
 
 def test_the_table_words_the_estimated_dice_of_the_preview(ready: Any, driver: Any) -> None:
     _node, place, panel = ready
-    from CoralBayLib.fewshot.wording import describe_dice
+    from CoralBayLib.fewshot.wording import brief_dice
 
     table = panel.ui.structureTable
     assert table.item(0, 3).text() == ""
@@ -277,7 +277,7 @@ def test_the_table_words_the_estimated_dice_of_the_preview(ready: Any, driver: A
     assert 0 < error < 1
     exact = panel.few_shot.preview.dice_estimate[1]
     assert (estimate, error) == pytest.approx(exact, abs=0.006)
-    assert table.item(0, 3).text() == describe_dice(exact[0])
+    assert table.item(0, 3).text() == brief_dice(exact[0])
     # Nothing is told of the background.
     assert table.item(1, 3).text() == table.item(1, 3).toolTip() == ""
     # More points than a session of clicks has: the estimate comes from the probabilities, and follows the threshold.
@@ -366,6 +366,7 @@ def test_the_preview_can_be_paused(ready: Any, driver: Any) -> None:
     driver.settle()
     click_all(panel, driver, place)
     assert panel.few_shot.preview is None
+    driver.open(panel)
     mouse.press(panel.ui.updateButton)
     driver.settle()
     assert panel.few_shot.preview is not None

@@ -46,7 +46,9 @@ def test_an_encoder_from_a_file_is_asked_about_used_remembered_and_forgotten(
     selector = again.panel.scan.ui.encoderSelector
     assert selector.itemText(selector.findData("my-encoder")) == "Texture at three scales"
     again.panel.parameters.encoder = "my-encoder"
-    again.panel.scan.ui.advancedBox.collapsed = False
+    # The stored features are found, and step 1 is collapsed.
+    host.wait_for(lambda: again.panel.scan.header.collapsed)
+    again.panel.scan.header.collapsed = again.panel.scan.ui.advancedBox.collapsed = False
     host.process_events(0.05)
     mouse.press(again.panel.scan.ui.forgetEncoderButton)
     host.wait_for(lambda: again.panel.parameters.encoder == "coralbay" and not again.logic.worker.busy)
@@ -100,6 +102,7 @@ def test_a_file_that_has_changed_is_not_run(panel: Any, driver: Any, tmp_path: P
     panel.logic.features.forget()
     panel.logic.features.session._config = None
     panel.refresh()
+    driver.open(panel)
     mouse.press(panel.ui.computeButton)
     driver.settle()
     assert not ran.exists()

@@ -297,6 +297,8 @@ def test_imported_weights_are_used_from_the_next_computation_on(
     driver.settle()
     session = coralbay.logic.features.session
     before = session._encoder
+    # Step 1 was collapsed when its work was done.
+    driver.open(panel)
     host.dialogs.answer(str(tmp_path / "weights.zip"))
     mouse.press(panel.ui.importWeightsButton)
     driver.settle()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import qt
 from slicer.i18n import tr as _
 
-from CoralBayLib.fewshot.wording import describe_dice, explain_dice
+from CoralBayLib.fewshot.wording import brief_dice, explain_dice
 from CoralBaySlicerCore.scene import boxes, masks
 from CoralBaySlicerCore.scene.structures import Structure
 
@@ -55,7 +55,7 @@ class StructureTable:
             name.setData(qt.Qt.DecorationRole, qt.QColor(*(round(255 * part) for part in structure.color)))
             name.setToolTip(_("Double-click to rename. Select to place points and to see the probability."))
             estimate = estimates.get(structure.label)
-            texts = (_prompts(structure), str(structure.label), "" if estimate is None else describe_dice(estimate[0]))
+            texts = (_prompts(structure), str(structure.label), "" if estimate is None else brief_dice(estimate[0]))
             cells = (name, *(qt.QTableWidgetItem(text) for text in texts))
             if estimate is not None:
                 cells[_DICE].setToolTip(explain_dice(*estimate))
