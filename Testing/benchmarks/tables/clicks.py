@@ -21,8 +21,9 @@ HOW = (
     "of up to 4 mm within the error for them; without a box, points 10 mm apart on the surface of the patient and on the "
     "faces of the scan are background; of a box they get the points that CoralBay takes in place of it (in its middle as "
     "the structure, 2.5 to 5.5 mm outside of its faces as background), and their results are cut to the box and 2 mm "
-    "around it. Every structure of a scan counts once, as the mean over its seeds. Sessions that not all methods of a "
-    "section have are left out. NSD: normalized surface Dice (Nikolov and others 2018) with a tolerance of 2 mm. AUC: the "
+    "around it. Every structure of a scan counts once, as the mean over its seeds. Where some methods have fewer sessions "
+    "than others, the sessions that all have stand in a section of their own. NSD: normalized surface Dice (Nikolov and "
+    "others 2018) with a tolerance of 2 mm. AUC: the "
     "area under the curve over the five clicks, as the challenge has it: by the trapezoidal rule from the first click to "
     "the fifth, without the box, so that a perfect method has 4. Final: after the fifth click. Seconds are of one update, "
     "without resampling to the grid of the scores."
@@ -35,6 +36,7 @@ FALLS = (2, 5)
 """A click is counted if Dice falls by more than so many points (hundredths) after it."""
 SETS = ("Held out", "Tuned on")
 NAMES = {"clicks": "clicks alone", "box": "a box and five clicks"}
+COMMON = "the sessions that all methods have"
 
 Line = dict
 Lines = dict[str, list[Line]]
@@ -55,20 +57,41 @@ def write_tables(lines: list[Line], versions: dict[str, int], tuned: Collection[
     for name, is_tuned in zip(SETS, (False, True), strict=True):
         some = [line for line in lines if (line["scan"] in tuned) == is_tuned]
         for protocol in NAMES:
-            by, count = shared([line for line in some if line["protocol"] == protocol], list(versions))
-            if by:
-                parts.append(f"## {name}: {NAMES[protocol]}\n\n{_about(by, count)}\n\n{_group(by, protocol)}")
+            of_protocol = [line for line in some if line["protocol"] == protocol]
+            by, count = shared(of_protocol, list(versions))
+            whole = complete(of_protocol, list(versions))
+            for lines_by, words in ((whole, ""), (by if by.keys() != whole.keys() else {}, f", {COMMON}")):
+                if lines_by:
+                    about = _about(lines_by, count)
+                    parts.append(f"## {name}: {NAMES[protocol]}{words}\n\n{about}\n\n{_group(lines_by, protocol)}")
     text = "\n\n".join(part.strip() for part in parts)
     if path is not None:
         put_section(path, TITLE, text)
     return f"# {TITLE}\n\n{text}\n"
 
 
-def shared(lines: list[Line], order: list[str]) -> tuple[Lines, int]:
-    """The sessions that all methods of some lines have, by method, and how many sessions there are at all."""
+def _by_session(lines: list[Line]) -> dict[str, dict[tuple, Line]]:
+    """By method and session, the last line of each."""
     found: dict[str, dict[tuple, Line]] = defaultdict(dict)
     for line in lines:
         found[line["method"]][line["scan"], line["structure"], line["seed"]] = line
+    return found
+
+
+def complete(lines: list[Line], order: list[str]) -> Lines:
+    """All sessions of the methods that have each session that any method has, by method."""
+    found = _by_session(lines)
+    every = set().union(*found.values())
+    return {
+        method: [found[method][session] for session in sorted(every)]
+        for method in order
+        if every and found.get(method, {}).keys() == every
+    }
+
+
+def shared(lines: list[Line], order: list[str]) -> tuple[Lines, int]:
+    """The sessions that all methods of some lines have, by method, and how many sessions there are at all."""
+    found = _by_session(lines)
     if not found:
         return {}, 0
     common = sorted(set.intersection(*(set(each) for each in found.values())))

@@ -16,6 +16,7 @@ from pathlib import Path
 from CoralBayLib.core.paths import atomic_write
 
 from . import plots
+from .clicks import COMMON
 from .sections import RESULTS, headings, rows, table
 
 PAGE = "RESULTS.md"
@@ -133,14 +134,16 @@ def clicks(folder: Path) -> str:
         return "Not measured yet."
     parts = []
     for words in ("clicks alone", "a box and five clicks"):
-        heading = f"Held out: {words}"
-        if heading not in headings(file):
-            continue
-        if words == "clicks alone":
-            parts.append("Mean Dice after so many clicks alone:\n\n" + _whole(file, heading, 0))
-        else:
+        for more in ("", f", {COMMON}"):
+            heading = f"Held out: {words}{more}"
+            if heading not in headings(file):
+                continue
+            if words == "clicks alone":
+                parts.append(f"Mean Dice after so many clicks alone{more}:\n\n" + _whole(file, heading, 0))
+                continue
             for number, score in enumerate(("Dice", "NSD")):
-                parts.append(f"Mean {score} after a box and after each of five clicks:\n\n" + _whole(file, heading, 2 * number))
+                title = f"Mean {score} after a box and after each of five clicks{more}:"
+                parts.append(f"{title}\n\n" + _whole(file, heading, 2 * number))
     return "\n".join(parts) or "Not measured yet on scans that nothing was tuned on."
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from CoralBayLib.imaging.grid import Grid, Volume
 from Testing.benchmarks.tables import summary
-from Testing.benchmarks.tables.clicks import area, error, falls, mean, shared, write_tables
+from Testing.benchmarks.tables.clicks import COMMON, area, error, falls, mean, shared, write_tables
 
 GRID = Grid((20, 20, 20), np.diag([2.0, 2.0, 2.0, 1.0]))
 
@@ -64,6 +64,16 @@ def test_only_sessions_that_all_methods_have_are_compared():
     assert list(by) == ["theirs", "ours"] and count == 2
     assert [each["seed"] for each in by["ours"]] == [0]
     assert shared([line(), line("theirs", seed=1)], ["ours", "theirs"]) == ({}, 2)
+
+
+def test_sessions_of_one_method_alone_are_shown_too(tmp_path):
+    lines = [line(), line(seed=1, dice=[0.1, 0.2, 0.3]), line("theirs")]
+    text = write_tables(lines, {"theirs": 1, "ours": 1}, [], tmp_path / "clicks.md")
+    whole, common = text.split(f"## Held out: clicks alone, {COMMON}")
+    assert "| ours | 0.300 | 0.500 | 0.535 |" in whole and "theirs" not in whole.split("## Held out")[1]
+    assert "| ours | 0.500 | 0.800 | 0.770 |" in common and "1 of 2 sessions are left out" in common
+    short = summary.clicks(tmp_path)
+    assert "| ours | 0.300 |" in short and f"after so many clicks alone, {COMMON}:" in short and "| theirs | 0.500 |" in short
 
 
 def test_tables_keep_tuned_scans_apart(tmp_path):
