@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
@@ -24,6 +25,8 @@ from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.fewshot.constraints.boxes import Box
 from CoralBayLib.fewshot.prompts import Prompts
+from CoralBayLib.imaging.cropping import bounding_box
+from CoralBayLib.imaging.grid import Grid
 
 from .boxed import BoxedSession
 from .inputs import ClickScan
@@ -59,6 +62,17 @@ class ClickAnswer:
     log_odds: torch.Tensor
     dice: float
     extent: int = 0
+
+    def points_ras(self, grid: Grid) -> NDArray[np.float64]:
+        """One point (N, 3) RAS mm in each connected component of the answer."""
+        positive = self.log_odds.numpy() > 0
+        box = bounding_box(positive)
+        if box is None:
+            return np.empty((0, 3))
+        components, _ = ndimage.label(positive[box])
+        first = np.unique(components, return_index=True)[1][int(not positive[box].all()) :]
+        kji = np.stack(np.unravel_index(first, components.shape), axis=1) + [side.start for side in box]
+        return grid.to_ras(kji[:, ::-1])
 
 
 def clicked_structures(prompts: Prompts, pyramid: FeaturePyramid, started: Collection[int] = ()) -> list[int]:

@@ -151,12 +151,18 @@ class Predictor:
         return [constraints.bound(n, one, self.pyramid.grid, n in settled) for n, one in zip(labels, found, strict=True)]
 
     def _seeds_of(self, options: Options) -> dict[int, NDArray[np.float64]] | None:
-        """Points that components must hold; the answers to clicks are whole already."""
-        if not options.connected or self._seeds is None:
-            return None
-        clicked, prompts = frozenset() if self.clicked is None else self.clicked.labels, self.prompts
-        # Points that stand for a box need not lie in the structure.
-        return self._seeds | {n: prompts.points_ras[prompts.labels == n] for n in clicked if n in self._seeds}
+        """Points that components must hold.
+
+        Of answers that began with a click it is the clicks. Where a box or a suggestion came first, a click may lie in a small
+        piece beside the main one: all pieces of the answer are kept.
+        """
+        clicked, prompts, grid = self.clicked, self.prompts, self.pyramid.grid
+        if not options.connected or self._seeds is None or clicked is None:
+            return self._seeds if options.connected else None
+        answered = [n for n in clicked.labels if n in self._seeds]
+        begun = clicked.started | {box.label for box in prompts.boxes}
+        own = {n: prompts.points_ras[prompts.labels == n] for n in answered}
+        return self._seeds | {n: clicked.answer(n).points_ras(grid) if n in begun else own[n] for n in answered}
 
     @property
     def _free_body(self) -> Volume:
