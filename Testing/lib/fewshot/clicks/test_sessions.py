@@ -6,14 +6,16 @@ from copy import copy
 
 import numpy as np
 import pytest
+import torch
 
 import CoralBayLib as cb
 from CoralBayLib.core.errors import PromptError
 from CoralBayLib.core.progress import Cancelled, CancelToken
 from CoralBayLib.fewshot.clicks import inputs, level_sets
-from CoralBayLib.fewshot.clicks.answers import ClickAnswers, ClickedStructures, clicked_structures
+from CoralBayLib.fewshot.clicks.answers import ClickAnswer, ClickAnswers, ClickedStructures, clicked_structures
 from CoralBayLib.fewshot.clicks.networks import packaged_networks
 from CoralBayLib.fewshot.clicks.session import Locks
+from CoralBayLib.fewshot.constraints.boxes import Box
 from CoralBayLib.imaging.grid import Volume
 from Testing.lib.conftest import PoolingEncoder, phantom, phantom_grid
 
@@ -171,3 +173,19 @@ def test_distances_and_intensities_of_a_click(scan):
     many = np.repeat(kji, 40, axis=0)
     assert np.allclose(inputs.distance_mm(region, pyramid.grid, many), mm, atol=1e-3)
     assert clicks.intensity(region).shape == region.shape
+
+
+@pytest.mark.parametrize("boxed", [True, False])
+def test_pieces_without_a_click_stay_where_a_box_came_first(scan, monkeypatch, boxed):
+    """A click may lie in a small piece beside the main one, which the box found."""
+    volume, pyramid, one, two = scan
+    both = ball_voxels(pyramid.grid, one, 6.0) | ball_voxels(pyramid.grid, two, 5.0)
+    answer = ClickAnswer(torch.from_numpy(np.where(both, 3, -3).astype(np.float32)), 0.9)
+    monkeypatch.setattr(ClickAnswers, "answer", lambda *_args, **_options: answer)
+    pieces = answer.points_ras(pyramid.grid)
+    assert len(pieces) == 2 and np.linalg.norm(pieces - one, axis=1).min() <= 6
+    box = Box((one + two) / 2, np.eye(3), np.abs(two - one) + 20, 1)
+    prompts = cb.Prompts([two], [1], boxes=[box] if boxed else ())
+    labels = cb.Segmenter(pyramid).fit(prompts).labelmap(pyramid.grid)
+    at = labels.nearest_values(np.stack([one, two])).tolist()
+    assert at == ([1, 1] if boxed else [0, 1])
