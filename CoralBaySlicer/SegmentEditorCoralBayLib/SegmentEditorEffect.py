@@ -10,6 +10,7 @@ from typing import Any
 import qt
 import slicer
 from CoralBaySlicerCore.interactive.completion import Completed, Completion
+from CoralBaySlicerCore.interactive.look_alikes import LookAlikes
 from CoralBaySlicerCore.panels.effect.options import EffectOptions
 from CoralBaySlicerCore.scene.editor import examples, preview_node
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
@@ -37,7 +38,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         scriptedEffect.title = _("CoralBay")
         self.delayedAutoUpdateTimer.interval = _UPDATE_MS
         self.completion = Completion(_logic, self._show_state, self._show_result)
-        self.options = EffectOptions(scriptedEffect, self._on_option)
+        self.look_alikes = LookAlikes(_logic, self._show_state)
+        self.options = EffectOptions(scriptedEffect, self._on_option, self.look_for_others)
 
     # -- called by Slicer
 
@@ -92,10 +94,12 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
     def sourceVolumeNodeChanged(self) -> None:
         """The scan was changed; its preview is not of this one."""
         self.completion.forget()
+        self.look_alikes.cancel()
 
     def cleanup(self) -> None:
         """Stop all work and disconnect, so that the effect can be deleted."""
         self.completion.forget()
+        self.look_alikes.cancel()
         self.delayedAutoUpdateTimer.stop()
         self.observeSegmentation(False)
         self.options.close()
@@ -105,6 +109,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
 
     def onPreview(self) -> None:
         """Compute the preview, after Initialize, Update or a change of a segment."""
+        self.look_alikes.message = ""
         self.preview()
 
     def preview(self) -> None:
@@ -124,7 +129,11 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             self.delayedAutoUpdateTimer.start()
 
     def onCancel(self) -> None:
-        """Stop the computation, or discard the preview."""
+        """Stop what is computed, or discard the preview."""
+        if self.look_alikes.is_running:
+            self.look_alikes.cancel()
+            self._show_state()
+            return
         if self.completion.is_running and self.getPreviewNode() is not None:
             self.completion.cancel()
             self._show_state()
@@ -157,6 +166,13 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         if shown:
             segmentation.CreateClosedSurfaceRepresentation()
         self.reset()
+
+    def look_for_others(self) -> None:
+        """Add a segment for each region that looks like the selected segment; Undo of the Segment Editor takes it back."""
+        try:
+            self.look_alikes.start(self.scriptedEffect.parameterSetNode(), self.scriptedEffect.saveStateForUndo)
+        except CoralBayError as error:
+            show_error(_("The search failed."), error)
 
     # -- internal
 
@@ -196,8 +212,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
     def _show_state(self) -> None:
         if self.scriptedEffect.parameterSetNode() is None:
             return
-        running = self.completion
-        self.options.show_progress(running.title, running.fraction, running.message)
+        running = self.look_alikes if self.look_alikes.is_running else self.completion
+        self.options.show_progress(running.title, running.fraction, self.look_alikes.message or self.completion.message)
         self.cancelButton.setEnabled(running.is_running or self.getPreviewNode() is not None)
 
 

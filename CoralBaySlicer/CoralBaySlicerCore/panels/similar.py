@@ -19,6 +19,7 @@ from CoralBaySlicerCore.work.logic import FoundRegion
 from .base import Panel
 from .library_search import LibrarySearch
 from .sections.matching import PlaceMatching
+from .sections.region_segments import RegionSegmentsSection
 from .tables.region_table import RegionTable
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         self._table = RegionTable(ui.regionTable, self.go_to)
         self.library = LibrarySearch(self, self.query_points)
         self.matching = PlaceMatching(self, self.query_points)
+        self.region_segments = RegionSegmentsSection(self)
         ui.scopeSelector.connect("currentIndexChanged(int)", lambda *_: self._on_scope())
         ui.querySelector.connect("currentIndexChanged(int)", lambda *_: self._on_kind())
         ui.querySegmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._on_segment())
@@ -104,6 +106,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         ui.showMapCheck.checked = self.logic.overlays.owner is Owner.SIMILARITY
         ui.markupsButton.enabled = bool(self.regions)
         ui.segmentButton.enabled = has_map and any(each.node_id == shown_id for each in self.regions)
+        self.region_segments.refresh(not self.in_library, ui.segmentButton.enabled)
         self._updating = False
         self._watch(node)
 
@@ -115,6 +118,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
     def close(self) -> None:
         """Stop watching the scene."""
         self.removeObservers()
+        self.region_segments.close()
 
     def forget(self) -> None:
         """Drop the results."""
@@ -123,6 +127,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         self._table.fill([])
         self.library.forget()
         self.matching.forget()
+        self.region_segments.close()
 
     # -- what the user does
 

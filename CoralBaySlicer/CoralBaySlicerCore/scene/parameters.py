@@ -94,6 +94,7 @@ class CoralBaySlicerParameters:
     similarityThreshold: Annotated[float, WithinRange(0, 100)] = 50
     similarityOpacity: Annotated[float, WithinRange(0, 100)] = 60
     everywhere: bool = False
+    regionsTable: slicer.vtkMRMLTableNode
     scope: str = "scan"
     othersOnly: bool = True
     showIn3D: bool = False

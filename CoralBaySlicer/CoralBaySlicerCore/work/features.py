@@ -110,6 +110,16 @@ class Features:
         Raises:
             CoralBayError: the volume was removed or changed while they were computed.
         """
+        node = self.require_unchanged(source)
+        self._known[source.scan.node_id] = replace(source, pyramid=pyramid)
+        return node
+
+    def require_unchanged(self, source: FeatureSource) -> slicer.vtkMRMLScalarVolumeNode:
+        """The volume node of a source; main thread only.
+
+        Raises:
+            CoralBayError: the volume was removed or changed since the source was made.
+        """
         node = slicer.mrmlScene.GetNodeByID(source.scan.node_id)
         if node is None or volumes.fingerprint(node) != source.scan.fingerprint:
             raise CoralBayError(
@@ -117,7 +127,6 @@ class Features:
                     name=source.scan.name
                 )
             )
-        self._known[source.scan.node_id] = replace(source, pyramid=pyramid)
         return node
 
     def forget(self, node_id: str | None = None) -> None:

@@ -20,7 +20,7 @@ from CoralBaySlicerCore.scene import masks, segments, volumes
 from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters, reset_damaged
 from CoralBaySlicerCore.setup import encoder_files, settings
 
-from . import scan_library
+from . import region_segments, scan_library
 from .batch import applyProbeToFolderTask
 from .session import EncoderConfig
 from .tasks import FoundRegion, Tasks
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from CoralBayLib.fewshot.probe import Probe
     from CoralBayLib.library.ingest import Outcome
     from CoralBayLib.library.search import RegionHit, ScanHit
+
+    from .region_segments import RegionSegments
 
 PointsByName = Mapping[str, ArrayLike]
 """(N, 3) RAS mm of the world by the structure's name; the points of "background" are negative prompts."""
@@ -166,6 +168,17 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
             CoralBayError: as for `embed`, or the query lies outside the volume.
         """
         return self.worker.wait(self.similarTask(volume, query, others, count, distance_mm, threshold))
+
+    def segmentRegions(self, volume: slicer.vtkMRMLScalarVolumeNode) -> RegionSegments:
+        """Make a segment of its own of each region that the last search found in a volume.
+
+        Returns:
+            `RegionSegments`: the new segmentation, and a table node with volume, mean HU, position and similarity.
+
+        Raises:
+            CoralBayError: nothing was found in this volume.
+        """
+        return self.worker.wait(region_segments.from_search(self, volume))
 
     def applyProbe(
         self, probe: Probe | str | Path, targets: Sequence[slicer.vtkMRMLScalarVolumeNode], threshold: float = 0.5

@@ -23,11 +23,13 @@ class EffectOptions:
     Args:
         effect: Slicer's object of the effect, which has the parameters.
         changed: called after the user has changed an option.
+        look_for_others: called to segment all that looks like the selected segment.
     """
 
-    def __init__(self, effect: Any, changed: Callable[[], None]) -> None:
+    def __init__(self, effect: Any, changed: Callable[[], None], look_for_others: Callable[[], None]) -> None:
         self._effect = effect
         self._changed = changed
+        self._look_for_others = look_for_others
         self._slots: tuple[tuple[Any, str, Callable[..., None]], ...] = ()
 
     def set_up(self) -> None:
@@ -56,6 +58,13 @@ class EffectOptions:
         self.encoderLabel.setWordWrap(True)
         self.encoderButton = qt.QPushButton(_("Change..."))
         self.encoderButton.setToolTip(_("Open the module CoralBay, where encoder, weights and device are chosen (step 1)."))
+        self.othersButton = qt.QPushButton(_("Segment all that look like it"))
+        self.othersButton.setToolTip(
+            _(
+                "Search the scan for regions that look like the selected segment. Each becomes a segment of its own, with a "
+                "row in a table: volume, mean HU, position, similarity. Settings: step 3 of the module CoralBay."
+            )
+        )
         self.progressBar = qt.QProgressBar()
         self.progressBar.setMaximum(100)
         self.progressBar.visible = False
@@ -70,6 +79,7 @@ class EffectOptions:
             (_("Threshold:"), self.thresholdSlider),
             ("", self.connectedCheck),
             (_("Encoder:"), encoder),
+            ("", self.othersButton),
             ("", self.progressBar),
             ("", self.messageLabel),
         )
@@ -78,6 +88,7 @@ class EffectOptions:
             (self.thresholdSlider, "valueChanged(double)", self._on_changed),
             (self.connectedCheck, "toggled(bool)", self._on_changed),
             (self.encoderButton, "clicked(bool)", self._open_module),
+            (self.othersButton, "clicked(bool)", self._on_others),
         )
         self._slots = slots
         for widget, signal, slot in slots:
@@ -153,6 +164,9 @@ class EffectOptions:
         for name, value in values.items():
             self._effect.setParameter(name, value)
         self._changed()
+
+    def _on_others(self, *_: object) -> None:
+        self._look_for_others()
 
     def _open_module(self, *_: object) -> None:
         slicer.util.selectModule("CoralBaySlicer")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import qt
 from slicer.i18n import tr as _
 
+from CoralBaySlicerCore.scene.regions.table import Row
 from CoralBaySlicerCore.work.tasks import FoundRegion
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class RegionTable:
         self.fill(self.regions)
 
 
-def format_position(region: FoundRegion | RegionHit) -> str:
+def format_position(region: FoundRegion | RegionHit | Row) -> str:
     """A position in RAS mm as text, such as "R 55 A 72 I 226"."""
     sides = ((_("R"), _("L")), (_("A"), _("P")), (_("S"), _("I")))
     return " ".join(f"{side[part < 0]} {abs(part):.0f}" for side, part in zip(sides, region.ras, strict=True))

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
+from CoralBayLib.imaging.grid import Grid, Volume
 
 if TYPE_CHECKING:
     from CoralBayLib.features.pyramid import FeaturePyramid
+    from CoralBayLib.similarity.region_masks import RegionMask
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,7 @@ class Similarity:
         volumes_ml: (N,) volume of the component around each peak.
         leaders: (N,) index of the highest peak in the component of each peak, which may be the peak itself.
         regions: uint16 [k, j, i], rank (from 1) of the region that a voxel belongs to; 0 for none.
+        threshold: similarity, from 0 to 1, down to which regions extend.
     """
 
     node_id: str
@@ -37,6 +40,7 @@ class Similarity:
     volumes_ml: NDArray[np.float64]
     leaders: NDArray[np.int64]
     regions: NDArray[np.uint16]
+    threshold: float
 
 
 def similar(
@@ -88,6 +92,16 @@ def similar(
                 np.array(around.volumes_ml),
                 np.where(ranks > 0, ranks - 1, np.arange(len(peaks))),
                 around.labelmap.array,
+                threshold,
             )
         )
     return results
+
+
+def region_masks_of(found: Similarity, scan: Volume, cancel: CancelToken | None = None) -> list[RegionMask]:
+    """The regions of a search as masks on the grid of their scan."""
+    from CoralBayLib.similarity.region_masks import region_masks
+
+    grid = Grid(found.percent.shape, found.geometry)
+    simmap = Volume(found.percent.astype(np.float32) / 100, grid)
+    return region_masks(simmap, Volume(found.regions, grid), found.peaks, found.scores.tolist(), found.threshold, scan, cancel)

@@ -1,0 +1,1 @@
+"""Regions that look alike: the table of their segments."""
