@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from CoralBayLib.core.errors import ScansError
 from CoralBayLib.core.names import fold
@@ -16,6 +17,8 @@ _MISSING = {
 
 "none" is a class of its own, as in none, mild, severe.
 """
+_NEGATIVE = {"0", "0.0", "no", "n", "none", "negative", "neg", "normal", "absent", "false", "healthy", "control", "without"}
+"""Classes without the finding, folded."""
 _ERROR = re.compile(r"#[a-z0-9/]+[!?]")
 """An error of a spreadsheet, such as #DIV/0!, folded."""
 _WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?")
@@ -38,6 +41,23 @@ def first_spelling(name: str, known: dict[str, str]) -> str:
     if _WHOLE.fullmatch(key):
         key = str(int(key.split(".")[0]))
     return known.setdefault(key, name)
+
+
+def class_names(cells: Iterable[str]) -> list[str]:
+    """The classes that the cells of a column name, sorted, in the spelling in which each was seen first."""
+    known: dict[str, str] = {}
+    for text in cells:
+        if not is_missing(text):
+            first_spelling(text.strip(), known)
+    return sorted(known.values())
+
+
+def likely_positive(classes: Sequence[str]) -> str:
+    """Of two classes the one that is likely meant as positive: not "none" or "0", else the last; "" for other numbers."""
+    if len(classes) != 2:
+        return ""
+    positive = [name for name in classes if fold(name) not in _NEGATIVE]
+    return positive[0] if len(positive) == 1 else classes[-1]
 
 
 def number(text: str) -> float:

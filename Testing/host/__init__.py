@@ -27,6 +27,7 @@ from .lifecycle import (
     unhandled,
     unload_module,
     uses_real_python_files,
+    vtk_warnings,
     wait_for,
 )
 
@@ -43,5 +44,6 @@ __all__ = [
     "unhandled",
     "unload_module",
     "uses_real_python_files",
+    "vtk_warnings",
     "wait_for",
 ]

@@ -26,6 +26,9 @@ from .recorder import Dialogs
 # on, so a test has to look.
 unhandled: list[str] = []
 
+vtk_warnings: list[str] = []
+"""Warnings and errors that VTK printed since the last `reset`."""
+
 WINDOW_SIZE = (1500, 950)
 """Width and height of the main window, in pixels."""
 
@@ -67,6 +70,7 @@ def start(testing: bool = False) -> Any:
     _add_fonts()
     for name, logic in _app._scene.logics.items():
         _app.moduleManager()._add(modules.qSlicerLoadableModule(name, logic))
+    _record_vtk_warnings()
     sampledata.install()
     _app._layout = layout.qSlicerLayoutManager(_app.applicationLogic(), slicer.mrmlScene)
     _window = mainwindow.qSlicerMainWindow(_app._layout)
@@ -226,9 +230,11 @@ def reset() -> None:
     interaction.SetPlaceModePersistence(0)
     interaction.SetCurrentInteractionMode(interaction.ViewTransform)
     _app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+    _app.layoutManager()._remove_fourth()
     _window.resize(*WINDOW_SIZE)
     dialogs.clear()
     unhandled.clear()
+    vtk_warnings.clear()
     process_events()
 
 
@@ -263,6 +269,17 @@ def _on_qt_message(kind: QtCore.QtMsgType, context: Any, message: str) -> None:
     # The offscreen platform says this of every window.
     if "propagateSizeHints" not in message:
         logging.getLogger("qt").warning(message)
+
+
+def _record_vtk_warnings() -> None:
+    import vtk
+
+    def note(window: Any, event: str, text: str) -> None:
+        vtk_warnings.append(text)
+
+    note.CallDataType = vtk.VTK_STRING
+    for event in ("WarningEvent", "ErrorEvent"):
+        vtk.vtkOutputWindow.GetInstance().AddObserver(event, note)
 
 
 def _add_fonts() -> None:

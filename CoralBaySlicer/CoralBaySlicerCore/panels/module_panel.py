@@ -11,7 +11,7 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
-from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.scene import hidden_nodes, volumes
 from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 
@@ -46,6 +46,7 @@ class ModulePanel(VTKObservationMixin):
         self.parameters: CoralBaySlicerParameters | None = None
         self._parent = parent
         self._shortcuts: list[qt.QShortcut] = []
+        self._has_new_views = False
         self.root = slicer.util.loadUI(str(_UI_FILE))
         self.ui = slicer.util.childWidgetVariables(self.root)
         self.root.setMRMLScene(slicer.mrmlScene)
@@ -62,7 +63,7 @@ class ModulePanel(VTKObservationMixin):
         self.logic.overlays.changed = self._schedule
         layout = slicer.app.layoutManager()
         if layout is not None:
-            layout.connect("layoutChanged(int)", self._schedule)
+            layout.connect("layoutChanged(int)", self._on_layout)
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self._on_closing)
         self.addObserver(scene, scene.EndCloseEvent, self._on_closed)
@@ -85,6 +86,8 @@ class ModulePanel(VTKObservationMixin):
                     # Elsewhere these keys have other uses: Tab goes to the next field.
                     shortcut = self._add_shortcut(key, action, layout.viewport())
                     shortcut.setContext(qt.Qt.WidgetWithChildrenShortcut)
+        # The layout may have changed while another module was shown.
+        self._has_new_views = True
         self.refresh()
         self.logic.overlays.resume()
         for panel in self.panels:
@@ -111,7 +114,7 @@ class ModulePanel(VTKObservationMixin):
             stack.callback(self._refresh_timer.stop)
             layout = slicer.app.layoutManager()
             if layout is not None:
-                stack.callback(layout.disconnect, "layoutChanged(int)", self._schedule)
+                stack.callback(layout.disconnect, "layoutChanged(int)", self._on_layout)
             stack.callback(self._set_parameters, None)
             self.exit()
 
@@ -119,6 +122,9 @@ class ModulePanel(VTKObservationMixin):
         """Show the current state."""
         if self.parameters is None or slicer.mrmlScene.IsBatchProcessing():
             return
+        if self._has_new_views:
+            self._has_new_views = False
+            hidden_nodes.fill_empty_views(self.parameters.volume)
         for panel in self.panels:
             panel.refresh()
         self.logic.overlays.refresh()
@@ -150,6 +156,10 @@ class ModulePanel(VTKObservationMixin):
 
     def _schedule(self, *_: object) -> None:
         self._refresh_timer.start()
+
+    def _on_layout(self, *_: object) -> None:
+        self._has_new_views = True
+        self._schedule()
 
     def _on_closing(self, *_: object) -> None:
         self._set_parameters(None)

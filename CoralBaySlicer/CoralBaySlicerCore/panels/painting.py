@@ -36,7 +36,7 @@ class Painting:
         """Show the chosen segmentation in the editor."""
         panel = self._panel
         panel.ui.paintButton.enabled = panel.volume is not None
-        if self._editor is not None:
+        if self._editor is not None and self._editor.mrmlSegmentEditorNode() is not None:
             self._area.visible = panel.parameters.painted is not None
             if self._editor.segmentationNode() is not panel.parameters.painted:
                 self._editor.setSegmentationNode(panel.parameters.painted)
@@ -72,12 +72,19 @@ class Painting:
         if self._editor is not None and self._editor.mrmlSegmentEditorNode() is not None:
             self._editor.setActiveEffectByName("")
 
-    def close(self) -> None:
-        """Disconnect from the views."""
+    def forget(self) -> None:
+        """Let go of the scene before it closes, as Slicer's own Segment Editor does."""
         self.stop()
         if self._editor is not None:
+            self._editor.setSegmentationNode(None)
+            self._editor.setSourceVolumeNode(None)
             self._editor.removeViewObservations()
             self._editor.setMRMLSegmentEditorNode(None)
+            self._area.visible = False
+
+    def close(self) -> None:
+        """Disconnect from the views and the scene."""
+        self.forget()
 
     def _open_editor(self) -> slicer.qMRMLSegmentEditorWidget:
         editor = self._editor

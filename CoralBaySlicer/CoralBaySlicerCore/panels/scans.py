@@ -18,6 +18,7 @@ from CoralBaySlicerCore.work.scan_probes import FitResult
 
 from .base import Panel, chosen_path
 from .scan_probe import ScanProbeSection
+from .sections.positive_class import PositiveClass
 from .tables.report_table import ReportTable
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class ScansPanel(Panel):
         self._offered: tuple[str, ...] = ()
         self._shown: tuple[slicer.vtkMRMLPlotChartNode | None, slicer.vtkMRMLTableNode] | None = None
         self._report = ReportTable(ui.scansReport)
+        self._positive = PositiveClass(self)
         self.probe = ScanProbeSection(self, lambda: self.study(to_learn=False), self.show_predictions, self.tell)
         tasks = ((_("Classification"), "classify"), (_("Regression (a number)"), "regress"), (_("Survival"), "survive"))
         for name, task in tasks:
@@ -67,6 +69,7 @@ class ScansPanel(Panel):
         self._updating = True
         ui.taskSelector.currentIndex = max(ui.taskSelector.findData(parameters.scansTask), 0)
         self._offer_columns(scan_tables.columns_of(parameters.scansTable))
+        self._positive.refresh()
         self._updating = False
         survive = parameters.scansTask == "survive"
         ui.timeColumnSelector.visible = ui.timeColumnSelectorLabel.visible = survive
@@ -137,6 +140,7 @@ class ScansPanel(Panel):
             target=parameters.targetColumn,
             time=parameters.timeColumn,
             task=current_task(parameters.scansTask),
+            positive=self._positive.chosen,
         )
 
     def show(self) -> None:

@@ -132,6 +132,7 @@ class SegmentPanel(Panel):
     def forget(self) -> None:
         """Drop the scan and its prompts."""
         super().forget()
+        self._painting.forget()
         self._options = None
         self.few_shot.set_painted(None)
         self.few_shot.set_locks(None, None)

@@ -11,8 +11,8 @@ __all__ = ["Color", "Ramp", "label_color"]
 Ramp = Sequence[Color]
 """Colors from the lowest to the highest value, at equal steps."""
 
-BACKGROUND: Color = (0.55, 0.55, 0.55)
-"""Of the background's prompts."""
+BACKGROUND: Color = (0.95, 0.95, 0.95)
+"""Of the background's prompts: near white, because gray is not seen on soft tissue."""
 QUERY: Color = (1.0, 0.2, 0.7)
 """Of the query point; it does not occur in the similarity map."""
 LIBRARY_REGION: Color = (0.2, 0.9, 1.0)

@@ -26,6 +26,22 @@ def composites() -> list[slicer.vtkMRMLSliceCompositeNode]:
     return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
 
 
+def fill_empty_views(volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+    """Show a scan in the slice views that show nothing, such as those that a layout has added.
+
+    Nothing happens when no view shows the scan: the user may look at something else.
+    """
+    views, layout = composites(), slicer.app.layoutManager()
+    if volume is None or not any(view.GetBackgroundVolumeID() == volume.GetID() for view in views):
+        return
+    for view in views:
+        if not view.GetBackgroundVolumeID():
+            view.SetBackgroundVolumeID(volume.GetID())
+            widget = layout.sliceWidget(view.GetLayoutName()) if layout is not None else None
+            if widget is not None:
+                widget.fitSliceToBackground()
+
+
 def first_view() -> slicer.vtkMRMLSliceNode | None:
     """The slice node of the first visible slice view, Slicer's main views first; or None."""
     layout = slicer.app.layoutManager()

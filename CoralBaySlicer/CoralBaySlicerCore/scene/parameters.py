@@ -54,6 +54,7 @@ class CoralBaySlicerParameters:
         scanColumn, patientColumn, targetColumn, timeColumn: the names of its columns.
         everyScanAnother: whether every scan is of a different patient, so that no patient column is needed.
         scansTask: what is predicted: "classify", "regress" or "survive".
+        positiveClass: the positive one of two classes; "" for the one that is likely meant.
         speaksThreshold, speaksOpacity: of the saliency map, percent.
     """
 
@@ -107,6 +108,7 @@ class CoralBaySlicerParameters:
     timeColumn: str = ""
     everyScanAnother: bool = False
     scansTask: str = "classify"
+    positiveClass: str = ""
     speaksThreshold: Annotated[float, WithinRange(1, 100)] = 30
     speaksOpacity: Annotated[float, WithinRange(0, 100)] = 60
 

@@ -40,6 +40,7 @@ class Study:
         target: column of the variable to predict.
         time: survival: column of the time.
         task: "classification", "regression" or "survival".
+        positive: classification: the positive one of two classes; "" for the last by name.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Study:
     target: str = ""
     time: str = ""
     task: str = "classification"
+    positive: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,12 @@ class Predictions:
 def columns_of(table: slicer.vtkMRMLTableNode | None) -> tuple[str, ...]:
     """Names of a table node's columns; empty without a node."""
     return tuple(table.GetColumnName(n) for n in range(table.GetNumberOfColumns())) if table is not None else ()
+
+
+def cells_of(table: slicer.vtkMRMLTableNode | None, column: str) -> list[str]:
+    """The text of the cells of a table node's column; empty if there is none."""
+    array = table.GetTable().GetColumnByName(column) if table is not None and table.GetTable() is not None else None
+    return [array.GetVariantValue(row).ToString() for row in range(array.GetNumberOfTuples())] if array is not None else []
 
 
 def study_of(table: slicer.vtkMRMLTableNode | None, **fields: Any) -> Study:
@@ -157,7 +165,7 @@ def _add_series(series: Series, number: int) -> slicer.vtkMRMLPlotSeriesNode:
     table = _add_plot_node("vtkMRMLTableNode", series.name, hidden=True)
     for title, values in (("x", series.x), ("y", series.y)):
         _add_column(table, title, np.asarray(values, float))
-    node = _add_plot_node("vtkMRMLPlotSeriesNode", series.name)
+    node = _add_plot_node("vtkMRMLPlotSeriesNode", series.name, hidden=True)
     node.SetAndObserveTableNodeID(table.GetID())
     node.SetXColumnName("x")
     node.SetYColumnName("y")

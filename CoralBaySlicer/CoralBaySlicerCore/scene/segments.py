@@ -172,10 +172,30 @@ def write_masks(
     if not ids(segmentation):
         segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     with slicer.util.NodeModify(segmentation):
-        return {
+        written = {
             name: write(segmentation, name, colors.get(name, label_color(number)), cropped, geometry)
             for number, (name, cropped) in enumerate(masks.items(), start=1)
         }
+        if _reference_is_too_fine(segmentation):
+            segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+        return written
+
+
+def _reference_is_too_fine(segmentation: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether the voxels of the reference geometry are less than half as wide as those of every segment.
+
+    So it is when a segmentation of a fine scan gets the segments of a coarse one. When Slicer saves it, it rounds the ratio
+    to 0 and warns.
+    """
+    inner, converter = segmentation.GetSegmentation(), slicer.vtkSegmentationConverter
+    name = converter.GetSegmentationBinaryLabelmapRepresentationName()
+    images = [inner.GetSegment(each).GetRepresentation(name) for each in ids(segmentation)]
+    spacings = [image.GetSpacing() for image in images if image is not None and not image.IsEmpty()]
+    reference = slicer.vtkOrientedImageData()
+    text = inner.GetConversionParameter(converter.GetReferenceImageGeometryParameterName())
+    if not spacings or not text or not converter.DeserializeImageGeometry(text, reference, False):
+        return False
+    return np.cbrt(np.prod(reference.GetSpacing()) / min(map(np.prod, spacings))) < 0.5
 
 
 def oriented_image(cropped: CroppedMask, geometry: NDArray[np.float64]) -> slicer.vtkOrientedImageData:

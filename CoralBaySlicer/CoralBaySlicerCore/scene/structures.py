@@ -20,6 +20,8 @@ from .volumes import copy_transform, from_world
 LABEL = "CoralBaySlicer.Label"
 """Attribute of a prompts node: "0" for the background, "1" and up for structures."""
 _VOLUME_ROLE = "CoralBaySlicer.Volume"
+_GLYPH_SCALE = 4.5
+"""Size of the points, percent of the view."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,6 +163,9 @@ def _make(volume: slicer.vtkMRMLScalarVolumeNode, label: int, name: str, color: 
     display.SetSelectedColor(*color)
     display.SetColor(*color)
     display.SetActiveColor(*color)
+    # Larger than Slicer's default of 3 %: the points lie on a map of the same color.
+    display.SetGlyphScale(_GLYPH_SCALE)
+    display.SetOpacity(1.0)
     # Many names beside the points would cover the structure.
     display.SetPointLabelsVisibility(False)
     display.SetPropertiesLabelVisibility(False)

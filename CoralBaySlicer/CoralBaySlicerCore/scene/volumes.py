@@ -151,6 +151,15 @@ def copy_transform(node: slicer.vtkMRMLTransformableNode, like: slicer.vtkMRMLTr
         node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
 
 
+def set_window(node: slicer.vtkMRMLScalarVolumeNode, black_hu: float, white_hu: float) -> None:
+    """Show the values between two limits, HU, from black to white."""
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    with slicer.util.NodeModify(display):
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(black_hu, white_hu)
+
+
 def jump_to(world: ArrayLike) -> None:
     """Center all slice views on a position, (3,) RAS mm of the world."""
     slicer.vtkMRMLSliceNode.JumpAllSlices(

@@ -8,12 +8,15 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import Cancelled
+from CoralBaySlicerCore.scene import volumes
 
 from .worker import Task, Worker
 
 _ICONS = Path(__file__).resolve().parents[2] / "Resources" / "Icons"
 _CATEGORY = "CoralBay"
 NAME = "CoralBayChestCT"
+_SOFT_TISSUE_HU = (-160, 240)
+"""Shown as black and as white."""
 
 
 def register() -> None:
@@ -63,6 +66,7 @@ def download(source: object = None) -> slicer.vtkMRMLScalarVolumeNode | None:
                 slicer.util.showStatusMessage(_("Cancelled; nothing was kept."), 3000)
                 return None
             node = slicer.util.loadVolume(str(sample.ct), {"name": NAME})
+            volumes.set_window(node, *_SOFT_TISSUE_HU)
             slicer.util.setSliceViewerLayers(background=node, fit=True)
             slicer.util.showStatusMessage(_("The sample CT is loaded."), 3000)
             return node

@@ -79,7 +79,8 @@ def fitTask(logic: Tasks, study: Study) -> Task:
             first=1,
         )
         embedded = _embed(logic, config, table.scans, subprogress(progress, 0, 0.8), cancel)
-        labels = table.labels.take(embedded.rows)
+        positive = study.positive if study.positive in table.labels.values else ""
+        labels = table.labels.with_positive(positive).take(embedded.rows)
 
         def show_progress(fraction: float, _message: str) -> None:
             progress(0.8 + 0.2 * fraction, Message(_("Testing on unseen patients"), is_timed=True))

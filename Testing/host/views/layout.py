@@ -15,7 +15,10 @@ _SLICES = {
     "Red": ("R", (0.952941176, 0.290196078, 0.2), "Axial"),
     "Yellow": ("Y", (0.929411765, 0.835294118, 0.298039216), "Sagittal"),
     "Green": ("G", (0.431372549, 0.690196078, 0.294117647), "Coronal"),
+    "Slice4": ("4", (0.95, 0.3, 0.6), "Axial"),
 }
+_FIRST = ("Red", "Yellow", "Green")
+"""The slice views of the default layout; others are made by the layout that first shows them."""
 
 
 def _bar(text: str, color: tuple[float, float, float], parent: QtWidgets.QWidget | None = None) -> QtWidgets.QLabel:
@@ -152,9 +155,11 @@ class qSlicerLayoutManager(QtCore.QObject):
         self._layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
         self._slices: dict[str, qMRMLSliceWidget] = {}
         self._turns = 0
+        self._fourth: qMRMLSliceWidget | None = None
         self._logics = vtk.vtkCollection()
         application_logic.SetSliceLogics(self._logics)
-        for name in _SLICES:
+        self._application_logic = application_logic
+        for name in _FIRST:
             self._slices[name] = qMRMLSliceWidget(name, application_logic, scene)
         self._threed = qMRMLThreeDWidget(application_logic, scene)
         self._viewport = QtWidgets.QWidget()
@@ -191,10 +196,27 @@ class qSlicerLayoutManager(QtCore.QObject):
         return self._threed.mrmlViewNode()
 
     def setLayout(self, layout: int) -> None:
-        """Remembered and told; the host always shows all four views."""
+        """Remembered and told. The host shows all four views, or four slice views for the layout two over two."""
         if layout != self._layout:
             self._layout = layout
+            self._show_fourth(layout == slicer.vtkMRMLLayoutNode.SlicerLayoutTwoOverTwoView)
             self.layoutChanged.emit(layout)
+
+    def _show_fourth(self, wanted: bool) -> None:
+        """A slice view in the place of the 3D view. As in Slicer it is empty when it is new, and stays when it is hidden."""
+        if wanted and "Slice4" not in self._slices:
+            if self._fourth is None:
+                self._fourth = qMRMLSliceWidget("Slice4", self._application_logic, self._scene)
+                self._viewport.layout().addWidget(self._fourth, 0, 1)
+            self._slices["Slice4"] = self._fourth
+        if "Slice4" in self._slices:
+            self._slices["Slice4"].setVisible(wanted)
+            self._slices["Slice4"].mrmlSliceNode().SetMappedInLayout(wanted)
+            self._threed.setVisible(not wanted)
+
+    def _remove_fourth(self) -> None:
+        """Put it aside for the next test, which finds it as it was made."""
+        self._fourth = self._slices.pop("Slice4", self._fourth)
 
     def resetSliceViews(self) -> None:
         for widget in self._slices.values():

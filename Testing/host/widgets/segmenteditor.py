@@ -87,6 +87,7 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
         self._observations.add(node, node.EffectParameterModified, self._on_parameter)
         scene = slicer.mrmlScene
         self._observations.add(scene, scene.EndCloseEvent, self._on_scene_closed)
+        self._observations.add(scene, scene.NodeAboutToBeRemovedEvent, self._on_removal, with_node=True)
         self._observations.add(scene, scene.EndBatchProcessEvent, self.updateWidgetFromMRML)
         self._initialize_node()
         self.updateWidgetFromMRML()
@@ -230,6 +231,11 @@ class qMRMLSegmentEditorWidget(qMRMLWidget):
             self._active._interaction_changed(interaction)
         elif self._editor is not None and interaction.GetCurrentInteractionMode() != interaction.ViewTransform:
             self._editor.SetActiveEffectName("")
+
+    def _on_removal(self, node: Any) -> None:
+        # An editor that was not told of the end of the scene goes on updating what it shows.
+        if slicer.mrmlScene.IsClosing() and node is self.segmentationNode() and node.GetDisplayNode() is not None:
+            node.GetDisplayNode().Modified()
 
     def _on_scene_closed(self) -> None:
         self._initialize_node()

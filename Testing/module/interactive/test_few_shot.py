@@ -322,6 +322,33 @@ def test_painted_segments_are_prompts_and_the_preview_follows(ready: Any, driver
     assert set(panel.few_shot.preview.percent) == {1, 2}
 
 
+def test_the_scene_closes_while_prompts_are_painted(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
+    """Slicer's subject hierarchy complains of a segmentation that is touched while the scene closes."""
+    import slicer
+
+    node, place, panel = ready
+    driver.open(panel)
+    mouse.press(panel.ui.paintButton)
+    painted = coralbay.panel.parameters.painted
+    stroke = (np.linalg.norm(points_of(node) - place, axis=-1) < 5).astype(np.uint8)
+    first = painted.GetSegmentation().GetNthSegmentID(0)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(stroke, painted, first, node)
+    driver.settle()
+    del painted
+    slicer.mrmlScene.Clear()
+    driver.settle()
+    assert host.unhandled == []
+    assert panel._painting._editor.segmentationNode() is None
+    # It can be opened again.
+    coralbay.panel.parameters.encoder = "pooling"
+    again, _place = scan()
+    driver.embed(again)
+    driver.open(panel)
+    mouse.press(panel.ui.paintButton)
+    assert panel._painting._editor.segmentationNode() is coralbay.panel.parameters.painted is not None
+    assert panel._painting._area.visible
+
+
 def test_esc_puts_the_brush_down(ready: Any, driver: Any) -> None:
     _node, _place, panel = ready
     driver.open(panel)
@@ -452,3 +479,23 @@ def test_prompts_are_in_the_order_of_the_clicks(ready: Any, driver: Any) -> None
     mouse.click_view("Red", place - [0, 22, 0])
     driver.settle()
     assert panel.few_shot.prompts().labels.tolist() == [1, 0, 0]
+
+
+def test_an_output_of_a_finer_scan_is_saved_without_a_warning(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
+    """Slicer compares the voxels of the segments with those of the reference geometry when it saves."""
+    import slicer
+
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    output = coralbay.panel.parameters.output
+    matrix = np.diag([-6.0, -6.0, 7.0, 1.0])
+    coarse, middle = scan(matrix, "coarse")
+    segmentation = coralbay.logic.segment(
+        coarse, {"Structure 1": [middle], "background": [middle + [0, 60, 0]]}, segmentation=output
+    )
+    assert segmentation is output
+    folder = slicer.app.temporaryPath
+    assert slicer.util.saveNode(output, f"{folder}/coarse.seg.nrrd")
+    assert [each for each in host.vtk_warnings if "versampling" in each] == []

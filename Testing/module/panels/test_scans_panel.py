@@ -123,9 +123,14 @@ def test_a_table_becomes_metrics_predictions_and_plots(ready: Any, driver: Any) 
     charts = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
     assert [chart.GetTitle() for chart in charts] == ["finding: ROC", "finding: Calibration"]
     series = charts[1].GetNthPlotSeriesNode(0)
-    assert series.GetName() == "none" and series.GetMarkerStyle() == series.MarkerStyleCircle
+    assert series.GetName() == "ball" and series.GetMarkerStyle() == series.MarkerStyleCircle
     values = series.GetTableNode()
     assert values.GetNumberOfRows() > 1 and values.GetColumnName(0) == series.GetXColumnName()
+    # Who looks through the scene sees the charts, not their parts.
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    parts = [*slicer.util.getNodesByClass("vtkMRMLPlotSeriesNode"), values]
+    assert len(parts) == 5 and not any(hierarchy.GetItemByDataNode(part) for part in parts)
+    assert all(hierarchy.GetItemByDataNode(chart) for chart in charts)
     mouse.press(ui.showScansButton)
     assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotTableView
     selection = slicer.app.applicationLogic().GetSelectionNode()
@@ -136,6 +141,31 @@ def test_a_table_becomes_metrics_predictions_and_plots(ready: Any, driver: Any) 
     learn(ready, driver)
     assert table("finding: predictions_1")["path"] == before["path"]
     assert len(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")) == 2
+
+
+def test_the_positive_class_is_chosen(ready: Any, driver: Any) -> None:
+    import slicer
+
+    ui = ready.ui
+    assert ui.positiveSelector.visible and ui.positiveSelector.currentText == "ball"
+    choose(ui.positiveSelector, "none")
+    driver.settle()
+    learn(ready, driver)
+    assert ready.panel.probe.probe.classes_ == ["ball", "none"]
+    chart = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")[0]
+    assert chart.GetNthPlotSeriesNode(0).GetName() == "none"
+    choose(ui.positiveSelector, "ball")
+    driver.settle()
+    learn(ready, driver)
+    assert ready.panel.probe.probe.classes_ == ["none", "ball"]
+    assert ui.saliencyClassSelector.currentText == "ball"
+    # A column of more classes has no positive one.
+    choose(ui.targetColumnSelector, "Patient")
+    driver.settle()
+    assert not ui.positiveSelector.visible and not ui.positiveSelectorLabel.visible
+    choose(ui.targetColumnSelector, "event")
+    driver.settle()
+    assert ui.positiveSelector.visible and ui.positiveSelector.currentText == "1"
 
 
 def test_a_number_and_survival(ready: Any, driver: Any) -> None:

@@ -51,6 +51,8 @@ def test_the_sample_is_downloaded_without_blocking_the_event_loop(
     assert loaded.GetName() == "CoralBayChestCT"
     composite = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
     assert composite.GetBackgroundVolumeID() == loaded.GetID()
+    display = loaded.GetDisplayNode()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax(), display.GetAutoWindowLevel()) == (-160, 240, 0)
 
     def refuse(progress: Any, cancel: Any) -> Any:
         raise StoreError("No connection.")
