@@ -12,7 +12,7 @@ import slicer
 from CoralBaySlicerCore.interactive.completion import Completed, Completion
 from CoralBaySlicerCore.interactive.look_alikes import LookAlikes
 from CoralBaySlicerCore.panels.effect.options import EffectOptions
-from CoralBaySlicerCore.scene.editor import examples, preview_node
+from CoralBaySlicerCore.scene.editor import examples, maps, preview_node
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 from CoralBaySlicerCore.work.worker import describe_error, show_error
 from SegmentEditorEffects import AbstractScriptedSegmentEditorAutoCompleteEffect
@@ -39,7 +39,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         self.delayedAutoUpdateTimer.interval = _UPDATE_MS
         self.completion = Completion(_logic, self._show_state, self._show_result)
         self.look_alikes = LookAlikes(_logic, self._show_state)
-        self.options = EffectOptions(scriptedEffect, self._on_option, self.look_for_others)
+        self.options = EffectOptions(scriptedEffect, self._on_option, self.look_for_others, self.keep_map)
 
     # -- called by Slicer
 
@@ -173,6 +173,23 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             self.look_alikes.start(self.scriptedEffect.parameterSetNode(), self.scriptedEffect.saveStateForUndo)
         except CoralBayError as error:
             show_error(_("The search failed."), error)
+
+    def keep_map(self, kind: str) -> None:
+        """Keep a map of the preview as a volume of its own: the probability of the selected segment, or the uncertainty."""
+        node, result = self.scriptedEffect.parameterSetNode(), self.completion.result
+        selected, segmentation = node.GetSelectedSegmentID(), node.GetSegmentationNode()
+
+        def done(preview: Any) -> None:
+            volume = self.scriptedEffect.parameterSetNode().GetSourceVolumeNode()
+            if result is None or volume is None or volume is not result.examples.volume:
+                return
+            kept_node = maps.keep_of_segment(preview, result.examples, segmentation, selected, kind)
+            slicer.util.showStatusMessage(_("Kept as volume: {name}").format(name=kept_node.GetName()), 5000)
+
+        try:
+            self.completion.compute_preview(done)
+        except CoralBayError as error:
+            show_error(_("The map could not be kept."), error)
 
     # -- internal
 

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from slicer.i18n import tr as _
 
-from CoralBayLib.core.errors import Cancelled
+from CoralBayLib.core.errors import Cancelled, CoralBayError
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.fewshot.options import Options
 from CoralBayLib.imaging.cropping import CroppedMask
 from CoralBaySlicerCore.scene.editor.examples import Examples
 from CoralBaySlicerCore.work.compute.completion import complete, fit
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
-from CoralBaySlicerCore.work.worker import Task, describe_error
+from CoralBaySlicerCore.work.worker import Task, TaskProgress, describe_error
 
 if TYPE_CHECKING:
     from CoralBayLib.features.pyramid import FeaturePyramid
+    from CoralBayLib.fewshot.preview import Preview
     from CoralBayLib.fewshot.segmenter import Segmenter
 
 
@@ -110,6 +111,24 @@ class Completion:
         """What is done at the moment, for the user."""
         return self._task.title if self._task is not None else ""
 
+    def compute_preview(self, done: Callable[[Preview], None]) -> None:
+        """Compute the probabilities and the uncertainty of the last result, and call `done` with them.
+
+        Raises:
+            CoralBayError: there is no result, or another computation runs.
+        """
+        result = self.result
+        if result is None or self.is_running:
+            raise CoralBayError(_("There is no preview yet. Press Initialize, and wait until it is shown."))
+
+        def run(_progress: TaskProgress, cancel: CancelToken) -> Preview:
+            return result.segmenter.preview(result.options, cancel)
+
+        task = Task(run, lane="map", title=_("Computing the map"))
+        task.on_done = done
+        task.on_failed = lambda error: self._set_message("" if isinstance(error, Cancelled) else describe_error(error))
+        self._logic().worker.start(task)
+
     def cancel(self) -> None:
         """Stop what is computed. The last result stays."""
         if self._task is not None:
@@ -132,6 +151,10 @@ class Completion:
             return
         self._task, self.result, self.message = None, result, _hint(result.examples)
         self._done(result)
+        self._changed()
+
+    def _set_message(self, message: str) -> None:
+        self.message = message
         self._changed()
 
     def _on_failed(self, task: Task, error: Any) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from CoralBaySlicerCore.scene import overlays as overlay
+from CoralBaySlicerCore.scene.maps import kept
 from CoralBaySlicerCore.scene.overlays import Overlays
 from CoralBaySlicerCore.scene.structures import Structure
 
@@ -37,6 +38,18 @@ class DisplayOptions:
     show_all: bool = True
     outlines: bool = True
     connected: bool = True
+
+
+def keep(
+    preview: Preview, volume: slicer.vtkMRMLScalarVolumeNode, structures: list[Structure], label: int, kind: str
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Add a volume node with a map of a preview; arguments are those of `show` and its options."""
+    geometry = preview.grid.ijk_to_ras
+    if kind == overlay.UNCERTAINTY:
+        return kept.keep(kind, preview.uncertainty, geometry, volume)
+    label = label if label in preview.percent else min(preview.percent)
+    name, color = next(((each.name, each.color) for each in structures if each.label == label), (str(label), None))
+    return kept.keep(overlay.PROBABILITY, preview.percent[label], geometry, volume, name, color)
 
 
 def show(

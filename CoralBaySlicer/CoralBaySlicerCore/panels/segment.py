@@ -10,6 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBayLib.fewshot.options import Options
+from CoralBaySlicerCore.interactive import preview_display
 from CoralBaySlicerCore.interactive.controller import FewShot
 from CoralBaySlicerCore.interactive.preview_display import DisplayOptions
 from CoralBaySlicerCore.scene import boxes, overlays, place_mode, segments, structures, surfaces, volumes
@@ -62,6 +63,7 @@ class SegmentPanel(Panel):
             ui.applyButton: self.apply,
             ui.undoApplyButton: self.undo_apply,
             ui.show3DCheck: self.show_in_3d,
+            ui.keepMapButton: self.keep_map,
         }
         for button, action in clicks.items():
             button.connect("clicked(bool)", _ignoring(action))
@@ -113,6 +115,7 @@ class SegmentPanel(Panel):
         ui.suggestButton.enabled = ui.applyButton.enabled = preview is not None
         ui.undoApplyButton.enabled = self.logic.undo.can_restore(self.parameters.output)
         ui.sizeButton.enabled = any(each.label for each in few_shot.structures)
+        ui.keepMapButton.enabled = preview is not None and self.parameters.overlay != "off"
         ui.previewLabel.text = few_shot.status
         ui.previewLabel.visible = bool(ui.previewLabel.text)
         ui.overlaySelector.currentIndex = max(ui.overlaySelector.findData(self.parameters.overlay), 0)
@@ -240,6 +243,17 @@ class SegmentPanel(Panel):
         surfaces.remove(output)
         if output is not None and self.parameters.solid:
             self._show_surfaces(output, centre=True)
+
+    def keep_map(self) -> None:
+        """Keep the map that is shown as a volume of its own."""
+        few_shot, kind = self.few_shot, self.parameters.overlay
+        preview, volume = few_shot.preview, few_shot.volume
+        if preview is None or volume is None:
+            return
+        keep = partial(preview_display.keep, preview, volume, few_shot.structures, few_shot.shown, kind)
+        node = self.attempt(_("The map could not be kept."), keep)
+        if node is not None:
+            slicer.util.showStatusMessage(_("Kept as volume: {name}").format(name=node.GetName()), 5000)
 
     # -- inner workings
 

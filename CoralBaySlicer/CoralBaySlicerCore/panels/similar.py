@@ -13,6 +13,7 @@ from slicer.util import VTKObservationMixin
 from CoralBayLib.core.errors import QueryError
 from CoralBaySlicerCore.scene import overlays as overlay
 from CoralBaySlicerCore.scene import place_mode, query_markups, segments, structures, volumes
+from CoralBaySlicerCore.scene.maps import kept
 from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.work.logic import FoundRegion
 
@@ -62,6 +63,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         ui.showMapCheck.connect("toggled(bool)", lambda *_: self._on_show())
         ui.markupsButton.connect("clicked(bool)", lambda *_: self.to_markups())
         ui.segmentButton.connect("clicked(bool)", lambda *_: self.to_segment())
+        ui.keepSimilarityButton.connect("clicked(bool)", lambda *_: self.keep_map())
 
     @property
     def in_library(self) -> bool:
@@ -102,7 +104,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         shown_id = self.volume.GetID() if self.volume is not None else ""
         has_map = shown_id in self.logic.similarities
         ui.searchButton.enabled = self.volume is not None
-        ui.showMapCheck.enabled = has_map
+        ui.showMapCheck.enabled = ui.keepSimilarityButton.enabled = has_map
         ui.showMapCheck.checked = self.logic.overlays.owner is Owner.SIMILARITY
         ui.markupsButton.enabled = bool(self.regions)
         ui.segmentButton.enabled = has_map and any(each.node_id == shown_id for each in self.regions)
@@ -222,6 +224,13 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
         self.attempt(_("The segment could not be created."), write)
         self.refresh()
+
+    def keep_map(self) -> None:
+        """Keep the similarity of this scan as a volume of its own."""
+        found = self.logic.similarities.get(self.volume.GetID()) if self.volume is not None else None
+        if found is not None:
+            node = kept.keep(overlay.SIMILARITY, found.percent, found.geometry, self.volume)
+            slicer.util.showStatusMessage(_("Kept as volume: {name}").format(name=node.GetName()), 5000)
 
     # -- inner workings
 

@@ -45,6 +45,11 @@ def titles() -> dict[str, str]:
     }
 
 
+def ramp_of(kind: str, color: Sequence[float] | None = None) -> colors.Ramp:
+    """The colors of a map; a probability has the color of its structure."""
+    return _RAMPS.get(kind, colors.shades(color or colors.label_color(1)))
+
+
 class Overlays:
     """The maps of the module, and the decision which of them is shown.
 
@@ -262,7 +267,7 @@ class Overlays:
     def _set_up_display(self, node: slicer.vtkMRMLScalarVolumeNode, kind: str) -> None:
         display = node.GetDisplayNode()
         table = add_hidden("vtkMRMLColorTableNode", node.GetName(), kind)
-        color_nodes.fill(table, _RAMPS.get(kind, colors.shades(colors.label_color(1))))
+        color_nodes.fill(table, ramp_of(kind))
         with slicer.util.NodeModify(display):
             display.SetAndObserveColorNodeID(table.GetID())
             display.SetAutoWindowLevel(False)

@@ -19,6 +19,9 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.imaging.grid import Grid, Volume
 
+KEPT_MAP = "CoralBaySlicer.KeptMap"
+"""Attribute of a volume node with a map of CoralBay: what it shows."""
+
 
 @dataclass(frozen=True, eq=False)
 class VolumeSnapshot:
@@ -58,9 +61,11 @@ def read(node: slicer.vtkMRMLScalarVolumeNode | None) -> VolumeSnapshot:
 
 
 def is_scan(node: slicer.vtkMRMLNode | None) -> bool:
-    """Whether a node is offered as a scan: a scalar volume that is neither a labelmap nor an overlay of the module."""
+    """Whether a node is offered as a scan: a scalar volume that is neither a labelmap nor a map of the module."""
+    if node is None or node.GetHideFromEditors() or node.GetAttribute(KEPT_MAP) is not None:
+        return False
     # Exactly this class: derived classes hold labels, vectors or tensors.
-    return node is not None and node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
+    return bool(node.GetClassName() == "vtkMRMLScalarVolumeNode")
 
 
 def other_scans(volume: slicer.vtkMRMLScalarVolumeNode) -> list[slicer.vtkMRMLScalarVolumeNode]:

@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBayLib.fewshot.options import Options
+from CoralBaySlicerCore.scene import overlays
 from CoralBaySlicerCore.setup import encoder_cards
 
 DEFAULTS: dict[str, str | int] = {"Segments": "visible", "ThresholdPercent": 50, "ConnectedOnly": 1}
@@ -24,12 +25,20 @@ class EffectOptions:
         effect: Slicer's object of the effect, which has the parameters.
         changed: called after the user has changed an option.
         look_for_others: called to segment all that looks like the selected segment.
+        keep_map: called with the kind of map to keep as a volume.
     """
 
-    def __init__(self, effect: Any, changed: Callable[[], None], look_for_others: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        effect: Any,
+        changed: Callable[[], None],
+        look_for_others: Callable[[], None],
+        keep_map: Callable[[str], None],
+    ) -> None:
         self._effect = effect
         self._changed = changed
         self._look_for_others = look_for_others
+        self._keep_map = keep_map
         self._slots: tuple[tuple[Any, str, Callable[..., None]], ...] = ()
 
     def set_up(self) -> None:
@@ -65,6 +74,17 @@ class EffectOptions:
                 "row in a table: volume, mean HU, position, similarity. Settings: step 3 of the module CoralBay."
             )
         )
+        self.mapSelector = qt.QComboBox()
+        for title, kind in (
+            (_("Probability of the selected segment"), overlays.PROBABILITY),
+            (_("Uncertainty"), overlays.UNCERTAINTY),
+        ):
+            self.mapSelector.addItem(title, kind)
+        self.keepMapButton = qt.QPushButton(_("Keep as volume"))
+        self.keepMapButton.setToolTip(_("Add a scalar volume with this map of the preview, in percent, for other modules."))
+        maps = qt.QHBoxLayout()
+        maps.addWidget(self.mapSelector, 1)
+        maps.addWidget(self.keepMapButton)
         self.progressBar = qt.QProgressBar()
         self.progressBar.setMaximum(100)
         self.progressBar.visible = False
@@ -80,6 +100,7 @@ class EffectOptions:
             ("", self.connectedCheck),
             (_("Encoder:"), encoder),
             ("", self.othersButton),
+            (_("Map:"), maps),
             ("", self.progressBar),
             ("", self.messageLabel),
         )
@@ -89,6 +110,7 @@ class EffectOptions:
             (self.connectedCheck, "toggled(bool)", self._on_changed),
             (self.encoderButton, "clicked(bool)", self._open_module),
             (self.othersButton, "clicked(bool)", self._on_others),
+            (self.keepMapButton, "clicked(bool)", self._on_keep_map),
         )
         self._slots = slots
         for widget, signal, slot in slots:
@@ -167,6 +189,9 @@ class EffectOptions:
 
     def _on_others(self, *_: object) -> None:
         self._look_for_others()
+
+    def _on_keep_map(self, *_: object) -> None:
+        self._keep_map(str(self.mapSelector.currentData))
 
     def _open_module(self, *_: object) -> None:
         slicer.util.selectModule("CoralBaySlicer")

@@ -1,0 +1,1 @@
+"""Maps that are kept as volumes of their own."""
