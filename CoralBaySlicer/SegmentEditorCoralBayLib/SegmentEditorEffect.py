@@ -139,7 +139,8 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             self._show_state()
             return
         self.completion.forget()
-        self.reset()
+        if self.scriptedEffect.parameterSetNode().GetSegmentationNode() is not None:
+            self.reset()
 
     def onApply(self) -> None:
         """Write the preview into the segments, as Masking allows it; Undo of the Segment Editor takes it back."""

@@ -302,6 +302,10 @@ def test_extension_files_agree(coralbay: Any) -> None:
         if path.is_file() and path.suffix != ".py":
             pattern = f"/{path.relative_to(MODULE.parent).with_name('*').as_posix()}{path.suffix}\n"
             assert path.name.replace("CoralBaySlicer", "${MODULE_NAME}") in named or pattern in named, path.name
+    for path in MODULE.parent.rglob("*.py"):
+        # The core is found by a pattern.
+        if "CoralBaySlicerCore" not in path.parts and path != MODULE:
+            assert f"  {path.relative_to(MODULE.parent).as_posix()}\n" in named, path.name
 
 
 def test_the_module_has_a_text_for_every_remedy(coralbay: Any) -> None:
