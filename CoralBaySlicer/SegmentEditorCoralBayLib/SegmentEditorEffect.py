@@ -9,12 +9,12 @@ from typing import Any
 
 import qt
 import slicer
-from CoralBaySlicerCore.interactive.completion import Completed, Completion
+from CoralBaySlicerCore.interactive.completion import Completed, Completion, in_effect
 from CoralBaySlicerCore.interactive.look_alikes import LookAlikes
 from CoralBaySlicerCore.panels.effect.options import EffectOptions
 from CoralBaySlicerCore.scene.editor import examples, maps, preview_node
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
-from CoralBaySlicerCore.work.worker import describe_error, show_error
+from CoralBaySlicerCore.work.worker import show_error
 from SegmentEditorEffects import AbstractScriptedSegmentEditorAutoCompleteEffect
 from slicer.i18n import tr as _
 
@@ -118,7 +118,7 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
             self.completion.request(self._examples(), self.options.options)
         except CoralBayError as error:
             self.completion.cancel()
-            self.completion.message = describe_error(error)
+            self.completion.message = in_effect(error)
             if self.getPreviewNode() is None:
                 show_error(_("The segments cannot be completed."), error)
             self._show_state()
@@ -153,17 +153,16 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         segmentation, selected, shown = node.GetSegmentationNode(), node.GetSelectedSegmentID(), self.getPreviewShow3D()
         self.scriptedEffect.saveStateForUndo()
         inner = segmentation.GetSegmentation()
-        for segment_id in examples.segments.ids(preview):
-            image = slicer.vtkOrientedImageData()
-            preview.GetBinaryLabelmapRepresentation(segment_id, image)
-            if inner.GetSegment(segment_id) is None:
-                continue
-            # The selected segment is the one that "outside of other segments" is about.
-            node.SetSelectedSegmentID(segment_id)
-            self.scriptedEffect.modifySelectedSegmentByLabelmap(
-                image, slicer.qSlicerSegmentEditorAbstractEffect.ModificationModeSet
-            )
-        node.SetSelectedSegmentID(selected)
+        mode = slicer.qSlicerSegmentEditorAbstractEffect.ModificationModeSet
+        # The editor shows the selection that remains, not each on the way.
+        with slicer.util.NodeModify(node):
+            for segment_id in filter(inner.GetSegment, examples.segments.ids(preview)):
+                image = slicer.vtkOrientedImageData()
+                preview.GetBinaryLabelmapRepresentation(segment_id, image)
+                # The selected segment is the one that "outside of other segments" is about.
+                node.SetSelectedSegmentID(segment_id)
+                self.scriptedEffect.modifySelectedSegmentByLabelmap(image, mode)
+            node.SetSelectedSegmentID(selected)
         if shown:
             segmentation.CreateClosedSurfaceRepresentation()
         self.reset()

@@ -126,7 +126,7 @@ class Completion:
 
         task = Task(run, lane="map", title=_("Computing the map"))
         task.on_done = done
-        task.on_failed = lambda error: self._set_message("" if isinstance(error, Cancelled) else describe_error(error))
+        task.on_failed = lambda error: self._set_message("" if isinstance(error, Cancelled) else in_effect(error))
         self._logic().worker.start(task)
 
     def cancel(self) -> None:
@@ -161,8 +161,16 @@ class Completion:
         if task is not self._task:
             return
         self._task = self._requested = None
-        self.message = "" if isinstance(error, Cancelled) else describe_error(error)
+        self.message = "" if isinstance(error, Cancelled) else in_effect(error)
         self._changed()
+
+
+def in_effect(error: Exception) -> str:
+    """An error as text for the user of the Segment Editor, where the steps of the module are not in sight."""
+    text = describe_error(error)
+    if isinstance(error, CoralBayError) and error.remedy is not None:
+        text = _("{error} The steps are those of the module CoralBay, which the button Change... opens.").format(error=text)
+    return text
 
 
 def _hint(examples: Examples) -> str:

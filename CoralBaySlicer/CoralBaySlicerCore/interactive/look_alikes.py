@@ -11,7 +11,9 @@ from CoralBayLib.core.errors import QueryError
 from CoralBaySlicerCore.scene import segments, volumes
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 from CoralBaySlicerCore.work.region_segments import RegionSegments, from_query
-from CoralBaySlicerCore.work.worker import Task, describe_error
+from CoralBaySlicerCore.work.worker import Task
+
+from .completion import in_effect
 
 
 class LookAlikes:
@@ -108,5 +110,5 @@ class LookAlikes:
     def _on_failed(self, task: Task, error: Exception) -> None:
         if task is self._task:
             self._task = None
-            self.message = describe_error(error)
+            self.message = in_effect(error)
             self._changed()

@@ -54,6 +54,15 @@ def test_the_effect_is_offered_and_explains_itself(plain: EffectSession) -> None
     assert effect.clone().name == "CoralBay"
 
 
+def test_the_options_fit_into_slicers_panel(plain: EffectSession) -> None:
+    effect = plain.activate()
+    effect.completion.message = "A long message that says what to do about an error. " * 5
+    effect._show_state()
+    host.process_events()
+    # Slicer's panel is 414 pixels wide, with margins and a scroll bar.
+    assert effect.scriptedEffect.optionsFrame().minimumSizeHint().width() < 380
+
+
 def test_registering_the_effect_imports_no_torch() -> None:
     code = (
         "import sys; sys.path.insert(0, 'Testing'); import host; host.start();"
@@ -92,6 +101,22 @@ def test_cancel_stops_the_first_computation(plain: EffectSession, slow: Callable
     host.process_events(0.05)
     assert effect.getPreviewNode() is None
     assert host.dialogs.texts() == []
+
+
+def test_missing_weights_are_said_with_the_way_to_them(plain: EffectSession) -> None:
+    plain.logic.getParameterNode().encoder = "coralbay"
+    effect = plain.activate()
+    assert effect.options.encoderLabel.text == "CoralBay"
+    mouse.press(effect.previewButton)
+    plain.settle()
+    # The tests are offline.
+    assert "Get weights..." in effect.options.messageLabel.text
+    assert "Change..." in effect.options.messageLabel.text
+    assert effect.getPreviewNode() is None
+    mouse.press(effect.options.encoderButton)
+    import slicer
+
+    assert slicer.util.selectedModule() == "CoralBaySlicer"
 
 
 def test_parameters_and_preview_come_back_with_the_scene(plain: EffectSession, tmp_path: Path) -> None:

@@ -82,6 +82,10 @@ class EffectOptions:
             self.mapSelector.addItem(title, kind)
         self.keepMapButton = qt.QPushButton(_("Keep as volume"))
         self.keepMapButton.setToolTip(_("Add a scalar volume with this map of the preview, in percent, for other modules."))
+        for selector in (self.segmentsSelector, self.mapSelector):
+            # Long entries must not widen Slicer's panel.
+            selector.setSizeAdjustPolicy(qt.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+            selector.setMinimumContentsLength(8)
         maps = qt.QHBoxLayout()
         maps.addWidget(self.mapSelector, 1)
         maps.addWidget(self.keepMapButton)
