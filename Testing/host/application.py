@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from host.qt.pythonqt import shim
@@ -77,6 +78,10 @@ class qSlicerApplication(QtWidgets.QApplication):
 
     def testingEnabled(self) -> bool:
         return self._testing
+
+    def errorLogModel(self) -> Any:
+        """Only where the log is; `lifecycle` writes it."""
+        return SimpleNamespace(filePath=str(Path(self.temporaryPath) / "Slicer.log"))
 
     def translate(self, context: str, text: str) -> str:
         return text

@@ -76,3 +76,4 @@ class Hierarchy:
             text = f"Unable to find subject hierarchy item for segmentation node {node.GetName()}"
             logging.getLogger("slicer").critical(text)
             lifecycle.unhandled.append(text)
+            lifecycle._log(text)

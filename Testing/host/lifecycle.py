@@ -259,10 +259,17 @@ def leave(status: int = 0) -> NoReturn:
     os._exit(status)
 
 
+def _log(text: str) -> None:
+    """Append to the log file, which Slicer has and modules may read."""
+    with Path(_app.errorLogModel().filePath).open("a", encoding="utf-8") as file:
+        file.write(text + "\n")
+
+
 def _on_exception(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     text = "".join(traceback.format_exception(kind, error, trace))
     unhandled.append(text)
     sys.stderr.write(text)
+    _log(text)
 
 
 def _on_qt_message(kind: QtCore.QtMsgType, context: Any, message: str) -> None:
@@ -276,6 +283,7 @@ def _record_vtk_warnings() -> None:
 
     def note(window: Any, event: str, text: str) -> None:
         vtk_warnings.append(text)
+        _log(text)
 
     note.CallDataType = vtk.VTK_STRING
     for event in ("WarningEvent", "ErrorEvent"):

@@ -73,7 +73,26 @@ def run(with_packages: bool = True) -> str:
     result = unittest.TextTestRunner(log, verbosity=2).run(suite)
     if not result.wasSuccessful() or result.testsRun == 0 or result.skipped:
         raise AssertionError(f"The self test did not pass:\n{log.getvalue()}")
+    show_overlay()
     return log.getvalue()
+
+
+def show_overlay() -> None:
+    """Leave a map in the views: when Slicer ends, the module has to hide it while other modules are gone already.
+
+    With `--testing`, Slicer ends with a failure if that raises an error.
+    """
+    import numpy as np
+    from CoralBaySlicerCore.scene.volumes import ijk_to_ras
+    from CoralBaySlicerCore.selftest import make_phantom
+
+    slicer.util.selectModule(MODULE)
+    volume, _center = make_phantom()
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    overlays = getattr(slicer.modules, f"{MODULE}Widget").logic.overlays
+    percent = np.full(slicer.util.arrayFromVolume(volume).shape, 60, np.uint8)
+    overlays.update("probability", percent, ijk_to_ras(volume), volume)
+    overlays.show_map("probability", 0.5)
 
 
 if __name__ == "__main__":

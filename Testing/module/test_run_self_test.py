@@ -57,6 +57,20 @@ def test_a_test_that_passes_ends_slicer_with_0(script: Any, monkeypatch: pytest.
     assert any("test_it" in line for line in rest)
 
 
+def test_an_overlay_is_shown_when_slicer_ends(script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is hidden while other modules are gone already; with --testing, an error then is the exit status of Slicer."""
+    import host
+    import slicer
+
+    replace_test(monkeypatch, Passing)
+    script.main(["--result", str(tmp_path / "result.txt")])
+    overlays = slicer.modules.CoralBaySlicerWidget.logic.overlays
+    assert overlays.shown == "probability"
+    host.quit_application()
+    assert overlays.shown is None and host.unhandled == []
+    host.load_module(ROOT / "CoralBaySlicer" / "CoralBaySlicer.py")
+
+
 def test_a_test_that_fails_ends_slicer_with_1(script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     replace_test(monkeypatch, Failing)
     script.main(["--result", str(tmp_path / "result.txt")])

@@ -184,6 +184,11 @@ class FewShot(Previewer, PromptNodes):
             self.update()
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether changes of prompts are collected, and the preview starts soon."""
+        return bool(self._timer.active)
+
+    @property
     def status(self) -> str:
         """The message, and the size of the region that is shown while another one can be chosen."""
         preview, prompts, message = self.preview, self._previewed, self.message

@@ -1,0 +1,106 @@
+"""The self test finds the faults that were once seen in Slicer: each is put back, and the test must fail."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def walk(coralbay: Any) -> Callable[[], None]:
+    """Runs the self test's walk through the panel."""
+
+    def run() -> None:
+        from CoralBaySlicerCore.selftest import CoralBaySlicerTest
+
+        test = CoralBaySlicerTest()
+        test.setUp()
+        test.test_panels()
+
+    return run
+
+
+def test_a_legend_in_any_view(walk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from CoralBaySlicerCore.scene import hidden_nodes
+
+    monkeypatch.setattr(hidden_nodes, "_MAIN_VIEWS", ())
+    with pytest.raises(AssertionError, match="not in Red"):
+        walk()
+
+
+def test_a_button_that_stays_pressed(walk: Any, coralbay: Any) -> None:
+    coralbay.panel.segment.few_shot.removeObservers(coralbay.panel.segment._on_mode)
+    with pytest.raises(AssertionError, match="stays pressed"):
+        walk()
+
+
+def test_a_brush_that_esc_does_not_put_down(walk: Any, coralbay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coralbay.panel.segment._painting, "stop", lambda: None)
+    with pytest.raises(AssertionError, match="put the brush down"):
+        walk()
+
+
+def test_a_step_that_stays_open(walk: Any, coralbay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coralbay.panel.scan, "_fold", lambda ready: None)
+    with pytest.raises(AssertionError, match="not collapsed"):
+        walk()
+
+
+def test_progress_elsewhere(walk: Any, coralbay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coralbay.panel.activity, "_place", lambda slot: None)
+    with pytest.raises(AssertionError, match="Progress is not shown in step 1"):
+        walk()
+
+
+def test_a_panel_that_grows(walk: Any, coralbay: Any) -> None:
+    import qt
+
+    # As it was: the panel asks for what its widest row needs.
+    policy = qt.QSizePolicy
+    coralbay.panel.root.setSizePolicy(policy.Preferred, policy.Preferred)
+    coralbay.panel.feature_maps.ui.clustersButton.setMinimumWidth(500)
+    with pytest.raises(AssertionError, match="wider"):
+        walk()
+
+
+def test_apply_out_of_sight(walk: Any, coralbay: Any) -> None:
+    coralbay.panel.segment.ui.structureTable.setMinimumHeight(450)
+    coralbay.panel.segment.ui.structureTable.setMaximumHeight(450)
+    with pytest.raises(AssertionError, match="out of sight"):
+        walk()
+
+
+def test_points_that_are_small(walk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from CoralBaySlicerCore.scene import structures
+
+    monkeypatch.setattr(structures, "_GLYPH_SCALE", 3)
+    with pytest.raises(AssertionError, match="Points are small"):
+        walk()
+
+
+def test_new_views_without_the_scan(walk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from CoralBaySlicerCore.scene import hidden_nodes
+
+    monkeypatch.setattr(hidden_nodes, "fill_empty_views", lambda volume: None)
+    with pytest.raises(AssertionError, match="does not show the scan"):
+        walk()
+
+
+def test_an_editor_that_holds_the_closed_scene(walk: Any, coralbay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import host
+
+    monkeypatch.setattr(coralbay.panel.segment._painting, "forget", lambda: None)
+    with pytest.raises(AssertionError, match="log names a fault"):
+        walk()
+    host.unhandled.clear()
+
+
+def test_a_dead_panel_after_reload(coralbay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from CoralBaySlicerCore.selftest import CoralBaySlicerTest
+    from host.modules import qSlicerScriptedLoadableModuleWidget as ModuleWidget
+
+    monkeypatch.setattr(ModuleWidget, "isEntered", False)
+    with pytest.raises(AssertionError, match="not connected"):
+        CoralBaySlicerTest().test_reload()
