@@ -75,6 +75,23 @@ def test_other_segments_are_locked_by_the_editable_area(session: EffectSession, 
     assert (session.voxels(locked) == kept).all()
 
 
+def test_outside_all_segments_locks_those_that_are_not_completed(session: EffectSession) -> None:
+    first, second, _background = ids_of(session)
+    hidden = session.paint("hidden", session.center + (9, 0, 0), 4)
+    session.segmentation.GetDisplayNode().SetSegmentVisibility(hidden, False)
+    session.node.SetMaskMode(session.segmentation.EditAllowedOutsideAllSegments)
+    session.node.SetSelectedSegmentID(second)
+    kept, before = session.voxels(hidden), session.voxels(first)
+    shown, written = previewed_then_applied(session)
+    for each in (first, second):
+        assert (shown[each] == written[each]).all()
+        assert not (written[each] & kept).any()
+    assert written[first].sum() > before.sum()
+    assert not (written[first] & written[second]).any()
+    assert (session.voxels(hidden) == kept).all()
+    assert session.node.GetSelectedSegmentID() == second
+
+
 def test_hidden_segments_are_overwritten_only_where_masking_says_so(session: EffectSession) -> None:
     first, _second, _background = ids_of(session)
     hidden = session.paint("hidden", session.center + (6, 0, 0), 4)
