@@ -97,6 +97,59 @@ def test_an_editor_that_holds_the_closed_scene(walk: Any, coralbay: Any, monkeyp
     host.unhandled.clear()
 
 
+@pytest.fixture
+def effect_walk(coralbay: Any) -> Callable[[], None]:
+    """Runs the self test's walk through the effect of the Segment Editor."""
+
+    def run() -> None:
+        from CoralBaySlicerCore.selftest import CoralBaySlicerTest
+
+        test = CoralBaySlicerTest()
+        test.setUp()
+        test.test_effect()
+
+    return run
+
+
+def test_the_effect_passes(effect_walk: Any) -> None:
+    effect_walk()
+
+
+def test_an_effect_that_is_not_registered(effect_walk: Any) -> None:
+    import slicer
+
+    registered = slicer.qSlicerSegmentEditorEffectFactory.instance()._effects
+    kept = registered[:]
+    registered.clear()
+    with pytest.raises(AssertionError, match="does not have the effect"):
+        effect_walk()
+    registered.extend(kept)
+
+
+def test_a_preview_that_is_not_what_apply_writes(effect_walk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+
+    write = slicer.qSlicerSegmentEditorAbstractEffect.modifySelectedSegmentByLabelmap
+
+    def add(self: Any, image: Any, mode: int, bypass_masking: bool = False) -> None:
+        empty = slicer.vtkOrientedImageData()
+        empty.DeepCopy(image)
+        empty.GetPointData().GetScalars().Fill(0)
+        write(self, empty, mode, bypass_masking)
+
+    monkeypatch.setattr(slicer.qSlicerSegmentEditorAbstractEffect, "modifySelectedSegmentByLabelmap", add)
+    with pytest.raises(AssertionError, match="something else than the preview"):
+        effect_walk()
+
+
+def test_an_effect_without_undo(effect_walk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+
+    monkeypatch.setattr(slicer.qSlicerSegmentEditorAbstractEffect, "saveStateForUndo", lambda self: None)
+    with pytest.raises(AssertionError, match="Undo does not take Apply back"):
+        effect_walk()
+
+
 def test_a_dead_panel_after_reload(coralbay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from CoralBaySlicerCore.selftest import CoralBaySlicerTest
     from host.modules import qSlicerScriptedLoadableModuleWidget as ModuleWidget

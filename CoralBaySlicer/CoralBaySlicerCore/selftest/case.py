@@ -19,7 +19,7 @@ MODULE = "CoralBaySlicer"
 
 
 class CoralBaySlicerTest(ScriptedLoadableModuleTest):
-    """Runs the methods for scripts on a phantom, walks through every step of the panel, and reloads the module."""
+    """Runs the methods for scripts on a phantom, walks through the panel and the effect, and reloads the module."""
 
     def setUp(self) -> None:
         """Clear the scene."""
@@ -27,7 +27,7 @@ class CoralBaySlicerTest(ScriptedLoadableModuleTest):
 
     def runTest(self, **_options: object) -> None:
         """Run all tests."""
-        for test in (self.test_workflows, self.test_panels, self.test_reload):
+        for test in (self.test_workflows, self.test_panels, self.test_effect, self.test_reload):
             self.setUp()
             test()
         if not self._lacks_packages():
@@ -60,6 +60,17 @@ class CoralBaySlicerTest(ScriptedLoadableModuleTest):
             return
         with _own_cache() as folder, quick_encoder.registered() as encoder:
             Walk(self, self._open().panel, folder, encoder).run()
+
+    def test_effect(self) -> None:
+        """Test the effect of the Segment Editor as a user works with it."""
+        from CoralBaySlicerCore.selftest import quick_encoder
+        from CoralBaySlicerCore.selftest.effect_walk import EffectWalk
+
+        if self._lacks_packages():
+            return
+        self._open()
+        with _own_cache(), quick_encoder.registered() as encoder:
+            EffectWalk(self, encoder).run()
 
     def test_reload(self) -> None:
         """Test that the panel is alive after the module was reloaded while it is shown."""
