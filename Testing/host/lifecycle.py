@@ -231,7 +231,11 @@ def reset() -> None:
     interaction.SetCurrentInteractionMode(interaction.ViewTransform)
     _app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     _app.layoutManager()._remove_fourth()
+    if _window.moduleSelector().selectedModule == "SegmentEditor":
+        _window.moduleSelector().selectModule("")
+        process_events()
     _window.resize(*WINDOW_SIZE)
+    _window._restore_width()
     dialogs.clear()
     unhandled.clear()
     vtk_warnings.clear()

@@ -156,10 +156,15 @@ class qSlicerMainWindow(QtWidgets.QMainWindow):
         probe.setFixedHeight(DATA_PROBE_HEIGHT)
         column.addWidget(probe)
         self.addDockWidget(QtCore.Qt.DockWidgetArea.LeftDockWidgetArea, dock)
-        self.resizeDocks([dock], [PANEL_WIDTH], QtCore.Qt.Orientation.Horizontal)
+        self._dock = dock
+        self._restore_width()
         self._selector = qSlicerModuleSelectorToolBar(panel)
         self.addToolBar(self._selector)
         self.setStatusBar(QtWidgets.QStatusBar())
 
     def moduleSelector(self) -> qSlicerModuleSelectorToolBar:
         return self._selector
+
+    def _restore_width(self) -> None:
+        """Make the module panel as wide as in a new Slicer; a module that needed more has widened it for good."""
+        self.resizeDocks([self._dock], [PANEL_WIDTH], QtCore.Qt.Orientation.Horizontal)

@@ -36,7 +36,7 @@ class Painting:
         """Show the chosen segmentation in the editor."""
         panel = self._panel
         panel.ui.paintButton.enabled = panel.volume is not None
-        if self._editor is not None and self._editor.mrmlSegmentEditorNode() is not None:
+        if self._editor is not None and self._area is not None and self._editor.mrmlSegmentEditorNode() is not None:
             self._area.visible = panel.parameters.painted is not None
             if self._editor.segmentationNode() is not panel.parameters.painted:
                 self._editor.setSegmentationNode(panel.parameters.painted)
@@ -80,6 +80,7 @@ class Painting:
             self._editor.setSourceVolumeNode(None)
             self._editor.removeViewObservations()
             self._editor.setMRMLSegmentEditorNode(None)
+        if self._area is not None:
             self._area.visible = False
 
     def close(self) -> None:

@@ -121,7 +121,7 @@ class ScanPanel(Panel):
             self._was_ready = ready
             self.header.collapsed = ready
         title = _("1. Scan and encoder")
-        if ready:
+        if ready and self.volume is not None:
             title = _("1. Scan: {scan}, ready").format(scan=_shortened(self.volume.GetName()))
         self.header.text = title
 

@@ -31,8 +31,8 @@ class ScanProbeWalk:
         walk, panel = self._walk, self._walk.panel
         ui, test = panel.scans.ui, walk.test
         panel.scans.header.collapsed = False
-        panel.parameters.scansTable = slicer.util.loadTable(str(self._write_scans()))
-        panel.parameters.targetColumn = "finding"
+        walk.parameters.scansTable = slicer.util.loadTable(str(self._write_scans()))
+        walk.parameters.targetColumn = "finding"
         walk.settle()
         test.assertEqual(ui.positiveSelector.currentText, "ball", "The positive class cannot be chosen.")
         walk.press(ui.fitButton)

@@ -11,6 +11,7 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleTest
 
 from CoralBaySlicerCore.panels.module_panel import ModulePanel
+from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters
 
 _TIMEOUT_S = 600
 
@@ -26,6 +27,13 @@ class User:
 
     def __init__(self, test: ScriptedLoadableModuleTest, panel: ModulePanel, folder: Path) -> None:
         self.test, self.panel, self.folder = test, panel, folder
+
+    @property
+    def parameters(self) -> CoralBaySlicerParameters:
+        """The parameters of the scene."""
+        found = self.panel.parameters
+        assert found is not None, "The panel is not connected to the scene."
+        return found
 
     def settle(self) -> None:
         """Wait until nothing is computed and nothing waits to be shown."""

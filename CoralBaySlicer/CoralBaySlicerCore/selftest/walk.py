@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import slicer
@@ -36,7 +37,8 @@ class Walk(User):
     def __init__(self, test: ScriptedLoadableModuleTest, panel: ModulePanel, folder: Path, encoder: str) -> None:
         super().__init__(test, panel, folder)
         self._encoder = encoder
-        self.volume, self.center = None, np.zeros(3)
+        self.volume: Any = None
+        self.center = np.zeros(3)
 
     def run(self) -> None:
         """Walk through all steps; each must leave the panel as wide as it was, and Slicer's log without a fault."""
@@ -70,7 +72,7 @@ class Walk(User):
     def compute(self) -> None:
         """Step 1: features; progress where the user looks; collapsed when done."""
         panel, ui, test = self.panel, self.panel.scan.ui, self.test
-        panel.parameters.encoder = self._encoder
+        self.parameters.encoder = self._encoder
         self.volume, self.center = make_phantom()
         slicer.util.setSliceViewerLayers(background=self.volume, fit=True)
         ui.volumeSelector.setCurrentNode(self.volume)
@@ -128,7 +130,7 @@ class Walk(User):
         self.settle()
         node = slicer.mrmlScene.GetSingletonNode("CoralBaySlicer", "vtkMRMLSegmentEditorNode")
         test.assertEqual(node.GetActiveEffectName(), "Paint")
-        painted = panel.parameters.painted
+        painted = self.parameters.painted
         stroke = np.zeros(slicer.util.arrayFromVolume(self.volume).shape, np.uint8)
         i, j, k = np.round(self._to_ijk(self.center)).astype(int)
         stroke[k, j - 2 : j + 3, i - 2 : i + 3] = 1
@@ -141,11 +143,11 @@ class Walk(User):
 
     def apply(self) -> None:
         """Apply, surfaces, undo."""
-        panel, ui, test = self.panel, self.panel.segment.ui, self.test
+        ui, test = self.panel.segment.ui, self.test
         ui.show3DCheck.checked = True
         self.press(ui.applyButton)
         self.settle()
-        output = panel.parameters.output
+        output = self.parameters.output
         test.assertEqual(output.GetSegmentation().GetNumberOfSegments(), 1)
         mask = slicer.util.arrayFromSegmentBinaryLabelmap(output, segments.ids(output)[0], self.volume)
         i, j, k = np.round(self._to_ijk(self.center)).astype(int)
