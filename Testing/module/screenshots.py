@@ -148,6 +148,9 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
     picture("similar")
     panel.similar.go_to(panel.similar.regions[1])
     picture("similar-second")
+    panel.similar.ui.allSegmentsButton.click()
+    settle()
+    picture("similar-segments")
     panel.similar.ui.similarPanelButton.collapsed = True
     panel.feature_maps.ui.featureMapsPanelButton.collapsed = False
     # Until it is laid out, a click misses it.

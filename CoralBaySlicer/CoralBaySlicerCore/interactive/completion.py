@@ -62,6 +62,7 @@ class Completion:
         self._changed = changed
         self._done = done
         self._task: Task | None = None
+        self._map_task: Task | None = None
         self._requested: tuple[Examples, Options] | None = None
         self.result: Completed | None = None
         self.message = ""
@@ -99,7 +100,11 @@ class Completion:
             cancel.raise_if_cancelled()
             return Completed(examples, options, segmenter, complete(segmenter, examples, options, cancel))
 
-        task = logic.start(examples.volume, run, lambda result: result, "effect", _("Completing segments"))
+        title = _("Completing segments")
+        if features is None:
+            # Which takes most of the time.
+            title = _("Computing features of {name}").format(name=examples.volume.GetName())
+        task = logic.start(examples.volume, run, lambda result: result, "effect", title)
         self._task, self._requested, self.fraction, self.message = task, (examples, options), 0.0, ""
         task.on_progress = lambda fraction, _message: self._on_progress(task, fraction)
         task.on_done = lambda result: self._on_done(task, result)
@@ -126,8 +131,8 @@ class Completion:
 
         task = Task(run, lane="map", title=_("Computing the map"))
         task.on_done = done
-        task.on_failed = lambda error: self._set_message("" if isinstance(error, Cancelled) else in_effect(error))
-        self._logic().worker.start(task)
+        task.on_failed = self._on_map_failed
+        self._map_task = self._logic().worker.start(task)
 
     def cancel(self) -> None:
         """Stop what is computed. The last result stays."""
@@ -138,6 +143,8 @@ class Completion:
     def forget(self) -> None:
         """Stop, and discard the result."""
         self.cancel()
+        if self._map_task is not None:
+            self._map_task.cancel()
         self.result = self._requested = None
         self.message = ""
 
@@ -153,9 +160,10 @@ class Completion:
         self._done(result)
         self._changed()
 
-    def _set_message(self, message: str) -> None:
-        self.message = message
-        self._changed()
+    def _on_map_failed(self, error: Exception) -> None:
+        if not isinstance(error, Cancelled):
+            self.message = in_effect(error)
+            self._changed()
 
     def _on_failed(self, task: Task, error: Any) -> None:
         if task is not self._task:

@@ -32,7 +32,8 @@ class User:
     def parameters(self) -> CoralBaySlicerParameters:
         """The parameters of the scene."""
         found = self.panel.parameters
-        assert found is not None, "The panel is not connected to the scene."
+        self.test.assertIsNotNone(found, "The panel is not connected to the scene.")
+        assert found is not None
         return found
 
     def settle(self) -> None:

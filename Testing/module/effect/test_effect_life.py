@@ -80,6 +80,7 @@ def test_features_are_computed_at_first_use_with_progress(plain: EffectSession, 
     # The click has returned, while the encoder still works.
     assert effect.completion.is_running
     assert effect.options.progressBar.visible
+    assert effect.options.progressBar.format.startswith("Computing features of CT")
     assert effect.cancelButton.enabled
     # Painted meanwhile, when there is no preview yet that could be updated.
     third = plain.paint("third", plain.center + (-16, 30, 0), 5)
