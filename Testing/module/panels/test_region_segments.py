@@ -57,7 +57,16 @@ def test_each_region_becomes_a_segment_with_a_row(found: Any, driver: Any, coral
     segmentation = table.segmentation_of(coralbay.panel.parameters.regionsTable)
     own = [each for each in panel.regions if not each.within and each.volume_ml]
     assert len(rows) == len(own) == segmentation.GetSegmentation().GetNumberOfSegments() >= 2
-    assert panel.ui.regionSegmentsTable.rowCount == len(rows)
+    shown = panel.ui.regionSegmentsTable
+    assert shown.rowCount == len(rows)
+    assert [shown.item(0, column).text() for column in range(4)] == [
+        rows[0].name,
+        f"{rows[0].volume_ml:.2f}",
+        f"{rows[0].mean_hu:.0f}",
+        f"{rows[0].similarity:.2f}",
+    ]
+    # Nothing is cut at the width of Slicer's panel.
+    assert sum(shown.columnWidth(column) for column in range(5)) <= shown.viewport().width
     hu = slicer.util.arrayFromVolume(node)
     voxel_ml = abs(np.linalg.det(volumes.ijk_to_ras(node)[:3, :3])) / 1000
     for row in rows:

@@ -38,9 +38,19 @@ class RegionSegmentsSection(VTKObservationMixin):
         self._filling = False
         self.rows: list[Row] = []
         ui, widget = panel.ui, panel.ui.regionSegmentsTable
-        titles = (_("Segment"), _("Volume (ml)"), _("Mean (HU)"), _("Position (RAS, mm)"), _("Similarity"))
+        # Short, so that all columns are in sight at the width of Slicer's panel.
+        titles = (_("Segment"), _("ml"), _("HU"), _("Similarity"), _("Position (RAS, mm)"))
+        tips = (
+            _("The segment of the region"),
+            _("Volume of the segment, milliliters"),
+            _("Mean CT value of the segment, Hounsfield units"),
+            _("Similarity at the most similar point; 1 is the query itself"),
+            _("The most similar point: right or left, anterior or posterior, superior or inferior"),
+        )
         widget.setColumnCount(len(titles))
         widget.setHorizontalHeaderLabels(titles)
+        for column, tip in enumerate(tips):
+            widget.horizontalHeaderItem(column).setToolTip(tip)
         widget.horizontalHeader().setStretchLastSection(True)
         widget.verticalHeader().visible = False
         widget.verticalHeader().setDefaultSectionSize(22)
@@ -166,4 +176,4 @@ class RegionSegmentsSection(VTKObservationMixin):
 
 def _texts(row: Row) -> tuple[str, ...]:
     """The cells of a row."""
-    return row.name, f"{row.volume_ml:.2f}", f"{row.mean_hu:.0f}", format_position(row), f"{row.similarity:.2f}"
+    return row.name, f"{row.volume_ml:.2f}", f"{row.mean_hu:.0f}", f"{row.similarity:.2f}", format_position(row)
