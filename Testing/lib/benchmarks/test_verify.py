@@ -64,7 +64,7 @@ def test_threads_are_those_of_the_line():
     assert threads_of({}) == 1
 
 
-@pytest.mark.parametrize("name", ["quality", "transfer"])
+@pytest.mark.parametrize("name", ["quality", "clicks", "transfer"])
 def test_stored_lines_have_the_versions_that_count(name):
     known = getattr(versions, name.upper())
     lines = [json.loads(line) for line in (MEASURED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
