@@ -209,6 +209,9 @@ class qSlicerLayoutManager(QtCore.QObject):
                 self._fourth = qMRMLSliceWidget("Slice4", self._application_logic, self._scene)
                 self._viewport.layout().addWidget(self._fourth, 0, 1)
             self._slices["Slice4"] = self._fourth
+            composite = self._fourth.mrmlSliceCompositeNode()
+            for layer in ("Background", "Foreground", "Label"):
+                getattr(composite, f"Set{layer}VolumeID")(None)
         if "Slice4" in self._slices:
             self._slices["Slice4"].setVisible(wanted)
             self._slices["Slice4"].mrmlSliceNode().SetMappedInLayout(wanted)
