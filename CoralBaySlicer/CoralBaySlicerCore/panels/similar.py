@@ -13,12 +13,12 @@ from slicer.util import VTKObservationMixin
 from CoralBayLib.core.errors import QueryError
 from CoralBaySlicerCore.scene import overlays as overlay
 from CoralBaySlicerCore.scene import place_mode, query_markups, segments, structures, volumes
-from CoralBaySlicerCore.scene.maps import kept
 from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.work.logic import FoundRegion
 
 from .base import Panel
 from .library_search import LibrarySearch
+from .sections.exports import Exports
 from .sections.matching import PlaceMatching
 from .sections.region_segments import RegionSegmentsSection
 from .tables.region_table import RegionTable
@@ -53,6 +53,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         self.library = LibrarySearch(self, self.query_points)
         self.matching = PlaceMatching(self, self.query_points)
         self.region_segments = RegionSegmentsSection(self)
+        self.exports = Exports(self, self._table)
         ui.scopeSelector.connect("currentIndexChanged(int)", lambda *_: self._on_scope())
         ui.querySelector.connect("currentIndexChanged(int)", lambda *_: self._on_kind())
         ui.querySegmentSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda *_: self._on_segment())
@@ -61,9 +62,6 @@ class SimilarPanel(Panel, VTKObservationMixin):
         ui.showQueryButton.connect("clicked(bool)", lambda *_: self.show_query())
         ui.searchButton.connect("clicked(bool)", lambda *_: self.search())
         ui.showMapCheck.connect("toggled(bool)", lambda *_: self._on_show())
-        ui.markupsButton.connect("clicked(bool)", lambda *_: self.to_markups())
-        ui.segmentButton.connect("clicked(bool)", lambda *_: self.to_segment())
-        ui.keepSimilarityButton.connect("clicked(bool)", lambda *_: self.keep_map())
 
     @property
     def in_library(self) -> bool:
@@ -203,34 +201,6 @@ class SimilarPanel(Panel, VTKObservationMixin):
             slicer.util.setSliceViewerLayers(background=volume)
             self.parameters.volume = volume
         volumes.jump_to(region.ras)
-
-    def to_markups(self) -> None:
-        """Create a point list of the regions."""
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", _("Similar regions"))
-        node.CreateDefaultDisplayNodes()
-        for region in self.regions:
-            index = node.AddControlPointWorld(*region.ras)
-            node.SetNthControlPointLabel(index, f"{region.rank} ({region.score:.2f})")
-
-    def to_segment(self) -> None:
-        """Write the regions of this scan as a segment."""
-        volume, parameters = self.volume, self.parameters
-        if volume is None:
-            return
-
-        def write() -> slicer.vtkMRMLSegmentationNode:
-            found = self.logic.similarities[volume.GetID()]
-            return query_markups.write_segment(volume, found.regions, found.geometry, parameters, self.logic.undo)
-
-        self.attempt(_("The segment could not be created."), write)
-        self.refresh()
-
-    def keep_map(self) -> None:
-        """Keep the similarity of this scan as a volume of its own."""
-        found = self.logic.similarities.get(self.volume.GetID()) if self.volume is not None else None
-        if found is not None:
-            node = kept.keep(overlay.SIMILARITY, found.percent, found.geometry, self.volume)
-            slicer.util.showStatusMessage(_("Kept as volume: {name}").format(name=node.GetName()), 5000)
 
     # -- inner workings
 
