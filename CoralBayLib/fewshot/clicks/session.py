@@ -68,6 +68,9 @@ class ClickSession:
         extent: of the answer to the first click that was given: 0 if no region of the wanted extent was found.
     """
 
+    is_cautious = True
+    """Whether a good answer changes only for a gain; see `choice.caution_at`."""
+
     def __init__(
         self, pyramid: FeaturePyramid, scan: ClickScan, networks: ClickNetworks, extent: int = 0, locks: Locks | None = None
     ) -> None:
@@ -279,7 +282,8 @@ class ClickSession:
             self.points, self.own = np.vstack([self.points, point]), np.append(self.own, own)
             return self.dice
         rank = rank or (lambda rows: self.networks.expected_dice(torch.from_numpy(rows)).numpy())
-        caution, dice, ml = caution_at(self.clicked_own, own, self.dice), self.dice, self._ml()
+        caution = caution_at(self.clicked_own, own, self.dice) if self.is_cautious else 0.0
+        dice, ml = self.dice, self._ml()
         candidates = [
             each
             for kind, rows in self.propose(ras, own).items()

@@ -80,6 +80,9 @@ class StartedSession(ClickSession):
         locks: voxels that never belong to the structure.
     """
 
+    is_cautious = False
+    """The Dice that is expected of a start says too little of it (DECISIONS.md)."""
+
     def __init__(
         self, pyramid: FeaturePyramid, scan: ClickScan, networks: ClickNetworks, start: Start, locks: Locks | None = None
     ) -> None:

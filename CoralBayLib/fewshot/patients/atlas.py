@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .coarse import CoarseScan
+from .descriptors import sample
 from .record import PatientRecord
-from .registration import Deformation, sample
+from .registration import Deformation
 
 BLUR_MM = 5.0
 """Standard deviation that allows for errors of registration."""

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from CoralBayLib.features.alignment import AxisAlignment
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.fewshot.evidence.voxel_features import HU_RANGE, KNOTS_BY_HU, KNOTS_HU, hu_index
 from CoralBayLib.imaging.cropping import bounding_box
 from CoralBayLib.imaging.grid import Grid
 from CoralBayLib.imaging.resampling import interpolate
+
+from .descriptors import sample
 
 SPACING_MM = 5.0
 MOST_VOXELS = 600_000
@@ -68,3 +71,10 @@ class CoarseScan:
     def ras_of(self, kji: torch.Tensor) -> torch.Tensor:
         """The inverse of `kji_of`."""
         return kji.flip(-1) * self.spacing_mm + self.origin_ras
+
+    def warped(self, ras: torch.Tensor, alignment: AxisAlignment) -> torch.Tensor:
+        """Tones (...) float32 at (..., 3) RAS mm points of another patient, onto whom this one is mapped; 0 outside."""
+        scale, shift = (torch.from_numpy(part).float() for part in (alignment.scale, alignment.shift))
+        kji = self.kji_of((ras - shift) / scale)
+        inside = ((kji > -0.5) & (kji < torch.tensor(self.grid.shape) - 0.5)).all(dim=-1)
+        return torch.where(inside, sample(self.image[None].float(), kji)[0], 0.0)

@@ -10,6 +10,7 @@ from CoralBayLib.core.errors import Cancelled
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.features.alignment import AxisAlignment
 from CoralBayLib.fewshot.patients.coarse import CoarseScan
+from CoralBayLib.fewshot.patients.coarse_shift import corrected
 from CoralBayLib.fewshot.patients.registration import Deformation, register
 from CoralBayLib.imaging.grid import Grid
 
@@ -58,6 +59,23 @@ def test_the_alignment_of_bodies_is_undone():
     points = middle(fixed.grid)
     found = register(fixed, moving, AxisAlignment(np.ones(3), shift)).to_other(torch.from_numpy(points).float()).numpy()
     assert np.median(np.linalg.norm(found - (points - shift), axis=1)) < 1.0
+
+
+@pytest.mark.parametrize("along", [(0.0, 0.0, 60.0), (0.0, 0.0, -75.0)])
+def test_bodies_that_were_aligned_far_off_are_shifted(along):
+    """By more than the deformable registration finds: what the scans share is not in the middle of either."""
+    moving, fixed = scan(lambda p: np.zeros_like(p)), scan(lambda p: np.zeros_like(p))
+    wrong = AxisAlignment(np.ones(3), np.array(along))
+    assert np.allclose(corrected(fixed, moving, wrong).shift, 0)
+    points = middle(fixed.grid)
+    found = register(fixed, moving, wrong).to_other(torch.from_numpy(points).float()).numpy()
+    assert np.median(np.linalg.norm(found - points, axis=1)) < 1.0
+
+
+def test_a_right_alignment_stays():
+    moving, fixed = scan(lambda p: np.zeros_like(p)), scan(lambda p: np.zeros_like(p))
+    alignment = AxisAlignment.identity()
+    assert corrected(fixed, moving, alignment) is alignment
 
 
 def test_no_deformation_keeps_points():
