@@ -291,12 +291,16 @@ def test_extension_files_agree(coralbay: Any) -> None:
     entry = (root / "CoralBay.json").read_bytes()
     assert b"\r" not in entry
     catalog = json.loads(entry)
-    assert catalog["$schema"].endswith("v1.0.1.json#")
+    assert catalog["$schema"].endswith("v1.0.2.json#")
     assert catalog["category"] == "Segmentation"
     assert catalog["build_dependencies"] == ["PyTorch"]
     lists = (root / "CMakeLists.txt").read_text(encoding="utf-8")
     assert "project(CoralBay)" in lists
     assert 'set(EXTENSION_DEPENDS "PyTorch")' in lists
+    assert f'set(EXTENSION_TIER "{catalog["tier"]}")' in lists
+    # Reviewers of the index and users read the modality, the privacy and the purpose there.
+    description = lists.split("set(EXTENSION_DESCRIPTION ")[1].split("\n")[0]
+    assert all(said in description for said in ("CT only", "not sent anywhere", "not a medical device"))
     named = (MODULE.parent / "CMakeLists.txt").read_text(encoding="utf-8")
     for path in (MODULE.parent / "Resources").rglob("*"):
         if path.is_file() and path.suffix != ".py":
