@@ -70,6 +70,7 @@ def card_lines(card: EncoderCard) -> list[str]:
         ("parameters", _millions(card.parameters)),
         ("weights", f"{card.source} ({size})" if card.source else ""),
         ("license", f"code {card.code_licence or 'unknown'}, weights {card.weights_licence or 'unknown'}"),
+        ("restrictions", card.restrictions),
         ("paper", card.paper),
         ("please cite", card.citation),
     ]

@@ -71,6 +71,8 @@ class EncoderCard:
         paper: identifier, such as "arXiv 2606.03888".
         citation: text for a reference list.
         code_licence, weights_licence: SPDX identifiers where they exist.
+        restrictions: what else than the free licenses of other encoders limits its use, such as "non-commercial use only";
+            menus show it beside the title. Empty when there is nothing.
         source: address of the weights.
         parameters: number of parameters of the network that is run, or None when not known.
         input: its input.
@@ -99,6 +101,7 @@ class EncoderCard:
     limits: str = ""
     settings: tuple[CardSetting, ...] = ()
     position: int | None = None
+    restrictions: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
@@ -168,6 +171,7 @@ def _is_count(value: Any) -> bool:
 
 
 _TEXT = ("a text", lambda value: isinstance(value, str) and bool(value.strip()))
+_TEXT_OR_EMPTY = ("a text", lambda value: isinstance(value, str))
 _COUNT = ("a positive whole number", _is_count)
 _COUNT_OR_NULL = ("a positive whole number or null", lambda value: value is None or _is_count(value))
 _LIST = ("a list", lambda value: isinstance(value, list) and bool(value))
@@ -181,12 +185,13 @@ _CARD = {
     "weights_bytes": _COUNT_OR_NULL,
     "settings": _LIST,
     "position": _COUNT,
+    "restrictions": _TEXT_OR_EMPTY,
 }
 _INPUT = {
     "orientation": _TEXT,
     "spacing_mm": ("three numbers or null", lambda value: value is None or _numbers(3)(value)),
     "windows_hu": ("a list of [low, high]", lambda value: _LIST[1](value) and all(_numbers(2)(pair) for pair in value)),
-    "note": ("a text", lambda value: isinstance(value, str)),
+    "note": _TEXT_OR_EMPTY,
 }
 _LEVEL = {"stride": ("three numbers", _numbers(3)), "channels": _COUNT}
 _SETTING = {"name": _TEXT, "title": _TEXT}

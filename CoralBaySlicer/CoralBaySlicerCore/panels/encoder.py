@@ -60,9 +60,9 @@ class EncoderSection:
             self._cards[card.name] = card
             place = selector.findData(card.name)
             if place < 0:
-                selector.addItem(card.title, card.name)
+                selector.addItem(encoder_cards.menu_title(card), card.name)
                 place = selector.findData(card.name)
-            selector.setItemText(place, card.title)
+            selector.setItemText(place, encoder_cards.menu_title(card))
             selector.setItemData(place, encoder_cards.details(card), qt.Qt.ToolTipRole)
         self._updating = False
 

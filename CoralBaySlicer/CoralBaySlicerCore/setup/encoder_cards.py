@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
+from html import escape
+from urllib.parse import urlsplit
 
 from slicer.i18n import tr as _
 
@@ -27,6 +29,15 @@ def title(encoder: str) -> str:
     return next((card.title for card in shipped() if card.name == encoder), encoder)
 
 
+def menu_title(card: EncoderCard) -> str:
+    """The title for menus, with what restricts the use of the encoder."""
+    return (
+        _("{title}: {restrictions}").format(title=card.title, restrictions=card.restrictions)
+        if card.restrictions
+        else card.title
+    )
+
+
 def titles() -> str:
     """The titles of the encoders that come with CoralBay, in one line."""
     return ", ".join(card.title for card in shipped())
@@ -38,10 +49,19 @@ def sources() -> str:
 
 
 def summary(card: EncoderCard) -> str:
-    """The line under the encoder menu: summary and license of the weights."""
-    if not card.weights_licence:
-        return card.summary
-    return _("{summary} License of the weights: {licence}.").format(summary=card.summary, licence=card.weights_licence)
+    """The lines under the encoder menu, as HTML: summary, restrictions, licenses, and a link to the source of the weights."""
+    parts = [escape(card.summary)]
+    if card.restrictions:
+        parts.append(_("<b>Restricted: {restrictions}.</b>").format(restrictions=escape(card.restrictions)))
+    if card.code_licence:
+        parts.append(_("License of the code: {licence}.").format(licence=escape(card.code_licence)))
+    if card.weights_licence:
+        parts.append(_("License of the weights: {licence}.").format(licence=escape(card.weights_licence)))
+    host = urlsplit(card.source).hostname
+    if host:
+        # The whole address is too wide for the panel; the link and the tooltip have it.
+        parts.append(_("Source: {source}.").format(source=f'<a href="{escape(card.source)}">{escape(host)}</a>'))
+    return " ".join(parts)
 
 
 def details(card: EncoderCard) -> str:
@@ -51,6 +71,7 @@ def details(card: EncoderCard) -> str:
         (card.limits, _("Limits: {text}")),
         (_input(card.input) if card.input else "", _("Input: {text}")),
         (f"{card.parameters / 1e6:.0f}" if card.parameters else "", _("Parameters: {text} million")),
+        (card.restrictions, _("Restricted: {text}")),
         (card.code_licence, _("License of the code: {text}")),
         (card.weights_licence, _("License of the weights: {text}")),
         (card.source, _("Source: {text}")),

@@ -57,9 +57,18 @@ def test_licences_are_the_same_wherever_they_are_told(path, capsys):
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"{card.name} ")]
     assert re.search(rf" {re.escape(card.code_licence)} +{re.escape(card.weights_licence)}$", line)
     if "NC" in card.code_licence:
-        assert "non-commercial" in row and "non-commercial" in card.limits
+        assert "non-commercial" in row and "non-commercial" in card.limits and "non-commercial" in card.restrictions
+    permissive = {"MIT", "Apache-2.0"}
+    assert bool(card.restrictions) == (not {card.code_licence, card.weights_licence} <= permissive)
+    assert main(["encoders", card.name]) == 0
+    assert card.restrictions in " ".join(capsys.readouterr().out.split())
     if isinstance(weights, WeightsSource) and not weights.downloadable:
         assert "a local file only" in row
+
+
+def test_the_default_encoder_is_free_for_every_use():
+    assert encoder_cards()[0].name == "coralbay"
+    assert encoder_cards()[0].restrictions == ""
 
 
 NETWORKS = {

@@ -127,3 +127,19 @@ def test_encoders_of_installed_packages_join_the_menu(panel: Any, driver: Any, r
     choose(panel, driver, "astra")
     place = panel.ui.encoderSelector.findData("packaged")
     assert panel.ui.encoderSelector.itemText(place) == "From a package"
+
+
+def test_license_and_source_are_shown_and_restricted_encoders_are_marked(panel: Any, driver: Any) -> None:
+    from CoralBaySlicerCore.setup import encoder_cards
+
+    selector = panel.ui.encoderSelector
+    for card in encoder_cards.shipped():
+        choose(panel, driver, card.name)
+        shown = panel.ui.encoderLabel.text
+        assert f"License of the weights: {card.weights_licence}." in shown
+        assert f"License of the code: {card.code_licence}." in shown
+        assert f'<a href="{card.source}">' in shown and panel.ui.encoderLabel.openExternalLinks
+        assert (selector.currentText == card.title) == (not card.restrictions)
+        assert ("Restricted:" in shown) == bool(card.restrictions)
+    assert selector.itemText(selector.findData("fm-ct")) == ("FM-CT (head CT): non-commercial use only, weights on request")
+    assert "Restricted: non-commercial use only, weights on request" in selector.toolTip
