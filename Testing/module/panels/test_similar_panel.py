@@ -42,6 +42,8 @@ def test_one_click_finds_the_like(ready: Any, driver: Any, coralbay: Any) -> Non
     table = panel.ui.regionTable
     assert table.rowCount == len(panel.regions)
     assert table.item(0, 0).text() == "1"
+    # The last column, the scan, is shown only where regions of several scans are listed.
+    assert table.isColumnHidden(4)
     row = int(np.argmin(near))
     table.cellClicked.emit(row, 0)
     red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
@@ -144,6 +146,7 @@ def test_all_loaded_scans_are_searched(ready: Any, driver: Any, coralbay: Any, s
     mouse.press(panel.ui.searchButton)
     driver.settle()
     found = [region for region in panel.regions if region.node_id == other.GetID()]
+    assert not panel.ui.regionTable.isColumnHidden(4)
     balls = [there + shift[:3, 3], there + shift[:3, 3] - [32, 0, 0]]
     assert min(np.linalg.norm(np.array(found[0].ras) - ball) for ball in balls) < 10
     panel.go_to(found[0])

@@ -78,6 +78,8 @@ class RegionTable:
                 cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
                 cell.setToolTip(_("Click to go to this region. The up and down keys go to the next ones."))
                 self._table.setItem(row, column, cell)
+        # Of one scan, the column says nothing, and the panel is narrow.
+        self._table.setColumnHidden(_SCAN, len({region.node_id for region in self.regions}) < 2)
         self._table.resizeColumnsToContents()
         self._table.clearSelection()
         self._table.setCurrentCell(-1, -1)
