@@ -8,7 +8,7 @@ DEV := $(VENV)/.developer
 # Threads that wait without spinning; see CoralBayLib/__init__.py.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-fast fuzz kills lint bench bench-interaction bench-encoders bench-library screenshots clean
+.PHONY: demo test test-fast fuzz kills lint bench bench-interaction bench-encoders bench-library screenshots tutorial clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -68,6 +68,13 @@ screenshots: $(DEV)  ## pictures of the module's panel and views on the sample C
 	  "from CoralBayLib.demo.sample import fetch_sample as f; s = f(); print(s.ct, '--labelmap', s.labelmap)") \
 	  --output output/screenshots --encoder coralbay-mini --structure 5 liver --structure 1 spleen \
 	  --structure 52 aorta --structure 51 heart
+
+SAMPLE = $$($(RUN)/python -c "from CoralBayLib.demo.sample import fetch_sample as f; s = f(); print(s.ct, s.labelmap)")
+
+tutorial: $(DEV)  ## the pictures of docs/tutorial.md (Resources/Screenshots), in output/tutorial
+	$(RUN)/python -m Testing.module.tutorial.pictures $(SAMPLE) --output output/tutorial
+	$(RUN)/python -m Testing.module.effect.picture $(SAMPLE) --output output/tutorial \
+	  --structure 5 liver --structure 1 spleen --structure 52 aorta
 
 clean:
 	rm -rf $(VENV) output build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

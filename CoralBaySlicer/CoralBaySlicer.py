@@ -16,6 +16,8 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
 
+_DOCS = "https://github.com/coralbay/SlicerCoralBay/blob/main/docs"
+
 __all__ = ["CoralBaySlicer", "CoralBaySlicerLogic", "CoralBaySlicerTest", "CoralBaySlicerWidget"]
 
 
@@ -32,8 +34,8 @@ class CoralBaySlicer(ScriptedLoadableModule):
         parent.helpText = _(
             "Segment structures in CT from a few clicks or strokes, and find similar regions, with features of "
             "pretrained networks that are computed once for a scan. Encoders: {encoders}. For research use; not a medical "
-            "device."
-        ).format(encoders=encoder_cards.titles())
+            'device. <a href="{docs}/tutorial.md">Tutorial</a>, <a href="{docs}/user-guide.md">user guide</a>.'
+        ).format(encoders=encoder_cards.titles(), docs=_DOCS)
         parent.acknowledgementText = _(
             "Encoders, with their papers and the licenses of their weights: {sources}. If you use the module, please cite "
             "the paper of the encoder."

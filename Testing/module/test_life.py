@@ -1,5 +1,6 @@
 """The module's life: load, enter, exit, reload, scene closed, saved and restored, also in the middle of work."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -39,6 +40,9 @@ def test_metadata_and_icon(coralbay: Any) -> None:
     assert module.title == "CoralBay"
     assert "Segmentation" in module.categories
     assert "not a medical device" in module.helpText
+    pages = re.findall(r'<a href="https://github\.com/coralbay/SlicerCoralBay/blob/main/([^"]+)">', module.helpText)
+    assert pages == ["docs/tutorial.md", "docs/user-guide.md"]
+    assert all((MODULE.parents[1] / page).is_file() for page in pages)
     from CoralBaySlicerCore.setup import encoder_cards
 
     assert len(encoder_cards.shipped()) == 6
