@@ -42,6 +42,7 @@ class SegmentPanel(Panel):
         self._transfer = Transfer(self, self.few_shot)
         self._bounds = Bounds(self, self.few_shot)
         self._options: DisplayOptions | None = None
+        self._output: slicer.vtkMRMLSegmentationNode | None = None
         self.logic.overlays.offer(Owner.PREVIEW, self._draw)
         for title, kind in (
             (_("Probability of the selected structure"), overlays.PROBABILITY),
@@ -99,6 +100,8 @@ class SegmentPanel(Panel):
         if self.volume is not few_shot.volume:
             place_mode.stop()
             few_shot.set_volume(self.volume)
+            self._release_output()
+        self._output = self.parameters.output
         few_shot.set_painted(self.parameters.painted)
         self._bounds.refresh()
         few_shot.follow_features()
@@ -122,6 +125,12 @@ class SegmentPanel(Panel):
         self._painting.refresh()
         self._transfer.refresh()
         self._show_preview()
+
+    def _release_output(self) -> None:
+        """Forget the output that was used with another scan: its segments of the same names would be replaced."""
+        output = self.parameters.output
+        if output is not None and output is self._output and segments.is_of_another(output, self.volume):
+            self.parameters.output = None
 
     def exit(self) -> None:
         """Stop placing points and painting."""

@@ -113,6 +113,12 @@ def new(volume: slicer.vtkMRMLScalarVolumeNode, name: str) -> slicer.vtkMRMLSegm
     return node
 
 
+def is_of_another(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode | None) -> bool:
+    """Whether a segmentation has its geometry from another volume than this one."""
+    reference = segmentation.GetNodeReference(segmentation.GetReferenceImageGeometryReferenceRole())
+    return reference is not None and volume is not None and reference is not volume
+
+
 def transform_to(segmentation: slicer.vtkMRMLSegmentationNode, volume: slicer.vtkMRMLScalarVolumeNode) -> NDArray[np.float64]:
     """(4, 4) matrix from a volume's own space to a segmentation's.
 

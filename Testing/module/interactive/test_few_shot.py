@@ -481,6 +481,25 @@ def test_prompts_are_in_the_order_of_the_clicks(ready: Any, driver: Any) -> None
     assert panel.few_shot.prompts().labels.tolist() == [1, 0, 0]
 
 
+def test_the_output_of_another_scan_is_not_written_over(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
+    """A segment of the same name would be replaced by that of another patient."""
+    _node, place, panel = ready
+    click_all(panel, driver, place)
+    mouse.press(panel.ui.applyButton)
+    driver.settle()
+    parameters = coralbay.panel.parameters
+    first = parameters.output
+    assert first is not None
+    other, _place = scan(np.diag([-3.0, -3.0, 4.0, 1.0]), "other")
+    parameters.volume = other
+    driver.settle()
+    assert parameters.output is None
+    # Who chooses it afterwards means it.
+    parameters.output = first
+    driver.settle()
+    assert parameters.output is first
+
+
 def test_an_output_of_a_finer_scan_is_saved_without_a_warning(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
     """Slicer compares the voxels of the segments with those of the reference geometry when it saves."""
     import slicer
