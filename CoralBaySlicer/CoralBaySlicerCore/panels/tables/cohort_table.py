@@ -41,7 +41,7 @@ class CohortTable:
     def __init__(self, table: qt.QTableWidget, opened: Callable[[str], None]) -> None:
         self.scans: list[ScanStatus] = []
         self._table, self._opened = table, opened
-        headers = (_("Scan"), _("State"), _("Estimated Dice"), _("Note"))
+        headers = (_("Scan"), _("State"), _("Estimate"), _("Note"))
         tips = (
             _("Double-click to open the scan with its segmentation or a suggestion"),
             _("To do, suggested by the probe, corrected but not accepted yet, or accepted"),
