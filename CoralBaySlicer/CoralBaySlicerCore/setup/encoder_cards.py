@@ -60,7 +60,8 @@ def summary(card: EncoderCard) -> str:
     host = urlsplit(card.source).hostname
     if host:
         # The whole address is too wide for the panel; the link and the tooltip have it.
-        parts.append(_("Source: {source}.").format(source=f'<a href="{escape(card.source)}">{escape(host)}</a>'))
+        link = _('Source: <a href="{address}">{host}</a>.')
+        parts.append(link.format(address=escape(card.source), host=escape(host)))
     return " ".join(parts)
 
 
