@@ -1,6 +1,7 @@
 """The self test finds the faults that were once seen in Slicer: each is put back, and the test must fail."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,18 +9,20 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
+def run_self_test(name: str) -> None:
+    """Run one test of the self test, as it runs them all."""
+    from CoralBaySlicerCore.selftest import CoralBaySlicerTest
+
+    test = CoralBaySlicerTest()
+    test.setUp()
+    getattr(test, name)()
+
+
 @pytest.fixture
 def walk(coralbay: Any) -> Callable[[], None]:
     """Runs the self test's walk through the panel."""
 
-    def run() -> None:
-        from CoralBaySlicerCore.selftest import CoralBaySlicerTest
-
-        test = CoralBaySlicerTest()
-        test.setUp()
-        test.test_panels()
-
-    return run
+    return partial(run_self_test, "test_panels")
 
 
 def test_a_legend_in_any_view(walk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,14 +104,7 @@ def test_an_editor_that_holds_the_closed_scene(walk: Any, coralbay: Any, monkeyp
 def effect_walk(coralbay: Any) -> Callable[[], None]:
     """Runs the self test's walk through the effect of the Segment Editor."""
 
-    def run() -> None:
-        from CoralBaySlicerCore.selftest import CoralBaySlicerTest
-
-        test = CoralBaySlicerTest()
-        test.setUp()
-        test.test_effect()
-
-    return run
+    return partial(run_self_test, "test_effect")
 
 
 def test_the_effect_passes(effect_walk: Any) -> None:
