@@ -207,8 +207,8 @@ def test_the_effect_adds_all_that_look_like_the_selected_segment(coralbay: Any, 
     before = session.voxels(ball)
     effect = session.activate()
     mouse.press(effect.options.othersButton)
-    assert effect.look_alikes.is_running
-    host.wait_for(lambda: not effect.look_alikes.is_running)
+    host.wait_for(lambda: effect.look_alikes.message)
+    assert not effect.look_alikes.is_running
     assert host.dialogs.texts() == []
     inner = session.segmentation.GetSegmentation()
     names = [inner.GetNthSegment(number).GetName() for number in range(inner.GetNumberOfSegments())]
