@@ -26,9 +26,9 @@ def walk(coralbay: Any) -> Callable[[], None]:
 
 
 def test_a_legend_in_any_view(walk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from CoralBaySlicerCore.scene import hidden_nodes
+    from CoralBaySlicerCore.scene.views import slices
 
-    monkeypatch.setattr(hidden_nodes, "_MAIN_VIEWS", ())
+    monkeypatch.setattr(slices, "_MAIN_VIEWS", ())
     with pytest.raises(AssertionError, match="not in Red"):
         walk()
 
@@ -84,9 +84,9 @@ def test_points_that_are_small(walk: Any, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_new_views_without_the_scan(walk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from CoralBaySlicerCore.scene import hidden_nodes
+    from CoralBaySlicerCore.scene.views import slices
 
-    monkeypatch.setattr(hidden_nodes, "fill_empty_views", lambda volume: None)
+    monkeypatch.setattr(slices, "fill_empty_views", lambda volume: None)
     with pytest.raises(AssertionError, match="does not show the scan"):
         walk()
 

@@ -11,8 +11,9 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
-from CoralBaySlicerCore.scene import hidden_nodes, volumes
+from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters
+from CoralBaySlicerCore.scene.views import slices
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 
 from .activity import Activity
@@ -21,6 +22,7 @@ from .cohort.panel import CohortPanel
 from .feature_maps import FeatureMapsPanel
 from .scan import ScanPanel
 from .scans import ScansPanel
+from .sections.shown_scan import ShownScan
 from .segment import SegmentPanel
 from .similar import SimilarPanel
 
@@ -61,6 +63,8 @@ class ModulePanel(VTKObservationMixin):
         self._refresh_timer.setInterval(0)
         self._refresh_timer.connect("timeout()", self.refresh)
         self.logic.overlays.changed = self._schedule
+        self.logic.overlays.scan = lambda: self.parameters.volume if self.parameters is not None else None
+        self.shown_scan = ShownScan(self.ui, self.logic.overlays, self._schedule)
         layout = slicer.app.layoutManager()
         if layout is not None:
             layout.connect("layoutChanged(int)", self._on_layout)
@@ -110,6 +114,7 @@ class ModulePanel(VTKObservationMixin):
         with ExitStack() as stack:
             for panel in self.panels:
                 stack.callback(panel.close)
+            stack.callback(self.shown_scan.removeObservers)
             stack.callback(self.removeObservers)
             stack.callback(self._refresh_timer.stop)
             layout = slicer.app.layoutManager()
@@ -124,9 +129,10 @@ class ModulePanel(VTKObservationMixin):
             return
         if self._has_new_views:
             self._has_new_views = False
-            hidden_nodes.fill_empty_views(self.parameters.volume)
+            slices.fill_empty_views(self.parameters.volume)
         for panel in self.panels:
             panel.refresh()
+        self.shown_scan.refresh()
         self.logic.overlays.refresh()
 
     def _add_shortcut(self, key: str, action: Callable[[], object], parent: qt.QWidget) -> qt.QShortcut:

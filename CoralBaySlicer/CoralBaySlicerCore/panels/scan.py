@@ -7,6 +7,7 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import CoralBayError
 from CoralBaySlicerCore.scene import volumes
+from CoralBaySlicerCore.scene.views import slices
 from CoralBaySlicerCore.setup import packages, settings
 from CoralBaySlicerCore.work import scan_check
 
@@ -34,6 +35,8 @@ class ScanPanel(Panel):
         self.weights = WeightsSection(self, self.encoder.offer)
         for title, name in ((_("Automatic"), "auto"), (_("CPU"), "cpu"), (_("NVIDIA graphics card (CUDA)"), "cuda")):
             ui.deviceSelector.addItem(title, name)
+        # Only the user's choice: the views stay as they are when the module is entered or a scene is loaded.
+        ui.volumeSelector.connect("nodeActivated(vtkMRMLNode*)", slices.show_scan)
         ui.deviceSelector.connect("currentIndexChanged(int)", lambda *_: self._on_device())
         ui.weightsPath.connect("currentPathChanged(QString)", lambda *_: self._on_weights())
         ui.computeButton.connect("clicked(bool)", lambda *_: self.compute())

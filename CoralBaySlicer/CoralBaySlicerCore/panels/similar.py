@@ -263,8 +263,8 @@ class SimilarPanel(Panel, VTKObservationMixin):
         parameters, overlays = self.parameters, self.logic.overlays
         overlays.update(overlay.SIMILARITY, found.percent, found.geometry, self.volume)
         overlays.set_threshold(overlay.SIMILARITY, parameters.similarityThreshold)
-        overlays.show_map(overlay.SIMILARITY, parameters.similarityOpacity / 100)
-        overlays.render_in_3d(overlay.SIMILARITY, parameters.showIn3D, parameters.similarityThreshold)
+        shown = overlays.show_map(overlay.SIMILARITY, parameters.similarityOpacity / 100)
+        overlays.render_in_3d(overlay.SIMILARITY, shown and parameters.showIn3D, parameters.similarityThreshold)
         return True
 
     def _watch(self, node: slicer.vtkMRMLMarkupsFiducialNode | None) -> None:

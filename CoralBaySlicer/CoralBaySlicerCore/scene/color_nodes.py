@@ -7,7 +7,6 @@ import slicer
 import vtk
 
 from .colors import Ramp
-from .hidden_nodes import first_view
 
 
 def fill(table: slicer.vtkMRMLColorTableNode, ramp: Ramp) -> None:
@@ -35,8 +34,8 @@ def shade(shading: vtk.vtkVolumeProperty, ramp: Ramp, threshold: float) -> None:
     shading.SetInterpolationTypeToLinear()
 
 
-def show_legend(node: slicer.vtkMRMLDisplayableNode, title: str, visible: bool) -> None:
-    """Show or hide the color legend of a volume node, in the first slice view."""
+def show_legend(node: slicer.vtkMRMLDisplayableNode, title: str, visible: bool, view: slicer.vtkMRMLSliceNode | None) -> None:
+    """Show or hide the color legend of a volume node, in one slice view; None leaves it in the view of the last time."""
     if node.GetDisplayNode() is None:
         return
     legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
@@ -51,7 +50,6 @@ def show_legend(node: slicer.vtkMRMLDisplayableNode, title: str, visible: bool) 
         legend.SetSize(0.04, 0.22)
         legend.SetPosition(0.99, 0.02)
         legend.SetSaveWithScene(False)
-    view = first_view()
     if visible and view is not None and legend.GetViewNodeIDs() != (view.GetID(),):
         # One legend is enough: all views show the same map.
         legend.SetViewNodeIDs([view.GetID()])

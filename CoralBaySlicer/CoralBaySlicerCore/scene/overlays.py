@@ -1,7 +1,8 @@
 """Maps over the scan in the slice views: who may show one, and how each looks.
 
-Each map has a volume node of its own, with its own colors and legend. At most one is shown at a time. What the slice
-views showed before is remembered, and restored when the map is hidden.
+Each map has a volume node of its own, with its own colors and legend. At most one is shown at a time, and only in the slice
+views whose background is the scan that it was computed from. What the slice views showed before is remembered, and restored
+when the map is hidden.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from . import color_nodes, colors
-from .hidden_nodes import KIND, add_hidden, composites
-from .label_layer import LabelLayer
+from .hidden_nodes import KIND, add_hidden
+from .views import slices
+from .views.foreground_layer import ForegroundLayer
+from .views.label_layer import LabelLayer
 from .volumes import put_array
 
 PROBABILITY, UNCERTAINTY, SIMILARITY, FEATURES, SALIENCY = "probability", "uncertainty", "similarity", "features", "saliency"
@@ -56,6 +59,9 @@ class Overlays:
     The preview is shown unless another owner has requested the views. The last request counts; when it is released, the
     views go back to the request before it, and in the end to the preview. A request for the preview ends all others.
 
+    A request also shows the current scan, unless a view shows it already. Later the user may look at another scan: views
+    without the map's own scan are left alone.
+
     Each owner offers a function that draws its map with `update` and `show_map`. Nobody else calls those two.
 
     Example::
@@ -69,17 +75,19 @@ class Overlays:
         shown: the kind of the map that is shown, or None.
         structures: all structures of the preview in the label layer, shown with the preview only.
         changed: called when the owner of the views has changed.
+        scan: returns the current scan, or None.
     """
 
     def __init__(self) -> None:
         self.structures = LabelLayer()
         self.shown: str | None = None
         self.changed: Callable[[], object] = lambda: None
+        self.scan: Callable[[], slicer.vtkMRMLScalarVolumeNode | None] = lambda: None
         self._draws: dict[Owner, Callable[[], bool]] = {}
         self._requests: list[Owner] = []
         self._drawn = Owner.PREVIEW
         self._suspended = False
-        self._before: dict[str, tuple[str | None, float]] = {}
+        self._layer = ForegroundLayer()
         self._held: dict[str, tuple] = {}
 
     # -- who is shown
@@ -94,9 +102,11 @@ class Overlays:
         self._draws[owner] = draw
 
     def request(self, owner: Owner) -> None:
-        """Show an owner's map, if there is one, until it is released or another is requested."""
+        """Show the current scan and an owner's map, if there is one, until it is released or another is requested."""
         others = [each for each in self._requests if each is not owner]
         self._requests = [] if owner is Owner.PREVIEW else [*others, owner]
+        if not self._suspended:
+            slices.show_scan(self.scan())
         self.refresh()
 
     def release(self, owner: Owner) -> None:
@@ -133,7 +143,7 @@ class Overlays:
         self.shown = None
         self._drawn = Owner.PREVIEW
         self._requests = []
-        self._before = {}
+        self._layer.forget()
         self._held = {}
 
     def _draw(self, owner: Owner) -> bool:
@@ -197,27 +207,27 @@ class Overlays:
                 display.SetUpperThreshold(100)
                 display.SetApplyThreshold(True)
 
-    def show_map(self, kind: str, opacity: float) -> None:
-        """Show one map in all slice views.
+    def show_map(self, kind: str, opacity: float) -> bool:
+        """Show one map in the slice views that show its scan.
 
         Args:
-            kind: of the map; nothing happens when it has no node.
+            kind: of the map.
             opacity: from 0 to 1.
+
+        Returns:
+            Whether it is shown; not so if it has no node, or if no view of the layout shows its scan.
         """
-        node = self.node(kind)
-        if node is None:
-            return
-        if self.shown is None:
-            self._before = {view.GetID(): (view.GetForegroundVolumeID(), view.GetForegroundOpacity()) for view in composites()}
+        node, volume = self.node(kind), self._held.get(kind, (None, None))[1]
+        if node is None or not slices.is_shown(volume):
+            self.hide_map()
+            return False
         if self.shown is not None and self.shown != kind:
             self._show_legend(False)
             self.render_in_3d(self.shown, False)
         self.shown = kind
-        for view in composites():
-            with slicer.util.NodeModify(view):
-                view.SetForegroundVolumeID(node.GetID())
-                view.SetForegroundOpacity(opacity)
+        self._layer.show(node, opacity, volume)
         self._show_legend(True)
+        return True
 
     def hide(self) -> None:
         """Show what the views showed before."""
@@ -228,18 +238,10 @@ class Overlays:
         """Show what the views showed before, but leave the structures in the label layer."""
         if self.shown is None:
             return
-        own = {node.GetID() for kind in titles() if (node := self.node(kind)) is not None}
-        for view in composites():
-            before, opacity = self._before.get(view.GetID(), (None, 0.0))
-            # The user may have chosen another volume there meanwhile.
-            if view.GetForegroundVolumeID() in own:
-                with slicer.util.NodeModify(view):
-                    view.SetForegroundVolumeID(before)
-                    view.SetForegroundOpacity(opacity)
+        self._layer.hide()
         self._show_legend(False)
         self.render_in_3d(self.shown, False)
         self.shown = None
-        self._before = {}
 
     def render_in_3d(self, kind: str, visible: bool, threshold: float = 50) -> None:
         """Show or hide a map in the 3D views by volume rendering, from a threshold in percent."""
@@ -280,4 +282,5 @@ class Overlays:
             return
         node = self.node(self.shown)
         if node is not None:
-            color_nodes.show_legend(node, titles()[self.shown], visible)
+            view = slices.first_view(self._held.get(self.shown, (None, None))[1])
+            color_nodes.show_legend(node, titles()[self.shown], visible, view)

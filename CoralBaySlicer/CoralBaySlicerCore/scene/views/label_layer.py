@@ -12,8 +12,10 @@ import slicer
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from .hidden_nodes import KIND, add_hidden, composites
-from .volumes import put_array
+from CoralBaySlicerCore.scene.hidden_nodes import KIND, add_hidden
+from CoralBaySlicerCore.scene.volumes import put_array
+
+from .slices import composites, shows, slice_node
 
 Colors = Mapping[int, tuple[str, Sequence[float]]]
 """Name and RGB from 0 to 1 by label."""
@@ -65,13 +67,17 @@ class LabelLayer:
             self._colors = dict(colors)
 
     def show(self, opacity: float, outlines: bool) -> None:
-        """Show the labels in all slice views, except where the user has chosen another labelmap meanwhile."""
-        node = self.node
+        """Show the labels in the slice views that show their scan; views with a labelmap that the user has chosen keep it."""
+        node, volume = self.node, self._held[1]
         if node is None:
             return
         self.shown = True
         for composite in composites():
-            view, key = _slice_node(composite), composite.GetID()
+            view, key = slice_node(composite), composite.GetID()
+            if not shows(composite, volume):
+                self._restore(composite, view)
+                self._before.pop(key, None)
+                continue
             if key not in self._before:
                 self._before[key] = (composite.GetLabelVolumeID(), composite.GetLabelOpacity(), bool(view.GetUseLabelOutline()))
             elif composite.GetLabelVolumeID() != node.GetID():
@@ -85,7 +91,7 @@ class LabelLayer:
     def hide(self) -> None:
         """Show what the views showed before."""
         for composite in composites() if self.shown else ():
-            self._restore(composite, _slice_node(composite))
+            self._restore(composite, slice_node(composite))
         self.forget()
 
     def forget(self) -> None:
@@ -104,12 +110,6 @@ class LabelLayer:
                 composite.SetLabelOpacity(before[1])
         view.SetUseLabelOutline(before[2])
         self._before[composite.GetID()] = None
-
-
-def _slice_node(composite: slicer.vtkMRMLSliceCompositeNode) -> slicer.vtkMRMLSliceNode:
-    """The slice node of the view of a composite node."""
-    name = composite.GetLayoutName()
-    return next(node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetLayoutName() == name)
 
 
 def _fill(table: slicer.vtkMRMLColorTableNode, colors: Colors) -> None:
