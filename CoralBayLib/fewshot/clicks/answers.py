@@ -39,8 +39,10 @@ MAX_CLICKS = 30
 """A structure with more points of its own was painted."""
 _FEWEST_POINTS = 4
 """Fewer points are clicks, however near each other."""
-_STROKE_POINTS, _SHORT_STROKE_POINTS = 6, 3
-"""So many points that touch each other are a stroke, or a short stroke; see `_is_painted`."""
+_STROKE_POINTS, _STROKE_SHARE = 6, 0.5
+"""A structure is painted if this share of its points lies in strokes of so many points that touch each other."""
+_TOUCHING_SHARE = 0.85
+"""It is painted also if this share of its points touches another one: strokes across a thin structure are short."""
 _STROKE_VOXELS = 1.5
 """Points of a stroke have a neighbor within so many of the longest edges of working voxels: also across their corners."""
 MOST_OTHER_POINTS = 200
@@ -89,10 +91,10 @@ def clicked_structures(prompts: Prompts, pyramid: FeaturePyramid, started: Colle
 
 
 def _is_painted(prompts: Prompts, label: int, near_mm: float) -> bool:
-    """Whether half of a structure's points are strokes, or all are short strokes.
+    """Whether the points of a structure are strokes, or were at an earlier time, when there were fewer of them.
 
     The points of a stroke touch each other and are given in succession. Clicks may touch each other, too, when the last errors
-    are near each other; but others come between them.
+    are near each other; but others come between them. Clicks that correct a painted structure do not make it a clicked one.
     """
     rows = np.flatnonzero(prompts.labels == label)
     if not _FEWEST_POINTS <= len(rows) <= MAX_CLICKS:
@@ -103,7 +105,10 @@ def _is_painted(prompts: Prompts, label: int, near_mm: float) -> bool:
     touching = coo_array((np.ones(len(one)), (one, two)), shape=(len(rows), len(rows)))
     stroke = connected_components(touching, directed=False)[1]
     length = np.bincount(stroke)[stroke]
-    return bool((length >= _STROKE_POINTS).mean() >= 0.5 or (length >= _SHORT_STROKE_POINTS).all())
+    so_far = np.flatnonzero(np.diff(turn, append=turn[-1] + 1)) + 1
+    in_strokes = np.cumsum(length >= _STROKE_POINTS)[so_far - 1] >= _STROKE_SHARE * so_far
+    touched = np.cumsum(length > 1)[so_far - 1] >= _TOUCHING_SHARE * so_far
+    return bool(((in_strokes | touched) & (so_far >= _FEWEST_POINTS)).any())
 
 
 def _without_crowds(prompts: Prompts, label: int) -> Prompts:

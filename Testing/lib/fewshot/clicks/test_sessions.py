@@ -120,6 +120,20 @@ def test_clicks_near_each_other_stay_clicks(scan):
     assert clicked_structures(cb.Prompts(short, [1, 1, 1, 0, 0, 1, 1, 1]), pyramid) == []
 
 
+def test_strokes_across_a_thin_structure_are_strokes_and_stay_so(scan):
+    _volume, pyramid, one, two = scan
+    line = one + np.arange(5)[:, None] * [2.0, 0, 0]
+    # On each of two slices a stroke of which one voxel lies apart, as in a rib, and background around it.
+    thin = np.concatenate([line, [one + [0, 14, 0], two, two], line + [0, 0, 14], line[:4] + [0, 0, 28]])
+    labels = [1] * 6 + [0, 0] + [1] * 9
+    assert clicked_structures(cb.Prompts(thin, labels), pyramid) == []
+    clicks = two + np.array([[0, 14, 0], [0, -14, 0], [0, 0, 14], [0, 0, -14]])
+    corrected = np.concatenate([thin, [two], clicks])
+    assert clicked_structures(cb.Prompts(corrected, [*labels, 0, 1, 1, 1, 1]), pyramid) == []
+    # The same points in the order of clicks.
+    assert clicked_structures(cb.Prompts(np.concatenate([clicks, line[:2]]), [1] * 6), pyramid) == [1]
+
+
 def test_an_answer_may_always_be_changed_around_the_click_alone(scan):
     """Also where the coarser voxels on which regions are chosen agree with the click already."""
     _volume, pyramid, one, _two = scan
