@@ -127,6 +127,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         self._table.fill([])
         self.library.forget()
         self.matching.forget()
+        self.region_segments.forget()
         self.region_segments.close()
 
     # -- what the user does

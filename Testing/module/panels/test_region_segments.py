@@ -151,6 +151,84 @@ def test_rows_are_deleted_here_and_in_the_segment_editor(made: Any, driver: Any)
     assert [row.name for row in panel.region_segments.rows] == ["Region 3"]
 
 
+def state_of(segmentation: Any, node: Any) -> list[tuple]:
+    """ID, name, color and voxels of each segment, in order."""
+    import slicer
+
+    inner, found = segmentation.GetSegmentation(), []
+    for segment_id in inner.GetSegmentIDs():
+        segment = inner.GetSegment(segment_id)
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, node)
+        found.append((segment_id, segment.GetName(), segment.GetColor(), mask.tobytes()))
+    return found
+
+
+def test_merging_and_deleting_are_undone(made: Any, driver: Any) -> None:
+    panel, segmentation, table, node = made
+    inner, undo = segmentation.GetSegmentation(), panel.ui.undoRowsButton
+    inner.GetNthSegment(0).SetColor(0, 0.25, 1)
+    inner.GetNthSegment(0).SetTag("site", "liver")
+    driver.settle()
+    assert not undo.enabled
+    states = [(state_of(segmentation, node), panel.region_segments.rows)]
+    choose(panel, 0, 2)
+    press(panel.ui.mergeRowsButton, driver)
+    states.append((state_of(segmentation, node), panel.region_segments.rows))
+    choose(panel, 0)
+    press(panel.ui.deleteRowsButton, driver)
+    assert inner.GetNumberOfSegments() == 1
+    for voxels, rows in reversed(states):
+        assert undo.enabled
+        press(undo, driver)
+        assert state_of(segmentation, node) == voxels
+        assert panel.region_segments.rows == rows
+        assert table.GetTable().GetNumberOfRows() == len(rows)
+    assert not undo.enabled
+    assert inner.GetNthSegment(0).HasTag("site")
+
+
+def test_undo_leaves_other_segments_as_they_are_now(made: Any, driver: Any) -> None:
+    """Also when a new segment has got the ID of a deleted one."""
+    import slicer
+
+    panel, segmentation, _table, node = made
+    inner = segmentation.GetSegmentation()
+    first, second, third = inner.GetSegmentIDs()
+    choose(panel, 1)
+    press(panel.ui.deleteRowsButton, driver)
+    inner.AddEmptySegment(second, "newcomer")
+    painted = np.zeros(slicer.util.arrayFromVolume(node).shape, np.uint8)
+    painted[:3] = 1
+    for segment_id in (second, third):
+        slicer.util.updateSegmentBinaryLabelmapFromArray(painted, segmentation, segment_id, node)
+    press(panel.ui.undoRowsButton, driver)
+    assert [row.name for row in panel.region_segments.rows] == ["Region 1", "Region 2", "Region 3"]
+    for segment_id in (second, third):
+        assert (slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, node) == painted).all()
+    back = panel.region_segments.rows[1].segment_id
+    assert back not in (first, second, third)
+    assert slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, back, node).sum() == 27
+
+
+def test_a_closed_scene_and_another_table_have_nothing_to_undo(made: Any, driver: Any, coralbay: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore.scene.regions import table
+
+    panel, segmentation, first, _node = made
+    choose(panel, 1)
+    press(panel.ui.deleteRowsButton, driver)
+    coralbay.panel.parameters.regionsTable = table.add(segmentation, panel.region_segments.rows)
+    driver.settle()
+    assert not panel.ui.undoRowsButton.enabled
+    coralbay.panel.parameters.regionsTable = first
+    driver.settle()
+    assert panel.ui.undoRowsButton.enabled
+    undo = panel.region_segments._undo
+    slicer.mrmlScene.Clear()
+    driver.settle()
+    assert not undo._states
+
+
 def test_the_table_is_saved_as_csv_and_with_the_scene(made: Any, driver: Any, tmp_path: Path, coralbay: Any) -> None:
     import slicer
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import qt
@@ -15,6 +16,7 @@ from CoralBaySlicerCore.panels.tables.region_table import format_position
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.scene.regions import table
 from CoralBaySlicerCore.scene.regions.table import Row
+from CoralBaySlicerCore.scene.regions.undo import RowsUndo
 from CoralBaySlicerCore.work.region_segments import RegionSegments, from_search
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ class RegionSegmentsSection(VTKObservationMixin):
         self._observed: tuple[object, ...] = ()
         self._filling = False
         self.rows: list[Row] = []
+        self._undo = RowsUndo()
         ui, widget = panel.ui, panel.ui.regionSegmentsTable
         # Short, so that all columns are in sight at the width of Slicer's panel.
         titles = (_("Segment"), _("ml"), _("HU"), _("Similarity"), _("Position (RAS, mm)"))
@@ -59,6 +62,7 @@ class RegionSegmentsSection(VTKObservationMixin):
         ui.allSegmentsButton.connect("clicked(bool)", lambda *_: self.make())
         ui.mergeRowsButton.connect("clicked(bool)", lambda *_: self.merge())
         ui.deleteRowsButton.connect("clicked(bool)", lambda *_: self.delete())
+        ui.undoRowsButton.connect("clicked(bool)", lambda *_: self.undo())
         ui.saveTableButton.connect("clicked(bool)", lambda *_: self.save())
 
     def refresh(self, visible: bool, has_regions: bool) -> None:
@@ -75,6 +79,10 @@ class RegionSegmentsSection(VTKObservationMixin):
         ui.regionSegmentsFrame.visible = visible and segmentation is not None
         self._watch((node, segmentation.GetSegmentation()) if segmentation is not None else ())
         self._fill(table.rows_of(node))
+
+    def forget(self) -> None:
+        """Discard what could be undone, as when the scene closes."""
+        self._undo.clear()
 
     def close(self) -> None:
         """Stop watching the table and its segments."""
@@ -99,17 +107,17 @@ class RegionSegmentsSection(VTKObservationMixin):
 
     def merge(self) -> None:
         """Merge the chosen rows."""
-        chosen = self._chosen()
-        self._panel.attempt(
-            _("The rows could not be merged."), lambda: table.merge(self._panel.parameters.regionsTable, chosen)
-        )
+        self._change(_("The rows could not be merged."), table.merge)
 
     def delete(self) -> None:
         """Delete the chosen rows and their segments."""
-        chosen = self._chosen()
-        self._panel.attempt(
-            _("The rows could not be deleted."), lambda: table.remove(self._panel.parameters.regionsTable, chosen)
-        )
+        self._change(_("The rows could not be deleted."), table.remove)
+
+    def undo(self) -> None:
+        """Restore the rows and segments as they were before the last time that rows were merged or deleted."""
+        node = self._panel.parameters.regionsTable
+        self._panel.attempt(_("The rows could not be restored."), lambda: self._undo.restore(node))
+        self._on_selection()
 
     def save(self) -> None:
         """Save the table as a CSV file."""
@@ -128,6 +136,21 @@ class RegionSegmentsSection(VTKObservationMixin):
             volumes.jump_to(self.rows[row].ras)
 
     # -- internal
+
+    def _change(self, failure: str, action: Callable[[slicer.vtkMRMLTableNode, Collection[str]], object]) -> None:
+        """Change the table and the segments of the chosen rows so that it can be undone."""
+        node, chosen = self._panel.parameters.regionsTable, self._chosen()
+
+        def change() -> None:
+            self._undo.save(node, chosen)
+            try:
+                action(node, chosen)
+            except Exception:
+                self._undo.drop()
+                raise
+
+        self._panel.attempt(failure, change)
+        self._on_selection()
 
     def _chosen(self) -> list[str]:
         """The IDs of the segments of the chosen rows."""
@@ -151,11 +174,12 @@ class RegionSegmentsSection(VTKObservationMixin):
         self._on_selection()
 
     def _on_selection(self) -> None:
-        if self._filling:
+        if self._filling or not self._panel.is_shown:
             return
         ui, count = self._panel.ui, len(self._chosen())
         ui.mergeRowsButton.enabled = count > 1
         ui.deleteRowsButton.enabled = count > 0
+        ui.undoRowsButton.enabled = self._undo.can_restore(self._panel.parameters.regionsTable)
         ui.saveTableButton.enabled = bool(self.rows)
 
     def _watch(self, observed: tuple[object, ...]) -> None:

@@ -36,12 +36,12 @@ class ShownScan(VTKObservationMixin):
             if not self.hasObserver(view, vtk.vtkCommand.ModifiedEvent, self._on_view):
                 self.addObserver(view, vtk.vtkCommand.ModifiedEvent, self._on_view)
         volume = self._overlays.scan()
-        hidden = volume is not None and not slices.is_shown(volume)
-        if hidden:
+        hidden = not slices.is_shown(volume)
+        if volume is not None and hidden:
             self._ui.shownScanLabel.text = _(
                 "The slice views do not show the scan '{scan}'. What is computed for it is not drawn over another scan."
             ).format(scan=volume.GetName())
-        self._ui.shownScanRow.visible = hidden
+        self._ui.shownScanRow.visible = volume is not None and hidden
 
     def show(self) -> None:
         """Show the current scan in the slice views."""
