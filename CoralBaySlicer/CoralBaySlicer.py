@@ -16,6 +16,8 @@ from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleWidget
 
+_EFFECT = "SegmentEditorCoralBayLib"
+"""The folder of the effect, which Slicer uses as the name of its Python module."""
 _DOCS = "https://github.com/coralbay/SlicerCoralBay/blob/main/docs"
 
 __all__ = ["CoralBaySlicer", "CoralBaySlicerLogic", "CoralBaySlicerTest", "CoralBaySlicerWidget"]
@@ -73,8 +75,13 @@ class CoralBaySlicerWidget(ScriptedLoadableModuleWidget):
         self.panel.exit()
 
     def onReload(self) -> None:
-        """Reload the module with all of its files."""
-        for name in [name for name in sys.modules if name.split(".")[0] == "CoralBaySlicerCore"]:
+        """Reload the module with all of its files.
+
+        Segment Editors that are made later have the new effect. Those that exist keep the old one: press the Segment
+        Editor's own Reload.
+        """
+        # Slicer loads the source of an effect only if Python has no module of its name.
+        for name in [name for name in sys.modules if name.split(".")[0] in ("CoralBaySlicerCore", _EFFECT)]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
 
@@ -90,5 +97,5 @@ def _register_effect() -> None:
     import qSlicerSegmentationsEditorEffectsPythonQt as effects
 
     effect = effects.qSlicerSegmentEditorScriptedEffect(None)
-    effect.setPythonSource((Path(__file__).parent / "SegmentEditorCoralBayLib" / "SegmentEditorEffect.py").as_posix())
+    effect.setPythonSource((Path(__file__).parent / _EFFECT / "SegmentEditorEffect.py").as_posix())
     effect.self().register()

@@ -211,6 +211,25 @@ def test_cleanup_disconnects_everything(plain: EffectSession) -> None:
     assert segmentation.GetSegmentation().GetNumberOfSegments() == 3
 
 
+def test_segment_editors_made_after_a_reload_have_the_new_effect(plain: EffectSession, coralbay: Any) -> None:
+    """Slicer loads the source of an effect only while Python has no module of its name."""
+    import slicer
+
+    plain.activate()
+    old = type(plain.effect)
+    coralbay.onReload()
+    # As the Segment Editor's own Reload does it.
+    slicer.util.reloadScriptedModule("SegmentEditor")
+    slicer.util.selectModule("SegmentEditor")
+    editor = slicer.util.getModuleWidget("SegmentEditor").editor
+    renewed = editor.effectByName("CoralBay").self()
+    assert type(renewed) is not old
+    assert type(renewed.completion) is sys.modules["CoralBaySlicerCore.interactive.completion"].Completion
+    editor.setActiveEffectByName("CoralBay")
+    host.process_events()
+    assert editor.activeEffect().self() is renewed
+
+
 def test_the_module_reloaded_is_used_by_the_effect(plain: EffectSession, coralbay: Any) -> None:
     effect = plain.activate()
     mouse.press(effect.previewButton)
