@@ -175,8 +175,19 @@ def surface_dice(truth: NDArray[np.bool_], found: NDArray[np.bool_], grid: Grid)
     return float(value)
 
 
-def run(task: Task, method: Clicked, protocol: str, seed: int, clicks: int, jitter_mm: float) -> dict:
+def run(
+    task: Task, method: Clicked, protocol: str, seed: int, clicks: int, jitter_mm: float, answers_first: bool = False
+) -> dict:
     """One session of a task's only structure.
+
+    Args:
+        task: the structure.
+        method: prepared for the task's scan.
+        protocol: of `PROTOCOLS`.
+        seed: of the clicks.
+        clicks: how many.
+        jitter_mm: see `JITTER_MM`.
+        answers_first: whether the method has an answer before it is told anything; such a session begins with that answer.
 
     Returns:
         "dice" on the clicking grid, for "box" also "nsd", each first after the box and then after each click; "estimate", the
@@ -209,7 +220,8 @@ def run(task: Task, method: Clicked, protocol: str, seed: int, clicks: int, jitt
         if boxes:
             results["nsd"].append(round(surface_dice(truth, found, grid), 4))
 
-    if boxes:
+    begins = bool(boxes) or answers_first
+    if begins:
         update()
     for _ in range(clicks):
         error = largest_error(truth, found, grid)
@@ -225,7 +237,7 @@ def run(task: Task, method: Clicked, protocol: str, seed: int, clicks: int, jitt
         )
         signs += "-+"[sign]
         update()
-    length = clicks + len(boxes)
+    length = clicks + begins
     for values in results.values():
         values += values[-1:] * (length - len(values))
     if not boxes:

@@ -43,3 +43,6 @@ PATIENTS = {
     "U-Net from scratch": 1,
 }
 """Of `patients`, by method."""
+
+TAUGHT_CLICKS = 1
+"""Of `taught_clicks`."""
