@@ -7,7 +7,9 @@ fits the graphics card.
 from __future__ import annotations
 
 import importlib.util
+import platform
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import slicer
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import CoralBayError
@@ -35,6 +38,8 @@ _KEEP = ("torch", "numpy", "scipy", "SimpleITK")
 _met: set[str] = set()
 """Requirements that were met when last checked; emptied after an installation. Checking all takes 7 to 18 ms, which no
 click should have to wait for."""
+_failed: set[str] = set()
+"""Dependencies of requirements that an installation in this session has left out."""
 
 
 @cache
@@ -45,9 +50,9 @@ def requirements() -> tuple[str, ...]:
 
 
 def missing(*extras: str) -> list[str]:
-    """The requirements that are not met, of PyTorch, `requirements` and the extras."""
+    """The requirements that are not met, of PyTorch, `requirements` and the extras, and what an installation left out."""
     unmet = []
-    for requirement in (f"torch{TORCH_VERSION}", *requirements(), *extras):
+    for requirement in (f"torch{TORCH_VERSION}", *requirements(), *extras, *sorted(_failed)):
         if requirement in _met:
             continue
         if _is_met(requirement):
@@ -61,11 +66,13 @@ def ensure(*extras: str) -> None:
     """Install missing packages, the extras included, after asking the user.
 
     Raises:
-        CoralBayError: the user declined, the PyTorch extension is missing, or the installation failed; says what to do.
+        CoralBayError: the user declined, PyTorch does not exist for this computer, the PyTorch extension is missing, or the
+            installation failed; says what to do.
     """
     unmet = missing(*extras)
     if not unmet:
         return
+    _require_a_platform_of_torch(unmet)
     others = [each for each in unmet if not each.startswith("torch")]
     if not slicer.util.confirmOkCancelDisplay(_question(unmet), _("CoralBay: install Python packages")):
         raise CoralBayError(_("CoralBay needs Python packages that are not installed. Nothing was changed."))
@@ -74,6 +81,7 @@ def ensure(*extras: str) -> None:
             _install_torch()
         if others:
             _install(others)
+    _failed.update(_left_out(others))
     unmet = missing(*extras)
     if unmet:
         raise CoralBayError(_("Still missing: {packages}. Restart Slicer and try again.").format(packages=", ".join(unmet)))
@@ -130,6 +138,17 @@ def _question(unmet: list[str]) -> str:
     return "\n".join(lines)
 
 
+def _require_a_platform_of_torch(unmet: list[str]) -> None:
+    """Say so before anything is downloaded if PyTorch is missing and has no release for this Slicer."""
+    if any(each.startswith("torch") for each in unmet) and sys.platform == "darwin" and platform.machine() == "x86_64":
+        raise CoralBayError(
+            _(
+                "CoralBay does not work in this Slicer: it is built for Macs with an Intel processor, where PyTorch ends at "
+                "version 2.2. CoralBay needs {version} or later. Use Slicer on Linux or Windows."
+            ).format(version=TORCH_VERSION.removeprefix(">="))
+        )
+
+
 def _install_torch() -> None:
     if importlib.util.find_spec("PyTorchUtils") is None:
         raise CoralBayError(
@@ -145,6 +164,9 @@ def _install_torch() -> None:
 @contextmanager
 def _installing() -> Iterator[None]:
     """Turn the errors of pip and of the PyTorch extension into errors that say what to do; then forget earlier checks."""
+    if slicer.app.testingEnabled():
+        # Dialogs answer themselves then, and tests must not change Slicer's Python environment.
+        raise CoralBayError(_("Python packages are missing. None are installed while Slicer runs tests."))
     try:
         yield
     except (subprocess.CalledProcessError, RuntimeError, OSError) as error:
@@ -165,13 +187,35 @@ def _install(packages: list[str]) -> None:
         from slicer import packaging
 
         if hasattr(packaging, "pip_ensure"):
-            packaging.pip_ensure(
-                packages, skip_packages=list(_KEEP), prompt_install=False, requester=_("CoralBay"), skip_in_testing=False
-            )
+            # It offers a restart if a package was replaced that is in use.
+            packaging.pip_ensure(packages, skip_packages=list(_KEEP), prompt_install=False, requester=_("CoralBay"))
             return
     # Pinned to their installed versions, so that pip does not replace them.
     kept = [f"{name}=={version}" for name in _KEEP if (version := _installed_version(name))]
-    slicer.util.pip_install(" ".join([*packages, *kept]))
+    with slicer.util.WaitCursor():
+        slicer.util.pip_install(" ".join([*packages, *kept]))
+
+
+def _left_out(packages: list[str]) -> list[str]:
+    """What packages need, themselves or by way of others, and is not installed in any version.
+
+    With `skip_packages`, Slicer installs one package after the other, and goes on with a warning in its log if that fails
+    for a dependency.
+    """
+    found: list[str] = []
+    seen = {canonicalize_name(name) for name in _KEEP}
+    queue = [Requirement(each) for each in packages]
+    while queue:
+        each = queue.pop()
+        name = canonicalize_name(each.name)
+        if name in seen or (each.marker is not None and not each.marker.evaluate({"extra": ""})):
+            continue
+        seen.add(name)
+        if _installed_version(name) is None:
+            found.append(name)
+        else:
+            queue += map(Requirement, metadata.requires(name) or ())
+    return found
 
 
 def _is_met(requirement: str) -> bool:

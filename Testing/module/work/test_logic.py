@@ -1,6 +1,5 @@
-"""The functions for the console, the worker, installation, and transforms."""
+"""The functions for the console, the worker, and transforms."""
 
-import sys
 import threading
 import time
 from pathlib import Path
@@ -171,100 +170,6 @@ def test_a_failing_finish_is_a_failed_task(coralbay: Any) -> None:
     assert "no place" in describe_error(caught.value)
     assert "PyTorch" in describe_error(ImportError("DLL load failed"))
     worker.close()
-
-
-def test_the_user_is_asked_before_packages_are_installed(
-    coralbay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from CoralBaySlicerCore.setup import packages
-
-    from CoralBayLib.core.errors import CoralBayError
-
-    lacking = ["torch>=2.3", "monai>=99"]
-    monkeypatch.setattr(packages, "missing", lambda: list(lacking))
-    host.dialogs.answer(False)
-    with pytest.raises(CoralBayError, match="Nothing was changed"):
-        packages.ensure()
-    question = host.dialogs.texts("confirm")[0]
-    assert "GB" in question
-    assert "pytorch.org" in question
-    assert "monai>=99, from pypi.org" in question
-    assert host.dialogs.pip == []
-    with pytest.raises(CoralBayError, match="extension 'PyTorch'"):
-        packages.ensure()
-    # What the PyTorch extension brings, as far as it is used.
-    (tmp_path / "PyTorchUtils.py").write_text(
-        "calls = []\n"
-        "class PyTorchUtilsLogic:\n"
-        "    def installTorch(self, askConfirmation, torchVersionRequirement):\n"
-        "        calls.append((askConfirmation, torchVersionRequirement))\n"
-        "        return 'torch'\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(packages, "missing", lambda: [] if host.dialogs.pip else list(lacking))
-    packages.ensure()
-    assert sys.modules["PyTorchUtils"].calls == [(False, ">=2.3")]
-    ((_name, requirements, options),) = host.dialogs.pip
-    if isinstance(requirements, list):  # through slicer.packaging
-        assert requirements == ["monai>=99"]
-        assert "numpy" in options["skip_packages"]
-    else:
-        assert requirements.startswith("monai>=99 torch==")
-        assert "numpy==" in requirements
-
-
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib came with Python 3.11")
-def test_requirements_are_those_of_the_library(coralbay: Any) -> None:
-    import tomllib
-    from CoralBaySlicerCore.setup import packages
-
-    wanted = set(tomllib.loads((MODULE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"])
-    brought = {each for each in wanted if each.split(">")[0] in packages._KEEP}
-    assert set(packages.requirements()) == wanted - brought
-    assert f"torch{packages.TORCH_VERSION}" in wanted
-    assert packages.missing() == []
-    assert not packages._is_met("monai<1.0")
-    assert not packages._is_met("no-such-package>=1")
-
-
-def test_a_click_reads_no_versions_once_all_packages_are_present(coralbay: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from CoralBaySlicerCore.setup import packages
-
-    asked: list[str] = []
-    real = packages._installed_version
-    monkeypatch.setattr(packages, "_installed_version", lambda name: asked.append(name) or real(name))
-    monkeypatch.setattr(packages, "_met", set())
-    assert packages.missing() == []
-    assert len(asked) == 1 + len(packages.requirements())
-    asked.clear()
-    assert packages.missing() == []
-    assert packages.missing("no-such-package>=1") == ["no-such-package>=1"]
-    assert asked == ["no-such-package"]
-    # An installation may replace packages.
-    with packages._installing():
-        pass
-    assert packages.missing() == []
-    assert len(asked) > len(packages.requirements())
-
-
-@pytest.mark.parametrize(
-    ("found", "requirement", "expected"),
-    [
-        ("2.13.0+cpu", "torch>=2.3", True),
-        ("2.9", "torch>=2.13", False),
-        ("0.50.0", "lancedb>=0.40,<0.50", False),
-        ("0.49.9", "lancedb>=0.40,<0.50", True),
-        ("2.14.0.dev20261101", "torch>=2.3", True),
-        (None, "torch>=2.3", False),
-    ],
-)
-def test_versions_are_compared_as_pip_does(
-    coralbay: Any, monkeypatch: pytest.MonkeyPatch, found: str | None, requirement: str, expected: bool
-) -> None:
-    from CoralBaySlicerCore.setup import packages
-
-    monkeypatch.setattr(packages, "_installed_version", lambda _name: found)
-    assert packages._is_met(requirement) is expected
 
 
 def test_encoders_are_those_of_the_library(coralbay: Any) -> None:
