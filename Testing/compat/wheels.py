@@ -91,7 +91,7 @@ def files_of(name: str) -> list[dict[str, Any]]:
 def chosen(requirement: Requirement, python: tuple[int, int], supported: set[Tag]) -> tuple[Version | None, bool]:
     """The release that pip chooses, and whether it has a wheel; (None, False) if no release fits.
 
-    Pip takes the newest release of which it can use a file; a source distribution, which needs a compiler and much luck on a
+    Pip takes the newest release of which it can use a file; a source distribution, which needs a compiler on the
     user's computer, is such a file too.
     """
     found: dict[Version, bool] = {}
