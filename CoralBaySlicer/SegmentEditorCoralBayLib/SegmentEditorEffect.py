@@ -9,7 +9,8 @@ from typing import Any
 
 import qt
 import slicer
-from CoralBaySlicerCore.interactive.completion import Completed, Completion, in_effect
+from CoralBaySlicerCore.interactive.completion import Completed, Completion
+from CoralBaySlicerCore.interactive.effect_task import in_effect
 from CoralBaySlicerCore.interactive.look_alikes import LookAlikes
 from CoralBaySlicerCore.panels.effect.options import EffectOptions
 from CoralBaySlicerCore.scene.editor import examples, maps, preview_node

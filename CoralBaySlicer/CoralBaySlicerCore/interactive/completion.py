@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from slicer.i18n import tr as _
@@ -16,7 +16,9 @@ from CoralBayLib.imaging.cropping import CroppedMask
 from CoralBaySlicerCore.scene.editor.examples import Examples
 from CoralBaySlicerCore.work.compute.completion import complete, fit
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
-from CoralBaySlicerCore.work.worker import Task, TaskProgress, describe_error
+from CoralBaySlicerCore.work.worker import Task, TaskProgress
+
+from .effect_task import EffectTask, in_effect
 
 if TYPE_CHECKING:
     from CoralBayLib.features.pyramid import FeaturePyramid
@@ -41,37 +43,25 @@ class Completed:
     masks: dict[str, CroppedMask]
 
 
-class Completion:
+class Completion(EffectTask):
     """Completes segments; a new request replaces one that is still computed.
 
     Args:
-        logic: returns the logic of the module, which another one replaces when the module is reloaded.
-        changed: called on the main thread when progress, message or result have changed.
+        logic, changed: see `EffectTask`.
         done: called on the main thread with a new result.
 
     Attributes:
         result: the last result, or None.
-        message: for the user; "" if there is nothing to say.
-        fraction: of the work that is done, from 0 to 1, while `is_running`.
     """
 
     def __init__(
         self, logic: Callable[[], CoralBaySlicerLogic], changed: Callable[[], None], done: Callable[[Completed], None]
     ) -> None:
-        self._logic = logic
-        self._changed = changed
+        super().__init__(logic, changed)
         self._done = done
-        self._task: Task | None = None
         self._map_task: Task | None = None
         self._requested: tuple[Examples, Options] | None = None
         self.result: Completed | None = None
-        self.message = ""
-        self.fraction = 0.0
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a result is computed."""
-        return self._task is not None
 
     @property
     def last_examples(self) -> Examples | None:
@@ -90,7 +80,7 @@ class Completion:
             examples = self._requested[0]
         features = logic.features.cached(examples.volume)
         if self._requested == (examples, options) and (
-            self._task is not None or (known is not None and known.segmenter.pyramid is features)
+            self.is_running or (known is not None and known.segmenter.pyramid is features)
         ):
             return
         fitted = known.segmenter if known is not None and known.examples is examples else None
@@ -105,16 +95,8 @@ class Completion:
             # Which takes most of the time.
             title = _("Computing features of {name}").format(name=examples.volume.GetName())
         task = logic.start(examples.volume, run, lambda result: result, "effect", title)
-        self._task, self._requested, self.fraction, self.message = task, (examples, options), 0.0, ""
-        task.on_progress = lambda fraction, _message: self._on_progress(task, fraction)
-        task.on_done = lambda result: self._on_done(task, result)
-        task.on_failed = lambda error: self._on_failed(task, error)
-        self._changed()
-
-    @property
-    def title(self) -> str:
-        """What is done at the moment, for the user."""
-        return self._task.title if self._task is not None else ""
+        self._requested = (examples, options)
+        self._follow(task)
 
     def compute_preview(self, done: Callable[[Preview], None]) -> None:
         """Compute the probabilities and the uncertainty of the last result, and call `done` with them.
@@ -136,9 +118,9 @@ class Completion:
 
     def cancel(self) -> None:
         """Stop what is computed. The last result stays."""
-        if self._task is not None:
-            task, self._task, self._requested = self._task, None, None
-            task.cancel()
+        if self.is_running:
+            self._requested = None
+        super().cancel()
 
     def forget(self) -> None:
         """Stop, and discard the result."""
@@ -148,37 +130,19 @@ class Completion:
         self.result = self._requested = None
         self.message = ""
 
-    def _on_progress(self, task: Task, fraction: float) -> None:
-        if task is self._task:
-            self.fraction = fraction
-            self._changed()
-
-    def _on_done(self, task: Task, result: Completed) -> None:
-        if task is not self._task:
-            return
-        self._task, self.result, self.message = None, result, _hint(result.examples)
+    def _finish(self, result: Completed) -> None:
+        self.result, self.message = result, _hint(result.examples)
         self._done(result)
-        self._changed()
 
     def _on_map_failed(self, error: Exception) -> None:
         if not isinstance(error, Cancelled):
             self.message = in_effect(error)
             self._changed()
 
-    def _on_failed(self, task: Task, error: Any) -> None:
-        if task is not self._task:
-            return
-        self._task = self._requested = None
-        self.message = "" if isinstance(error, Cancelled) else in_effect(error)
-        self._changed()
-
-
-def in_effect(error: Exception) -> str:
-    """An error as text for the user of the Segment Editor, where the steps of the module are not in sight."""
-    text = describe_error(error)
-    if isinstance(error, CoralBayError) and error.remedy is not None:
-        text = _("{error} The steps are those of the module CoralBay, which the button Change... opens.").format(error=text)
-    return text
+    def _on_failed(self, task: Task, error: Exception) -> None:
+        if task is self._task:
+            self._requested = None
+        super()._on_failed(task, error)
 
 
 def _hint(examples: Examples) -> str:

@@ -9,41 +9,14 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import QueryError
 from CoralBaySlicerCore.scene import segments, volumes
-from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
 from CoralBaySlicerCore.work.region_segments import RegionSegments, from_query
 from CoralBaySlicerCore.work.worker import Task
 
-from .completion import in_effect
+from .effect_task import EffectTask
 
 
-class LookAlikes:
-    """Searches a scan with the module's settings for similar regions.
-
-    Args:
-        logic: returns the logic of the module.
-        changed: called on the main thread when progress or message have changed.
-
-    Attributes:
-        message: for the user; "" if there is nothing to say.
-        fraction: of the work that is done, from 0 to 1, while `is_running`.
-    """
-
-    def __init__(self, logic: Callable[[], CoralBaySlicerLogic], changed: Callable[[], None]) -> None:
-        self._logic = logic
-        self._changed = changed
-        self._task: Task | None = None
-        self.message = ""
-        self.fraction = 0.0
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a search runs."""
-        return self._task is not None
-
-    @property
-    def title(self) -> str:
-        """What is done at the moment, for the user."""
-        return self._task.title if self._task is not None else ""
+class LookAlikes(EffectTask):
+    """Searches a scan with the module's settings for similar regions."""
 
     def start(self, editor: slicer.vtkMRMLSegmentEditorNode, save_state: Callable[[], object]) -> None:
         """Search for all that looks like the selected segment.
@@ -79,36 +52,19 @@ class LookAlikes:
             parameters.regionDistance,
             parameters.similarityThreshold / 100,
         )
-        self._task, self.message, self.fraction = task, "", 0.0
-        task.on_progress = lambda fraction, _message: self._on_progress(task, fraction)
-        task.on_done = lambda result: self._on_done(task, result)
-        task.on_failed = lambda error: self._on_failed(task, error)
-        self._changed()
+        self._follow(task)
 
     def cancel(self) -> None:
         """Stop the search."""
-        if self._task is not None:
-            task, self._task = self._task, None
-            task.cancel()
+        super().cancel()
         self.message = ""
-
-    def _on_progress(self, task: Task, fraction: float) -> None:
-        if task is self._task:
-            self.fraction = fraction
-            self._changed()
 
     def _on_done(self, task: Task, result: RegionSegments) -> None:
         # Step 3 of the module shows it.
         self._logic().getParameterNode().regionsTable = result.table
-        if task is self._task:
-            self._task = None
-            self.message = _(
-                "Segments added: {count}. Their table is '{table}'; step 3 of the module CoralBay merges and deletes its rows."
-            ).format(count=result.count, table=result.table.GetName())
-            self._changed()
+        super()._on_done(task, result)
 
-    def _on_failed(self, task: Task, error: Exception) -> None:
-        if task is self._task:
-            self._task = None
-            self.message = in_effect(error)
-            self._changed()
+    def _finish(self, result: RegionSegments) -> None:
+        self.message = _(
+            "Segments added: {count}. Their table is '{table}'; step 3 of the module CoralBay merges and deletes its rows."
+        ).format(count=result.count, table=result.table.GetName())
