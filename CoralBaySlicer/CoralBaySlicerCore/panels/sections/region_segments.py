@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
 from CoralBaySlicerCore.panels.base import Panel, chosen_path
+from CoralBaySlicerCore.panels.tables import columns
 from CoralBaySlicerCore.panels.tables.region_table import format_position
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.scene.regions import table
@@ -42,21 +43,17 @@ class RegionSegmentsSection(VTKObservationMixin):
         self._undo = RowsUndo()
         ui, widget = panel.ui, panel.ui.regionSegmentsTable
         # Short, so that all columns are in sight at the width of Slicer's panel.
-        titles = (_("Segment"), _("ml"), _("HU"), _("Similarity"), _("Position (RAS, mm)"))
-        tips = (
-            _("The segment of the region"),
-            _("Volume of the segment, milliliters"),
-            _("Mean CT value of the segment, Hounsfield units"),
-            _("Similarity at the most similar point; 1 is the query itself"),
-            _("The most similar point: right or left, anterior or posterior, superior or inferior"),
+        position_tip = _("The most similar point: right or left, anterior or posterior, superior or inferior")
+        columns.set_up(
+            widget,
+            (
+                (_("Segment"), _("The segment of the region")),
+                (_("ml"), _("Volume of the segment, milliliters")),
+                (_("HU"), _("Mean CT value of the segment, Hounsfield units")),
+                (_("Similarity"), _("Similarity at the most similar point; 1 is the query itself")),
+                (_("Position (RAS, mm)"), position_tip),
+            ),
         )
-        widget.setColumnCount(len(titles))
-        widget.setHorizontalHeaderLabels(titles)
-        for column, tip in enumerate(tips):
-            widget.horizontalHeaderItem(column).setToolTip(tip)
-        widget.horizontalHeader().setStretchLastSection(True)
-        widget.verticalHeader().visible = False
-        widget.verticalHeader().setDefaultSectionSize(22)
         widget.connect("itemSelectionChanged()", self._on_selection)
         widget.connect("cellClicked(int,int)", lambda row, _column: self.go_to(row))
         ui.allSegmentsButton.connect("clicked(bool)", lambda *_: self.make())
@@ -164,10 +161,7 @@ class RegionSegmentsSection(VTKObservationMixin):
         widget, self.rows, self._filling = self._panel.ui.regionSegmentsTable, rows, True
         widget.setRowCount(len(rows))
         for index, row in enumerate(rows):
-            for column, text in enumerate(_texts(row)):
-                cell = qt.QTableWidgetItem(text)
-                cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
-                widget.setItem(index, column, cell)
+            columns.put_texts(widget, index, _texts(row))
         widget.resizeColumnsToContents()
         widget.clearSelection()
         self._filling = False

@@ -10,6 +10,8 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.cohort.status import State
 
+from .columns import put_texts, set_up
+
 if TYPE_CHECKING:
     from CoralBayLib.cohort import ScanStatus
 
@@ -41,19 +43,16 @@ class CohortTable:
     def __init__(self, table: qt.QTableWidget, opened: Callable[[str], None]) -> None:
         self.scans: list[ScanStatus] = []
         self._table, self._opened = table, opened
-        headers = (_("Scan"), _("State"), _("Estimate"), _("Note"))
-        tips = (
-            _("Double-click to open the scan with its segmentation or a suggestion"),
-            _("To do, suggested by the probe, corrected but not accepted yet, or accepted"),
-            _("Dice coefficient that the suggestion is expected to have, averaged over the structures (1 is perfect)"),
-            _("What is unlike the other scans, or wrong with the files"),
+        dice_tip = _("Dice coefficient that the suggestion is expected to have, averaged over the structures (1 is perfect)")
+        set_up(
+            table,
+            (
+                (_("Scan"), _("Double-click to open the scan with its segmentation or a suggestion")),
+                (_("State"), _("To do, suggested by the probe, corrected but not accepted yet, or accepted")),
+                (_("Estimate"), dice_tip),
+                (_("Note"), _("What is unlike the other scans, or wrong with the files")),
+            ),
         )
-        table.setColumnCount(len(headers))
-        table.setHorizontalHeaderLabels(headers)
-        for column, tip in enumerate(tips):
-            table.horizontalHeaderItem(column).setToolTip(tip)
-        table.horizontalHeader().setStretchLastSection(True)
-        table.verticalHeader().visible = False
         table.connect("cellDoubleClicked(int,int)", lambda row, _column: self._open(row))
 
     def fill(self, scans: Sequence[ScanStatus], current: str = "") -> None:
@@ -69,11 +68,7 @@ class CohortTable:
             dice = "" if scan.estimated_dice is None else f"{scan.estimated_dice:.2f}"
             name = _("{scan} (open)").format(scan=scan.name) if scan.name == current else scan.name
             note = " ".join(scan.flags)
-            for column, text in enumerate((name, state_name(scan.state), dice, note)):
-                cell = qt.QTableWidgetItem(text)
-                cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
-                cell.setToolTip(note or scan.path)
-                self._table.setItem(row, column, cell)
+            put_texts(self._table, row, (name, state_name(scan.state), dice, note), note or scan.path)
         for column in range(_NOTE):
             self._table.resizeColumnToContents(column)
 

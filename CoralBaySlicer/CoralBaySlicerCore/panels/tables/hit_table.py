@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.work.thumbnails import PIXELS, Position, ppm
 
+from .columns import put_texts, set_up
 from .region_table import format_position
 
 if TYPE_CHECKING:
@@ -35,20 +36,17 @@ class HitTable:
     def __init__(self, table: qt.QTableWidget, opened: Callable[[RegionHit | ScanHit], None]) -> None:
         self.hits: list[RegionHit | ScanHit] = []
         self._table, self._opened = table, opened
-        headers = (_("Picture"), _("Score"), _("Position (RAS, mm)"), _("Scan"))
-        table.setColumnCount(len(headers))
-        table.setHorizontalHeaderLabels(headers)
-        tips = (
-            _("Axial slice around the region, or through the middle of the scan"),
-            _("Similarity to the query; 1 is the query itself"),
-            _("Right or left, anterior or posterior, superior or inferior, in the coordinates of the scan"),
-            _("The file or folder of the scan"),
+        position_tip = _("Right or left, anterior or posterior, superior or inferior, in the coordinates of the scan")
+        set_up(
+            table,
+            (
+                (_("Picture"), _("Axial slice around the region, or through the middle of the scan")),
+                (_("Score"), _("Similarity to the query; 1 is the query itself")),
+                (_("Position (RAS, mm)"), position_tip),
+                (_("Scan"), _("The file or folder of the scan")),
+            ),
         )
-        for column, tip in enumerate(tips):
-            table.horizontalHeaderItem(column).setToolTip(tip)
         table.resizeColumnsToContents()
-        table.horizontalHeader().setStretchLastSection(True)
-        table.verticalHeader().visible = False
         table.verticalHeader().setDefaultSectionSize(PIXELS + 4)
         table.setIconSize(qt.QSize(PIXELS, PIXELS))
         table.connect("cellDoubleClicked(int,int)", lambda row, _column: self._open(row))
@@ -59,11 +57,7 @@ class HitTable:
         self._table.setRowCount(len(self.hits))
         for row, hit in enumerate(self.hits):
             texts = ("", f"{hit.score:.2f}", format_position(hit) if is_region(hit) else "", scan_name(hit))
-            for column, text in enumerate(texts):
-                cell = qt.QTableWidgetItem(text)
-                cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
-                cell.setToolTip(_tip(hit))
-                self._table.setItem(row, column, cell)
+            put_texts(self._table, row, texts, _tip(hit))
         self._table.resizeColumnsToContents()
         self._table.setColumnWidth(_PICTURE, PIXELS + 8)
         self._table.setColumnHidden(_POSITION, bool(self.hits) and not is_region(self.hits[0]))

@@ -11,6 +11,8 @@ from slicer.i18n import tr as _
 from CoralBaySlicerCore.scene.regions.table import Row
 from CoralBaySlicerCore.work.tasks import FoundRegion
 
+from .columns import put_texts, set_up
+
 if TYPE_CHECKING:
     from CoralBayLib.library.search import RegionHit
 
@@ -42,26 +44,23 @@ class RegionTable:
         self._table, self._chosen = table, chosen
         self._filling = False
         self._sorted_by, self._falling = _RANK, False
-        headers = (_("Rank"), _("Score"), _("Volume"), _("Position (RAS, mm)"), _("Scan"))
-        table.setColumnCount(len(headers))
-        table.setHorizontalHeaderLabels(headers)
-        tips = (
-            _("Rank by similarity over all scans that were searched. Click a header to sort by its column."),
-            _("Similarity at the most similar point of the region; 1 is the query itself"),
-            _("Volume of the connected region above the similarity threshold, in milliliters"),
-            _("The most similar point of the region: right or left, anterior or posterior, superior or inferior"),
-            _("The scan that contains the region"),
+        rank_tip = _("Rank by similarity over all scans that were searched. Click a header to sort by its column.")
+        position_tip = _("The most similar point of the region: right or left, anterior or posterior, superior or inferior")
+        set_up(
+            table,
+            (
+                (_("Rank"), rank_tip),
+                (_("Score"), _("Similarity at the most similar point of the region; 1 is the query itself")),
+                (_("Volume"), _("Volume of the connected region above the similarity threshold, in milliliters")),
+                (_("Position (RAS, mm)"), position_tip),
+                (_("Scan"), _("The scan that contains the region")),
+            ),
         )
-        for column, tip in enumerate(tips):
-            table.horizontalHeaderItem(column).setToolTip(tip)
         table.resizeColumnsToContents()
         header = table.horizontalHeader()
-        header.setStretchLastSection(True)
         header.setSortIndicatorShown(True)
         header.setSortIndicator(_RANK, qt.Qt.AscendingOrder)
         header.connect("sectionClicked(int)", self._on_header)
-        table.verticalHeader().visible = False
-        table.verticalHeader().setDefaultSectionSize(22)
         table.connect("cellClicked(int,int)", lambda row, _column: self._choose(row))
         table.connect("currentCellChanged(int,int,int,int)", lambda row, *_: self._choose(row))
 
@@ -71,13 +70,8 @@ class RegionTable:
         self._filling = True
         self._table.setRowCount(len(self.regions))
         for row, region in enumerate(self.regions):
-            for column, text in enumerate(
-                (str(region.rank), f"{region.score:.2f}", _size(region), format_position(region), region.volume)
-            ):
-                cell = qt.QTableWidgetItem(text)
-                cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
-                cell.setToolTip(_("Click to go to this region. The up and down keys go to the next ones."))
-                self._table.setItem(row, column, cell)
+            texts = (str(region.rank), f"{region.score:.2f}", _size(region), format_position(region), region.volume)
+            put_texts(self._table, row, texts, _("Click to go to this region. The up and down keys go to the next ones."))
         # Of one scan, the column says nothing, and the panel is narrow.
         self._table.setColumnHidden(_SCAN, len({region.node_id for region in self.regions}) < 2)
         self._table.resizeColumnsToContents()
