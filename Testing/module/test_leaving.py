@@ -64,7 +64,7 @@ def come_back(driver: Any) -> None:
 def test_segments_are_written_with_their_surfaces(coralbay: Any, driver: Any, marked: Any, away: Any) -> None:
     panel = coralbay.panel.segment
     panel.ui.show3DCheck.click()
-    away(panel.apply)
+    away(panel.output.apply)
     come_back(driver)
     from CoralBaySlicerCore.scene import surfaces
 

@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING
 import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.fewshot.options import Options
 from CoralBaySlicerCore.interactive import preview_display
 from CoralBaySlicerCore.interactive.controller import FewShot
 from CoralBaySlicerCore.interactive.preview_display import DisplayOptions
-from CoralBaySlicerCore.scene import boxes, overlays, place_mode, segments, structures, surfaces, volumes
+from CoralBaySlicerCore.scene import boxes, overlays, place_mode, segments, structures, volumes
 from CoralBaySlicerCore.scene.overlays import Owner
 
 from .base import Panel
 from .painting import Painting
 from .sections.bounds import Bounds
+from .sections.output import Output
 from .tables.structure_table import StructureTable
 from .transfer import Transfer
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from CoralBaySlicerCore.work.worker import Task
 
 
 class SegmentPanel(Panel):
@@ -41,8 +39,8 @@ class SegmentPanel(Panel):
         self._painting = Painting(self, self.few_shot)
         self._transfer = Transfer(self, self.few_shot)
         self._bounds = Bounds(self, self.few_shot)
+        self.output = Output(self, self.few_shot)
         self._options: DisplayOptions | None = None
-        self._output: slicer.vtkMRMLSegmentationNode | None = None
         self.logic.overlays.offer(Owner.PREVIEW, self._draw)
         for title, kind in (
             (_("Probability of the selected structure"), overlays.PROBABILITY),
@@ -61,9 +59,6 @@ class SegmentPanel(Panel):
             ui.updateButton: self.update_preview,
             ui.suggestButton: self.suggest_click,
             ui.sizeButton: self.few_shot.next_size,
-            ui.applyButton: self.apply,
-            ui.undoApplyButton: self.undo_apply,
-            ui.show3DCheck: self.show_in_3d,
             ui.keepMapButton: self.keep_map,
         }
         for button, action in clicks.items():
@@ -100,8 +95,7 @@ class SegmentPanel(Panel):
         if self.volume is not few_shot.volume:
             place_mode.stop()
             few_shot.set_volume(self.volume)
-            self._release_output()
-        self._output = self.parameters.output
+            self.output.release()
         few_shot.set_painted(self.parameters.painted)
         self._bounds.refresh()
         few_shot.follow_features()
@@ -115,22 +109,16 @@ class SegmentPanel(Panel):
         marked = any(len(each.world_points()) for each in few_shot.structures)
         ui.clearButton.enabled = marked or few_shot.given is not None
         ui.updateButton.enabled = self.volume is not None
-        ui.suggestButton.enabled = ui.applyButton.enabled = preview is not None
-        ui.undoApplyButton.enabled = self.logic.undo.can_restore(self.parameters.output)
+        ui.suggestButton.enabled = preview is not None
         ui.sizeButton.enabled = any(each.label for each in few_shot.structures)
         ui.keepMapButton.enabled = preview is not None and self.parameters.overlay != "off"
         ui.previewLabel.text = few_shot.status
         ui.previewLabel.visible = bool(ui.previewLabel.text)
         ui.overlaySelector.currentIndex = max(ui.overlaySelector.findData(self.parameters.overlay), 0)
+        self.output.refresh()
         self._painting.refresh()
         self._transfer.refresh()
         self._show_preview()
-
-    def _release_output(self) -> None:
-        """Forget the output that was used with another scan: its segments of the same names would be replaced."""
-        output = self.parameters.output
-        if output is not None and output is self._output and segments.is_of_another(output, self.volume):
-            self.parameters.output = None
 
     def exit(self) -> None:
         """Stop placing points and painting."""
@@ -204,55 +192,6 @@ class SegmentPanel(Panel):
         self.logic.overlays.request(Owner.PREVIEW)
         self.attempt(_("No click can be suggested."), lambda: few_shot.suggest_click(few_shot.shown, few_shot.prompts(), found))
 
-    def apply(self) -> None:
-        """Write the structures as segments on the scan's own grid."""
-        few_shot, parameters = self.few_shot, self.parameters
-        failure = _("The segments could not be created. Nothing was changed.")
-        asked = self.attempt(failure, lambda: (few_shot.prompts(), few_shot.masks(), few_shot.extents()))
-        if asked is None:
-            return
-        prompts, masks, extents = asked
-        options = Options(parameters.threshold / 100, parameters.connected)
-        # The segments are those of the preview.
-        probe, segmenter = few_shot.given, few_shot.segmenter
-
-        def start() -> Task:
-            return self.logic.segmentTask(
-                few_shot.volume,
-                prompts,
-                parameters.output,
-                options,
-                probe,
-                few_shot.colors(),
-                segmenter,
-                masks,
-                extents,
-            )
-
-        had_surfaces = surfaces.has_surfaces(parameters.output)
-
-        def done(segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-            parameters.output = segmentation
-            self.refresh()
-            if parameters.solid or had_surfaces:
-                self._show_surfaces(segmentation, centre=not had_surfaces)
-
-        self.run(failure, start, done)
-
-    def undo_apply(self) -> None:
-        """Restore the segments as they were before the last Apply."""
-        surfaces.remove(self.parameters.output)
-        self.logic.undo.restore(self.parameters.output)
-        self.refresh()
-        self.show_in_3d()
-
-    def show_in_3d(self) -> None:
-        """Show the output segments in the 3D views, or remove them, as the check box says."""
-        output = self.parameters.output if self.is_shown else None
-        surfaces.remove(output)
-        if output is not None and self.parameters.solid:
-            self._show_surfaces(output, centre=True)
-
     def keep_map(self) -> None:
         """Keep the map that is shown as a volume of its own."""
         few_shot, kind = self.few_shot, self.parameters.overlay
@@ -289,14 +228,6 @@ class SegmentPanel(Panel):
             return False
         few_shot.show(few_shot.structures, few_shot.shown, self._options)
         return few_shot.preview is not None
-
-    def _show_surfaces(self, segmentation: slicer.vtkMRMLSegmentationNode, centre: bool) -> None:
-        def done(_segmentation: slicer.vtkMRMLSegmentationNode) -> None:
-            # Only the first time: later the user may have rotated the view.
-            if centre and self.is_shown:
-                slicer.util.resetThreeDViews()
-
-        self.run(_("The segments could not be shown in 3D."), lambda: self.logic.surfacesTask(segmentation), done)
 
     def _on_selected(self, structure: structures.Structure) -> None:
         if structure.label != self.few_shot.active:

@@ -160,7 +160,7 @@ def test_clicks_correct_a_suggestion_and_are_written_beside_it(filled: Any, cora
     settle(coralbay)
     name = parameters.volume.GetName()
     assert "not applied" in host.dialogs.texts()[-1] and states(filled)[name] is State.SUGGESTED
-    coralbay.panel.segment.apply()
+    coralbay.panel.segment.output.apply()
     settle(coralbay)
     mouse.press(filled.ui.acceptButton)
     settle(coralbay)
