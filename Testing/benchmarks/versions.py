@@ -17,8 +17,8 @@ QUALITY = {
 """Of `quality`, by method."""
 
 CLICKS = {
-    "coralbay-mini": 2,
-    "astra": 2,
+    "coralbay-mini": 3,
+    "astra": 3,
     "grow from seeds": 1,
     "random forest on filters": 1,
     "linear on filters": 1,

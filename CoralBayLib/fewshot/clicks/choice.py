@@ -20,6 +20,8 @@ SAME_SIDE = 3
 STUCK_CLICKS, POOR_DICE, STUCK_FACTOR = 5, 0.72, 1.3
 """After so many clicks of one kind in succession an answer of at most this expected Dice changes its size by this factor or
 more: small corrections did not help."""
+STUCK_LOSS = 0.2
+"""Expected Dice that such a change may cost at most."""
 EXTENTS = (0, -1, 1)
 """Answers to a first click: the most probable region, a part of it, and a larger region around it."""
 EXTENT_FACTOR = 2.0
@@ -91,7 +93,8 @@ def best_of(candidates: Sequence[Candidate], clicked_own: Sequence[bool], dice_b
     if ml_before and run >= STUCK_CLICKS and dice_before <= POOR_DICE:
         larger = clicked_own[-1]
         limit = ml_before * STUCK_FACTOR if larger else ml_before / STUCK_FACTOR
-        enough = [each for each in candidates if (each.ml >= limit if larger else each.ml <= limit)]
+        least = max(each.score for each in candidates) - STUCK_LOSS
+        enough = [each for each in candidates if (each.ml >= limit if larger else each.ml <= limit) and each.score >= least]
         candidates = enough or candidates
     return max(candidates, key=lambda each: each.score)
 

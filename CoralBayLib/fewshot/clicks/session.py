@@ -257,14 +257,25 @@ class ClickSession:
     def _sharpened(
         self, coarse: NDArray[np.bool_], fine: NDArray[np.float32], full: Region, kind: str, level: np.float32
     ) -> NDArray[np.bool_]:
-        """A region on every voxel: as the coarse one, and near its border as the fine log-odds."""
+        """A region on every voxel: as the coarse one, and near its border as the fine log-odds.
+
+        Of a removal, the border of what is removed counts: a thin structure, which is border everywhere, would lose voxels far
+        from the click.
+        """
         assert self.region is not None
-        grid = self.pyramid.grid
-        values = torch.from_numpy(coarse[None].astype(np.float32))
-        share = interpolate(values, self.region.grid(grid), full.grid(grid))[0].numpy()
-        out = (share > 1 - _BORDER) | ((share > _BORDER) & (fine >= level))
         before = self._mask[full.slices]
-        return before | out if kind == "addition" else before & out if kind == "removal" else out
+        if kind == "removal":
+            removed = self._mask[self.region.slices] & ~coarse
+            return before & ~self._on_every_voxel(removed, fine < level, full)
+        out = self._on_every_voxel(coarse, fine >= level, full)
+        return before | out if kind == "addition" else out
+
+    def _on_every_voxel(self, coarse: NDArray[np.bool_], at_border: NDArray[np.bool_], full: Region) -> NDArray[np.bool_]:
+        """A coarse mask on every voxel, with other values near its border."""
+        assert self.region is not None
+        values, grid = torch.from_numpy(coarse[None].astype(np.float32)), self.pyramid.grid
+        share = interpolate(values, self.region.grid(grid), full.grid(grid))[0].numpy()
+        return (share > 1 - _BORDER) | ((share > _BORDER) & at_border)
 
     def add(self, ras: ArrayLike, own: bool, rank: Callable[[NDArray[np.float32]], NDArray] | None = None) -> float:
         """Take a click and answer.

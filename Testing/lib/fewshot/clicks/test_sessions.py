@@ -13,6 +13,7 @@ from CoralBayLib.core.errors import PromptError
 from CoralBayLib.core.progress import Cancelled, CancelToken
 from CoralBayLib.fewshot.clicks import inputs, level_sets
 from CoralBayLib.fewshot.clicks.answers import ClickAnswer, ClickAnswers, ClickedStructures, clicked_structures
+from CoralBayLib.fewshot.clicks.choice import Candidate, best_of
 from CoralBayLib.fewshot.clicks.networks import packaged_networks
 from CoralBayLib.fewshot.clicks.session import Locks
 from CoralBayLib.fewshot.constraints.boxes import Box
@@ -142,6 +143,34 @@ def test_an_answer_may_always_be_changed_around_the_click_alone(scan):
     session.add(one, True)
     assert "addition" in copy(session).propose(one, True)
     assert "removal" in copy(session).propose(one + [0, 9, 0], False)
+
+
+def test_a_removal_leaves_a_thin_structure_alone_away_from_the_click(scan):
+    """Every voxel of it lies at the border of the coarser region on which removals are described."""
+    _volume, pyramid, _one, _two = scan
+    session = ClickAnswers(pyramid)._begun(pyramid, None, 0, Locks(), None)
+    session.region = inputs.Region(np.zeros(3, int), np.array([40, 40, 40]), np.array([2, 2, 2]))
+    full = session.region.full()
+    session._mask = np.zeros(pyramid.grid.shape, bool)
+    session._mask[10:12, 20, 4:36] = True
+    kept = session._mask[session.region.slices].copy()
+    kept[..., :9] = False
+    # The log-odds of voxels are low along the whole structure, as after many clicks against it.
+    fine = np.full(full.shape, -5, np.float32)
+    out = session._sharpened(kept, fine, full, "removal", np.float32(0))
+    before = session._mask[full.slices]
+    assert np.array_equal(out[..., 19:], before[..., 19:])
+    assert before[..., :17].any() and not out[..., :17].any()
+
+
+def test_a_stuck_answer_changes_its_size_unless_that_costs_too_much():
+    small, cheap, dear = (
+        Candidate("removal", n, score, ml, score) for n, (score, ml) in enumerate([(0.7, 9), (0.6, 5), (0.4, 5)])
+    )
+    against = [True, *[False] * 5]
+    assert best_of([small, cheap, dear], against[:4], 0.7, 10) is small
+    assert best_of([small, cheap, dear], against, 0.7, 10) is cheap
+    assert best_of([small, dear], against, 0.7, 10) is small
 
 
 def test_strokes_are_not_clicks(scan):
