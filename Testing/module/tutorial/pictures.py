@@ -9,6 +9,7 @@ scan probes and cohorts need more scans: these are stretched copies of the sampl
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,12 @@ class Tutorial:
             area.ensureWidgetVisible(last, 0, 12)
         host.process_events(0.2)
         pictures.save_window(self.arguments.output / f"{name}.png", *SIZE)
+
+    def new_folder(self, name: str) -> Path:
+        """A folder beside the pictures that does not exist: what an earlier run left there is removed."""
+        folder = self.arguments.output.resolve() / name
+        shutil.rmtree(folder, ignore_errors=True)
+        return folder
 
     # -- the steps
 
@@ -153,7 +160,7 @@ class Tutorial:
 
         similar, place = self.panel.similar, center(self.labels, CLAVICLE)
         self.open(similar)
-        scan_library.set_folder(str(self.arguments.output.resolve() / "library"))
+        scan_library.set_folder(str(self.new_folder("library")))
         self.panel.parameters.scope = "library"
         self.settle()
         similar.ui.libraryBox.collapsed = False
@@ -212,7 +219,7 @@ class Tutorial:
         from CoralBayLib.fewshot.constraints.sampling import labels_on
         from CoralBayLib.imaging.volume_io import read_labelmap
 
-        cohort, folder = self.panel.cohort, self.arguments.output.resolve() / "Upper abdomen"
+        cohort, folder = self.panel.cohort, self.new_folder("Upper abdomen")
         self.open(cohort)
         cohort.ui.structuresEdit.text = ", ".join(name for _label, name in STRUCTURES)
         host.dialogs.answer(str(folder))
