@@ -26,6 +26,7 @@ from .console import Console
 from .matching import landmarks, match
 from .patients import evaluate, probe
 from .remedies import remedy_text
+from .training import pretrain
 
 _INTERRUPTED = 130
 _NO_MEMORY = "There is too little memory. Close other programs, or use a smaller scan."
@@ -42,6 +43,7 @@ _VERBS = (
     cohort,
     encoders,
     weights,
+    pretrain,
     library,
     demo,
     cache,

@@ -138,6 +138,10 @@ class EvaluationError(CoralBayError, ValueError):
     """Patients cannot be evaluated: too few, or numbers that do not fit."""
 
 
+class TrainingError(CoralBayError, ValueError):
+    """A training cannot begin or go on: no usable scans, settings that do not fit, or a damaged state."""
+
+
 class MemoryLimitError(CoralBayError, MemoryError):
     """The job needs more memory than there is; the message states both sizes."""
 

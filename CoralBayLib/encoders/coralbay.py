@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -59,7 +59,13 @@ class CoralBayNetwork(nn.Module):
         feature_size: C, channels of the first level; a multiple of 12 (24 heads share 8C channels).
         in_channels: channels of the image.
         use_v2: whether a residual convolution block precedes each Swin stage.
+
+    Attributes:
+        checkpointing: for training: keep only the inputs of blocks and stages, and compute the rest again for the gradient,
+            which saves memory and costs time.
     """
+
+    checkpointing = False
 
     def __init__(self, feature_size: int = 48, in_channels: int = 1, use_v2: bool = True) -> None:
         super().__init__()
@@ -125,22 +131,33 @@ class CoralBayNetwork(nn.Module):
         """
         maps = {}
         if "enc0" in names:
-            maps["enc0"] = self.encoder1(x)
+            maps["enc0"] = self._run(self.encoder1, x)
         deepest = max((_TRUNK_LEVEL[name] for name in names if name != "enc0"), default=-1)
         tokens = self.swinViT.patch_embed(x) if deepest >= 0 else x
         for name, depth in _TRUNK_LEVEL.items():
             if depth > deepest:
                 break
             if depth > 0:
-                tokens = self._stage(depth, tokens)
+                tokens = self._run(partial(self._stage, depth), tokens)
             if name in names:
                 hidden = _normalized(tokens)
-                maps[name] = getattr(self, _BLOCKS[name])(hidden) if name in _BLOCKS else hidden
+                maps[name] = self._run(getattr(self, _BLOCKS[name]), hidden) if name in _BLOCKS else hidden
         return [maps[name] for name in names]
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         """All six feature maps."""
         return self.forward_features(x)
+
+    def clear_cache(self) -> None:
+        """Forget what was computed from the weights, such as before the network is copied."""
+        self._bias.clear()
+
+    def _run(self, part: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+        if not (self.checkpointing and torch.is_grad_enabled()):
+            return part(x)
+        from torch.utils.checkpoint import checkpoint
+
+        return checkpoint(part, x, use_reentrant=False)
 
     def _stage(self, depth: int, tokens: torch.Tensor) -> torch.Tensor:
         trunk = self.swinViT
@@ -195,7 +212,7 @@ class CoralBayEncoder(FrozenEncoder):
 
     def to(self, device: torch.device) -> None:
         """Move the network to a device."""
-        self.network._bias.clear()
+        self.network.clear_cache()
         super().to(device)
 
 

@@ -167,4 +167,5 @@ def _attend(
         else:
             mask = bias.to(query.dtype)
             out = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attention.scale)
-        done[part] = attention.proj(out.transpose(1, 2).reshape(len(part), n, channels))
+        # Mixed precision computes in another type than that of the tokens.
+        done[part] = attention.proj(out.transpose(1, 2).reshape(len(part), n, channels)).to(done.dtype)

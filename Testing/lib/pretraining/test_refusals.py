@@ -1,0 +1,74 @@
+"""What cannot be trained is said in plain words, before anything is computed."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from CoralBayLib.cli import main
+
+from .conftest import SMALL
+
+
+def run(capsys, *words):
+    status = main(["pretrain", *map(str, words)])
+    return status, capsys.readouterr().err
+
+
+@pytest.fixture
+def _lightning():
+    pytest.importorskip("lightning", reason="lightning is not installed; the developer's packages have it")
+
+
+@pytest.mark.usefixtures("_lightning")
+@pytest.mark.parametrize("content", ["nothing", "no scan", "no folder"])
+def test_a_folder_without_ct(tmp_path, capsys, content):
+    folder = tmp_path / "folder"
+    if content != "no folder":
+        folder.mkdir()
+    if content == "no scan":
+        (folder / "notes.txt").write_text("no scan")
+        (folder / "damaged.nrrd").write_text("no scan either")
+    status, err = run(capsys, folder, "-o", tmp_path / "mine.safetensors", *SMALL)
+    assert status == 1
+    words = {
+        "nothing": "There is no CT in",
+        "no scan": "None of the 1 scans can be used",
+        "no folder": "no such file or folder",
+    }
+    assert words[content] in err
+    assert not (tmp_path / "mine.safetensors").exists()
+
+
+def test_a_missing_package_is_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning.fabric", None)
+    status, err = run(capsys, tmp_path, "-o", tmp_path / "mine.safetensors")
+    assert status == 1
+    assert "pip install 'lightning" in err
+
+
+@pytest.mark.usefixtures("_lightning")
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("-o", "coralbay.safetensors"), "encoder 'coralbay'"),
+        (("-o", "mine.pt"), ".safetensors"),
+        (("-o", "mine.safetensors", "--batch", 3, "--devices", 2), "shared equally"),
+        (("-o", "mine.safetensors", "--feature-size", 12), "--init random"),
+        (("-o", "mine.safetensors", "--resume"), "no training"),
+        (("-o", "mine.safetensors", "--global-size", 50), "multiple of 16"),
+    ],
+)
+def test_options_that_do_not_fit(tmp_path, capsys, monkeypatch, words, told):
+    monkeypatch.chdir(tmp_path)
+    status, err = run(capsys, tmp_path, *words)
+    assert status == 1
+    assert told in err
+
+
+@pytest.mark.usefixtures("_lightning")
+def test_without_a_folder(tmp_path, capsys):
+    status, err = run(capsys, "-o", tmp_path / "mine.safetensors")
+    assert status == 1
+    assert "Name a folder" in err

@@ -1,0 +1,158 @@
+"""A whole training of a small network: what it writes, and that it goes on as if it had not been ended."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import CoralBayLib as cb
+from CoralBayLib.cli import main
+from CoralBayLib.encoders.cards import read_card
+from CoralBayLib.pretraining.network import Student, initial_backbone, make_teacher, parameter_groups
+from CoralBayLib.pretraining.settings import Settings
+
+from .conftest import SMALL
+from .processes import start
+
+pytestmark = pytest.mark.slow
+
+pytest.importorskip("lightning", reason="lightning is not installed; the developer's packages have it")
+
+STEPS = 2
+MANY_STEPS = 12
+
+
+def command(scans, output, *options, steps: int = STEPS) -> list[str]:
+    return [str(each) for each in ("pretrain", scans, "-o", output, *SMALL, "--steps", steps, *options)]
+
+
+def train(scans, output, *options, end: signal.Signals | None = None, after: int = 0) -> tuple[int, str]:
+    """Run it as a process of its own; `end` is sent to it when `after` rows of the curves were written.
+
+    Returns:
+        The exit status, negative for a signal, and what was printed.
+    """
+    log = output.with_suffix(".log")
+    process = start(command(scans, output, "--save-minutes", 0, *options, steps=MANY_STEPS), log)
+    while end is not None and process.is_alive():
+        if len(rows(output)) >= after:
+            os.kill(process.pid, end)
+            break
+        time.sleep(0.02)
+    process.join()
+    return process.exitcode, log.read_text()
+
+
+def rows(output) -> list[dict[str, str]]:
+    path = output.with_name(f"{output.stem}.pretrain") / "curves.csv"
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same(one, other):
+    first, second = load_file(one), load_file(other)
+    assert first.keys() == second.keys()
+    for key, value in first.items():
+        assert torch.equal(value, second[key]), key
+    assert rows(one) == rows(other)
+
+
+def test_killed_and_continued_equals_uninterrupted(scans, tmp_path):
+    """A process is killed at a random step, and another one is asked to end; both give, bit for bit, what a third one gives."""
+    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+    status, told = train(scans, whole)
+    assert status == 0, told
+    assert len(rows(whole)) == MANY_STEPS
+    step = random.randrange(1, MANY_STEPS // 2)
+    assert train(scans, killed, end=signal.SIGKILL, after=step)[0] == -signal.SIGKILL
+    status, told = train(scans, killed, end=signal.SIGTERM, after=step + 3)
+    assert status == 143 and "Stopped after step" in told, told
+    status, told = train(scans, killed, "--resume")
+    assert status == 0, told
+    assert_same(whole, killed)
+
+
+def test_stopped_and_continued_equals_uninterrupted(scans, tmp_path, capsys):
+    whole, stopped = tmp_path / "whole.safetensors", tmp_path / "stopped.safetensors"
+    assert main(command(scans, whole)) == 0
+    for done in range(1, STEPS + 1):
+        assert main(command(scans, stopped, "--stop-minutes", 0)) == 0
+        assert len(rows(stopped)) == done
+    assert_same(whole, stopped)
+    # Nothing is left to do.
+    assert main(command(scans, stopped)) == 0
+    assert_same(whole, stopped)
+
+
+def test_weights_and_cards_are_read_by_every_loader(scans, tmp_path, capsys):
+    output = tmp_path / "mine.safetensors"
+    assert main(command(scans, output, "--stop-minutes", 0, "--checkpointing")) == 0
+    out, err = capsys.readouterr()
+    assert "1 of 2 steps on 2 scans" in out
+    assert "small.nrrd: It is too small" in err and "damaged.nrrd" in err and "Stopped after step 1" in err
+    card = read_card(output.with_suffix(".json"))
+    assert card.name == "mine" and card.embedding_size == 23 * 12 and "2 CTs" in card.summary
+    assert "initial weights | random" in output.with_suffix(".md").read_text()
+
+    volume = cb.read_volume(scans / "ct0.nii.gz")
+    features = cb.embed(volume, cb.load_encoder("coralbay-mini", output, "cpu"))
+    assert features.scan_embedding is not None and features.scan_embedding.shape == (card.embedding_size,)
+    assert [level.channels for level in features.levels] == [level.channels for level in card.levels]
+    assert main(["embed", str(scans / "ct0.nii.gz"), "--encoder-file", str(output.with_suffix(".py")), "--no-cache"]) == 0
+    assert capsys.readouterr().out.startswith("mine: ")
+    with pytest.raises(cb.CoralBayError, match=r"expected|does not fit"):
+        cb.load_encoder("astra", output, "cpu")
+
+
+def test_other_settings_and_a_taken_name_are_refused(scans, tmp_path, capsys):
+    output = tmp_path / "mine.safetensors"
+    assert main(command(scans, output, "--stop-minutes", 0)) == 0
+    assert main(command(scans, output, "--seed", 3)) == 1
+    assert "seed 0 (now 3)" in capsys.readouterr().err
+    (tmp_path / "other.safetensors").write_bytes(b"mine")
+    assert main(command(scans, tmp_path / "other.safetensors")) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert (tmp_path / "other.safetensors").read_bytes() == b"mine"
+
+
+def test_checkpointing_changes_no_gradient():
+    settings = Settings(init="random", feature_size=12, prototypes=16, hidden=16)
+    views = [torch.rand(1, 1, 1, 48, 48, 48, generator=torch.Generator().manual_seed(0))]
+    gradients = []
+    for saving in (False, True):
+        student = Student(initial_backbone(settings)[0], settings)
+        student.backbone.checkpointing = saving
+        student(views).square().sum().backward()
+        gradients.append([p.grad for p in student.parameters() if p.requires_grad])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_every_parameter_is_trained_once_and_the_teacher_is_not():
+    student = Student(initial_backbone(Settings(init="random", feature_size=12))[0], Settings(feature_size=12))
+    decayed, plain = (group["params"] for group in parameter_groups(student))
+    trained = {id(p) for p in student.parameters() if p.requires_grad}
+    assert len(decayed) + len(plain) == len(trained) == len({id(p) for p in [*decayed, *plain]})
+    assert not any(id(p) in trained for p in student.backbone.encoder1.parameters())
+    assert all(p.ndim >= 2 for p in decayed)
+    assert not any(p.requires_grad for p in make_teacher(student).parameters())
+
+
+def test_mixed_precision_gives_nearly_the_same_output():
+    settings = Settings(init="random", feature_size=12, prototypes=16, hidden=16)
+    student = Student(initial_backbone(settings)[0], settings)
+    views = [torch.rand(1, 1, 1, 48, 48, 48, generator=torch.Generator().manual_seed(0))]
+    exact = student(views)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = student(views)
+    mixed.float().square().sum().backward()
+    assert float((mixed - exact).detach().abs().max()) < 0.05
