@@ -177,8 +177,11 @@ class Training:
 
     def _gathered(self, values: torch.Tensor) -> torch.Tensor:
         """(views, B, n) of each device to (all, n)."""
-        gathered: Any = self._fabric.all_gather(values)
-        return gathered.reshape(-1, values.shape[-1])
+        if self._fabric.world_size == 1:
+            return values.flatten(0, 1)
+        parts = [torch.empty_like(values) for _ in range(self._fabric.world_size)]
+        torch.distributed.all_gather(parts, values.contiguous())
+        return torch.cat(parts).flatten(0, 1)
 
     def _agreed(self, stop: bool, save: bool) -> tuple[bool, bool]:
         """Whether any device was asked to stop, and whether the first one wants to save, so that all do the same."""

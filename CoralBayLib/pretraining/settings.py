@@ -13,9 +13,9 @@ FORMS = ("coralbay-mini", "coralbay")
 CENTERINGS = ("mean", "sinkhorn")
 
 _WIDTHS = {"coralbay-mini": 24, "coralbay": 48}
-_STEP = 16
-"""Sides of crops are multiples of this, so that all but the deepest level need no padding."""
-_LEAST_SIDE = 48
+_STEP = 8
+"""Sides of crops are multiples of this. Sides of 40, 56, 96 and 112 fit the windows of attention with little padding."""
+_LEAST_SIDE = 40
 """Crops of 32 voxels have one voxel at the deepest level, which instance normalization cannot use."""
 
 
@@ -58,7 +58,7 @@ class Settings:
     steps: int = 10_000
     batch: int = 8
     global_size: int = 96
-    local_size: int = 48
+    local_size: int = 40
     local_crops: int = 6
     prototypes: int = 8192
     hidden: int = 2048

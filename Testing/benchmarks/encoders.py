@@ -104,15 +104,15 @@ def read_scan(folder: Path, labels: str = "labels") -> Labelled:
     return Labelled(folder.name, cb.read_volume(folder / "ct.nii.gz"), reference, names)
 
 
-def places(scan: Labelled, label: int) -> np.ndarray:
-    """(N, 3) RAS mm: the deepest place of a structure, and random places deep inside it."""
+def places(scan: Labelled, label: int, seed: int = 0) -> np.ndarray:
+    """(N, 3) RAS mm: the deepest place of a structure, and random places deep inside it, which the seed draws."""
     from scipy import ndimage
 
     annotator = Annotator(scan.reference, label)
     box = ndimage.find_objects(annotator.truth.astype(np.uint8))[0]
     depth = ndimage.distance_transform_edt(np.pad(annotator.truth[box], 1), sampling=annotator.grid.spacing_mm[::-1])
     deep = np.argwhere(depth > 0.6 * depth.max()) - 1 + [s.start for s in box]
-    chosen = deep[np.random.default_rng(label).choice(len(deep), QUERIES - 1)]
+    chosen = deep[np.random.default_rng([label, seed] if seed else label).choice(len(deep), QUERIES - 1)]
     return np.concatenate([annotator.deepest()[None], annotator.grid.to_ras(chosen[:, ::-1])])
 
 
@@ -152,11 +152,13 @@ def few_shot(pyramid: FeaturePyramid, scan: Labelled) -> dict[str, dict[str, flo
     return results
 
 
-def precision(pyramid: FeaturePyramid, home: FeaturePyramid, asked: Labelled, searched: Labelled, label: int) -> float:
+def precision(
+    pyramid: FeaturePyramid, home: FeaturePyramid, asked: Labelled, searched: Labelled, label: int, seed: int = 0
+) -> float:
     """Share of the top regions of one scan that are of the kind of the query, which lies in the same scan or another."""
     target = in_basis_of(pyramid, home)
     hits = []
-    for place in places(asked, label):
+    for place in places(asked, label, seed):
         vector = cb.Query.sphere(place, 6.0).vector(home)
         regions = cb.find_regions(cb.similarity_map(target, vector), TOP, APART_MM)
         found = searched.reference.nearest_values([region.ras for region in regions])

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _SETTINGS = {
     "steps": "number of updates of the weights",
     "batch": "crops of how many scans a step takes, on all devices together",
-    "global_size": "side of the two large crops in voxels, a multiple of 16",
-    "local_size": "side of the small crops in voxels, a multiple of 16 and 48 or more",
+    "global_size": "side of the two large crops in voxels, a multiple of 8",
+    "local_size": "side of the small crops in voxels, a multiple of 8 and 40 or more",
     "local_crops": "number of small crops of a scan in a step",
     "prototypes": "outputs of the projection head",
     "hidden": "width of the projection head",

@@ -9,7 +9,7 @@ import torch
 import CoralBayLib as cb
 from CoralBayLib.imaging.grid import Grid
 
-SMALL = ("--init", "random", "--feature-size", 12, "--global-size", 48, "--local-crops", 1, "--batch", 1)
+SMALL = ("--init", "random", "--feature-size", 12, "--global-size", 40, "--local-crops", 1, "--batch", 1)
 SMALL += ("--prototypes", 64, "--hidden", 32, "--lr", 0.001, "--teacher-momentum", 0.9)
 """Options of a small training."""
 

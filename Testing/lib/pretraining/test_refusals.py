@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from CoralBayLib.cli import main
+from CoralBayLib.core.errors import TrainingError
 
 from .conftest import SMALL
 
@@ -57,7 +59,7 @@ def test_a_missing_package_is_named(tmp_path, capsys, monkeypatch):
         (("-o", "mine.safetensors", "--batch", 3, "--devices", 2), "shared equally"),
         (("-o", "mine.safetensors", "--feature-size", 12), "--init random"),
         (("-o", "mine.safetensors", "--resume"), "no training"),
-        (("-o", "mine.safetensors", "--global-size", 50), "multiple of 16"),
+        (("-o", "mine.safetensors", "--global-size", 50), "multiple of 8"),
     ],
 )
 def test_options_that_do_not_fit(tmp_path, capsys, monkeypatch, words, told):
@@ -65,6 +67,20 @@ def test_options_that_do_not_fit(tmp_path, capsys, monkeypatch, words, told):
     status, err = run(capsys, tmp_path, *words)
     assert status == 1
     assert told in err
+
+
+def test_a_library_stands_for_the_scans_that_were_added_to_it(tmp_path, monkeypatch):
+    from CoralBayLib import library
+    from CoralBayLib.cli.training.pretrain import _scans_of
+
+    record = library.ScanRecord("0" * 64, "", "/archive/b.nrrd", "", (1,), (1.0,), (1.0,), 1, "coralbay-mini", "", "whole")
+    monkeypatch.setattr(library.Library, "scans", lambda self: [record, replace(record, path="/archive/a.nrrd"), record])
+    assert _scans_of(str(tmp_path)) == [str(tmp_path)]
+    (tmp_path / "library.json").write_text('{"format": 1}')
+    assert _scans_of(str(tmp_path)) == ["/archive/a.nrrd", "/archive/b.nrrd"]
+    monkeypatch.setattr(library.Library, "scans", lambda self: [])
+    with pytest.raises(TrainingError, match="holds no scans"):
+        _scans_of(str(tmp_path))
 
 
 @pytest.mark.usefixtures("_lightning")

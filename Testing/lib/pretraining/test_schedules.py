@@ -43,8 +43,8 @@ def test_settings_survive_json():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"global_size": 100}, "multiple of 16"),
-        ({"local_size": 32}, "48 or more"),
+        ({"global_size": 100}, "multiple of 8"),
+        ({"local_size": 32}, "40 or more"),
         ({"local_size": 112}, "not larger"),
         ({"feature_size": 20}, "multiple of 12"),
         ({"steps": 0}, "1 or more"),

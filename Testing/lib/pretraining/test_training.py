@@ -6,6 +6,7 @@ import csv
 import os
 import random
 import signal
+import socket
 import time
 
 import pytest
@@ -93,6 +94,30 @@ def test_stopped_and_continued_equals_uninterrupted(scans, tmp_path, capsys):
     assert_same(whole, stopped)
 
 
+def test_two_processes_share_the_work_of_one(scans, tmp_path):
+    """Lightning would start the second one; here each is started as Lightning does it."""
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    shared = ("--batch", 2, "--device", "cpu")
+    status, told = train(scans, one, *shared)
+    assert status == 0, told
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = command(scans, two, *shared, "--devices", 2, steps=MANY_STEPS)
+    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    first = start(words, tmp_path / "first.log", LOCAL_RANK=0, **where)
+    while first.is_alive() and not (tmp_path / "two.pretrain" / "training.json").is_file():
+        time.sleep(0.02)
+    second = start(words, tmp_path / "second.log", LOCAL_RANK=1, **where)
+    for process in (first, second):
+        process.join()
+    assert (first.exitcode, second.exitcode) == (0, 0), (tmp_path / "first.log").read_text()
+    assert len(rows(two)) == MANY_STEPS
+    for alone, together in zip(rows(one), rows(two), strict=True):
+        for name in ("loss", "entropy", "spread", "used"):
+            assert float(alone[name]) == pytest.approx(float(together[name]), rel=0.02), name
+
+
 def test_weights_and_cards_are_read_by_every_loader(scans, tmp_path, capsys):
     output = tmp_path / "mine.safetensors"
     assert main(command(scans, output, "--stop-minutes", 0, "--checkpointing")) == 0
@@ -126,7 +151,7 @@ def test_other_settings_and_a_taken_name_are_refused(scans, tmp_path, capsys):
 
 def test_checkpointing_changes_no_gradient():
     settings = Settings(init="random", feature_size=12, prototypes=16, hidden=16)
-    views = [torch.rand(1, 1, 1, 48, 48, 48, generator=torch.Generator().manual_seed(0))]
+    views = [torch.rand(1, 1, 1, 40, 40, 40, generator=torch.Generator().manual_seed(0))]
     gradients = []
     for saving in (False, True):
         student = Student(initial_backbone(settings)[0], settings)
@@ -150,7 +175,7 @@ def test_every_parameter_is_trained_once_and_the_teacher_is_not():
 def test_mixed_precision_gives_nearly_the_same_output():
     settings = Settings(init="random", feature_size=12, prototypes=16, hidden=16)
     student = Student(initial_backbone(settings)[0], settings)
-    views = [torch.rand(1, 1, 1, 48, 48, 48, generator=torch.Generator().manual_seed(0))]
+    views = [torch.rand(1, 1, 1, 40, 40, 40, generator=torch.Generator().manual_seed(0))]
     exact = student(views)
     with torch.autocast("cpu", torch.bfloat16):
         mixed = student(views)

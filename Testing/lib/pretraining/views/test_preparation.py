@@ -11,7 +11,7 @@ from CoralBayLib.pretraining.settings import Settings
 from CoralBayLib.pretraining.views.dataset import Batches, ViewDataset
 from CoralBayLib.pretraining.views.scans import Preparation, load_prepared, prepare_all
 
-SETTINGS = Settings(global_size=64, local_crops=2, batch=4, steps=3)
+SETTINGS = Settings(global_size=64, local_size=48, local_crops=2, batch=4, steps=3)
 
 
 @pytest.fixture
