@@ -14,6 +14,7 @@ from CoralBayLib.core.errors import QueryError
 from CoralBaySlicerCore.scene import overlays as overlay
 from CoralBaySlicerCore.scene import place_mode, query_markups, segments, structures, volumes
 from CoralBaySlicerCore.scene.overlays import Owner
+from CoralBaySlicerCore.scene.views import slices
 from CoralBaySlicerCore.work.logic import FoundRegion
 
 from .base import Panel
@@ -139,6 +140,8 @@ class SimilarPanel(Panel, VTKObservationMixin):
             place_mode.stop()
         else:
             self._watch(node)
+            # A point on another scan would be a query at a place that the user has not seen.
+            slices.show_scan(self.volume)
             place_mode.start(node)
         self.refresh()
 

@@ -134,6 +134,18 @@ def test_the_place_in_another_scan_is_shown_without_a_map(coralbay: Any, driver:
     assert coralbay.panel.parameters.volume is maps.node
 
 
+def test_points_are_placed_on_their_own_scan(coralbay: Any, driver: Any, maps: Any, scan: Any) -> None:
+    for button in (coralbay.panel.segment.ui.placeButton, coralbay.panel.similar.ui.placeQueryButton):
+        scan(name="other", seed=1)
+        settle(driver)
+        assert view_of("Red").GetBackgroundVolumeID() != maps.node.GetID()
+        mouse.press(button)
+        settle(driver)
+        assert button.checked
+        assert view_of("Red").GetBackgroundVolumeID() == maps.node.GetID()
+        mouse.press(button)
+
+
 def test_choosing_a_scan_shows_it(coralbay: Any, driver: Any, maps: Any, scan: Any) -> None:
     """By hand only: entering the module with another scan in the views leaves them alone."""
     import slicer
