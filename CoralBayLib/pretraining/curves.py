@@ -23,7 +23,8 @@ class Curves:
 
     def __init__(self, path: Path, done: int, tensorboard: Path) -> None:
         _keep(path, done)
-        self._file = path.open("a", newline="", encoding="utf-8")
+        # A row is written at once, so that curves can be watched.
+        self._file = path.open("a", buffering=1, newline="", encoding="utf-8")
         self._rows = csv.writer(self._file)
         self._board: Any = None
         try:
@@ -38,10 +39,6 @@ class Curves:
         if self._board is not None:
             for name in COLUMNS[1:]:
                 self._board.add_scalar(name, values[name], int(values["step"]))
-
-    def flush(self) -> None:
-        """Write what is still in memory."""
-        self._file.flush()
 
     def close(self) -> None:
         """Close the files."""

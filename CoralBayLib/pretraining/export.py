@@ -27,8 +27,12 @@ register_trained(__file__, form="{form}")
 '''
 
 
-def require_name(output: Path) -> None:
+def require_name(output: Path, overwrite: bool = False) -> None:
     """Refuse an output whose name, which becomes the encoder's name, belongs to another encoder or to existing files.
+
+    Args:
+        output: the weights file.
+        overwrite: whether existing files may be replaced.
 
     Raises:
         TrainingError: the name is taken, or one of the files that will be written exists.
@@ -36,7 +40,7 @@ def require_name(output: Path) -> None:
     if output.stem in shipped_names():
         raise TrainingError(f"There is an encoder '{output.stem}'. Choose another name for the weights.")
     for path in files_of(output):
-        if path.exists():
+        if path.exists() and not overwrite:
             raise TrainingError(f"{path} exists already.", remedy=Remedy.OVERWRITE)
 
 

@@ -69,7 +69,7 @@ class Settings:
     weight_decay: tuple[float, float] = (0.04, 0.4)
     clip: float = 3.0
     teacher_momentum: float = 0.996
-    teacher_temperature: tuple[float, float] = (0.04, 0.07)
+    teacher_temperature: tuple[float, float] = (0.04, 0.04)
     temperature_warmup: float = 0.3
     student_temperature: float = 0.1
     centering: str = "mean"
@@ -97,6 +97,11 @@ class Settings:
             raise TrainingError(f"Expected a seed of 0 or more, got {self.seed}.")
         if not 0 < self.teacher_momentum <= 1:
             raise TrainingError(f"Expected a teacher momentum between 0 and 1, got {self.teacher_momentum}.")
+        if not 0 < self.teacher_temperature[0] <= self.teacher_temperature[1] < self.student_temperature:
+            raise TrainingError(
+                f"Expected a teacher temperature above 0 and below that of the student, {self.student_temperature}, "
+                f"got {self.teacher_temperature[1]}."
+            )
         if self.lr is not None and not 0 < self.lr < math.inf:
             raise TrainingError(f"Expected a learning rate above 0, got {self.lr}.")
 

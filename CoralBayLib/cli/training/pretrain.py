@@ -98,6 +98,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help=f"momentum of the teacher at the first step (default {defaults.teacher_momentum}); use less for few steps",
     )
+    first, last = defaults.teacher_temperature
+    parser.add_argument(
+        "--teacher-temperature",
+        type=float,
+        default=last,
+        metavar="X",
+        help=f"temperature of the teacher after its warm-up from {first} (default {last}); up to 0.07 for long trainings",
+    )
     parser.add_argument(
         "--centering",
         default=CENTERINGS[0],
@@ -210,6 +218,7 @@ def _settings(args: argparse.Namespace) -> Settings:
         feature_size=args.feature_size or default_feature_size(form),
         lr=args.lr,
         teacher_momentum=args.teacher_momentum,
+        teacher_temperature=(min(Settings.teacher_temperature[0], args.teacher_temperature), args.teacher_temperature),
         centering=args.centering,
         **{name: getattr(args, name) for name in _SETTINGS},
     )

@@ -55,6 +55,7 @@ def test_a_missing_package_is_named(tmp_path, capsys, monkeypatch):
     ("words", "told"),
     [
         (("-o", "coralbay.safetensors"), "encoder 'coralbay'"),
+        (("-o", "coralbay.safetensors", "--overwrite"), "encoder 'coralbay'"),
         (("-o", "mine.pt"), ".safetensors"),
         (("-o", "mine.safetensors", "--batch", 3, "--devices", 2), "shared equally"),
         (("-o", "mine.safetensors", "--feature-size", 12), "--init random"),

@@ -12,7 +12,7 @@ from CoralBayLib.core.errors import TrainingError
 from CoralBayLib.pretraining.schedules import scheduled
 from CoralBayLib.pretraining.settings import Settings
 
-SETTINGS = Settings(steps=100, batch=64, lr_warmup=0.1, temperature_warmup=0.3)
+SETTINGS = Settings(steps=100, batch=64, lr_warmup=0.1, temperature_warmup=0.3, teacher_temperature=(0.04, 0.07))
 
 
 def test_the_values_at_the_beginning_the_middle_and_the_end():
@@ -50,6 +50,7 @@ def test_settings_survive_json():
         ({"steps": 0}, "1 or more"),
         ({"init": "coralbay"}, "form of coralbay"),
         ({"lr": -1.0}, "learning rate"),
+        ({"teacher_temperature": (0.04, 0.2)}, "teacher temperature"),
         ({"centering": "none"}, "mean, sinkhorn"),
     ],
 )

@@ -75,7 +75,7 @@ def test_killed_and_continued_equals_uninterrupted(scans, tmp_path):
     assert len(rows(whole)) == MANY_STEPS
     step = random.randrange(1, MANY_STEPS // 2)
     assert train(scans, killed, end=signal.SIGKILL, after=step)[0] == -signal.SIGKILL
-    status, told = train(scans, killed, end=signal.SIGTERM, after=step + 3)
+    status, told = train(scans, killed, end=signal.SIGTERM, after=len(rows(killed)) + 1)
     assert status == 143 and "Stopped after step" in told, told
     status, told = train(scans, killed, "--resume")
     assert status == 0, told
@@ -147,6 +147,21 @@ def test_other_settings_and_a_taken_name_are_refused(scans, tmp_path, capsys):
     assert main(command(scans, tmp_path / "other.safetensors")) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "other.safetensors").read_bytes() == b"mine"
+
+
+def test_a_damaged_state_is_named_and_can_be_replaced(scans, tmp_path, capsys):
+    output = tmp_path / "mine.safetensors"
+    folder = tmp_path / "mine.pretrain"
+    assert main(command(scans, output, steps=1)) == 0
+    (folder / "state.ckpt").write_bytes((folder / "state.ckpt").read_bytes()[:5000])
+    assert main(command(scans, output, steps=1)) == 1
+    err = capsys.readouterr().err
+    assert "is damaged" in err and "--overwrite" in err
+    (folder / "training.json").write_text("{")
+    assert main(command(scans, output, "--resume")) == 1
+    assert "training.json is damaged" in capsys.readouterr().err
+    assert main(command(scans, output, "--overwrite", steps=1)) == 0
+    assert len(rows(output)) == 1
 
 
 def test_checkpointing_changes_no_gradient():
