@@ -2,6 +2,10 @@
 
 Method: Caron et al. (arXiv 2104.14294), `DINOHead` of its code: three layers with GELU, a bottleneck on the unit sphere,
 and prototypes of unit length (a weight-normalized linear layer whose magnitudes stay 1). No batch normalization.
+
+Before the first step, the embeddings are standardized once and for all (`standardize`). Averages of instance-normalized maps
+are nearly the same for all crops; without this, all outputs are nearly the same, too, and small batches and few steps do not
+suffice to separate them.
 """
 
 from __future__ import annotations
@@ -10,9 +14,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+_LEAST_DEVIATION = 1e-3
+"""Added to standard deviations, so that a channel that is nearly constant is not blown up."""
+
 
 class ProjectionHead(nn.Module):
     """From an embedding to one logit for each prototype.
+
+    Attributes:
+        mean, scale: (channels,) what is subtracted from embeddings, and what they are multiplied by then.
 
     Args:
         channels: length of the embedding.
@@ -21,8 +31,13 @@ class ProjectionHead(nn.Module):
         prototypes: number of prototypes.
     """
 
+    mean: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, channels: int, hidden: int, bottleneck: int, prototypes: int) -> None:
         super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("scale", torch.ones(channels))
         self.mlp = nn.Sequential(
             nn.Linear(channels, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
         )
@@ -34,9 +49,15 @@ class ProjectionHead(nn.Module):
         # As torch initializes a linear layer; only the direction is used.
         nn.init.kaiming_uniform_(self.prototypes, a=5**0.5)
 
+    @torch.no_grad()
+    def standardize(self, x: torch.Tensor) -> None:
+        """Give the embeddings (N, channels) of the untrained network mean 0 and standard deviation 1 from now on."""
+        self.mean.copy_(x.mean(dim=0))
+        self.scale.copy_(1 / (x.std(dim=0) + _LEAST_DEVIATION))
+
     def project(self, x: torch.Tensor) -> torch.Tensor:
         """Embeddings (B, channels) to unit vectors (B, bottleneck)."""
-        return functional.normalize(self.mlp(x).float(), dim=-1)
+        return functional.normalize(self.mlp((x - self.mean) * self.scale).float(), dim=-1)
 
     def classify(self, z: torch.Tensor) -> torch.Tensor:
         """Unit vectors (B, bottleneck) to their cosines with the prototypes, (B, prototypes)."""

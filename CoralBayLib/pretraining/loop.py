@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
+_EXAMPLES = 16
+"""Examples by which embeddings are standardized."""
+
+
 @dataclass(frozen=True)
 class Running:
     """How a training is run; none of it changes the result.
@@ -93,6 +97,8 @@ class Training:
         """
         if self._folder.checkpoint.is_file():
             self._load()
+        else:
+            self._standardize()
         settings = self._plan.settings
         first = self._fabric.is_global_zero
         if self.done >= settings.steps:
@@ -123,6 +129,15 @@ class Training:
             if curves is not None:
                 curves.close()
         return self.done >= settings.steps
+
+    @torch.no_grad()
+    def _standardize(self) -> None:
+        """Standardize the embeddings by the global crops of the first examples, the same ones on every device."""
+        dataset = ViewDataset(self._folder.scans, self._plan.scans, self._plan.settings)
+        with self._fabric.autocast():
+            found = [self.teacher.embed(dataset[n][0].to(self._fabric.device)) for n in range(min(_EXAMPLES, len(dataset)))]
+        for network in (self.teacher, self._student):
+            network.head.standardize(torch.cat(found))
 
     def _batches(self) -> Iterator[list[torch.Tensor]]:
         from torch.utils.data import DataLoader

@@ -104,7 +104,7 @@ class CollapseMonitor:
             return ""
         return (
             f"The training may be collapsing at step {step + 1}: {'; '.join(found)}. If the curves do not recover, begin again "
-            "with a lower learning rate, a larger batch, or more scans."
+            "with a slower teacher (momentum nearer to 1), a lower learning rate, a larger batch, or more scans."
         )
 
 

@@ -96,7 +96,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=defaults.teacher_momentum,
         metavar="X",
-        help=f"momentum of the teacher at the first step (default {defaults.teacher_momentum}); use less for few steps",
+        help=f"momentum of the teacher at the first step; it rises to 1 (default {defaults.teacher_momentum})",
     )
     first, last = defaults.teacher_temperature
     parser.add_argument(

@@ -99,17 +99,30 @@ def test_sinkhorn_equals_a_plain_reference():
 def test_the_head_equals_a_weight_normalized_layer_on_the_sphere():
     head = ProjectionHead(5, 16, 8, K)
     x = torch.randn(3, 5)
+    head.standardize(torch.randn(50, 5) * 0.01 + 2)
     last = nn.utils.parametrizations.weight_norm(nn.Linear(8, K, bias=False))
     with torch.no_grad():
         last.parametrizations.weight.original0.fill_(1.0)
         last.parametrizations.weight.original1.copy_(head.prototypes)
-        z = x
+        z = (x - head.mean) * head.scale
         for n, layer in enumerate(each for each in head.mlp if isinstance(each, nn.Linear)):
             z = z @ layer.weight.T + layer.bias
             z = z if n == 2 else z * 0.5 * (1 + torch.erf(z / math.sqrt(2)))
         z = z / z.norm(dim=1, keepdim=True)
         torch.testing.assert_close(head(x), last(z))
     assert head(x).abs().max() <= 1 + 1e-6
+
+
+def test_embeddings_are_standardized_by_those_of_the_untrained_network():
+    head, x = ProjectionHead(5, 16, 8, K), torch.randn(50, 5) * 0.1 + 2
+    head.standardize(x)
+    standard = (x - head.mean) * head.scale
+    torch.testing.assert_close(standard.mean(dim=0), torch.zeros(5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(standard.std(dim=0), torch.ones(5), atol=0.02, rtol=0)
+    vectors = [head.project(x).std(dim=0).mean() * 8**0.5]
+    head.standardize(torch.stack([torch.zeros(5), torch.ones(5) * 2**0.5]))  # leaves the embeddings nearly as they are
+    vectors.append(head.project(x).std(dim=0).mean() * 8**0.5)
+    assert vectors[0] > 0.7 > 0.2 > vectors[1]
 
 
 def test_the_teacher_follows_by_its_momentum():
