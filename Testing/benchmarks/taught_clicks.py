@@ -31,6 +31,7 @@ from .click_sessions import JITTER_MM, PROTOCOLS, Given, run
 from .encoders import Labelled, read_scan
 from .protocol import Answer, Task
 from .quality import read
+from .tables import summary
 from .tables.sections import MEASURED, add_tables_option
 from .tables.taught_clicks import NOTHING, write_tables
 from .versions import TAUGHT_CLICKS
@@ -133,6 +134,8 @@ def main() -> None:
     lines = [each for each in read(args.results) if each["results_version"] == TAUGHT_CLICKS]
     lines = [each for each in lines if each["clicks"] == args.clicks]
     print(write_tables(sorted(lines, key=_order), args.tables and args.tables / FILE))
+    if args.tables:
+        summary.renew(args.tables)
 
 
 def _order(line: dict) -> tuple:

@@ -117,6 +117,12 @@ def patients(folder: Path) -> str:
     return _whole(file, "Mean over structures", 0) if file.is_file() else "Not measured yet."
 
 
+def taught_clicks(folder: Path) -> str:
+    """Mean Dice by clicks on the suggestion of a probe, and from nothing."""
+    file = folder / "taught-clicks.md"
+    return _whole(file, "Mean Dice", 0) if file.is_file() else "Not measured yet."
+
+
 def speed(folder: Path) -> str:
     """Time and memory to embed the sample and a long scan."""
     sample, long = rows(folder / "speed.md", "The whole sample"), rows(folder / "speed.md", "A long scan")
@@ -171,6 +177,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "transfer": transfer,
     "landmarks": landmarks,
     "patients": patients,
+    "taught-clicks": taught_clicks,
     "speed": speed,
 }
 
