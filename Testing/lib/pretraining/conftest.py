@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import CoralBayLib as cb
+from CoralBayLib.encoders import builtin, registry
 from CoralBayLib.imaging.grid import Grid
 
 SMALL = ("--init", "random", "--feature-size", 12, "--global-size", 40, "--local-crops", 1, "--batch", 1)
@@ -41,3 +42,12 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def _no_encoder_is_left():
+    """Encoders that a test registers are gone after it."""
+    before = registry.entries()
+    yield
+    for name in registry.entries().keys() - before.keys() - {card.name for card in builtin.cards()}:
+        registry.unregister(name)

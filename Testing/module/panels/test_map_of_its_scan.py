@@ -13,12 +13,12 @@ pytestmark = pytest.mark.slow
 
 
 def layers(node: Any) -> list[bool]:
-    """For each slice view with this background: whether it shows a map or labels of the module; at least one view has it."""
+    """For each of the usual slice views with this background, at least one: whether it shows a map or labels of the module."""
     import slicer
 
     found = []
     for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
-        if view.GetBackgroundVolumeID() == node.GetID():
+        if view.GetLayoutName() in ("Red", "Green", "Yellow") and view.GetBackgroundVolumeID() == node.GetID():
             shown_ids = [view.GetForegroundVolumeID(), view.GetLabelVolumeID()]
             nodes = [slicer.mrmlScene.GetNodeByID(each) for each in shown_ids if each]
             found.append(any(each.GetAttribute("CoralBaySlicer.Overlay") for each in nodes))
