@@ -65,9 +65,17 @@ class OursClicked:
 
     def __call__(self, given: Given) -> tuple[Answer, float | None]:
         """Fit, and compute the preview."""
-        segmenter = cb.Segmenter(self.pyramid).fit(given.points)
-        estimate = segmenter.preview().dice_estimate.get(1)
-        return lambda grid: segmenter.labelmap(grid).array, None if estimate is None else float(estimate[0])
+        return shown_of(cb.Segmenter(self.pyramid).fit(given.points), 1)
+
+
+def shown_of(segmenter: cb.Segmenter, label: int) -> tuple[Answer, float | None]:
+    """What the module shows of a structure: the answer, 1 in the structure, and the estimate of its Dice."""
+    estimate = segmenter.preview().dice_estimate.get(label)
+
+    def answer(grid: Grid) -> NDArray[np.uint8]:
+        return (segmenter.labelmap(grid).array == label).astype(np.uint8)
+
+    return answer, None if estimate is None else float(estimate[0])
 
 
 class PeerClicked:

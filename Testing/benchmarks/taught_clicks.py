@@ -18,16 +18,13 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from pathlib import Path
 
-import numpy as np
-
 import CoralBayLib as cb
 from CoralBayLib.evaluation.cases import Cases, read_cases
 from CoralBayLib.evaluation.draws import Draw, make_draws
 from CoralBayLib.features.pyramid import FeaturePyramid
-from CoralBayLib.imaging.grid import Grid
 from CoralBayLib.imaging.patients import find_patients
 
-from .click_sessions import JITTER_MM, PROTOCOLS, Given, run
+from .click_sessions import JITTER_MM, PROTOCOLS, Given, run, shown_of
 from .encoders import Labelled, read_scan
 from .protocol import Answer, Task
 from .quality import read
@@ -57,14 +54,7 @@ class Corrected:
         """See `click_sessions.Clicked`."""
         segmenter = cb.Segmenter(self.pyramid, self.probe)
         segmenter.fit(given.points if len(given.points) or self.probe is None else None)
-        preview = segmenter.preview()
-        label = next(number for number, name in segmenter.names.items() if name == self.name)
-        estimate = preview.dice_estimate.get(label)
-
-        def answer(grid: Grid) -> np.ndarray:
-            return (segmenter.labelmap(grid).array == label).astype(np.uint8)
-
-        return answer, None if estimate is None else float(estimate[0])
+        return shown_of(segmenter, next(number for number, name in segmenter.names.items() if name == self.name))
 
 
 def sessions(cases: Cases, draws: list[Draw], clicks: int, first: int | None) -> Iterator[tuple[dict, Draw | None]]:
