@@ -9,24 +9,22 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from CoralBayLib.core import schemas
 from CoralBayLib.core.errors import CohortError, Remedy, StoreError
+from CoralBayLib.core.locks import lock_file
 from CoralBayLib.core.names import fold, is_background, printable_name
 from CoralBayLib.core.paths import atomic_write, error_message
-from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
+from CoralBayLib.core.progress import CancelToken
 
 FORMAT_VERSION = 1
 FILE, COPY = "cohort.json", "cohort.copy.json"
 _LOCK = ".lock"
-_RETRY_S = 0.2
 _MOST_ID = 80
 """Characters of a scan's name at most: it becomes part of file names."""
 
@@ -217,19 +215,11 @@ def locked(folder: Path, cancel: CancelToken | None = None) -> Iterator[None]:
         StoreError: the folder cannot be written.
         Cancelled: `cancel` was called while waiting.
     """
-    try:
-        lock = FileLock(folder / _LOCK)
-        while True:
-            try:
-                lock.acquire(timeout=_RETRY_S)
-                break
-            except Timeout:
-                raise_if_cancelled(cancel)
-    except OSError as error:
-        raise StoreError(
-            f"The cohort's folder {folder} cannot be written: {error_message(error)}. Check that you may write there."
-        ) from error
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock_file(folder / _LOCK, cancel))
+        except OSError as error:
+            raise StoreError(
+                f"The cohort's folder {folder} cannot be written: {error_message(error)}. Check that you may write there."
+            ) from error
         yield
-    finally:
-        lock.release()

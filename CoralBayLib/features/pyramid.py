@@ -113,9 +113,7 @@ class FeaturePyramid:
         """The whitening basis: the stored one, or one that is fitted at first use."""
         if self.stored_basis is not None:
             return self.stored_basis
-        kji = np.argwhere(self.body.array)
-        chosen = kji[np.random.default_rng(0).choice(len(kji), min(SAMPLES, len(kji)), replace=False)]
-        points = self.grid.to_ras(chosen[:, ::-1])
+        points = self.body_points(SAMPLES)
         return fit_basis(self.sample(points), torch.from_numpy(points), self.components)
 
     @cached_property
@@ -134,6 +132,21 @@ class FeaturePyramid:
             stored_basis=self.stored_similarity_basis,
             stored_similarity_basis=None,
         )
+
+    def body_points(self, count: int, random: np.random.Generator | None = None) -> NDArray[np.float64]:
+        """Centers of voxels of the body, drawn at random without replacement.
+
+        Args:
+            count: of points at most; a smaller body gives all of its voxels.
+            random: draws them; by default always the same.
+
+        Returns:
+            (N, 3) RAS mm.
+        """
+        random = random or np.random.default_rng(0)
+        kji = np.argwhere(self.body.array)
+        chosen = kji[random.choice(len(kji), min(count, len(kji)), replace=False)]
+        return self.grid.to_ras(chosen[:, ::-1])
 
     @property
     def grid(self) -> Grid:

@@ -59,10 +59,7 @@ def localize(memory: TransferMemory, pyramid: FeaturePyramid) -> Prompts:
     Returns:
         A few points of each structure that was found, with the memory's labels, and background points around them.
     """
-    kji = np.argwhere(pyramid.body.array)
-    random = np.random.default_rng(0)
-    drawn = kji[random.choice(len(kji), min(_BODY_POINTS, len(kji)), replace=False)]
-    points = pyramid.grid.to_ras(drawn[:, ::-1])
+    points = pyramid.body_points(_BODY_POINTS)
     target = pyramid.sample(points) @ memory.projection.T + memory.offset
     source, source_ras = memory.vectors[memory.body].float(), memory.positions[memory.body.numpy()]
     if memory.shared:

@@ -99,13 +99,14 @@ class StateFolder:
                 raise
             raise TrainingError(f"{self._plan} is damaged. The training cannot go on.", remedy=Remedy.OVERWRITE) from error
 
-    def require_same(self, settings: Settings) -> None:
-        """Refuse to go on with other settings than the training began with.
+    def plan_to_continue(self, settings: Settings) -> Plan:
+        """The plan, if the training began with these settings.
 
         Raises:
-            TrainingError: names what differs.
+            TrainingError: it began with others, which are named, or the plan is damaged.
         """
-        before, now = self.read_plan().settings.as_dict(), settings.as_dict()
+        plan = self.read_plan()
+        before, now = plan.settings.as_dict(), settings.as_dict()
         differing = [f"{name} {_text(before[name])} (now {_text(now[name])})" for name in now if before[name] != now[name]]
         if differing:
             raise TrainingError(
@@ -113,6 +114,7 @@ class StateFolder:
                 "on, or another output.",
                 remedy=Remedy.OVERWRITE,
             )
+        return plan
 
     def clear(self) -> None:
         """Delete the state, except scans that are prepared already."""

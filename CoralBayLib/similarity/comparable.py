@@ -17,15 +17,8 @@ from CoralBayLib.features.whitening import whitening
 
 COMPONENTS = 96
 """Components that are compared, those of the largest variance first; see DECISIONS.md."""
-_BODY_POINTS = 3000
+BODY_POINTS = 3000
 """Points drawn from the body of a scan."""
-
-
-def body_points(pyramid: FeaturePyramid, count: int = _BODY_POINTS, seed: int = 0) -> NDArray[np.float64]:
-    """Points drawn at random from the body of a scan, (N, 3) RAS mm, N at most `count`."""
-    kji = np.argwhere(pyramid.body.array)
-    drawn = np.random.default_rng(seed).choice(len(kji), min(count, len(kji)), replace=False)
-    return pyramid.grid.to_ras(kji[drawn][:, ::-1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +53,7 @@ class FeatureSpace:
         if shared is not None:
             projection, offset = shared.projection, shared.offset
         else:
-            projection, offset = whitening(torch.cat([p.sample(body_points(p)) for p in pyramids]), COMPONENTS)
+            projection, offset = whitening(torch.cat([p.sample(p.body_points(BODY_POINTS)) for p in pyramids]), COMPONENTS)
         return cls(projection[:COMPONENTS].clone(), offset[:COMPONENTS].clone(), first.signature)
 
     def require_fit(self, pyramid: FeaturePyramid) -> None:

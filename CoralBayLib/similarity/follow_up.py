@@ -17,7 +17,6 @@ from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBayLib.features.alignment import AxisAlignment
 from CoralBayLib.features.pyramid import FeaturePyramid
 
-from .comparable import body_points
 from .patches import correlation, cube, gaussian_window, lattice, mind_ssc, peak, sample_hu, squared_difference
 
 _PATCHES = 60
@@ -136,7 +135,7 @@ def find_follow_up(
 
 def _corners(pyramid: FeaturePyramid) -> NDArray[np.float64]:
     """(N, 3) RAS mm points spread over the body, chosen by the least eigenvalue of the structure tensor around them."""
-    points = body_points(pyramid, 2000, seed=1)
+    points = pyramid.body_points(2000, np.random.default_rng(1))
     around = sample_hu(pyramid, (points[:, None] + lattice(2, 4.0)).reshape(-1, 3)).reshape(len(points), 5, 5, 5)
     values = (around / _CONTRAST_HU).tanh().numpy()
     gradients = np.stack(np.gradient(values, axis=(1, 2, 3)), axis=-1)[:, 1:-1, 1:-1, 1:-1].reshape(len(points), -1, 3)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from CoralBayLib.features.alignment import AxisAlignment, align
 from CoralBayLib.features.pyramid import FeaturePyramid
 
-from .comparable import FeatureSpace, body_points
+from .comparable import FeatureSpace
 from .patches import cube, lattice, mind_ssc, sample_hu
 
 COARSE_MM, AROUND = 6.0, 2
@@ -60,7 +60,7 @@ class Patient:
     @classmethod
     def of(cls, space: FeatureSpace, pyramid: FeaturePyramid, points: dict[str, NDArray[np.float64]]) -> Patient:
         """Sample a scan with named points, (3,) RAS mm each."""
-        body = body_points(pyramid, _BODY_POINTS)
+        body = pyramid.body_points(_BODY_POINTS)
         examples = {name: Example.of(space, pyramid, ras) for name, ras in points.items()}
         return cls(body, space.sample(pyramid, body).half(), examples)
 

@@ -19,7 +19,7 @@ from CoralBayLib.core.errors import ProbeError, QueryError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.features.pyramid import FeaturePyramid
 
-from .comparable import FeatureSpace, body_points
+from .comparable import BODY_POINTS, FeatureSpace
 from .landmark_examples import AROUND, COARSE_MM, FINE_MM, PATCH, Example, Patient
 from .landmark_io import load, save
 from .match_scores import Evidence, match_score
@@ -206,7 +206,7 @@ class _Search:
     ) -> None:
         self._space, self._pyramid, self._cancel = space, pyramid, cancel
         self._examples: dict[str, list[Example]] = {}
-        points = body_points(pyramid)
+        points = pyramid.body_points(BODY_POINTS)
         vectors = space.sample(pyramid, points)
         starts: dict[str, list[NDArray[np.float64]]] = {}
         self._patients = patients

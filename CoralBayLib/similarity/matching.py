@@ -24,7 +24,7 @@ from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled,
 from CoralBayLib.features.alignment import AxisAlignment, align
 from CoralBayLib.features.pyramid import FeaturePyramid
 
-from .comparable import FeatureSpace, body_points
+from .comparable import BODY_POINTS, FeatureSpace
 from .follow_up import FollowUp, by_correlation, find_follow_up
 from .match_scores import Evidence, match_score
 from .patches import cube, gaussian_window, lattice, mind_ssc, sample_hu, squared_difference
@@ -130,7 +130,7 @@ class ScanPair:
     ) -> ScanPair:
         """Align two scans; raises `EncoderError` and `Cancelled` as `match_points`."""
         space = space or FeatureSpace.of([source, target])
-        points = [body_points(scan) for scan in (source, target)]
+        points = [scan.body_points(BODY_POINTS) for scan in (source, target)]
         vectors = [space.sample(scan, some) for scan, some in zip((source, target), points, strict=True)]
         raise_if_cancelled(cancel)
         alignment = align(points[0], vectors[0], points[1], vectors[1])

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 import CoralBayLib as cb
 from CoralBayLib.encoders.coralbay_mini import CoralBayMiniEncoder
 from CoralBayLib.imaging.grid import Volume
-from CoralBayLib.similarity.comparable import FeatureSpace, body_points
+from CoralBayLib.similarity.comparable import BODY_POINTS, FeatureSpace
 from CoralBayLib.similarity.landmark_examples import Patient
 from CoralBayLib.similarity.landmarks import _Search
 
@@ -67,10 +67,10 @@ def points_of(labels: Volume, names: dict[str, str]) -> Points:
 
 def by_box(train: list[tuple[cb.FeaturePyramid, Points]], test: cb.FeaturePyramid) -> Points:
     """The mean position in the box of the body, from percentile 1 to 99."""
-    low, high = np.percentile(body_points(test), [1, 99], axis=0)
+    low, high = np.percentile(test.body_points(BODY_POINTS), [1, 99], axis=0)
     shares: dict[str, list[NDArray[np.float64]]] = {}
     for pyramid, points in train:
-        one, other = np.percentile(body_points(pyramid), [1, 99], axis=0)
+        one, other = np.percentile(pyramid.body_points(BODY_POINTS), [1, 99], axis=0)
         for name, ras in points.items():
             shares.setdefault(name, []).append((ras - one) / (other - one))
     return {name: low + np.mean(each, axis=0) * (high - low) for name, each in shares.items()}

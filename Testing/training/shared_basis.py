@@ -26,9 +26,7 @@ VOXELS = 4000
 
 def drawn(pyramid: FeaturePyramid, voxels: int = VOXELS, seed: int = 0) -> torch.Tensor:
     """(N, channels) features of body voxels drawn at random."""
-    kji = np.argwhere(pyramid.body.array)
-    chosen = np.random.default_rng(seed).choice(len(kji), min(voxels, len(kji)), replace=False)
-    return pyramid.sample(pyramid.grid.to_ras(kji[chosen, ::-1]))
+    return pyramid.sample(pyramid.body_points(voxels, np.random.default_rng(seed)))
 
 
 def basis_of(features: Sequence[torch.Tensor]) -> SharedBasis:

@@ -159,10 +159,7 @@ class Patients:
         network = self.network(atlas, cancel)
         report(progress, 0.4, "Aligning the patients")
         template = self.records[0]
-        random = np.random.default_rng(0)
-        kji = np.argwhere(pyramid.body.array)
-        drawn = kji[random.choice(len(kji), min(_BODY_POINTS, len(kji)), replace=False)]
-        points = pyramid.grid.to_ras(drawn[:, ::-1])
+        points = pyramid.body_points(_BODY_POINTS)
         vectors = project(pyramid, self.projection, points)
         mean, spread = vectors.mean(dim=0), self.projection.spread(vectors.var(dim=0, correction=0))
         alignment = _aligned(template, points, vectors, mean, spread, self.projection.shared)

@@ -8,20 +8,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from CoralBayLib.core.errors import LibraryError, Remedy, StoreError
+from CoralBayLib.core.locks import lock_file
 from CoralBayLib.core.paths import atomic_write, error_message
-from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
+from CoralBayLib.core.progress import CancelToken
 
 from .format import BASIS_SUFFIX, MARK, mark_text, require_format
 from .lance import Database
-
-_RETRY_S = 0.2
-"""Seconds between two attempts to take the lock."""
 
 
 class Folder:
@@ -70,25 +66,17 @@ class Folder:
     @contextmanager
     def locked(self, cancel: CancelToken | None = None) -> Iterator[None]:
         """See `Storage.locked`."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._require_no_other_files()  # before a lock is left there
-            lock = FileLock(self.root / ".lock")
-            while True:
-                try:
-                    lock.acquire(timeout=_RETRY_S)
-                    break
-                except Timeout:
-                    raise_if_cancelled(cancel)
-        except OSError as error:
-            raise StoreError(
-                f"The library's folder {self.root} cannot be written: {error_message(error)}. Check that you may write "
-                "there, or choose another folder."
-            ) from error
-        try:
+        with ExitStack() as held:
+            try:
+                self.root.mkdir(parents=True, exist_ok=True)
+                self._require_no_other_files()  # before a lock is left there
+                held.enter_context(lock_file(self.root / ".lock", cancel))
+            except OSError as error:
+                raise StoreError(
+                    f"The library's folder {self.root} cannot be written: {error_message(error)}. Check that you may write "
+                    "there, or choose another folder."
+                ) from error
             yield
-        finally:
-            lock.release()
 
     def require_lock(self) -> None:
         """Does nothing: the lock of a folder cannot be lost."""
