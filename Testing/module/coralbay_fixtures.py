@@ -10,10 +10,11 @@ from typing import Any
 import host
 import numpy as np
 import pytest
+from host import mouse
 
 MODULE = Path(__file__).parents[2] / "CoralBaySlicer" / "CoralBaySlicer.py"
 
-__all__ = ["MODULE", "checkpoint", "coralbay", "driver", "pooling_encoder", "scan"]
+__all__ = ["MODULE", "checkpoint", "coralbay", "driver", "pooling_encoder", "ready", "scan"]
 
 
 @pytest.fixture
@@ -104,3 +105,12 @@ def driver(coralbay: Any) -> SimpleNamespace:
         host.process_events(0.05)
 
     return SimpleNamespace(settle=settle, embed=embed, open=open_panel)
+
+
+@pytest.fixture
+def ready(coralbay: Any, driver: Any, scan: Any) -> Any:
+    """The panel with an embedded axial scan and one structure, in place mode."""
+    node, place = scan()
+    driver.embed(node)
+    mouse.press(coralbay.panel.segment.ui.addStructureButton)
+    return node, place, coralbay.panel.segment

@@ -8,8 +8,8 @@ import host
 import pytest
 from host import mouse
 
-from Testing.module.interactive.test_few_shot import click_all
 from Testing.module.panels.test_encoders import EXAMPLE
+from Testing.module.steps import click_all
 
 pytestmark = pytest.mark.slow
 

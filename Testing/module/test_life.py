@@ -12,7 +12,7 @@ import pytest
 from host import mouse
 
 from Testing.module.coralbay_fixtures import MODULE
-from Testing.module.interactive.test_few_shot import click_all
+from Testing.module.steps import click_all
 
 
 @pytest.mark.slow

@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 from host import mouse
 
-from Testing.module.interactive.test_few_shot import click_all, color_at, ready, show_at
+from Testing.module.steps import click_all, color_at, show_at
 
 pytestmark = pytest.mark.slow
-
-__all__ = ["ready"]
 
 
 @pytest.fixture
@@ -187,7 +185,7 @@ def test_segments_are_shown_in_3d_when_ticked(two: Any, driver: Any, coralbay: A
     # Where the voxels are, to within one; and closed.
     surface = inner.GetNthSegment(0).GetRepresentation(name)
     voxels = slicer.util.arrayFromSegmentBinaryLabelmap(output, inner.GetNthSegmentID(0), coralbay.panel.parameters.volume)
-    from Testing.module.interactive.test_few_shot import points_of
+    from Testing.module.steps import points_of
 
     inside = points_of(coralbay.panel.parameters.volume)[voxels > 0]
     bounds = np.reshape(surface.GetBounds(), (3, 2))

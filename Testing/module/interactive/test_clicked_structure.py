@@ -7,11 +7,9 @@ import numpy as np
 import pytest
 from host import mouse
 
-from Testing.module.interactive.test_few_shot import click_all, ready
+from Testing.module.steps import click_all
 
 pytestmark = pytest.mark.slow
-
-__all__ = ["ready"]
 
 
 @pytest.fixture

@@ -1,58 +1,15 @@
-"""Step 2: prompts, preview, undo and apply, on volumes of every orientation."""
+"""Step 2: prompts, preview and undo."""
 
 from typing import Any
 
 import host
 import numpy as np
 import pytest
-from host import mouse, pictures
+from host import mouse
+
+from Testing.module.steps import click_all, color_at, show_at
 
 pytestmark = pytest.mark.slow
-
-AXIAL = np.array([[-2.0, 0, 0, 48.0], [0, -2.0, 0, 48], [0, 0, 2.5, -50], [0, 0, 0, 1]])
-
-
-def oblique() -> np.ndarray:
-    from scipy.spatial.transform import Rotation
-
-    matrix = np.eye(4)
-    matrix[:3, :3] = Rotation.from_euler("xyz", [14, -9, 25], degrees=True).as_matrix() @ np.diag([-2.0, -2.0, 2.5])
-    matrix[:3, 3] = [30, 60, -40]
-    return matrix
-
-
-def show_at(place: Any) -> None:
-    from CoralBaySlicerCore.scene.volumes import jump_to
-
-    jump_to(place)
-    host.process_events(0.02)
-
-
-def color_at(view: str, place: Any) -> np.ndarray:
-    shown = pictures.view(view)
-    column, row, _ = shown.convertRASToXYZ(list(place))
-    return pictures.pixels(view)[shown.height - 1 - round(row), round(column)].astype(int)
-
-
-@pytest.fixture
-def ready(coralbay: Any, driver: Any, scan: Any) -> Any:
-    """The panel with an embedded axial scan and one structure, in place mode."""
-    node, place = scan()
-    driver.embed(node)
-    mouse.press(coralbay.panel.segment.ui.addStructureButton)
-    return node, place, coralbay.panel.segment
-
-
-def click_all(panel: Any, driver: Any, place: np.ndarray, view: str = "Red") -> None:
-    """Two clicks in the first ball and three beside it, with the mouse in a view."""
-    show_at(place)
-    for offset in ([0, 0, 0], [4, 3, 0]):
-        mouse.click_view(view, place + offset)
-    mouse.key("0")
-    for offset in ([-16, 0, 0], [0, 22, 0], [0, -22, 0]):
-        mouse.click_view(view, place + offset)
-    mouse.key("Esc")
-    driver.settle()
 
 
 def test_a_click_places_a_prompt_and_the_overlay_follows(ready: Any, driver: Any) -> None:
@@ -107,84 +64,6 @@ def test_undo_redo_and_clear_by_button_and_key(ready: Any, driver: Any) -> None:
     mouse.press(panel.ui.undoButton)
     driver.settle()
     assert counts() == [2, 3]
-
-
-@pytest.mark.parametrize("kind", ["axial", "oblique", "transformed"])
-def test_apply_writes_segments_where_the_structure_is(coralbay: Any, driver: Any, scan: Any, kind: str) -> None:
-    import slicer
-
-    node, place = scan(oblique() if kind == "oblique" else AXIAL)
-    if kind == "transformed":
-        transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
-        matrix = np.array([[0, -1, 0, 12.0], [1, 0, 0, -7], [0, 0, 1, 20], [0, 0, 0, 1]])
-        transform.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(matrix))
-        node.SetAndObserveTransformNodeID(transform.GetID())
-        place = matrix[:3, :3] @ place + matrix[:3, 3]
-        slicer.util.setSliceViewerLayers(background=node, fit=True)
-    panel = coralbay.panel.segment
-    driver.embed(node)
-    mouse.press(panel.ui.addStructureButton)
-    show_at(place)
-    inside, outside = panel.few_shot.structures
-    for offset in ([0, 0, 0], [4, 3, 0], [-3, 0, 4]):
-        inside.node.AddControlPointWorld(*(place + offset))
-    for offset in ([0, 0, 22], [0, 0, -22], [16, 0, 0], [0, 20, 0], [0, -20, 0], [-17, 0, 0]):
-        outside.node.AddControlPointWorld(*(place + offset))
-    driver.settle()
-    assert panel.few_shot.message == ""
-    mouse.press(panel.ui.applyButton)
-    driver.settle()
-    assert host.dialogs.texts("error") == []
-    segmentation = coralbay.panel.parameters.output
-    assert segmentation.GetTransformNodeID() == node.GetTransformNodeID()
-    segment_id = segmentation.GetSegmentation().GetNthSegmentID(0)
-    mask = slicer.util.arrayFromSegmentBinaryLabelmap(segmentation, segment_id, node)
-    assert mask.shape == slicer.util.arrayFromVolume(node).shape
-    bright = slicer.util.arrayFromVolume(node) > 180
-    kji = np.argwhere(mask)
-    centre = np.append(kji[:, ::-1].mean(axis=0), 1)
-    from CoralBaySlicerCore.scene import volumes
-
-    world = volumes.to_world(node, (volumes.ijk_to_ras(node) @ centre)[:3])[0]
-    assert np.linalg.norm(world - place) < 6
-    # The other ball counts as bright as well.
-    assert (mask.astype(bool) & bright).sum() > 0.5 * mask.sum()
-    assert (mask.astype(bool) & bright).sum() > 0.15 * bright.sum()
-    mouse.press(panel.ui.undoApplyButton)
-    driver.settle()
-    assert segmentation.GetSegmentation().GetNumberOfSegments() == 0
-
-
-def test_several_structures_become_a_segment_each(ready: Any, driver: Any, coralbay: Any) -> None:
-    import slicer
-
-    _node, place, panel = ready
-    click_all(panel, driver, place)
-    mouse.press(panel.ui.addStructureButton)
-    mouse.click_view("Red", place - [32, 0, 0])
-    mouse.click_view("Red", place - [29, 3, 0])
-    mouse.press(panel.ui.placeButton)
-    driver.settle()
-    table = panel.ui.structureTable
-    texts = [[table.item(row, column).text() for column in range(3)] for row in range(table.rowCount)]
-    assert texts == [["Structure 1", "2", "1"], ["Structure 2", "2", "2"], ["Background", "3", "0"]]
-    table.item(1, 0).setText("Right ball")
-    driver.settle()
-    assert panel.few_shot.structures[1].name == "Right ball"
-    assert set(panel.few_shot.preview.percent) == {1, 2}
-    # The second is shown in its own color where it is.
-    assert color_at("Red", place - [34, 3, 0])[2] > color_at("Red", place - [34, 3, 0])[0] + 30
-    mouse.press(panel.ui.applyButton)
-    driver.settle()
-    inner = coralbay.panel.parameters.output.GetSegmentation()
-    assert [inner.GetNthSegment(i).GetName() for i in range(2)] == ["Structure 1", "Right ball"]
-    assert inner.GetNthSegment(1).GetColor() == pytest.approx(panel.few_shot.structures[1].color)
-    table.selectRow(0)
-    assert panel.few_shot.active == 1
-    mouse.press(panel.ui.removeStructureButton)
-    driver.settle()
-    assert [each.label for each in panel.few_shot.structures] == [2, 0]
-    assert len(slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")) == 2
 
 
 def test_overlays_threshold_and_opacity(ready: Any, driver: Any, coralbay: Any) -> None:
@@ -290,83 +169,6 @@ def test_the_table_words_the_estimated_dice_of_the_preview(ready: Any, driver: A
     assert told()[0] < estimate
 
 
-def test_painted_segments_are_prompts_and_the_preview_follows(ready: Any, driver: Any, coralbay: Any) -> None:
-    import slicer
-
-    node, place, panel = ready
-    mouse.key("Esc")
-    driver.open(panel)
-    mouse.press(panel.ui.paintButton)
-    driver.settle()
-    painted = coralbay.panel.parameters.painted
-    inner = painted.GetSegmentation()
-    assert [inner.GetNthSegment(i).GetName() for i in range(2)] == ["Structure 1", "Background"]
-    assert panel._painting._editor.currentSegmentID() == inner.GetNthSegmentID(0)
-    ras = points_of(node)
-    for index, centre in enumerate((place, place - [0, 25, 0])):
-        stroke = np.linalg.norm(ras - centre, axis=-1) < 5
-        slicer.util.updateSegmentBinaryLabelmapFromArray(stroke.astype(np.uint8), painted, inner.GetNthSegmentID(index), node)
-    driver.settle()
-    assert panel.few_shot.message == ""
-    points = panel.few_shot.prompts()
-    assert (points.labels == 1).sum() == (np.linalg.norm(ras - place, axis=-1) < 5).sum()
-    assert np.abs(points.points_ras[points.labels == 1] - place).max() < 5
-    first = panel.few_shot.preview
-    assert first is not None
-    # A segment of a new name is a new structure.
-    third = inner.AddEmptySegment("", "Rim", [1.0, 0.0, 0.0])
-    stroke = np.abs(np.linalg.norm(ras - place, axis=-1) - 12) < 1.5
-    slicer.util.updateSegmentBinaryLabelmapFromArray(stroke.astype(np.uint8), painted, third, node)
-    driver.settle()
-    assert [each.name for each in panel.few_shot.structures] == ["Structure 1", "Rim", "Background"]
-    assert set(panel.few_shot.preview.percent) == {1, 2}
-
-
-def test_the_scene_closes_while_prompts_are_painted(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
-    """Slicer's subject hierarchy complains of a segmentation that is touched while the scene closes."""
-    import slicer
-
-    node, place, panel = ready
-    driver.open(panel)
-    mouse.press(panel.ui.paintButton)
-    painted = coralbay.panel.parameters.painted
-    stroke = (np.linalg.norm(points_of(node) - place, axis=-1) < 5).astype(np.uint8)
-    first = painted.GetSegmentation().GetNthSegmentID(0)
-    slicer.util.updateSegmentBinaryLabelmapFromArray(stroke, painted, first, node)
-    driver.settle()
-    del painted
-    slicer.mrmlScene.Clear()
-    driver.settle()
-    assert host.unhandled == []
-    assert panel._painting._editor.segmentationNode() is None
-    # It can be opened again.
-    coralbay.panel.parameters.encoder = "pooling"
-    again, _place = scan()
-    driver.embed(again)
-    driver.open(panel)
-    mouse.press(panel.ui.paintButton)
-    assert panel._painting._editor.segmentationNode() is coralbay.panel.parameters.painted is not None
-    assert panel._painting._area.visible
-
-
-def test_esc_puts_the_brush_down(ready: Any, driver: Any) -> None:
-    _node, _place, panel = ready
-    driver.open(panel)
-    mouse.press(panel.ui.paintButton)
-    driver.settle()
-    node = panel._painting._editor.mrmlSegmentEditorNode()
-    assert node.GetActiveEffectName() == "Paint"
-    mouse.key("Esc")
-    assert not node.GetActiveEffectName()
-    # Placing points and painting exclude each other.
-    mouse.press(panel.ui.paintButton)
-    assert node.GetActiveEffectName() == "Paint"
-    mouse.key("1")
-    assert not node.GetActiveEffectName() and panel.ui.placeButton.checked
-    mouse.press(panel.ui.paintButton)
-    assert node.GetActiveEffectName() == "Paint" and not panel.ui.placeButton.checked
-
-
 @pytest.mark.parametrize("end", ["Esc", "arrow"])
 def test_place_mode_that_slicer_ends_is_seen_on_the_button(ready: Any, driver: Any, end: str) -> None:
     """The panel follows the mouse mode also after the observed points have changed."""
@@ -423,44 +225,6 @@ def test_the_newest_prompts_determine_the_preview(ready: Any, driver: Any) -> No
     assert panel.few_shot.segmenter.probe_ is panel.logic.probe
 
 
-def test_a_failed_apply_changes_neither_segments_nor_prompts(
-    ready: Any, driver: Any, coralbay: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import slicer
-
-    from CoralBayLib.fewshot.prediction import predictor
-
-    _node, place, panel = ready
-    click_all(panel, driver, place)
-    mouse.press(panel.ui.applyButton)
-    driver.settle()
-    output = coralbay.panel.parameters.output
-    before = slicer.util.arrayFromSegmentBinaryLabelmap(output, output.GetSegmentation().GetNthSegmentID(0)).sum()
-
-    def fail(*_args: Any, **_options: Any) -> Any:
-        raise MemoryError
-
-    monkeypatch.setattr(predictor, "predict_labels", fail)
-    nodes = slicer.mrmlScene.GetNumberOfNodes()
-    mouse.press(panel.ui.applyButton)
-    driver.settle()
-    assert "not enough memory" in host.dialogs.texts("error")[0]
-    assert slicer.mrmlScene.GetNumberOfNodes() == nodes
-    assert len(panel.few_shot.prompts().labels) == 5
-    after = slicer.util.arrayFromSegmentBinaryLabelmap(output, output.GetSegmentation().GetNthSegmentID(0)).sum()
-    assert after == before
-
-
-def points_of(node: Any) -> np.ndarray:
-    """RAS mm of every voxel centre, [k, j, i, 3]."""
-    import slicer
-    from CoralBaySlicerCore.scene.volumes import ijk_to_ras
-
-    k, j, i = np.indices(slicer.util.arrayFromVolume(node).shape)
-    matrix = ijk_to_ras(node)
-    return np.stack([i, j, k], axis=-1) @ matrix[:3, :3].T + matrix[:3, 3]
-
-
 def test_prompts_are_in_the_order_of_the_clicks(ready: Any, driver: Any) -> None:
     _node, place, panel = ready
     show_at(place)
@@ -479,42 +243,3 @@ def test_prompts_are_in_the_order_of_the_clicks(ready: Any, driver: Any) -> None
     mouse.click_view("Red", place - [0, 22, 0])
     driver.settle()
     assert panel.few_shot.prompts().labels.tolist() == [1, 0, 0]
-
-
-def test_the_output_of_another_scan_is_not_written_over(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
-    """A segment of the same name would be replaced by that of another patient."""
-    _node, place, panel = ready
-    click_all(panel, driver, place)
-    mouse.press(panel.ui.applyButton)
-    driver.settle()
-    parameters = coralbay.panel.parameters
-    first = parameters.output
-    assert first is not None
-    other, _place = scan(np.diag([-3.0, -3.0, 4.0, 1.0]), "other")
-    parameters.volume = other
-    driver.settle()
-    assert parameters.output is None
-    # Who chooses it afterwards means it.
-    parameters.output = first
-    driver.settle()
-    assert parameters.output is first
-
-
-def test_an_output_of_a_finer_scan_is_saved_without_a_warning(ready: Any, driver: Any, coralbay: Any, scan: Any) -> None:
-    """Slicer compares the voxels of the segments with those of the reference geometry when it saves."""
-    import slicer
-
-    _node, place, panel = ready
-    click_all(panel, driver, place)
-    mouse.press(panel.ui.applyButton)
-    driver.settle()
-    output = coralbay.panel.parameters.output
-    matrix = np.diag([-6.0, -6.0, 7.0, 1.0])
-    coarse, middle = scan(matrix, "coarse")
-    segmentation = coralbay.logic.segment(
-        coarse, {"Structure 1": [middle], "background": [middle + [0, 60, 0]]}, segmentation=output
-    )
-    assert segmentation is output
-    folder = slicer.app.temporaryPath
-    assert slicer.util.saveNode(output, f"{folder}/coarse.seg.nrrd")
-    assert [each for each in host.vtk_warnings if "versampling" in each] == []

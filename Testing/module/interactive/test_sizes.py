@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from host import mouse, pictures
 
-from Testing.module.interactive.test_few_shot import ready, show_at
+from Testing.module.steps import show_at
 
 pytestmark = pytest.mark.slow
 
-__all__ = ["ready"]
 
 MOST_PROBABLE = "Showing the most probable region. Press Tab for a smaller one."
 

@@ -10,7 +10,7 @@ import pytest
 from host import mouse
 
 from CoralBayLib.core.errors import Cancelled
-from Testing.module.interactive.test_few_shot import click_all
+from Testing.module.steps import click_all
 
 pytestmark = pytest.mark.slow
 

@@ -8,8 +8,8 @@ import pytest
 from host import mouse
 from host.mainwindow import PANEL_WIDTH
 
-from Testing.module.interactive.test_few_shot import click_all
 from Testing.module.panels.test_scan_panel import slow
+from Testing.module.steps import click_all
 
 pytestmark = pytest.mark.slow
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from host import mouse
 
-from Testing.module.interactive.test_few_shot import AXIAL, oblique
 from Testing.module.panels.test_similar_panel import centre_of_views
+from Testing.module.steps import AXIAL, oblique
 
 pytestmark = pytest.mark.slow
 
@@ -147,7 +147,7 @@ def test_a_place_is_found_in_other_scans_and_opened_there(filled: Any, driver: A
 def bright_near(node: Any, ras: Any) -> bool:
     import slicer
 
-    from Testing.module.interactive.test_few_shot import points_of
+    from Testing.module.steps import points_of
 
     near = np.linalg.norm(points_of(node) - ras, axis=-1) < 9 + 8
     return slicer.util.arrayFromVolume(node)[near].max() > 250
@@ -167,7 +167,7 @@ def test_a_segment_a_roi_and_the_whole_scan_as_query(filled: Any, driver: Any, c
     import slicer
     from CoralBaySlicerCore.scene import segments
 
-    from Testing.module.interactive.test_few_shot import points_of
+    from Testing.module.steps import points_of
 
     ready = filled
     segmentation = segments.new(ready.node, "query")

@@ -11,8 +11,8 @@ from host import mouse
 
 from CoralBayLib.scan_probes import metrics
 from Testing.lib.conftest import PoolingEncoder
-from Testing.module.interactive.test_few_shot import AXIAL, oblique
 from Testing.module.panels.test_scan_panel import slow
+from Testing.module.steps import AXIAL, oblique
 
 pytestmark = pytest.mark.slow
 

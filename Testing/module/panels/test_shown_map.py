@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from host import mouse
 
-from Testing.module.interactive.test_few_shot import show_at
+from Testing.module.steps import show_at
 
 pytestmark = pytest.mark.slow
 

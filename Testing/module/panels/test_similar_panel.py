@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from host import mouse, pictures
 
-from Testing.module.interactive.test_few_shot import color_at, oblique, show_at
+from Testing.module.steps import color_at, oblique, show_at
 
 pytestmark = pytest.mark.slow
 
@@ -89,7 +89,7 @@ def test_a_segment_and_a_roi_as_query(ready: Any, driver: Any, coralbay: Any) ->
     import slicer
     from CoralBaySlicerCore.scene import segments
 
-    from Testing.module.interactive.test_few_shot import points_of
+    from Testing.module.steps import points_of
 
     node, place, panel = ready
     panel.ui.querySelector.currentIndex = 1

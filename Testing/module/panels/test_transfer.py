@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from host import mouse
 
-from Testing.module.interactive.test_few_shot import click_all, oblique, ready
+from Testing.module.steps import click_all, oblique
 
 pytestmark = pytest.mark.slow
-
-__all__ = ["ready"]
 
 
 def test_a_probe_is_saved_loaded_and_applied_to_other_scans(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from host import mouse, pictures
 
-from Testing.module.interactive.test_few_shot import click_all
+from Testing.module.steps import click_all
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from Testing.module.coralbay_fixtures import MODULE
-from Testing.module.interactive.test_few_shot import oblique
+from Testing.module.steps import oblique
 
 pytestmark = pytest.mark.slow
 
