@@ -90,7 +90,7 @@ class Labelled:
 
 def kind(name: str) -> str:
     """The kind of a structure: its name without side and number, so that any rib answers a query in a rib."""
-    name = name.lower()
+    name = re.sub(r"^(left|right)[ _]?", "", name.lower())
     for word in ("vertebra", "rib", "lung"):
         if re.search(rf"(^|[ _]){word}", name):
             return word

@@ -46,3 +46,6 @@ PATIENTS = {
 
 TAUGHT_CLICKS = 1
 """Of `taught_clicks`."""
+
+BODY_REGIONS = 1
+"""Of `body_regions`."""
