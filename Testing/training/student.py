@@ -14,6 +14,8 @@ from .teacher import COMPONENTS
 LEVELS = ("enc1", "enc2", "enc3", "hidden3", "dec4")
 """enc1 to hidden3 learn the teacher's layers 1 to 4; dec4 learns layer 4 averaged over its larger block."""
 _WIDTHS = (1, 2, 4, 8, 16)
+_RIDGE = 1e-3
+"""Of the least squares, as a share of the mean square of the features."""
 
 
 class Student(nn.Module):
@@ -33,13 +35,49 @@ class Student(nn.Module):
         self.fine = nn.Conv3d(sum(widths[:4]), COMPONENTS[1], 1)
         self.middle = nn.Conv3d(sum(widths[1:]), COMPONENTS[2] + COMPONENTS[3], 1)
 
-    def forward(self, image: torch.Tensor) -> list[torch.Tensor]:
-        """(B, 1, R, A, S) to predictions: one a level, then the fused ones at enc2's and enc3's stride."""
+    def all_heads(self) -> list[nn.Conv3d]:
+        """One a level, then the fused ones at enc2's and enc3's stride."""
+        return [*self.heads, self.fine, self.middle]  # type: ignore[list-item]
+
+    def forward(self, image: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """(B, 1, R, A, S) to the maps of `LEVELS` and the predictions, one a head."""
         maps = self.network.maps(image, LEVELS)
-        predictions = [head(m) for head, m in zip(self.heads, maps, strict=True)]
-        predictions.append(self.fine(together(maps[:4], 1)))
-        predictions.append(self.middle(together(maps[1:], 1)))
-        return predictions
+        return maps, [head(m) for head, m in zip(self.all_heads(), read(maps), strict=True)]
+
+
+def read(maps: list[torch.Tensor]) -> list[torch.Tensor]:
+    """What each head reads of the levels."""
+    return [*maps, together(maps[:4], 1), together(maps[1:], 1)]
+
+
+class HeadFit:
+    """Least squares for the heads of a network that is trained already, so that they do not teach it noise.
+
+    Args:
+        student: its heads are set.
+    """
+
+    def __init__(self, student: Student) -> None:
+        self.student = student
+        heads = student.all_heads()
+        self.inner = [torch.zeros(h.in_channels + 1, h.in_channels + 1, dtype=torch.float64) for h in heads]
+        self.outer = [torch.zeros(h.in_channels + 1, h.out_channels, dtype=torch.float64) for h in heads]
+
+    def add(self, maps: list[torch.Tensor], examples: list[Example]) -> None:
+        """Take account of some examples."""
+        for n, (m, target, weight) in enumerate(zip(read(maps), *wanted(examples, maps[0].device), strict=True)):
+            rows, columns, weights = (each.movedim(1, -1).flatten(0, 3).double().cpu() for each in (m, target, weight))
+            rows = torch.cat([rows, torch.ones(len(rows), 1)], dim=1)
+            self.inner[n] += (rows * weights).T @ rows
+            self.outer[n] += (rows * weights).T @ columns
+
+    def finish(self) -> None:
+        """Set the heads."""
+        for head, inner, outer in zip(self.student.all_heads(), self.inner, self.outer, strict=True):
+            solved = torch.linalg.solve(inner + _RIDGE * inner.diagonal().mean() * torch.eye(len(inner)), outer)
+            with torch.no_grad():
+                head.weight.copy_(solved[:-1].T[:, :, None, None, None])
+                head.bias.copy_(solved[-1])  # type: ignore[union-attr]
 
 
 def together(maps: list[torch.Tensor], at: int) -> torch.Tensor:
@@ -64,16 +102,21 @@ def halved(m: torch.Tensor) -> torch.Tensor:
     return functional.avg_pool3d(functional.pad(m, [side for n in reversed(m.shape[2:]) for side in (0, n % 2)]), 2)
 
 
-def losses(predictions: list[torch.Tensor], examples: list[Example]) -> list[torch.Tensor]:
-    """One a prediction; all examples are of one size."""
-    device = predictions[0].device
+def wanted(examples: list[Example], device: torch.device) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """The target of each head, and its weights; all examples are of one size."""
     targets = [torch.stack(t).to(device) for t in zip(*(e.targets for e in examples), strict=True)]
     weights = [torch.stack(w).to(device) for w in zip(*(e.weights for e in examples), strict=True)]
     deepest = halved(targets[3] * weights[3]) / halved(weights[3]).clamp_min(1e-3)
     deep = together([targets[2], targets[3]], 0)
     targets += [deepest, targets[1], deep]
     weights += [halved(weights[3]), weights[1], weights[2]]
-    return [distance(p.float(), t, w) for p, t, w in zip(predictions, targets, weights, strict=True)]
+    return targets, weights
+
+
+def losses(predictions: list[torch.Tensor], examples: list[Example]) -> list[torch.Tensor]:
+    """One a head."""
+    both = wanted(examples, predictions[0].device)
+    return [distance(p.float(), t, w) for p, t, w in zip(predictions, *both, strict=True)]
 
 
 def distance(prediction: torch.Tensor, target: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

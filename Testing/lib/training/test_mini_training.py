@@ -1,0 +1,177 @@
+"""The training of CoralBay-mini: its material, pairs of crops, and a stopped training that continues."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from scipy import ndimage
+
+import CoralBayLib as cb
+from CoralBayLib.imaging.grid import Grid, Volume
+from Testing.lib.conftest import PoolingEncoder, phantom_grid
+from Testing.training import material as making
+from Testing.training.correspondence import Body, Correspondence, corresponding
+from Testing.training.crops import draw
+from Testing.training.material import Material
+from Testing.training.student import LEVELS
+from Testing.training.teacher import COMPONENTS, TeacherPass, zoom_of
+from Testing.training.train_mini import Recipe, Size, Training
+from Testing.training.views import draw_pair
+
+pytestmark = pytest.mark.slow
+
+pytest.importorskip("monai")
+
+
+def textured(grid: Grid, seed: int = 0) -> Volume:
+    """A body of blobs in air."""
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=grid.shape), 3)
+    k, j, i = np.indices(grid.shape)
+    ras = grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3)) - grid.center_ras
+    inside = (np.linalg.norm(ras / [1.0, 0.8, 1.1], axis=1) < 60).reshape(grid.shape)
+    return Volume(np.where(inside, 40 + 100 * noise / noise.std(), -1000).astype(np.int16), grid)
+
+
+def made_pass(seed: int, zoom: float = 1.0) -> TeacherPass:
+    """Of a textured body, with random targets."""
+    random = np.random.default_rng(seed)
+    box = phantom_grid(extent_mm=120.0 * zoom, spacing=3.0 * zoom)
+    image = textured(box, seed)
+    targets = []
+    for width, stride in zip(COMPONENTS, (2, 4, 8, 16), strict=True):
+        grid = box.subgrid((0, 0, 0), stride, tuple(n // stride + 2 for n in box.shape))
+        targets.append((torch.from_numpy(random.normal(size=(width, *grid.shape))).half(), grid))
+    return TeacherPass(image, Volume((image.array > -500).astype(np.uint8), box), tuple(targets))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two groups of two scans, of which only the names are needed: all passes and pairs are there."""
+    groups = [[tmp_path / group / f"{group}{n}" for n in range(2)] for group in ("a", "b")]
+    state = tmp_path / "made"
+    state.mkdir()
+    save_file({"projection0": torch.zeros(1)}, state / "reductions.safetensors")
+    scans = [folder for group in groups for folder in group]
+    for scan, folder in enumerate(scans):
+        for number in range(2):
+            made_pass(scan, zoom_of(scan, number, 0)).save(state / f"pass-{folder.name}-{number}.safetensors")
+    points = phantom_grid().center_ras + np.random.default_rng(0).uniform(-30, 30, (300, 3))
+    for one, other, shift in (("a0", "a1", 5.0), ("a1", "a0", -5.0)):
+        Correspondence(points, points + shift).save(state / f"pair-{one}-{other}.safetensors")
+    for one, other in (("b0", "b1"), ("b1", "b0")):
+        Correspondence(points[:0], points[:0]).save(state / f"pair-{one}-{other}.safetensors")
+    return groups, state
+
+
+@pytest.fixture
+def material(folders, monkeypatch):
+    monkeypatch.setattr(making, "_EVERY", 1)
+    groups, state = folders
+    return lambda: Material(groups, state, seed=0, rounds=2, pairs=5)
+
+
+def test_material_grows_with_the_steps(material):
+    made = material()
+    made.until(0)
+    assert set(made.sources) == {(scan, 0) for scan in range(4)} and not made.pairs
+    made.until(1)
+    made.until(2)
+    # The other pair has nothing in common.
+    assert set(made.pairs) == {(0, 1), (1, 0)}
+    made.until(100)
+    assert set(made.sources) == {(scan, number) for scan in range(4) for number in range(2)}
+    late = material()
+    late.until(100)
+    assert set(late.sources) == set(made.sources) and set(late.pairs) == set(made.pairs)
+
+
+def test_crops_of_a_pair_show_the_same_places(material):
+    """Of one patient and of two: the places of both crops are the same, or as far apart as the pair says."""
+    made = material()
+    made.until(100)
+    specs = [spec for spec in Training(Recipe(1, feature_size=12), made, made.state).specs if spec.name in LEVELS[:4]]
+    drawn = []
+
+    def crop(source, around):
+        drawn.append(source)
+        return draw(source.made, specs, 3.0, (56, 56, 56), False, random, around)
+
+    seen = set()
+    for seed in range(12):
+        drawn.clear()
+        random = np.random.default_rng(seed)
+        pair = draw_pair(made, crop, random)
+        assert len(pair.ijk[0]) == len(pair.ijk[1]) > 20
+        ras = [e.grid.to_ras(ijk) / s.zoom for e, ijk, s in zip(pair.examples, pair.ijk, drawn, strict=True)]
+        apart = np.abs(ras[1] - ras[0])
+        across = drawn[0] is not drawn[1]
+        assert np.allclose(apart, 5.0 if across else 0.0, atol=1e-6)
+        assert pair.sigma_mm == (12.0 if across else 6.0)
+        seen.add(across)
+    assert seen == {True, False}
+
+
+def recipe(steps):
+    return Recipe(steps, seed=3, feature_size=12, sizes=(Size(1.0, (64, 32, 32)),), fits=4)
+
+
+def test_a_killed_training_continues_with_the_same_result(material, tmp_path):
+    """One that loses its last step and starts anew gives the weights of one that was never ended."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for state in (whole, killed):
+        state.mkdir()
+    Training(recipe(4), material(), whole).run()
+    training = Training(recipe(4), material(), killed)
+    step = training.one_step
+
+    def ended():
+        if training.step == 3:
+            raise KeyboardInterrupt
+        result = step()
+        if training.step == 2:
+            training.save()
+        return result
+
+    training.one_step = ended
+    with pytest.raises(KeyboardInterrupt):
+        training.run()
+    Training(recipe(4), material(), killed).run()
+    assert "resumed at step 2" in (killed / "log.txt").read_text()
+    wanted, found = (load_file(state / "coralbay-mini.safetensors") for state in (whole, killed))
+    assert wanted.keys() == found.keys() and all(torch.equal(wanted[key], found[key]) for key in wanted)
+
+
+def test_training_begins_with_given_weights(material, tmp_path):
+    """The network begins as the file says, and the heads are fitted: the first loss is below that of random heads."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for state in (first, second):
+        state.mkdir()
+    Training(recipe(2), material(), first).run()
+    begun = Training(Recipe(2, seed=3, init=first / "coralbay-mini.safetensors", feature_size=12, fits=0), material(), second)
+    wanted = load_file(first / "coralbay-mini.safetensors")
+    assert all(torch.equal(value.half(), wanted[key]) for key, value in begun.student.network.named_parameters())
+
+
+def test_corresponding_places_of_a_moved_body():
+    grid = phantom_grid(extent_mm=150.0, spacing=2.5)
+    volume = textured(grid)
+    matrix = grid.ijk_to_ras.copy()
+    matrix[:3, 3] += [30, -20, 50]
+    encoder = PoolingEncoder(strides=(2, 4, 8))
+    bodies = [Body.of(cb.embed(each, encoder)) for each in (volume, Volume(volume.array, Grid(grid.shape, matrix)))]
+    there, back = corresponding(*bodies)
+    assert len(there.here) > 500
+    assert np.median(np.linalg.norm(there.there - there.here - [30, -20, 50], axis=1)) < 3
+    assert np.median(np.linalg.norm(back.there - back.here + [30, -20, 50], axis=1)) < 3
+
+
+def test_bodies_without_a_counterpart_give_no_places():
+    bodies = []
+    for seed in (0, 1):
+        grid = phantom_grid(extent_mm=150.0, spacing=2.5)
+        bodies.append(Body.of(cb.embed(textured(grid, seed), PoolingEncoder(strides=(2, 4, 8)))))
+    there, back = corresponding(*bodies)
+    assert len(there.here) == len(there.there) and len(back.here) == len(back.there)
+    assert len(there.here) == 0
