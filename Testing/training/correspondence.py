@@ -51,33 +51,32 @@ class Correspondence:
 
 @dataclass(frozen=True, eq=False)
 class Body:
-    """What is registered: points of a body with their features, and the scan on a coarse grid."""
+    """What is registered: points of a body, and the scan on a coarse grid."""
 
     pyramid: FeaturePyramid
     points_ras: NDArray[np.float64]
-    vectors: torch.Tensor
     coarse: CoarseScan
 
     @classmethod
     def of(cls, pyramid: FeaturePyramid) -> Body:
         """The body of a scan."""
-        points = pyramid.body_points(BODY_POINTS)
-        return cls(pyramid, points, FeatureSpace.of([pyramid]).sample(pyramid, points), CoarseScan.of(pyramid))
+        return cls(pyramid, pyramid.body_points(BODY_POINTS), CoarseScan.of(pyramid))
 
     def onto(self, other: Body) -> Deformation:
         """Where points of this body are in the other one."""
-        alignment = align(other.points_ras, other.vectors, self.points_ras, self.vectors)
-        return register(self.coarse, other.coarse, alignment)
+        space = FeatureSpace.of([self.pyramid, other.pyramid])
+        ours, theirs = (space.sample(body.pyramid, body.points_ras) for body in (self, other))
+        return register(self.coarse, other.coarse, align(other.points_ras, theirs, self.points_ras, ours))
 
 
 def corresponding(one: Body, other: Body) -> tuple[Correspondence, Correspondence]:
     """Places of each body in the other; none if too few come back."""
     there, back = one.onto(other), other.onto(one)
-    return _consistent(one, other, there, back), _consistent(other, one, back, there)
+    return consistent(one, other, there, back), consistent(other, one, back, there)
 
 
-def _consistent(one: Body, other: Body, there: Deformation, back: Deformation) -> Correspondence:
-    """Those points of a body that come back."""
+def consistent(one: Body, other: Body, there: Deformation, back: Deformation) -> Correspondence:
+    """Those points of a body that come back, given where its points are in the other body and the reverse."""
     start = torch.from_numpy(one.points_ras).float()
     found = there.to_other(start)
     missed = (back.to_other(found) - start).norm(dim=1).numpy()

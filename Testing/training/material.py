@@ -116,13 +116,20 @@ class Material:
     def _first_passes(self) -> None:
         """The first passes, and the PCA that is fitted on them."""
         kept = self.state / "reductions.safetensors"
-        if not kept.is_file():
-            raw = [(scan, teach(self._volume(scan), self.teacher)) for scan in self.first]
-            reductions = fit_reductions([made for _, made in raw], self.seed)
-            for scan, made in raw:
-                reduced(made, reductions).save(self._pass_file(scan, 0))
-            tensors = {f"projection{n}": r.projection for n, r in enumerate(reductions)}
-            save_file(tensors | {f"offset{n}": r.offset for n, r in enumerate(reductions)}, kept)
+        if kept.is_file():
+            return
+        files = {scan: self.state / f"raw-{self.scans[scan].name}.safetensors" for scan in self.first}
+        for scan, file in files.items():
+            if not file.is_file():
+                teach(self._volume(scan), self.teacher).save(file)
+        raw = {scan: TeacherPass.load(file) for scan, file in files.items()}
+        reductions = fit_reductions(list(raw.values()), self.seed)
+        for scan, made in raw.items():
+            reduced(made, reductions).save(self._pass_file(scan, 0))
+        tensors = {f"projection{n}": r.projection for n, r in enumerate(reductions)}
+        save_file(tensors | {f"offset{n}": r.offset for n, r in enumerate(reductions)}, kept)
+        for file in files.values():
+            file.unlink()
 
     @cached_property
     def reductions(self) -> list[Reduction]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,10 +11,12 @@ from safetensors.torch import load_file, save_file
 from scipy import ndimage
 
 import CoralBayLib as cb
+from CoralBayLib.features.alignment import AxisAlignment
+from CoralBayLib.fewshot.patients.registration import Deformation
 from CoralBayLib.imaging.grid import Grid, Volume
 from Testing.lib.conftest import PoolingEncoder, phantom_grid
 from Testing.training import material as making
-from Testing.training.correspondence import Body, Correspondence, corresponding
+from Testing.training.correspondence import Body, Correspondence, consistent, corresponding
 from Testing.training.crops import draw
 from Testing.training.material import Material
 from Testing.training.student import LEVELS
@@ -114,7 +118,7 @@ def test_crops_of_a_pair_show_the_same_places(material):
 
 
 def recipe(steps):
-    return Recipe(steps, seed=3, feature_size=12, sizes=(Size(1.0, (64, 32, 32)),), fits=4)
+    return Recipe(steps, seed=3, feature_size=12, sizes=(Size(1.0, (64, 32, 32)),), fits=2)
 
 
 def test_a_killed_training_continues_with_the_same_result(material, tmp_path):
@@ -122,23 +126,23 @@ def test_a_killed_training_continues_with_the_same_result(material, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for state in (whole, killed):
         state.mkdir()
-    Training(recipe(4), material(), whole).run()
-    training = Training(recipe(4), material(), killed)
+    Training(recipe(3), material(), whole).run()
+    training = Training(recipe(3), material(), killed)
     step = training.one_step
 
     def ended():
-        if training.step == 3:
+        if training.step == 2:
             raise KeyboardInterrupt
         result = step()
-        if training.step == 2:
+        if training.step == 1:
             training.save()
         return result
 
     training.one_step = ended
     with pytest.raises(KeyboardInterrupt):
         training.run()
-    Training(recipe(4), material(), killed).run()
-    assert "resumed at step 2" in (killed / "log.txt").read_text()
+    Training(recipe(3), material(), killed).run()
+    assert "resumed at step 1" in (killed / "log.txt").read_text()
     wanted, found = (load_file(state / "coralbay-mini.safetensors") for state in (whole, killed))
     assert wanted.keys() == found.keys() and all(torch.equal(wanted[key], found[key]) for key in wanted)
 
@@ -148,8 +152,8 @@ def test_training_begins_with_given_weights(material, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     for state in (first, second):
         state.mkdir()
-    Training(recipe(2), material(), first).run()
-    begun = Training(Recipe(2, seed=3, init=first / "coralbay-mini.safetensors", feature_size=12, fits=0), material(), second)
+    Training(recipe(1), material(), first).run()
+    begun = Training(Recipe(1, seed=3, init=first / "coralbay-mini.safetensors", feature_size=12, fits=0), material(), second)
     wanted = load_file(first / "coralbay-mini.safetensors")
     assert all(torch.equal(value.half(), wanted[key]) for key, value in begun.student.network.named_parameters())
 
@@ -167,11 +171,15 @@ def test_corresponding_places_of_a_moved_body():
     assert np.median(np.linalg.norm(back.there - back.here + [30, -20, 50], axis=1)) < 3
 
 
-def test_bodies_without_a_counterpart_give_no_places():
-    bodies = []
-    for seed in (0, 1):
-        grid = phantom_grid(extent_mm=150.0, spacing=2.5)
-        bodies.append(Body.of(cb.embed(textured(grid, seed), PoolingEncoder(strides=(2, 4, 8)))))
-    there, back = corresponding(*bodies)
-    assert len(there.here) == len(there.there) and len(back.here) == len(back.there)
-    assert len(there.here) == 0
+def shifted(mm: float) -> Deformation:
+    """One that moves all points along R."""
+    return replace(Deformation.none(), alignment=AxisAlignment(np.ones(3), np.array([-mm, 0.0, 0.0])))
+
+
+@pytest.mark.parametrize(("there", "back", "kept"), [(8.0, -5.0, True), (8.0, 5.0, False), (200.0, -200.0, False)])
+def test_only_points_that_come_back_count(there, back, kept):
+    """Within 10 mm, and from the body of the other scan."""
+    body = Body.of(cb.embed(textured(phantom_grid(extent_mm=130.0, spacing=4.0)), PoolingEncoder(strides=(2, 4, 8))))
+    found = consistent(body, body, shifted(there), shifted(back))
+    assert (len(found.here) > 1000) == kept and len(found.here) == len(found.there)
+    assert np.allclose(found.there - found.here, [there, 0, 0], atol=1e-3)

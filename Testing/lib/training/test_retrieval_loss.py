@@ -106,8 +106,8 @@ def test_heads_are_fitted_by_least_squares():
     grid = phantom_grid(extent_mm=90.0, spacing=3.0)
     fit = HeadFit(student)
     with torch.no_grad():
-        for _ in range(6):
-            maps = [torch.randn(1, 12 * w, *(max(2, 32 // s),) * 3) for w, s in SHAPES]
+        for _ in range(3):
+            maps = [torch.randn(1, 12 * w, *(64 // s,) * 3) for w, s in SHAPES]
             targets = [head(m)[0] for head, m in zip(teacher.all_heads()[:4], read(maps), strict=False)]
             weights = [torch.ones(1, *t.shape[1:]) for t in targets]
             fit.add(maps, [Example(torch.empty(0), targets, weights, grid, np.zeros(3), np.zeros(3))])
