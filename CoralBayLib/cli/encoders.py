@@ -66,6 +66,7 @@ def card_lines(card: EncoderCard) -> list[str]:
         ("input", _input(card)),
         ("feature maps", "; ".join(f"stride {_steps(level.stride)}, {level.channels} channels" for level in card.levels)),
         ("scan embedding", f"{card.embedding_size} numbers" if card.embedding_size else ""),
+        ("texts", card.text_encoder),
         ("modes", "; ".join(f"{mode.name}: {mode.title}" for mode in card.settings)),
         ("parameters", _millions(card.parameters)),
         ("weights", f"{card.source} ({size})" if card.source else ""),

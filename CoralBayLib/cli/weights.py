@@ -13,8 +13,8 @@ from .common import Common, require_outputs
 from .console import Console
 
 if TYPE_CHECKING:
+    from CoralBayLib.encoders.management.manager import WeightsState
     from CoralBayLib.encoders.weights import DownloadRequest
-    from CoralBayLib.encoders.weights_manager import WeightsState
 
 _LOCATIONS = {
     "variable": "file named by an environment variable",
@@ -57,7 +57,7 @@ def add_parser(commands: Any, common: Common) -> None:
 
 def run_list(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay weights list`."""
-    from CoralBayLib.encoders.weights_manager import states
+    from CoralBayLib.encoders.management.manager import states
 
     found = states()
     for each in found:
@@ -79,7 +79,7 @@ def _state_lines(state: WeightsState) -> list[str]:
 
 def run_download(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay weights download NAME`."""
-    from CoralBayLib.encoders.weights_manager import fetch, state
+    from CoralBayLib.encoders.management.manager import fetch, state
 
     def consent(request: DownloadRequest) -> bool:
         return args.yes or _agreed(request)
@@ -103,7 +103,7 @@ def _agreed(request: DownloadRequest) -> bool:
 
 def run_delete(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay weights delete NAME`."""
-    from CoralBayLib.encoders.weights_manager import delete, state
+    from CoralBayLib.encoders.management.manager import delete, state
 
     freed = delete(args.name)
     console.result(f"Freed {format_bytes(freed)}." if freed else f"There was nothing of '{args.name}' to delete.")
@@ -115,7 +115,7 @@ def run_delete(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def run_export(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay weights export FILE [NAMES]`."""
-    from CoralBayLib.encoders.weights_bundle import export_bundle
+    from CoralBayLib.encoders.management.bundle import export_bundle
 
     require_outputs(args, file=())
     with console.bar("Exporting") as progress:
@@ -127,7 +127,7 @@ def run_export(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def run_import(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay weights import FILE [NAMES]`."""
-    from CoralBayLib.encoders.weights_bundle import import_bundle, trust_note
+    from CoralBayLib.encoders.management.bundle import import_bundle, trust_note
 
     with console.bar("Importing") as progress:
         records = import_bundle(args.file, progress, encoders=args.names or None)

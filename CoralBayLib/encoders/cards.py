@@ -71,6 +71,7 @@ class EncoderCard:
         paper: identifier, such as "arXiv 2606.03888".
         citation: text for a reference list.
         code_licence, weights_licence: SPDX identifiers where they exist.
+        text_encoder: the network that embeds texts, and which texts, when scans can be searched by words; empty when not.
         restrictions: what else than the free licenses of other encoders limits its use, such as "non-commercial use only";
             menus show it beside the title. Empty when there is nothing.
         source: address of the weights.
@@ -102,6 +103,7 @@ class EncoderCard:
     settings: tuple[CardSetting, ...] = ()
     position: int | None = None
     restrictions: str = ""
+    text_encoder: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
@@ -186,6 +188,7 @@ _CARD = {
     "settings": _LIST,
     "position": _COUNT,
     "restrictions": _TEXT_OR_EMPTY,
+    "text_encoder": _TEXT_OR_EMPTY,
 }
 _INPUT = {
     "orientation": _TEXT,

@@ -17,10 +17,10 @@ from CoralBayLib.core.errors import LibraryError
 from CoralBayLib.encoders import EncoderCard, builtin, registry
 from CoralBayLib.encoders.cards import read_card
 from CoralBayLib.encoders.coralbay import CoralBayNetwork, network_from
+from CoralBayLib.encoders.management.bundle import MANIFEST, export_bundle, import_bundle
 from CoralBayLib.encoders.networks.checkpoints import read_checkpoint
 from CoralBayLib.encoders.weights import ShippedWeights
 from CoralBayLib.encoders.weights import cache as weights_cache
-from CoralBayLib.encoders.weights_bundle import MANIFEST, export_bundle, import_bundle
 from CoralBayLib.library import Library
 from Testing.lib.conftest import PoolingEncoder, phantom, phantom_grid
 from Testing.lib.encoders.local_hub import SOURCE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -12,7 +12,11 @@ CHUNK_BYTES = 64 * 2**20
 """Maximum size in bytes of the hidden layer of one chunk of tokens."""
 
 
-def attend(x: torch.Tensor, qkv: nn.Module, proj: nn.Module, heads: int, turns: torch.Tensor | None = None) -> torch.Tensor:
+Map = Callable[[torch.Tensor], torch.Tensor]
+"""A layer, or a function of layers."""
+
+
+def attend(x: torch.Tensor, qkv: Map, proj: Map, heads: int, turns: torch.Tensor | None = None) -> torch.Tensor:
     """Multi-head self-attention of normalized tokens, without a matrix of all scores.
 
     Args:

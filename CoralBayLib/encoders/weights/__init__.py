@@ -4,7 +4,7 @@
 - `resolve`: finds a file: a path, an environment variable, CoralBay's folder, the hub's cache, with consent the hub.
 - `cache`: CoralBay's folder. `hub`: the Hugging Face hub and its cache. `download`: a download that can be resumed.
 
-`encoders.weights_manager` and `encoders.weights_bundle` apply these to encoders by name. Importing this package imports
+`encoders.management.manager` and `encoders.management.bundle` apply these to encoders by name. Importing this package imports
 neither torch nor the hub's client.
 """
 

@@ -18,8 +18,8 @@ from .base import Panel, chosen_path
 if TYPE_CHECKING:
     from CoralBayLib.core.progress import CancelToken
     from CoralBayLib.encoders.cards import EncoderCard
+    from CoralBayLib.encoders.management.manager import WeightsState
     from CoralBayLib.encoders.weights.cache import Record
-    from CoralBayLib.encoders.weights_manager import WeightsState
     from CoralBaySlicerCore.work.worker import TaskProgress
 
 
@@ -109,7 +109,7 @@ class WeightsSection:
             return
 
         def read(progress: TaskProgress, cancel: CancelToken) -> tuple[list[Record], str]:
-            from CoralBayLib.encoders.weights_bundle import import_bundle, trust_note
+            from CoralBayLib.encoders.management.bundle import import_bundle, trust_note
 
             records = import_bundle(path, progress, cancel)
             return records, trust_note(records)
@@ -159,7 +159,7 @@ def _state(name: str) -> WeightsState | None:
     """On the worker."""
     from CoralBayLib.core.errors import EncoderError
     from CoralBayLib.encoders import get_entry
-    from CoralBayLib.encoders.weights_manager import state
+    from CoralBayLib.encoders.management.manager import state
 
     try:
         return state(name) if get_entry(name).weights is not None else None
@@ -169,7 +169,7 @@ def _state(name: str) -> WeightsState | None:
 
 def _delete(name: str) -> int:
     """On the worker."""
-    from CoralBayLib.encoders.weights_manager import delete
+    from CoralBayLib.encoders.management.manager import delete
 
     return delete(name)
 

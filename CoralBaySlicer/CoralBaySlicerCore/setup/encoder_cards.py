@@ -71,6 +71,7 @@ def details(card: EncoderCard) -> str:
         (card.good_for, _("Good for: {text}")),
         (card.limits, _("Limits: {text}")),
         (_input(card.input) if card.input else "", _("Input: {text}")),
+        (card.text_encoder, _("Search by words: {text}")),
         (f"{card.parameters / 1e6:.0f}" if card.parameters else "", _("Parameters: {text} million")),
         (card.restrictions, _("Restricted: {text}")),
         (card.code_licence, _("License of the code: {text}")),

@@ -43,7 +43,7 @@ def require(encoder: str, consent: Callable[[PackageRequest], bool]) -> None:
 
 def _request(encoder: str) -> PackageRequest | None:
     from CoralBayLib.encoders import get_entry
-    from CoralBayLib.encoders.weights_manager import state
+    from CoralBayLib.encoders.management.manager import state
 
     weights = get_entry(encoder).weights
     if not isinstance(weights, PackagedWeights) or state(encoder).available:

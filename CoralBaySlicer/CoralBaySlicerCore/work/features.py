@@ -92,7 +92,7 @@ class Features:
             WeightsError: they could not be obtained.
             Cancelled: the user declined, or cancelled.
         """
-        from CoralBayLib.encoders.weights_manager import fetch
+        from CoralBayLib.encoders.management.manager import fetch
 
         ask = self._consent(cancel)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 import CoralBayLib as cb
+from CoralBayLib.encoders.management.bundle import export_bundle
+from CoralBayLib.encoders.management.manager import weights_of
 from CoralBayLib.encoders.weights.cache import Record
-from CoralBayLib.encoders.weights_bundle import export_bundle
-from CoralBayLib.encoders.weights_manager import weights_of
 from Testing.lib.conftest import PoolingEncoder, phantom, phantom_grid
 
 CENTER = np.array([12.0, -30.0, 45.0])

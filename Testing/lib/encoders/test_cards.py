@@ -16,10 +16,12 @@ from CoralBayLib.core.errors import EncoderError
 from CoralBayLib.encoders import encoder_cards, get_entry, shipped_card
 from CoralBayLib.encoders.astra import AstraEncoder, AstraNetwork
 from CoralBayLib.encoders.cards import read_card
+from CoralBayLib.encoders.colipri import ColipriEncoder, ColipriNetwork
 from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.encoders.coralbay_mini import CoralBayMiniEncoder
 from CoralBayLib.encoders.ct_fm import CTFMEncoder, CTFMNetwork
 from CoralBayLib.encoders.fm_ct import FMCTEncoder, FMCTNetwork
+from CoralBayLib.encoders.language import TextEncoder
 from CoralBayLib.encoders.voxelfm import VoxelFMEncoder, VoxelFMNetwork
 from CoralBayLib.encoders.weights import WeightsSource
 
@@ -38,7 +40,7 @@ def test_each_card_is_whole(path):
 
 
 def test_there_is_a_card_for_each_encoder():
-    assert {"coralbay", "coralbay-mini", "astra", "ct-fm", "voxelfm", "fm-ct"} == {path.stem for path in FILES}
+    assert {"coralbay", "coralbay-mini", "astra", "ct-fm", "voxelfm", "fm-ct", "colipri"} == {path.stem for path in FILES}
     for card in encoder_cards():
         assert card == shipped_card(card.name)
 
@@ -78,6 +80,7 @@ NETWORKS = {
     CTFMEncoder: CTFMNetwork,
     VoxelFMEncoder: VoxelFMNetwork,
     FMCTEncoder: FMCTNetwork,
+    ColipriEncoder: ColipriNetwork,
 }
 
 
@@ -100,7 +103,8 @@ def test_cards_tell_what_the_code_does(made):
     if encoder.scan_token is None:
         assert card.embedding_size == sum(level.channels for level in encoder.levels if level.pooled)
     else:
-        assert card.embedding_size == network.channels
+        assert card.embedding_size == getattr(network, "projected", network.channels)
+    assert bool(card.text_encoder) == isinstance(encoder, TextEncoder)
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def test_a_name_alone_needs_a_card_among_the_resources():
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(EncoderError, match=r"no encoder 'coral'.*astra, coralbay"):
+    with pytest.raises(EncoderError, match=r"no encoder 'coral'.*astra, colipri, coralbay"):
         load_encoder("coral")
 
 

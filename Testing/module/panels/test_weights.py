@@ -199,7 +199,7 @@ def test_weights_are_downloaded_by_their_button(panel: Any, driver: Any, hub: An
 
 
 def test_weights_are_deleted_after_asking(panel: Any, driver: Any, hub: Any, tmp_path: Path) -> None:
-    from CoralBayLib.encoders.weights_manager import fetch
+    from CoralBayLib.encoders.management.manager import fetch
 
     fetch("remote", consent=True)
     choose(panel, driver, "remote")
@@ -221,8 +221,8 @@ def test_weights_are_deleted_after_asking(panel: Any, driver: Any, hub: Any, tmp
 
 
 def test_a_bundle_is_imported_and_a_foreign_one_refused(panel: Any, driver: Any, hub: Any, tmp_path: Path) -> None:
-    from CoralBayLib.encoders.weights_bundle import export_bundle
-    from CoralBayLib.encoders.weights_manager import delete, fetch
+    from CoralBayLib.encoders.management.bundle import export_bundle
+    from CoralBayLib.encoders.management.manager import delete, fetch
 
     fetch("remote", consent=True)
     export_bundle(tmp_path / "weights.zip", ["remote"])
@@ -287,8 +287,8 @@ def test_other_weights_are_used_from_the_next_computation_on(
 def test_imported_weights_are_used_from_the_next_computation_on(
     coralbay: Any, panel: Any, driver: Any, hub: Any, tmp_path: Path
 ) -> None:
-    from CoralBayLib.encoders.weights_bundle import export_bundle
-    from CoralBayLib.encoders.weights_manager import fetch
+    from CoralBayLib.encoders.management.bundle import export_bundle
+    from CoralBayLib.encoders.management.manager import fetch
 
     fetch("remote", consent=True)
     export_bundle(tmp_path / "weights.zip", ["remote"])

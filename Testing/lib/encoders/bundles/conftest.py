@@ -10,8 +10,8 @@ import pytest
 from CoralBayLib.core import resources
 from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders import EncoderCard, builtin, registry
+from CoralBayLib.encoders.management.bundle import MANIFEST, export_bundle
 from CoralBayLib.encoders.weights import PackagedWeights, ShippedWeights, sha256_of
-from CoralBayLib.encoders.weights_bundle import MANIFEST, export_bundle
 from Testing.lib.conftest import PoolingEncoder
 from Testing.lib.encoders.local_hub import SOURCE, put_in_cache
 

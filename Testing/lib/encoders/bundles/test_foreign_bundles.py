@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from CoralBayLib.core.errors import WeightsError
-from CoralBayLib.encoders.weights_bundle import MANIFEST, import_bundle
+from CoralBayLib.encoders.management.bundle import MANIFEST, import_bundle
 from Testing.lib.encoders.local_hub import CONTENT
 
 from .conftest import PACKAGED, entry, files_under, rewritten

@@ -14,10 +14,10 @@ import pytest
 
 from CoralBayLib.core.errors import Cancelled, EncoderError, StoreError, WeightsError
 from CoralBayLib.core.progress import CancelToken
+from CoralBayLib.encoders.management.bundle import MANIFEST, export_bundle, import_bundle, trust_note
+from CoralBayLib.encoders.management.manager import fetch
 from CoralBayLib.encoders.weights import WeightsSource, find_weights
 from CoralBayLib.encoders.weights import cache as cache_module
-from CoralBayLib.encoders.weights_bundle import MANIFEST, export_bundle, import_bundle, trust_note
-from CoralBayLib.encoders.weights_manager import fetch
 from Testing.lib.encoders.local_hub import CONTENT, SHA256, SOURCE, put_in_cache
 
 from .conftest import PACKAGED, entry, files_under, rewritten

@@ -9,8 +9,8 @@ import pytest
 
 from CoralBayLib.core.errors import EncoderError, WeightsError
 from CoralBayLib.encoders import load_encoder
+from CoralBayLib.encoders.management.manager import delete, fetch, state, states
 from CoralBayLib.encoders.weights import sha256_of
-from CoralBayLib.encoders.weights_manager import delete, fetch, state, states
 from Testing.lib.encoders.local_hub import CONTENT, SHA256, put_in_cache
 
 from .conftest import PACKAGED

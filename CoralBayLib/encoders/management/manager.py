@@ -10,11 +10,18 @@ from typing import Any
 from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.core.paths import error_message
 from CoralBayLib.core.progress import CancelToken, Progress
-
-from .catalog import encoder_names, get_entry
-from .weights import cache, hub
-from .weights.resolve import find_weights
-from .weights.sources import Consent, FoundWeights, PackagedWeights, ShippedWeights, Weights, WeightsSource, sha256_of
+from CoralBayLib.encoders.catalog import encoder_names, get_entry
+from CoralBayLib.encoders.weights import cache, hub
+from CoralBayLib.encoders.weights.resolve import find_weights
+from CoralBayLib.encoders.weights.sources import (
+    Consent,
+    FoundWeights,
+    PackagedWeights,
+    ShippedWeights,
+    Weights,
+    WeightsSource,
+    sha256_of,
+)
 
 
 @dataclass(frozen=True)

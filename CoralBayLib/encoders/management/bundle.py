@@ -18,13 +18,13 @@ from CoralBayLib.core.errors import CoralBayError, EncoderError, MemoryLimitErro
 from CoralBayLib.core.formatting import format_bytes
 from CoralBayLib.core.paths import atomic_write, error_message, temporary_tag
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
+from CoralBayLib.encoders.catalog import encoder_names
+from CoralBayLib.encoders.weights import cache, hub
+from CoralBayLib.encoders.weights.cache import Record
+from CoralBayLib.encoders.weights.download import disk_error
+from CoralBayLib.encoders.weights.sources import PackagedWeights, ShippedWeights, Weights, sha256_of
 
-from .catalog import encoder_names
-from .weights import cache, hub
-from .weights.cache import Record
-from .weights.download import disk_error
-from .weights.sources import PackagedWeights, ShippedWeights, Weights, sha256_of
-from .weights_manager import weights_of
+from .manager import weights_of
 
 MANIFEST = "coralbay-weights.json"
 _FORMAT = "coralbay-weights"

@@ -1,0 +1,1 @@
+"""The weights of all encoders on this computer: `manager` lists, fetches and deletes them, `bundle` carries them elsewhere."""
