@@ -76,10 +76,10 @@ def _tensors(path: Path) -> str:
         from CoralBayLib.fewshot.probe import Probe
 
         return f"a probe for {', '.join(Probe.load(path).names_.values())}"
-    if kind == "scan probe":
-        from CoralBayLib.scan_probes import ScanProbe
+    if kind in ("scan probe", "attentive scan probe"):
+        from CoralBayLib.scan_probes import load_scan_probe
 
-        return f"a scan probe for {ScanProbe.load(path).target}"
+        return f"a scan probe for {load_scan_probe(path).target}"
     if kind is None:
         return "tensors of another program, such as the weights of a network; they were not checked"
     read_tensors(path, kind)

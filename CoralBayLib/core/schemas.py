@@ -269,6 +269,25 @@ SCAN_PROBE = Schema(
 )
 """A probe on whole scans, see `scan_probes.model`."""
 
+ATTENTIVE_PROBE = Schema(
+    header={
+        "format": whole(1),
+        "task": text,
+        "target": text,
+        "classes": list_of(text, unique=True),
+        "signature": text,
+        "levels": list_of(tuple_of(text, whole(1)), least=1),
+    },
+    tensors={
+        "bias": Array("float32", ("outputs",)),
+        "level.*.keys": Array("float32", ("queries", "channels")),
+        "level.*.key_bias": Array("float32", ("queries",)),
+        "level.*.values": Array("float32", ("outputs", "queries", "channels")),
+        "level.*.value_bias": Array("float32", ("outputs", "queries")),
+    },
+)
+"""An attentive probe on whole scans, see `scan_probes.probes.attentive`."""
+
 PROJECTION = Schema(
     header={"signature": text},
     tensors={"weights": Array("float32", ("rows", "channels")), "bias": Array("float32", ("rows",))},

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .evaluation import Evaluation
+from .metrics import Estimate
 from .table import Labels
+
+if TYPE_CHECKING:
+    from .comparison import ShotResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +69,37 @@ def charts(labels: Labels, evaluation: Evaluation) -> list[Chart]:
             Chart("Difference", "true", "predicted - true", (Series("scans", truth, predicted - truth, "points"), zero)),
         ]
     return [_survival(known, predicted)]
+
+
+def shots_chart(curves: Mapping[str, Sequence[ShotResult]], positive: str) -> Chart:
+    """AUROC over the number of examples, a line for each kind of probe.
+
+    Args:
+        curves: as `shot_curves` returns them.
+        positive: the class.
+    """
+    lines = [
+        Series(kind, np.array([float(each.shots) for each in found]), np.array([each.mean for each in found]), "linked")
+        for kind, found in curves.items()
+    ]
+    ends = np.array([min(line.x.min() for line in lines), max(line.x.max() for line in lines)])
+    chance = Series("chance", ends, np.full(2, 0.5), "reference")
+    return Chart(f"Few examples of '{positive}'", "patients of each kind", "AUROC", (*lines, chance))
+
+
+def comparison_chart(rows: Mapping[str, Mapping[str, Estimate]], metric: str) -> Chart:
+    """One metric of several probes with its interval, a line for each probe.
+
+    Args:
+        rows: as `Comparison.rows` returns them.
+        metric: name of the metric.
+    """
+    lines = [
+        Series(f"{kind}: {each[metric]}", np.array([each[metric].low, each[metric].value, each[metric].high]), np.full(3, n))
+        for n, (kind, each) in enumerate(reversed(list(rows.items())))
+        if metric in each
+    ]
+    return Chart("Probes", metric, "", tuple(replace(line, kind="linked") for line in lines))
 
 
 def _roc(truth: NDArray, predicted: NDArray[np.float64], classes: list[str]) -> Chart:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from CoralBayLib.features.store import Store
 from CoralBayLib.imaging.volume_io import read_volume
 
 from .table import Skipped
+from .tokens import ScanTokens, join_tokens, sample_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,7 @@ class ScanEmbeddings:
         pooled: names and channels of the levels whose averages make up the vector; empty when the encoder has a token for
             the whole scan.
         left_out: scans that could not be embedded.
+        tokens: (N) of the same scans; None if they were not asked for.
     """
 
     vectors: NDArray[np.float32]
@@ -37,6 +39,7 @@ class ScanEmbeddings:
     signature: str
     pooled: tuple[tuple[str, int], ...]
     left_out: tuple[Skipped, ...] = ()
+    tokens: ScanTokens | None = None
 
 
 def embed_scans(
@@ -47,6 +50,7 @@ def embed_scans(
     *,
     store: Store | None = None,
     assume_hu: bool = False,
+    with_tokens: bool = False,
 ) -> ScanEmbeddings:
     """Embed scans one after another. A scan that cannot be embedded is left out.
 
@@ -57,12 +61,14 @@ def embed_scans(
         cancel: checked between scans and between the network's layers.
         store: which embedded scans are read from and written to.
         assume_hu: skip the check that the values look like HU.
+        with_tokens: also sample the tokens that an attentive probe needs.
 
     Raises:
         ScansError: no scan could be embedded.
         Cancelled: `cancel` was called; scans that were embedded before stay in the store.
     """
     vectors, rows, left_out, signature = [], [], [], ""
+    tokens: list[ScanTokens] = []
     for row, path in enumerate(scans):
         raise_if_cancelled(cancel)
         try:
@@ -78,10 +84,19 @@ def embed_scans(
         signature = pyramid.signature
         vectors.append(pyramid.scan_embedding.float().numpy())
         rows.append(row)
+        if with_tokens:
+            tokens.append(sample_tokens(pyramid))
     if not vectors:
         raise ScansError("None of the scans could be embedded. " + "; ".join(map(str, left_out[:3])), **_common(left_out))
     pooled = tuple((spec.name, spec.channels) for spec in encoder.levels if spec.pooled and not encoder.scan_token)
-    return ScanEmbeddings(np.stack(vectors), np.array(rows), signature, pooled, tuple(left_out))
+    joined = join_tokens(tokens) if tokens else None
+    return ScanEmbeddings(np.stack(vectors), np.array(rows), signature, pooled, tuple(left_out), joined)
+
+
+def take_scans(embedded: ScanEmbeddings, chosen: NDArray[np.int64]) -> ScanEmbeddings:
+    """Some of the scans, given by the number of their vector."""
+    tokens = embedded.tokens[chosen] if embedded.tokens is not None else None
+    return replace(embedded, vectors=embedded.vectors[chosen], rows=embedded.rows[chosen], tokens=tokens)
 
 
 def _common(left_out: Sequence[Skipped]) -> dict:

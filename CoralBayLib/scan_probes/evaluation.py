@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +13,30 @@ from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import ScansError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report, subprogress
 
-from .metrics import Estimate, estimate_metrics
+from .metrics import CALIBRATION_BINS, Estimate, estimate_metrics
 from .model import ScanProbe, classes_of
 from .splits import Fold, grouped_folds, no_patient_twice, no_scan_twice
 from .table import Labels
+from .tokens import ScanTokens
 
-CALIBRATION_BINS = 5
-"""Bins of equal size in the calibration curve."""
 FEW_SHOT_STRENGTH = 0.01
 """Inverse penalty of a few-shot probe, which has too few patients to choose one."""
 _LARGEST_SEED = 2**32 - 1
 """Of NumPy's generators."""
+
+
+class Probe(Protocol):
+    """What is cross-validated; `inputs` are (N, D) embeddings, or the tokens of N scans."""
+
+    classes_: list[str]
+
+    def fit(self, inputs: Any, labels: Labels, seed: int = 0) -> Probe:
+        """Fit to some scans."""
+        ...
+
+    def predict(self, inputs: Any) -> NDArray[np.float64]:
+        """Predict for some scans; values as `ScanProbe.predict` returns them."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,21 +86,23 @@ def require_folds(labels: Labels, folds: int, seed: int) -> list[Fold]:
 
 
 def cross_validate(
-    vectors: NDArray,
+    vectors: NDArray | ScanTokens,
     labels: Labels,
     *,
     folds: int = 5,
     seed: int = 0,
+    make: Callable[[], Probe] = ScanProbe,
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
 ) -> Evaluation:
-    """Nested cross-validation with both loops grouped by patient; the inner one chooses the penalty.
+    """Nested cross-validation with both loops grouped by patient; the inner one is within the probe's `fit`.
 
     Args:
-        vectors: (N, D) embeddings.
+        vectors: (N, D) embeddings, or the tokens of N scans for an attentive probe.
         labels: (N,) the truth.
         folds: of the outer loop; fewer when a class has fewer patients.
         seed: of the splits.
+        make: makes the probe that is fitted in each fold; the same seed gives all kinds of probes the same folds.
         progress: called with the fraction done and a message.
         cancel: checked between folds, and between the samples of the bootstrap.
 
@@ -94,16 +111,18 @@ def cross_validate(
         Cancelled: `cancel` was called.
     """
     outer = require_folds(labels, folds, seed)
-    no_scan_twice(vectors, labels.patients)
+    no_scan_twice(vectors if isinstance(vectors, np.ndarray) else vectors.means, labels.patients)
     classes = classes_of(labels)
     predicted = np.full((len(labels), len(classes)) if classes else len(labels), np.nan)
+    shares = np.zeros((len(labels), len(classes)))
     fold = np.full(len(labels), -1)
     for number, (train, test) in enumerate(outer):
         raise_if_cancelled(cancel)
         report(progress, 0.5 * number / len(outer), f"Fold {number + 1} of {len(outer)}")
         no_patient_twice(labels.patients[train], labels.patients[test])
-        probe = ScanProbe().fit(vectors[train], labels.take(train), seed)
+        probe = make().fit(vectors[train], labels.take(train), seed)
         prediction = probe.predict(vectors[test])
+        shares[test] = [np.mean(labels.values[train] == name) for name in classes]
         if classes:
             # A class with a single patient is missing from one of the training parts.
             columns = [classes.index(name) for name in probe.classes_]
@@ -114,23 +133,31 @@ def cross_validate(
     tested = np.flatnonzero(fold >= 0)
     known = labels.take(tested)
     calibration = _calibration(predicted[tested], known, classes)
-    metrics = estimate_metrics(predicted[tested], known, classes, subprogress(progress, 0.5, 1), cancel)
+    steps = subprogress(progress, 0.5, 1)
+    metrics = estimate_metrics(predicted[tested], known, classes, steps, cancel, shares=shares[tested])
     report(progress, 1.0, "Evaluated")
     return Evaluation(metrics, predicted, fold, classes, calibration)
 
 
 def few_shot(
-    vectors: NDArray, labels: Labels, positive: str, shots: int, repeats: int = 20, seed: int = 0
+    vectors: NDArray | ScanTokens,
+    labels: Labels,
+    positive: str,
+    shots: int,
+    repeats: int = 20,
+    seed: int = 0,
+    make: Callable[[], Probe] | None = None,
 ) -> tuple[float, float]:
     """AUROC of a probe that is fitted on a few patients of a class and as many others, and tested on all other patients.
 
     Args:
-        vectors: (N, D) embeddings.
+        vectors: (N, D) embeddings, or the tokens of N scans for an attentive probe.
         labels: (N,) the truth, of a classification.
         positive: the class.
         shots: patients of the class to fit on, and patients without it.
-        repeats: random draws of these patients.
+        repeats: random draws of these patients, the same ones for all kinds of probes.
         seed: of the draws.
+        make: makes the probe that is fitted to each draw; None for a linear one of `FEW_SHOT_STRENGTH`.
 
     Returns:
         Mean and standard deviation over the draws.
@@ -140,18 +167,23 @@ def few_shot(
     """
     from sklearn.metrics import roc_auc_score
 
-    no_scan_twice(vectors, labels.patients)
+    no_scan_twice(vectors if isinstance(vectors, np.ndarray) else vectors.means, labels.patients)
     is_positive, patients = labels.values == positive, labels.patients
     groups = few_shot_patients(labels, positive, shots)
     random = np.random.default_rng(seed)
     binary = Labels.of("classification", is_positive.tolist(), patients.tolist())
+    new_probe: Callable[[], Probe] = make or _few_shot_probe
     areas = []
     for _ in range(repeats):
         train = np.isin(patients, np.concatenate([random.choice(group, shots, replace=False) for group in groups]))
         no_patient_twice(patients[train], patients[~train])
-        probe = ScanProbe(FEW_SHOT_STRENGTH).fit(vectors[train], binary.take(train))
-        areas.append(roc_auc_score(is_positive[~train], probe.decision_function(vectors[~train])[:, 0]))
+        probe = new_probe().fit(vectors[train], binary.take(train))
+        areas.append(roc_auc_score(is_positive[~train], probe.predict(vectors[~train])[:, 1]))
     return float(np.mean(areas)), float(np.std(areas))
+
+
+def _few_shot_probe() -> ScanProbe:
+    return ScanProbe(FEW_SHOT_STRENGTH)
 
 
 def few_shot_patients(labels: Labels, positive: str, shots: int) -> tuple[NDArray[np.str_], NDArray[np.str_]]:

@@ -15,6 +15,8 @@ from .table import Labels
 
 RESAMPLES = 1000
 """Bootstrap samples for an interval."""
+CALIBRATION_BINS = 5
+"""Bins of equal size in the calibration curve, and for the calibration error."""
 
 __getattr__ = deprecated_names(__name__, {"Figure": "Estimate", "figures": "estimate_metrics"})
 
@@ -40,6 +42,7 @@ def estimate_metrics(
     classes: list[str],
     progress: Progress | None = None,
     cancel: CancelToken | None = None,
+    shares: NDArray | None = None,
 ) -> dict[str, Estimate]:
     """All metrics of a task for predictions on scans that the probe was not fitted on.
 
@@ -49,6 +52,8 @@ def estimate_metrics(
         classes: classification: their names in the order of the columns.
         progress: called with the fraction done and a message.
         cancel: checked between bootstrap samples.
+        shares: (N, classes) of each class among the scans that the scan's probe was fitted on, by which the balanced
+            accuracy divides the probabilities; None for those of these scans.
 
     Returns:
         By name; without the metrics that are undefined for these scans.
@@ -56,7 +61,7 @@ def estimate_metrics(
     Raises:
         Cancelled: `cancel` was called.
     """
-    metrics = _metrics(predicted, labels, classes)
+    metrics = _metrics(predicted, labels, classes, shares)
     rows_of_patient = [np.flatnonzero(labels.patients == patient) for patient in np.unique(labels.patients)]
     random, count = np.random.default_rng(0), len(rows_of_patient)
     samples = [np.concatenate([rows_of_patient[n] for n in random.integers(count, size=count)]) for _ in range(RESAMPLES)]
@@ -115,7 +120,24 @@ def concordance(risk: ArrayLike, event: ArrayLike, times: ArrayLike) -> float | 
     return float(higher[comparable].mean())
 
 
-def _metrics(predicted: NDArray, labels: Labels, classes: list[str]) -> dict[str, Callable[[NDArray[np.int64]], float | None]]:
+def calibration_error(truth: NDArray[np.bool_], probability: NDArray) -> float:
+    """Expected calibration error (Naeini et al. 2015), in `CALIBRATION_BINS` bins of equal size.
+
+    Args:
+        truth: (N,) whether a scan has the class.
+        probability: (N,) predicted.
+
+    Returns:
+        Mean over the bins, weighted by their size, of the difference between mean probability and observed share.
+    """
+    order = np.argsort(probability, kind="stable")
+    bins = [part for part in np.array_split(order, CALIBRATION_BINS) if len(part)]
+    return float(sum(abs(probability[part].mean() - truth[part].mean()) * len(part) for part in bins) / len(truth))
+
+
+def _metrics(
+    predicted: NDArray, labels: Labels, classes: list[str], shares: NDArray | None = None
+) -> dict[str, Callable[[NDArray[np.int64]], float | None]]:
     """Functions of rows, by the metric's name; None where the metric is undefined."""
     from sklearn import metrics
 
@@ -141,6 +163,15 @@ def _metrics(predicted: NDArray, labels: Labels, classes: list[str]) -> dict[str
         return metric
 
     most_likely = predicted.argmax(axis=1)
+    if shares is None:
+        shares = np.tile(np.bincount(index, minlength=len(classes)) / len(index), (len(index), 1))
+    # A rare class is never the most likely one; divided by its share, its probability tells what the scan adds.
+    most_raised = (predicted / np.maximum(shares, 1e-9)).argmax(axis=1)
+
+    def balanced(rows: NDArray[np.int64]) -> float:
+        right = most_raised[rows] == index[rows]
+        return float(np.mean([right[index[rows] == n].mean() for n in np.unique(index[rows])]))
+
     return {
         "AUROC": one_against_rest(metrics.roc_auc_score),
         "average precision": one_against_rest(metrics.average_precision_score),
@@ -148,5 +179,7 @@ def _metrics(predicted: NDArray, labels: Labels, classes: list[str]) -> dict[str
             index[rows], most_likely[rows], average="binary" if len(classes) == 2 else "macro", zero_division=0
         ),
         "accuracy": lambda rows: float((index[rows] == most_likely[rows]).mean()),
+        "balanced accuracy": balanced,
         "Brier score": one_against_rest(metrics.brier_score_loss),
+        "calibration error": one_against_rest(calibration_error),
     }

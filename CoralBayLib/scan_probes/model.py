@@ -177,7 +177,7 @@ class ScanProbe:
         try:
             probe = cls(float(header["strength"]))
             probe.task_, probe.classes_ = current_task(str(header["task"])), [str(name) for name in header["classes"]]
-            if len(tensors["weights"]) != _outputs(probe.task_, len(probe.classes_)):
+            if len(tensors["weights"]) != outputs_of(probe.task_, len(probe.classes_)):
                 raise ValueError(f"{len(probe.classes_)} classes for {len(tensors['weights'])} outputs")
             probe.strength_ = float(header["strength"])
             probe.weights_, probe.bias_, probe.mean_ = (tensors[name].numpy() for name in ("weights", "bias", "mean"))
@@ -203,7 +203,7 @@ class ScanProbe:
         return logistic.coef_, logistic.intercept_
 
 
-def _outputs(task: str, classes: int) -> int:
+def outputs_of(task: str, classes: int) -> int:
     """The number of linear outputs, see `ScanProbe.weights_`; 0 for classes that cannot be."""
     if task != "classification":
         return 0 if classes else 1

@@ -11,7 +11,7 @@ import numpy as np
 from CoralBayLib.core.formatting import safe_row
 from CoralBayLib.core.paths import atomic_write
 
-from .charts import charts
+from .charts import Chart, charts
 from .evaluation import Evaluation
 from .table import Labels
 
@@ -39,7 +39,7 @@ def write_predictions(path: Path, scans: Sequence[Path], labels: Labels, evaluat
             writer.writerow(safe_row([scan, patient, value, int(fold) + 1, *(f"{number:.6g}" for number in row)]))
 
 
-def draw(path: Path, labels: Labels, evaluation: Evaluation, title: str) -> bool:
+def draw(path: Path, labels: Labels, evaluation: Evaluation, title: str, further: Sequence[Chart] = ()) -> bool:
     """Draw the charts of an evaluation into an image file.
 
     Args:
@@ -47,6 +47,7 @@ def draw(path: Path, labels: Labels, evaluation: Evaluation, title: str) -> bool
         labels: (N,) of all scans.
         evaluation: of the same scans.
         title: above the charts.
+        further: charts to draw beside those of the evaluation.
 
     Returns:
         Whether the image was drawn; False without matplotlib.
@@ -58,7 +59,7 @@ def draw(path: Path, labels: Labels, evaluation: Evaluation, title: str) -> bool
         from matplotlib.figure import Figure
     except ImportError:
         return False
-    all_charts = charts(labels, evaluation)
+    all_charts = [*charts(labels, evaluation), *further]
     figure = Figure(figsize=(4.5 * len(all_charts), 4), layout="constrained")
     for axes, chart in zip(np.ravel(figure.subplots(1, len(all_charts))), all_charts, strict=True):
         for series in chart.series:

@@ -1,4 +1,4 @@
-"""Saliency maps: the contribution of each location to a scan probe's output, exact for a linear probe."""
+"""Saliency maps: the contribution of each location to a scan probe's output."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from CoralBayLib.core.errors import ProbeError, Remedy
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Volume
 
-from .model import ScanProbe
+from .loading import AnyProbe
+from .probes.attention_maps import contribution_map
+from .probes.attentive import AttentiveProbe
 
 
-def saliency_map(pyramid: FeaturePyramid, probe: ScanProbe, output: int = 0) -> Volume:
+def saliency_map(pyramid: FeaturePyramid, probe: AnyProbe, output: int = 0) -> Volume:
     """How much each location raises or lowers an output, compared with the average scan that the probe was fitted on.
 
     The embedding is an average over locations and the probe is linear, so the output is an average over locations too. At
@@ -29,6 +31,8 @@ def saliency_map(pyramid: FeaturePyramid, probe: ScanProbe, output: int = 0) -> 
     Raises:
         ProbeError: the probe is for other features, or for an encoder whose embedding is not an average of its features.
     """
+    if isinstance(probe, AttentiveProbe):
+        return contribution_map(pyramid, probe, output)
     if not probe.pooled:
         raise ProbeError(
             "There is no saliency map for this encoder, because its scan embedding is not an average of its features.",

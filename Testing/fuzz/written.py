@@ -13,7 +13,7 @@ import CoralBayLib as cb
 from CoralBayLib.features import shared_basis
 from CoralBayLib.fewshot.prompt_io import read_prompts
 from CoralBayLib.library.basis import LibraryBasis
-from CoralBayLib.scan_probes import ScanProbe
+from CoralBayLib.scan_probes import AttentiveProbe, ScanProbe, ScanTokens
 from CoralBayLib.scan_probes.table import Labels, read_table
 from CoralBayLib.similarity.feature_maps import FeatureProjection, color_basis, color_map
 from Testing.lib.conftest import PoolingEncoder, phantom, phantom_grid
@@ -120,6 +120,16 @@ def scan_probe(folder: Path) -> Input:
     return Input([path], lambda: ScanProbe.load(path).predict(vectors).tolist(), {None: _OURS}, lambda _path: 0)
 
 
+def attentive_probe(folder: Path) -> Input:
+    """An attentive probe on whole scans."""
+    path, random = folder / "attentive.probe", np.random.default_rng(0)
+    levels = (("fine", 6), ("coarse", 9))
+    scans = [tuple(random.normal(size=(12, channels)).astype(np.float16) for _, channels in levels) for _ in range(12)]
+    tokens = ScanTokens(levels, tuple(scans))
+    AttentiveProbe().fit(tokens, Labels.of("classification", list("ab") * 6, range(12))).save(path)
+    return Input([path], lambda: AttentiveProbe.load(path).predict(tokens).tolist(), {None: _OURS}, lambda _path: 0)
+
+
 def projection(folder: Path) -> Input:
     """Colors of features."""
     path = folder / "colors"
@@ -183,6 +193,7 @@ WRITTEN: dict[str, Build] = {
     "Store entry": store_entry,
     "Probe": probe,
     "Scan probe": scan_probe,
+    "Attentive scan probe": attentive_probe,
     "Colors of features": projection,
     "Shared basis": common_basis,
     "Library basis": library_basis,

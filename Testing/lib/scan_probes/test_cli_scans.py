@@ -62,6 +62,36 @@ def test_fit_then_predict_and_map(capsys, study):
     assert np.ptp(cb.read_volume(study / "map.nrrd").array) > 0
 
 
+def test_probes_are_compared_and_an_attentive_one_shows_where_it_looks(capsys, study, monkeypatch):
+    monkeypatch.setattr("CoralBayLib.scan_probes.probes.attention.MAX_STEPS", 20)
+    monkeypatch.setattr("CoralBayLib.scan_probes.metrics.RESAMPLES", 10)
+    out = study / "out"
+    words = ("--target", "finding", "--task", "classification", "--folds", 2, "--probe", "attentive", "--compare", "-o", out)
+    status, printed, err = run(capsys, "scans", "fit", study / "study.csv", *words)
+    assert status == 0, err
+    lines = [line.split()[0] for line in printed.splitlines() if line.startswith("  ")]
+    assert lines == ["probe", "attentive", "linear", "nearest", "chance"]
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert report["probe"] == "attentive" and report["comparison"]["chance"]["AUROC"]["value"] == 0.5
+    assert report["figures"] == report["comparison"]["attentive"]
+    with (out / "comparison.csv").open(newline="") as file:
+        assert {row["probe"] for row in csv.DictReader(file)} == {"attentive", "linear", "nearest", "chance"}
+
+    words = ("--map", study / "map.nrrd", "--attention", study / "attention.nrrd")
+    status, printed, err = run(capsys, "scans", "predict", out / "probe.safetensors", study / "3.nrrd", *words)
+    assert status == 0 and f"{study / '3.nrrd'}: ball" in printed, err
+    weights = cb.read_volume(study / "attention.nrrd").array
+    assert weights.min() >= -1e-6 and weights.max() > 0 and np.ptp(cb.read_volume(study / "map.nrrd").array) > 0
+
+
+def test_a_linear_probe_has_no_attention(capsys, study):
+    words = ("--target", "finding", "--task", "classification", "--folds", 2, "-o", study / "out")
+    assert run(capsys, "scans", "fit", study / "study.csv", *words)[0] == 0
+    words = (study / "out" / "probe.safetensors", study / "3.nrrd", "--attention", study / "attention.nrrd")
+    status, _, err = run(capsys, "scans", "predict", *words)
+    assert status == 1 and "--attention is for an attentive probe" in err
+
+
 def test_scans_that_do_not_look_like_hu_are_used_on_request(capsys, study):
     for n in range(12):
         volume = cb.read_volume(study / f"{n}.nrrd")

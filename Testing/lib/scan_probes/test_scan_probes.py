@@ -79,7 +79,8 @@ def test_classification_with_intervals_and_calibration():
     assert area.low < area.value < area.high
     assert evaluation.classes == ["sick", "well"]
     assert np.allclose(evaluation.predicted.sum(axis=1), 1)
-    assert set(evaluation.metrics) == {"AUROC", "average precision", "F1", "accuracy", "Brier score"}
+    names = {"AUROC", "average precision", "F1", "accuracy", "balanced accuracy", "Brier score", "calibration error"}
+    assert set(evaluation.metrics) == names
     assert len(evaluation.calibration) == 5 and evaluation.calibration[0, 1] < evaluation.calibration[-1, 1]
 
 

@@ -1,0 +1,241 @@
+"""`coralbay scans fit`: fit probes on a table of scans, and test them on unseen patients."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from CoralBayLib.cli.common import inputs_of, open_cache, open_encoder
+from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.remedies import remedy_text
+from CoralBayLib.core.errors import ScansError
+from CoralBayLib.core.names import unique_names
+from CoralBayLib.core.outputs import require_writable_folder
+from CoralBayLib.core.paths import atomic_write
+
+if TYPE_CHECKING:
+    from CoralBayLib.scan_probes import Estimate, Labels, ScanEmbeddings, ScanTable
+    from CoralBayLib.scan_probes.comparison import ShotResult
+
+NOTICE = "For research use only; a prediction is not a diagnosis."
+_OUTPUTS = ("probe.safetensors", "predictions.csv", "report.json", "evaluation.png")
+"""Files of each target."""
+_COMPARISON = "comparison.csv"
+_SHOWN = {
+    "classification": ("AUROC", "average precision", "balanced accuracy", "Brier score", "calibration error"),
+    "regression": ("MAE", "R2"),
+    "survival": ("concordance",),
+}
+"""Columns of the printed comparison by task."""
+
+
+def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """`coralbay scans fit`."""
+    from CoralBayLib.scan_probes import embed_scans
+    from CoralBayLib.scan_probes.evaluation import require_folds
+
+    args.target = list(dict.fromkeys(args.target))
+    if len(args.target) > 1 and args.task != "classification":
+        raise ScansError("Several target columns are for classification. Give one column to --target.")
+    tables = [_read(args, target) for target in args.target]
+    scans = list(dict.fromkeys(path for table in tables for path in table.scans))
+    # Check everything that can be checked before embedding, which may take hours.
+    folders = _output_folders(args, scans)
+    for table in tables:
+        require_folds(table.labels, args.folds, args.seed)
+    encoder = open_encoder(args, console)
+    kinds = _kinds(args)
+    with console.bar("Embedding") as progress:
+        embedded = embed_scans(
+            scans,
+            encoder,
+            progress,
+            store=open_cache(args),
+            assume_hu=args.assume_hu,
+            with_tokens="attentive" in kinds,
+        )
+    for table in tables:
+        say_left_out(args, console, table.left_out)
+    say_left_out(args, console, embedded.left_out)
+    reports, rows = [], {}
+    for table, folder in zip(tables, folders, strict=True):
+        part, labels, paths = _part(embedded, scans, table)
+        report, rows[table.target] = _fit_one(args, console, part, labels, paths, table, folder, encoder.title)
+        reports.append(report)
+    result = reports[0] if len(reports) == 1 else _summary(args, console, reports, rows)
+    if args.compare or len(reports) > 1:
+        from CoralBayLib.scan_probes.comparison import write_comparison
+
+        write_comparison(args.output / _COMPARISON, rows)
+        console.result(f"Written to {args.output}: {_COMPARISON}")
+    console.result(NOTICE)
+    return {**result, "output": str(args.output)}
+
+
+def _read(args: argparse.Namespace, target: str) -> ScanTable:
+    from CoralBayLib.scan_probes import few_shot_patients, read_table
+
+    patient = None if args.one_scan_per_patient else args.patient_column
+    table = read_table(args.table, target, args.task, scan=args.scan_column, patient=patient, time=args.time_column)
+    for shots in args.shots or ():
+        few_shot_patients(table.labels, _positive(args, table.labels), shots)
+    positive = args.positive or ""
+    if len(args.target) > 1 and not positive:
+        from CoralBayLib.scan_probes.table_cells import likely_positive
+
+        positive = likely_positive(sorted(set(table.labels.values)))
+    return replace(table, labels=table.labels.with_positive(positive))
+
+
+def _kinds(args: argparse.Namespace) -> list[str]:
+    """The kinds of probes to test, that to be saved first."""
+    from CoralBayLib.scan_probes.comparison import PROBES
+
+    return [args.probe, *(kind for kind in PROBES if kind != args.probe)] if args.compare else [args.probe]
+
+
+def _output_folders(args: argparse.Namespace, scans: Sequence[Path]) -> list[Path]:
+    """The folder of each target: of several targets one each, in the output folder."""
+    inputs = [*inputs_of(args), *scans]
+    args.output = require_writable_folder(args.output, inputs, (_COMPARISON,))
+    if len(args.target) == 1:
+        return [require_writable_folder(args.output, inputs, _OUTPUTS)]
+    names = unique_names(re.sub(r"[^\w .-]", "-", target).strip(" .") or "target" for target in args.target)
+    return [require_writable_folder(args.output / name, inputs, _OUTPUTS) for name in names]
+
+
+def _part(embedded: ScanEmbeddings, scans: Sequence[Path], table: ScanTable) -> tuple[ScanEmbeddings, Labels, list[Path]]:
+    """The embedded scans of one target with their labels and paths."""
+    import numpy as np
+
+    from CoralBayLib.scan_probes.embeddings import take_scans
+
+    row_of_scan = {scans[row]: n for n, row in enumerate(embedded.rows)}
+    rows = [n for n, path in enumerate(table.scans) if path in row_of_scan]
+    chosen = np.array([row_of_scan[table.scans[n]] for n in rows], int)
+    return take_scans(embedded, chosen), table.labels.take(np.array(rows, int)), [table.scans[n] for n in rows]
+
+
+def _fit_one(
+    args: argparse.Namespace,
+    console: Console,
+    embedded: ScanEmbeddings,
+    labels: Labels,
+    paths: Sequence[Path],
+    table: ScanTable,
+    folder: Path,
+    title: str,
+) -> tuple[dict[str, Any], Mapping[str, Mapping[str, Estimate]]]:
+    """Evaluate and fit for one target, and write its files."""
+    from CoralBayLib.scan_probes.charts import comparison_chart, shots_chart
+    from CoralBayLib.scan_probes.comparison import compare, comparison_lines
+    from CoralBayLib.scan_probes.report import draw, write_predictions
+    from CoralBayLib.scan_probes.table import SAVED_TASKS
+
+    with console.bar("Evaluating") as progress:
+        found = compare(embedded, labels, _kinds(args), folds=args.folds, seed=args.seed, progress=progress)
+    evaluation, patients = found.evaluations[args.probe], len(set(labels.patients))
+    several = f"{table.target}: " if len(args.target) > 1 else ""
+    console.result(f"{several}{len(labels)} scans of {patients} patients, {title}; cross-validated with patients kept apart:")
+    if args.compare:
+        for line in comparison_lines(found.rows(), _SHOWN[args.task]):
+            console.result(f"  {line}")
+    else:
+        for name, estimate in evaluation.metrics.items():
+            console.result(f"  {name:<18} {estimate}")
+    report: dict[str, Any] = {
+        "notice": NOTICE,
+        "task": SAVED_TASKS[args.task],
+        "target": table.target,
+        "probe": args.probe,
+        "scans": len(labels),
+        "patients": patients,
+        "encoder": embedded.signature,
+        "figures": {name: vars(estimate) for name, estimate in evaluation.metrics.items()},
+        "calibration": evaluation.calibration.tolist(),
+        "left_out": [*map(str, table.left_out), *map(str, embedded.left_out)],
+    }
+    further = []
+    if args.compare:
+        report["comparison"] = {
+            kind: {name: vars(estimate) for name, estimate in metrics.items()} for kind, metrics in found.rows().items()
+        }
+        further.append(comparison_chart(found.rows(), _SHOWN[args.task][0]))
+    if args.shots:
+        curves = _shots(args, console, embedded, labels)
+        further += [shots_chart(curves, _positive(args, labels))] if len(args.shots) > 1 else []
+        report.update(_shots_report(args, labels, curves))
+    _save(args, embedded, labels, table.target, folder)
+    write_predictions(folder / "predictions.csv", paths, labels, evaluation)
+    with atomic_write(folder / "report.json") as temporary:
+        temporary.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    drawn = draw(folder / "evaluation.png", labels, evaluation, f"{table.target}. {NOTICE}", further)
+    console.result(f"Written to {folder}: probe.safetensors, predictions.csv, report.json" + (", evaluation.png" * drawn))
+    return report, found.rows()
+
+
+def _save(args: argparse.Namespace, embedded: ScanEmbeddings, labels: Labels, target: str, folder: Path) -> None:
+    """Fit the chosen kind of probe to all scans, and write it."""
+    from CoralBayLib.scan_probes import AttentiveProbe, ScanProbe
+
+    path = folder / "probe.safetensors"
+    if args.probe == "attentive":
+        assert embedded.tokens is not None
+        AttentiveProbe().fit(embedded.tokens, labels, args.seed).save(path, embedded.signature, target)
+    else:
+        ScanProbe().fit(embedded.vectors, labels, args.seed).save(path, embedded.signature, embedded.pooled, target)
+
+
+def _shots(args: argparse.Namespace, console: Console, embedded: ScanEmbeddings, labels: Labels) -> dict[str, list[ShotResult]]:
+    """Test probes from few examples, and print the results."""
+    from CoralBayLib.scan_probes import shot_curves
+
+    positive = _positive(args, labels)
+    with console.bar("Few examples") as progress:
+        curves = shot_curves(embedded, labels, positive, args.shots, _kinds(args), seed=args.seed, progress=progress)
+    for kind, results in curves.items():
+        of = f", {kind}" if args.compare else ""
+        for each in results:
+            console.result(
+                f"  AUROC from {each.shots} examples of '{positive}' and {each.shots} others{of}: "
+                f"{each.mean:.3f} ± {each.spread:.3f}"
+            )
+    return curves
+
+
+def _shots_report(args: argparse.Namespace, labels: Labels, curves: Mapping[str, Sequence[ShotResult]]) -> dict[str, Any]:
+    positive, last = str(_positive(args, labels)), curves[args.probe][-1]
+    return {
+        # As version 0.1.0 wrote it, for the largest number of examples.
+        "few_shot": {"positive": positive, "shots": last.shots, "auroc_mean": last.mean, "auroc_sd": last.spread},
+        "few_shot_curves": {
+            kind: [{"shots": each.shots, "auroc_mean": each.mean, "auroc_sd": each.spread} for each in results]
+            for kind, results in curves.items()
+        },
+    }
+
+
+def _positive(args: argparse.Namespace, labels: Labels) -> str:
+    """The positive class: as named, or else the rarer one."""
+    return args.positive or min(sorted(set(labels.values)), key=labels.values.tolist().count)
+
+
+def _summary(
+    args: argparse.Namespace,
+    console: Console,
+    reports: Sequence[dict[str, Any]],
+    rows: Mapping[str, Mapping[str, Mapping[str, Estimate]]],
+) -> dict[str, Any]:
+    """Print and return the mean over several targets."""
+    return {"notice": NOTICE, "targets": list(reports)}
+
+
+def say_left_out(args: argparse.Namespace, console: Console, left_out: Iterable[Any]) -> None:
+    """Name rows and scans that cannot be used, with what can be done about it."""
+    for skipped in left_out:
+        console.say(f"Left out: {skipped} {remedy_text(skipped.error, vars(args))}".rstrip())

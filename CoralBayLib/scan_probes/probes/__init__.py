@@ -1,0 +1,1 @@
+"""Probes other than the linear one: attention over tokens, and nearest neighbors."""
