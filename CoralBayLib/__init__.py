@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from .similarity.landmarks import Landmark, Landmarks
     from .similarity.matching import Matches, match_points
     from .similarity.search import Query, Region, find_regions, similarity_map
+    from .similarity.words import word_map
 
 _HOME = {
     "Cohort": "cohort.cohort",
@@ -103,6 +104,7 @@ _HOME = {
     "Region": "similarity.search",
     "find_regions": "similarity.search",
     "similarity_map": "similarity.search",
+    "word_map": "similarity.words",
     "Store": "features.store",
     "unload_encoder_file": "encoders",
 }

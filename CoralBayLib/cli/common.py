@@ -229,12 +229,14 @@ class EmbeddedScan:
     Attributes:
         volume: the scan.
         pyramid: its features.
+        encoder: what made them.
         seconds: how long it took to get them, in seconds.
         from_cache: whether they were in the cache.
     """
 
     volume: Volume
     pyramid: FeaturePyramid
+    encoder: Encoder
     seconds: float
     from_cache: bool
 
@@ -267,7 +269,7 @@ def embed_scan(args: argparse.Namespace, console: Console, encoder_name: str | N
             progress(fraction, message)
 
         pyramid = embed(volume, encoder, show, store=open_cache(args), assume_hu=args.assume_hu)
-    return EmbeddedScan(volume, pyramid, time.perf_counter() - start, messages == [FOUND_IN_STORE])
+    return EmbeddedScan(volume, pyramid, encoder, time.perf_counter() - start, messages == [FOUND_IN_STORE])
 
 
 def open_library(args: argparse.Namespace) -> Library:

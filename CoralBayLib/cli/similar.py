@@ -21,6 +21,9 @@ def add_parser(commands: Any, common: Common) -> None:
     query.add_argument("--prompts", nargs="+", metavar="FILE", help="query: the points of a stroke (JSON, .mrk.json or .fcsv)")
     query.add_argument("--segment", metavar="FILE", help="query: a segment of a labelmap or .seg.nrrd; see --label")
     parser.add_argument("--label", type=int, default=1, metavar="N", help="the segment's value in the labelmap (default 1)")
+    query.add_argument(
+        "--text", metavar="TEXT", help="query: English words, such as 'pleural effusion'; needs an encoder that embeds texts"
+    )
     add_radius_option(parser)
     parser.add_argument("-k", type=int, default=10, metavar="N", help="number of regions to find at most (default 10)")
     parser.add_argument(
@@ -36,17 +39,20 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from CoralBayLib.imaging.segmentation_io import read_segmentation
     from CoralBayLib.imaging.volume_io import write_volume
     from CoralBayLib.similarity.search import Query, find_regions, require_limits, similarity_map
+    from CoralBayLib.similarity.words import word_map
 
     require_outputs(args, map=WRITABLE_SUFFIXES)
     require_limits(args.k, args.min_distance_mm)
+    query = None
     if args.segment:
         query = Query.segment(read_segmentation(args.segment)[0], args.label)
     elif args.prompts:
         query = Query.stroke(read_prompts(*args.prompts).points_ras)
-    else:
+    elif args.point:
         query = Query.around_point(args.point, args.radius_mm)
-    pyramid = embed_scan(args, console).pyramid
-    simmap = similarity_map(pyramid, query)
+    scan = embed_scan(args, console)
+    pyramid = scan.pyramid
+    simmap = similarity_map(pyramid, query) if query is not None else word_map(pyramid, scan.encoder, args.text)
     if args.map:
         write_volume(simmap, args.map)
         console.result(f"Written: {args.map}")

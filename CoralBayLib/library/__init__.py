@@ -24,6 +24,7 @@ from CoralBayLib.core.deprecation import deprecated_attribute, deprecated_names,
 from CoralBayLib.core.errors import LibraryError, QueryError, Remedy
 from CoralBayLib.core.progress import CancelToken, Progress
 from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.encoders.language import require_text_encoder
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.features.store import Store
 from CoralBayLib.imaging.discovery import ScanSource, Skipped, find_scans
@@ -33,6 +34,7 @@ from CoralBayLib.similarity.search import Query
 from . import clusters, locations, search, transactions, verify
 from .basis import LibraryBasis, load_basis
 from .clusters import Cluster, Clustering
+from .drafts import scan_vector
 from .export import export, export_clusters
 from .ingest import Ingest, Outcome, known_scans
 from .records import ScanRecord, resolve_scan
@@ -204,7 +206,39 @@ class Library:
         tables, basis = self._open(pyramid.identity["encoder"])
         basis.require(pyramid.identity, pyramid.signature, basis.levels)
         query_scans, included, excluded = self._limits(tables, pyramid, include, exclude, exclude_query_scan)
-        return search.search_scans(tables, pyramid, query_scans, k, included, excluded)
+        return search.search_scans(tables, scan_vector(pyramid), query_scans, k, included, excluded)
+
+    def search_text(
+        self,
+        text: str,
+        encoder: Encoder,
+        k: int = 10,
+        *,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] = (),
+    ) -> list[ScanHit]:
+        """The scans of the library that a text describes best.
+
+        Args:
+            text: in English, such as "pleural effusion".
+            encoder: from `load_encoder`: the one whose features the library has, which embeds texts.
+            k: maximum number of scans.
+            include: scans to search, by path or by the first digits of their IDs; all if None.
+            exclude: scans not to search.
+
+        Raises:
+            QueryError: the text is empty or too long.
+            EncoderError: the encoder embeds no texts, its weights or setting are not those of the library, or a package is
+                missing.
+            WeightsError: the vocabulary is missing.
+            LibraryError: there is no library, it is damaged, or has no such scan.
+        """
+        texts = require_text_encoder(encoder)
+        tables, basis = self._open(encoder.name)
+        basis.require_encoder(encoder)
+        vector = texts.embed_text(text).float().numpy()
+        _own, included, excluded = self._limits(tables, None, include, exclude, False)
+        return search.search_scans(tables, vector, (), k, included, excluded)
 
     def scans(self, encoder: str | None = None) -> list[ScanRecord]:
         """The records of the scans of an encoder, or of all encoders, sorted by encoder and path.
@@ -310,13 +344,13 @@ class Library:
     def _limits(
         self,
         tables: Tables,
-        pyramid: FeaturePyramid,
+        pyramid: FeaturePyramid | None,
         include: Sequence[str] | None,
         exclude: Sequence[str],
         exclude_query_scan: bool,
     ) -> tuple[set[str], set[str] | None, set[str]]:
         """IDs of the scan that the query is from, of those to search, and of those not to search."""
-        query_scans = {record.scan for record in tables.records_of(pyramid.key)}
+        query_scans = {record.scan for record in tables.records_of(pyramid.key)} if pyramid is not None else set()
         records = tables.records() if include is not None or exclude else []
         included = {resolve_scan(records, each) for each in include} if include is not None else None
         excluded = {resolve_scan(records, each) for each in exclude}

@@ -16,7 +16,6 @@ from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.similarity.search import Query
 
 from .basis import LibraryBasis
-from .drafts import scan_vector
 from .locations import file_exists
 from .storage.index import nearest
 from .tables import Tables, sql_in
@@ -159,16 +158,29 @@ def _suppress_neighbors(
 
 def search_scans(
     tables: Tables,
-    pyramid: FeaturePyramid,
+    vector: NDArray[np.float32],
     query_scans: Collection[str],
     k: int,
     included: Collection[str] | None,
     excluded: Collection[str],
 ) -> list[ScanHit]:
-    """The scans most similar to a scan by the cosine of their vectors, best first; arguments as in `search_regions`."""
+    """The scans whose vectors are most similar to a vector by cosine, best first.
+
+    Args:
+        tables: of the encoder.
+        vector: (S,) of a scan, see `scan_vector`, or of a text.
+        query_scans: IDs of the scan that the query is from.
+        k: maximum number of scans.
+        included: IDs of scans to search; all if None.
+        excluded: IDs of scans not to search.
+
+    Raises:
+        QueryError: k is out of range.
+        LibraryError: a table cannot be read.
+    """
     if k < 1:
         raise QueryError(f"Expected k of at least 1, got {k}.")
-    rows = tables.scans.nearest(scan_vector(pyramid), k, ["scan", "_distance"], _condition(included, excluded))
+    rows = tables.scans.nearest(vector, k, ["scan", "_distance"], _condition(included, excluded))
     scans = rows["scan"].to_pylist()
     paths = tables.paths(scans)
     scores = 1.0 - rows["_distance"].to_numpy()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from CoralBayLib.cli.common import (
     add_radius_option,
@@ -14,6 +15,7 @@ from CoralBayLib.cli.common import (
     add_series_option,
     embed_scan,
     library_encoder_name,
+    open_encoder,
     open_library,
     point,
     require_library_outputs,
@@ -22,6 +24,10 @@ from CoralBayLib.cli.console import Console
 from CoralBayLib.core.errors import LibraryError
 from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 
+if TYPE_CHECKING:
+    from CoralBayLib.library import Library
+    from CoralBayLib.similarity.search import Query
+
 _FILE_MARKS = {True: "", False: " (file not found)", None: " (on a network share, not looked at)"}
 """By `RegionHit.file_exists`."""
 
@@ -29,12 +35,19 @@ _FILE_MARKS = {True: "", False: " (file not found)", None: " (on a network share
 def add_search(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
     """Add the action `search`."""
     parser = actions.add_parser("search", parents=parents, help="find regions, or whole scans, that look like a query")
-    parser.add_argument("--ct", required=True, metavar="CT", help="scan that the query is from; it need not be in the library")
+    parser.add_argument(
+        "--ct", metavar="CT", help="scan that the query is from, unless it is a text; it need not be in the library"
+    )
     add_series_option(parser)
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("--point", type=point, metavar="R,A,S", help="query: a position in that scan, RAS mm")
     query.add_argument(
         "--segment", metavar="FILE[:LABEL]", help="query: a segment of a labelmap or .seg.nrrd, by its value (default 1)"
+    )
+    query.add_argument(
+        "--text",
+        metavar="TEXT",
+        help="query: English words, such as 'pleural effusion'; finds scans, with an encoder that embeds texts",
     )
     query.add_argument("--scan", action="store_true", help="query: the whole scan; finds scans instead of regions")
     parser.add_argument("-k", type=int, default=10, metavar="N", help="number of results at most (default 10)")
@@ -59,7 +72,7 @@ def add_search(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
         help="leave the scan out that the query is from",
     )
     parser.add_argument("--exact", action="store_true", help="compare with every region instead of using the approximate index")
-    parser.set_defaults(run=run_search)
+    parser.set_defaults(run=run_search, refuse=parser.error)
 
 
 def add_cluster(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
@@ -77,36 +90,62 @@ def add_cluster(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
 
 def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay library search`."""
-    from CoralBayLib.imaging.segmentation_io import read_segmentation
-    from CoralBayLib.similarity.search import Query, require_limits
+    from CoralBayLib.similarity.search import require_limits
 
+    if args.text is None and not args.ct:
+        args.refuse("the query is from a scan; name it with --ct CT")
+    if args.text is not None and (args.ct or args.exclude_query_scan):
+        args.refuse("a text is not from a scan; leave --ct and --exclude-query-scan out")
     require_limits(args.k, args.min_distance_mm)
     library = open_library(args)
     library.storage.require()
-    query = None
-    if args.segment:
-        file, label = _file_and_label(args.segment)
-        query = Query.segment(read_segmentation(file)[0], label)
-    elif args.point:
-        query = Query.around_point(args.point, args.radius_mm)
+    limits = {"include": args.include, "exclude": args.exclude}
+    if args.text is not None:
+        return _search_text(args, console, library, limits)
+    query = _query(args)
     pyramid = embed_scan(args, console, library_encoder_name(args, library)).pyramid
-    limits = {"include": args.include, "exclude": args.exclude, "exclude_query_scan": args.exclude_query_scan}
     begin = time.perf_counter()
     hits: list[Any] = []
     if query is None:
-        hits += library.search_scans(pyramid, args.k, **limits)
+        hits += library.search_scans(pyramid, args.k, exclude_query_scan=args.exclude_query_scan, **limits)
     else:
         distance = {"min_distance_mm": args.min_distance_mm, "exact": args.exact}
+        limits |= {"exclude_query_scan": args.exclude_query_scan}
         hits += library.search_regions(pyramid, query, args.k, **limits, **distance)
     seconds = time.perf_counter() - begin
-    console.result("rank  score  " + ("" if query is None else "position (RAS mm)                 ") + "scan")
+    _print_hits(console, hits, with_positions=query is not None)
+    kind = "scans" if query is None else "regions"
+    return {kind: [hit.as_dict() for hit in hits], "seconds": seconds, "encoder": pyramid.identity["encoder"]}
+
+
+def _search_text(args: argparse.Namespace, console: Console, library: Library, limits: dict[str, Any]) -> dict[str, Any]:
+    """The scans that a text describes best."""
+    encoder = open_encoder(args, console, library_encoder_name(args, library))
+    begin = time.perf_counter()
+    hits = library.search_text(args.text, encoder, args.k, **limits)
+    seconds = time.perf_counter() - begin
+    _print_hits(console, hits, with_positions=False)
+    return {"scans": [hit.as_dict() for hit in hits], "seconds": seconds, "encoder": encoder.name}
+
+
+def _query(args: argparse.Namespace) -> Query | None:
+    """The query that the options choose; None for the whole scan."""
+    from CoralBayLib.imaging.segmentation_io import read_segmentation
+    from CoralBayLib.similarity.search import Query
+
+    if args.segment:
+        file, label = _file_and_label(args.segment)
+        return Query.segment(read_segmentation(file)[0], label)
+    return Query.around_point(args.point, args.radius_mm) if args.point else None
+
+
+def _print_hits(console: Console, hits: Sequence[Any], with_positions: bool) -> None:
+    console.result("rank  score  " + ("position (RAS mm)                 " if with_positions else "") + "scan")
     for hit in hits:
-        where = "" if query is None else "R {:7.1f}  A {:7.1f}  S {:7.1f}  ".format(*hit.ras)
+        where = "R {:7.1f}  A {:7.1f}  S {:7.1f}  ".format(*hit.ras) if with_positions else ""
         marks = " (the query's own scan)" if hit.is_query_scan else ""
         marks += _FILE_MARKS[hit.file_exists]
         console.result(f"{hit.rank:4d}  {hit.score:5.3f}  {where}{hit.path or hit.scan[:12]}{marks}")
-    kind = "scans" if query is None else "regions"
-    return {kind: [hit.as_dict() for hit in hits], "seconds": seconds, "encoder": pyramid.identity["encoder"]}
 
 
 def run_cluster(args: argparse.Namespace, console: Console) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Tests of search by words, from the vocabulary to the command line."""
