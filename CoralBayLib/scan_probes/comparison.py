@@ -107,17 +107,21 @@ def compare(
         step = subprogress(progress, number / len(kinds), (number + 1) / len(kinds))
         inputs, make = inputs_of(kind, embedded), PROBES[kind]
         evaluations[kind] = cross_validate(inputs, labels, folds=folds, seed=seed, make=make, progress=step, cancel=cancel)
-    return Comparison(evaluations, chance_metrics(labels))
+    return Comparison(evaluations, chance_evaluation(labels).metrics)
 
 
-def chance_metrics(labels: Labels) -> dict[str, Estimate]:
-    """The metrics of a prediction that is the same for every scan: the classes' shares, the mean, or one risk."""
+def chance_evaluation(labels: Labels) -> Evaluation:
+    """The same prediction for every scan: the classes' shares, the mean, or one risk.
+
+    Shares of a training part would differ between folds, and always to the wrong side, so they are of all scans.
+    """
     classes = classes_of(labels)
     if labels.task == "classification":
         predicted = np.tile([np.mean(labels.values == name) for name in classes], (len(labels), 1))
     else:
         predicted = np.full(len(labels), float(np.mean(labels.values)) if labels.task == "regression" else 0.0)
-    return estimate_metrics(predicted, labels, classes)
+    metrics = estimate_metrics(predicted, labels, classes)
+    return Evaluation(metrics, predicted, np.zeros(len(labels), int), classes, np.empty((0, 2)))
 
 
 def shot_curves(

@@ -61,7 +61,7 @@ def estimate_metrics(
     Raises:
         Cancelled: `cancel` was called.
     """
-    metrics = _metrics(predicted, labels, classes, shares)
+    metrics = metric_functions(predicted, labels, classes, shares)
     rows_of_patient = [np.flatnonzero(labels.patients == patient) for patient in np.unique(labels.patients)]
     random, count = np.random.default_rng(0), len(rows_of_patient)
     samples = [np.concatenate([rows_of_patient[n] for n in random.integers(count, size=count)]) for _ in range(RESAMPLES)]
@@ -135,10 +135,10 @@ def calibration_error(truth: NDArray[np.bool_], probability: NDArray) -> float:
     return float(sum(abs(probability[part].mean() - truth[part].mean()) * len(part) for part in bins) / len(truth))
 
 
-def _metrics(
+def metric_functions(
     predicted: NDArray, labels: Labels, classes: list[str], shares: NDArray | None = None
 ) -> dict[str, Callable[[NDArray[np.int64]], float | None]]:
-    """Functions of rows, by the metric's name; None where the metric is undefined."""
+    """Functions of rows, by the metric's name, that return None where the metric is undefined; see `estimate_metrics`."""
     from sklearn import metrics
 
     truth = labels.values

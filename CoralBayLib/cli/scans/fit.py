@@ -19,7 +19,7 @@ from CoralBayLib.core.outputs import require_writable_folder
 from CoralBayLib.core.paths import atomic_write
 
 if TYPE_CHECKING:
-    from CoralBayLib.scan_probes import Estimate, Labels, ScanEmbeddings, ScanTable
+    from CoralBayLib.scan_probes import Comparison, Estimate, Labels, ScanEmbeddings, ScanTable
     from CoralBayLib.scan_probes.comparison import ShotResult
 
 NOTICE = "For research use only; a prediction is not a diagnosis."
@@ -62,12 +62,17 @@ def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     for table in tables:
         say_left_out(args, console, table.left_out)
     say_left_out(args, console, embedded.left_out)
-    reports, rows = [], {}
+    reports, results, rows = [], [], {}
     for table, folder in zip(tables, folders, strict=True):
         part, labels, paths = _part(embedded, scans, table)
-        report, rows[table.target] = _fit_one(args, console, part, labels, paths, table, folder, encoder.title)
+        report, found = _fit_one(args, console, part, labels, paths, table, folder, encoder.title)
         reports.append(report)
-    result = reports[0] if len(reports) == 1 else _summary(args, console, reports, rows)
+        results.append((labels, found))
+        rows[table.target] = found.rows()
+    result = reports[0]
+    if len(reports) > 1:
+        means, rows["mean of all"] = _summary(args, console, results)
+        result = {"notice": NOTICE, "targets": reports, "mean": means}
     if args.compare or len(reports) > 1:
         from CoralBayLib.scan_probes.comparison import write_comparison
 
@@ -130,7 +135,7 @@ def _fit_one(
     table: ScanTable,
     folder: Path,
     title: str,
-) -> tuple[dict[str, Any], Mapping[str, Mapping[str, Estimate]]]:
+) -> tuple[dict[str, Any], Comparison]:
     """Evaluate and fit for one target, and write its files."""
     from CoralBayLib.scan_probes.charts import comparison_chart, shots_chart
     from CoralBayLib.scan_probes.comparison import compare, comparison_lines
@@ -176,7 +181,7 @@ def _fit_one(
         temporary.write_text(json.dumps(report, indent=1), encoding="utf-8")
     drawn = draw(folder / "evaluation.png", labels, evaluation, f"{table.target}. {NOTICE}", further)
     console.result(f"Written to {folder}: probe.safetensors, predictions.csv, report.json" + (", evaluation.png" * drawn))
-    return report, found.rows()
+    return report, found
 
 
 def _save(args: argparse.Namespace, embedded: ScanEmbeddings, labels: Labels, target: str, folder: Path) -> None:
@@ -226,13 +231,22 @@ def _positive(args: argparse.Namespace, labels: Labels) -> str:
 
 
 def _summary(
-    args: argparse.Namespace,
-    console: Console,
-    reports: Sequence[dict[str, Any]],
-    rows: Mapping[str, Mapping[str, Mapping[str, Estimate]]],
-) -> dict[str, Any]:
-    """Print and return the mean over several targets."""
-    return {"notice": NOTICE, "targets": list(reports)}
+    args: argparse.Namespace, console: Console, results: Sequence[tuple[Labels, Comparison]]
+) -> tuple[dict[str, Any], dict[str, dict[str, Estimate]]]:
+    """Print the means over several targets; returns them for the report and for the table."""
+    from CoralBayLib.scan_probes.comparison import CHANCE, chance_evaluation, comparison_lines
+    from CoralBayLib.scan_probes.multi_label import mean_estimate
+
+    names = ("AUROC", "average precision", "Brier score")
+    rows: dict[str, dict[str, Estimate]] = {}
+    for kind in _kinds(args):
+        tested = [(labels, found.evaluations[kind]) for labels, found in results]
+        rows[kind] = {name: mean_estimate(tested, name) for name in names}
+    rows[CHANCE] = {name: mean_estimate([(labels, chance_evaluation(labels)) for labels, _ in results], name) for name in names}
+    console.result(f"Mean over {len(results)} targets:")
+    for line in comparison_lines(rows):
+        console.result(f"  {line}")
+    return {kind: {name: vars(each) for name, each in metrics.items()} for kind, metrics in rows.items()}, rows
 
 
 def say_left_out(args: argparse.Namespace, console: Console, left_out: Iterable[Any]) -> None:

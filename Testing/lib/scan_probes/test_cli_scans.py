@@ -84,6 +84,26 @@ def test_probes_are_compared_and_an_attentive_one_shows_where_it_looks(capsys, s
     assert weights.min() >= -1e-6 and weights.max() > 0 and np.ptp(cb.read_volume(study / "map.nrrd").array) > 0
 
 
+def test_a_multi_label_table_gets_a_probe_for_each_column(capsys, study, monkeypatch):
+    """A scan whose cell is empty is left out for that column only."""
+    monkeypatch.setattr("CoralBayLib.scan_probes.metrics.RESAMPLES", 10)
+    monkeypatch.setattr("CoralBayLib.scan_probes.multi_label.RESAMPLES", 10)
+    rows = (study / "study.csv").read_text().splitlines()[:13]
+    lines = [f"{rows[0]},odd/even,early"]
+    lines += [f"{row},{n % 2},{'' if n == 3 else int(n < 6)}" for n, row in enumerate(rows[1:])]
+    (study / "labels.csv").write_text("\n".join(lines))
+    words = ("--target", "odd/even", "early", "--task", "classification", "--folds", 2, "-o", study / "out")
+    status, printed, err = run(capsys, "scans", "fit", study / "labels.csv", *words)
+    assert status == 0 and "Mean over 2 targets" in printed, err
+    assert "odd/even: 12 scans" in printed and "early: 11 scans" in printed
+    for folder in ("odd-even", "early"):
+        assert (study / "out" / folder / "probe.safetensors").exists()
+    with (study / "out" / "comparison.csv").open(newline="") as file:
+        assert {row["target"] for row in csv.DictReader(file)} == {"odd/even", "early", "mean of all"}
+    status, _, err = run(capsys, "scans", "fit", study / "labels.csv", "--target", "size", "time", "--task", "regression")
+    assert status == 1 and "Several target columns are for classification" in err
+
+
 def test_a_linear_probe_has_no_attention(capsys, study):
     words = ("--target", "finding", "--task", "classification", "--folds", 2, "-o", study / "out")
     assert run(capsys, "scans", "fit", study / "study.csv", *words)[0] == 0

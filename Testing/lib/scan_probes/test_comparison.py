@@ -14,6 +14,7 @@ from CoralBayLib.scan_probes.charts import comparison_chart, shots_chart
 from CoralBayLib.scan_probes.comparison import comparison_lines, write_comparison
 from CoralBayLib.scan_probes.embeddings import ScanEmbeddings, take_scans
 from CoralBayLib.scan_probes.metrics import calibration_error, estimate_metrics
+from CoralBayLib.scan_probes.multi_label import mean_estimate
 
 from .test_scan_probes import classes, study
 
@@ -128,3 +129,16 @@ def test_scans_are_taken_with_their_vectors():
     vectors, *_ = study()
     part = take_scans(embeddings(vectors), np.array([5, 2]))
     assert part.rows.tolist() == [5, 2] and np.array_equal(part.vectors, vectors[[5, 2]])
+
+
+def test_the_mean_over_targets_has_an_interval_over_patients():
+    vectors, sick, patients = study()
+    tested = []
+    for flipped in (False, True):
+        labels = Labels.of("classification", np.where(sick != flipped, "b", "a"), patients)
+        tested.append((labels, scan_probes.cross_validate(vectors, labels)))
+    found = mean_estimate(tested, "AUROC")
+    values = [evaluation.metrics["AUROC"].value for _, evaluation in tested]
+    assert found.value == pytest.approx(np.mean(values)) and found.low <= found.value <= found.high
+    with pytest.raises(ScansError, match="'R2'"):
+        mean_estimate(tested, "R2")
