@@ -36,7 +36,7 @@ from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.similarity.regions import in_basis_of
 
 from .baselines import hand_made, position_only
-from .encoders import Labelled, kind, places, read_scan, untrained
+from .encoders import Labelled, deep_places, drawn, kind, read_scan, untrained
 from .quality import read
 from .tables import summary
 from .tables.body_regions import ASTRA, FILE, FILTERS, POSITION, TITLE, UNTRAINED, title_of, write_tables
@@ -69,7 +69,7 @@ class Patient:
         return {name: ml for name, ml in self.scan.kinds(LEAST_ML).items() if name != NO_KIND}
 
     @cached_property
-    def _places(self) -> dict[tuple[str, int], NDArray[np.float64]]:
+    def _deep(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
         return {}
 
     @cached_property
@@ -78,10 +78,10 @@ class Patient:
 
     def places(self, wanted: str, seed: int) -> NDArray[np.float64]:
         """(N, 3) RAS mm of the queries in the largest structure of a kind."""
-        key = wanted, seed
-        if key not in self._places:
-            self._places[key] = places(self.scan, self.scan.largest(wanted), seed)
-        return self._places[key]
+        label = self.scan.largest(wanted)
+        if wanted not in self._deep:
+            self._deep[wanted] = deep_places(self.scan, label)
+        return drawn(*self._deep[wanted], label, seed)
 
     def room(self, wanted: str) -> int:
         """How many regions, at the distance that regions keep, lie in a kind of structure, at most `TOP`."""

@@ -106,14 +106,24 @@ def read_scan(folder: Path, labels: str = "labels") -> Labelled:
 
 def places(scan: Labelled, label: int, seed: int = 0) -> np.ndarray:
     """(N, 3) RAS mm: the deepest place of a structure, and random places deep inside it, which the seed draws."""
+    return drawn(*deep_places(scan, label), label, seed)
+
+
+def deep_places(scan: Labelled, label: int) -> tuple[np.ndarray, np.ndarray]:
+    """The deepest place of a structure, (3,) RAS mm, and all places deep inside it, (N, 3)."""
     from scipy import ndimage
 
     annotator = Annotator(scan.reference, label)
     box = ndimage.find_objects(annotator.truth.astype(np.uint8))[0]
     depth = ndimage.distance_transform_edt(np.pad(annotator.truth[box], 1), sampling=annotator.grid.spacing_mm[::-1])
     deep = np.argwhere(depth > 0.6 * depth.max()) - 1 + [s.start for s in box]
-    chosen = deep[np.random.default_rng([label, seed] if seed else label).choice(len(deep), QUERIES - 1)]
-    return np.concatenate([annotator.deepest()[None], annotator.grid.to_ras(chosen[:, ::-1])])
+    return annotator.deepest(), annotator.grid.to_ras(deep[:, ::-1])
+
+
+def drawn(deepest: np.ndarray, deep: np.ndarray, label: int, seed: int) -> np.ndarray:
+    """(N, 3) RAS mm: the deepest place, and random ones of the deep places."""
+    chosen = np.random.default_rng([label, seed] if seed else label).choice(len(deep), QUERIES - 1)
+    return np.concatenate([deepest[None], deep[chosen]])
 
 
 def few_shot(pyramid: FeaturePyramid, scan: Labelled) -> dict[str, dict[str, float]]:
