@@ -117,6 +117,7 @@ def pretrain(
         if is_first and overwrite:
             folder.clear()
         if not folder.has_plan:
+            folder.require_fresh()
             require_name(path, overwrite)
             plan = _new_plan(scans, folder, settings, assume_hu, running, subprogress(progress, 0, _PREPARING), say)
             folder.write_plan(plan)

@@ -78,6 +78,19 @@ class StateFolder:
         """Whether a training has begun here."""
         return self._plan.is_file()
 
+    def require_fresh(self) -> None:
+        """Refuse to begin a training on the state of another one, whose plan was deleted or moved away.
+
+        Raises:
+            TrainingError: there is a check-point.
+        """
+        if self.checkpoint.exists():
+            raise TrainingError(
+                f"{self.checkpoint} belongs to a training whose {self._plan.name} is missing, so it is not known how to go on. "
+                "Put that file back, or choose another output.",
+                remedy=Remedy.OVERWRITE,
+            )
+
     def write_plan(self, plan: Plan) -> None:
         """Keep the plan."""
         content = {"settings": plan.settings.as_dict(), "scans": list(plan.scans), "left_out": plan.left_out}

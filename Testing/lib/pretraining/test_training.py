@@ -164,6 +164,21 @@ def test_a_damaged_state_is_named_and_can_be_replaced(scans, tmp_path, capsys):
     assert len(rows(output)) == 1
 
 
+def test_a_new_training_does_not_begin_with_the_state_of_another_one(scans, tmp_path, capsys):
+    """A training that ends while its folder is moved away leaves a state without a plan; that of other settings was loaded."""
+    output = tmp_path / "mine.safetensors"
+    folder = tmp_path / "mine.pretrain"
+    assert main(command(scans, output, "--stop-minutes", 0)) == 0
+    (folder / "training.json").unlink()
+    (folder / "curves.csv").unlink()
+    output.unlink()
+    assert main(command(scans, output, steps=1)) == 1
+    err = capsys.readouterr().err
+    assert "state.ckpt belongs to a training whose training.json is missing" in err and "--overwrite" in err
+    assert main(command(scans, output, "--overwrite", steps=1)) == 0
+    assert [row["step"] for row in rows(output)] == ["1"]
+
+
 def test_checkpointing_changes_no_gradient():
     settings = Settings(init="random", feature_size=12, prototypes=16, hidden=16)
     views = [torch.rand(1, 1, 1, 40, 40, 40, generator=torch.Generator().manual_seed(0))]
