@@ -8,7 +8,7 @@ DEV := $(VENV)/.developer
 # Threads that wait without spinning; see CoralBayLib/__init__.py.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: demo test test-fast fuzz kills lint bench bench-interaction bench-encoders bench-library screenshots tutorial clean
+.PHONY: demo test test-fast fuzz kills lint bench bench-interaction bench-encoders bench-gpu bench-library screenshots tutorial clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -55,8 +55,13 @@ bench: $(DEV)  ## speed and few-shot quality beside other methods, into Testing/
 bench-interaction: $(DEV)  ## interaction times on the sample CT, into Testing/benchmarks/results; only when nothing else runs
 	$(RUN)/python -m Testing.benchmarks.interaction --tables
 
-bench-encoders: $(DEV)  ## retrieval and time of encoders (six minutes of a core), into Testing/benchmarks/results; SCANS="folder ..." adds labelled scans
+bench-encoders: $(DEV)  ## retrieval and time of encoders, into Testing/benchmarks/results; SCANS, HEADS and LIMBS="folder ..." add labelled scans, WEIGHTS="file ..." other editions of coralbay-mini
 	$(RUN)/python -m Testing.benchmarks.encoders --timing --tables $(if $(SCANS),--scans $(SCANS))
+	$(RUN)/python -m Testing.benchmarks.body_regions --tables $(if $(SCANS),--scans $(SCANS)) $(if $(HEADS),--heads $(HEADS)) \
+	  $(if $(LIMBS),--limbs $(LIMBS)) $(if $(WEIGHTS),--weights $(WEIGHTS))
+
+bench-gpu: $(DEV)  ## encoders on a graphics card (under eight minutes): speed, memory, shares of its peak, agreement with the CPU
+	$(RUN)/python -m Testing.benchmarks.gpu --tables
 
 bench-library: $(DEV)  ## a library's index at 1 million vectors; with SCANS as above, regions across patients; into Testing/benchmarks/results
 	$(RUN)/python -m Testing.benchmarks.library --tables

@@ -33,10 +33,11 @@ from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.encoders.coralbay_mini import WEIGHTS, CoralBayMiniEncoder
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.imaging.grid import Volume
+from CoralBayLib.imaging.resampling import resample
 from CoralBayLib.similarity.regions import in_basis_of
 
 from .baselines import hand_made, position_only
-from .encoders import Labelled, deep_places, drawn, kind, read_scan, untrained
+from .encoders import EVALUATION_MM, Labelled, deep_places, drawn, kind, read_scan, untrained
 from .quality import read
 from .tables import summary
 from .tables.body_regions import ASTRA, FILE, FILTERS, POSITION, TITLE, UNTRAINED, title_of, write_tables
@@ -190,15 +191,24 @@ def measure(
 def read_patient(folder: Path) -> Patient:
     """A labeled scan from a folder."""
     if (folder / "labels.nii.gz").is_file():
-        return Patient(read_scan(folder))
+        return Patient(_coarse(read_scan(folder)))
     scan = read_scan(folder, AUTO_LABELS)
-    return Patient(replace(scan, names={label: name for label, name in scan.names.items() if name in TRUSTED}))
+    return Patient(_coarse(replace(scan, names={label: name for label, name in scan.names.items() if name in TRUSTED})))
 
 
 def sample_patient() -> Patient:
     """The sample CT."""
     fetched = fetch_sample()
-    return Patient(Labelled("sample", cb.read_volume(fetched.ct), cb.read_labelmap(fetched.labelmap), fetched.names))
+    scan = Labelled("sample", cb.read_volume(fetched.ct), cb.read_labelmap(fetched.labelmap), fetched.names)
+    return Patient(_coarse(scan))
+
+
+def _coarse(scan: Labelled) -> Labelled:
+    """A scan whose labels have voxels of `EVALUATION_MM` at least, so that distances in them take less time."""
+    spacing = np.maximum(scan.reference.grid.spacing_mm, EVALUATION_MM)
+    if np.allclose(spacing, scan.reference.grid.spacing_mm):
+        return scan
+    return replace(scan, reference=resample(scan.reference, scan.reference.grid.with_spacing(spacing), "nearest"))
 
 
 def rows(weights: Sequence[Path], store: cb.Store | None) -> dict[str, Callable[[], Features]]:

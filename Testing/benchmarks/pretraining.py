@@ -1,42 +1,40 @@
 """Did `coralbay pretrain` teach anything? Retrieval of regions across patients, before and after.
 
 For each weights file, its encoder is compared with the same network before training (the random start of the same size and
-seed, or the pretrained weights it began with). A query is a place deep inside a structure of one patient; it counts how many
-of the most similar regions of another patient lie in the same kind of structure (precision@20), in both directions, for
-every pair of patients. Several seeds draw different places. The patients must not be among those trained on.
+seed, or the pretrained weights it began with), on the same queries as `Testing.benchmarks.body_regions` asks. Several seeds
+draw different places. The patients must not be among those trained on.
 
-Usage: python -m Testing.benchmarks.pretraining mine.safetensors --scans FOLDER FOLDER... [--seeds 3]
+Usage: python -m Testing.benchmarks.pretraining mine.safetensors --scans FOLDER FOLDER... [--seeds 3] [--pairs N]
+       [--results FILE] [--curves CSV] [--tables [FOLDER]]
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
-import statistics
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 from safetensors import safe_open
 
 import CoralBayLib as cb
 from CoralBayLib.encoders.base import Encoder
-from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.pretraining.network import ENCODERS, initial_backbone
 from CoralBayLib.pretraining.settings import Settings
 
-from .encoders import Labelled, precision, read_scan
-from .tables.sections import table
+from .body_regions import measure, pairs_of, read_patient
+from .quality import read
+from .tables import summary
+from .tables.pretraining import FILE, PICTURE, TITLE, draw_curves, write_tables
+from .tables.sections import add_tables_option, put_section
 
-HEAD = ["weights", "precision@20 across patients", "by seed", "queries in"]
-LEAST_ML = 20.0
-"""Structures that are smaller in one of the two patients are not asked for, ml."""
+REGION = "all"
 
 
-def settings_of(weights: Path) -> Settings:
-    """The settings that a file was trained with."""
+def described(weights: Path) -> dict:
+    """What the file says of its training: "settings" and "steps_done"."""
     with safe_open(weights, framework="np") as file:
-        return Settings.from_dict(json.loads(file.metadata()["coralbay.pretrain"])["settings"])
+        return json.loads(file.metadata()["coralbay.pretrain"])
 
 
 def start_of(settings: Settings) -> Encoder:
@@ -47,57 +45,53 @@ def start_of(settings: Settings) -> Encoder:
     return ENCODERS[settings.form](initial_backbone(settings)[0], title, "none", "whole")
 
 
-def measure(encoder: Encoder, patients: list[Labelled], seeds: int, store: cb.Store) -> list[float]:
-    """Precision over all pairs of patients and their common structures, for each seed."""
-    pyramids = [cb.embed(patient.volume, encoder, store=store) for patient in patients]
-    found: list[float] = []
-    for seed in range(seeds):
-        scores = [
-            score
-            for one, other in itertools.permutations(range(len(patients)), 2)
-            for score in _between(pyramids, patients, one, other, seed)
-        ]
-        if not scores:
-            raise SystemExit("No two patients have a structure of the same kind that is large enough.")
-        found.append(statistics.mean(scores))
-    return found
-
-
-def _between(pyramids: list[FeaturePyramid], patients: list[Labelled], one: int, other: int, seed: int) -> list[float]:
-    """Precision of each common structure, asked for in one patient and searched in another."""
-    asked, searched = patients[one], patients[other]
-    return [
-        precision(pyramids[other], pyramids[one], asked, searched, asked.largest(kind), seed)
-        for kind in sorted(asked.kinds(LEAST_ML).keys() & searched.kinds(LEAST_ML).keys())
-    ]
+def rows(weights: list[Path]) -> tuple[dict[str, Callable[[], Encoder]], dict[str, str]]:
+    """What loads each encoder, by its title, and the title of the start of each file."""
+    loads: dict[str, Callable[[], Encoder]] = {}
+    starts: dict[str, str] = {}
+    for path in weights:
+        known = described(path)
+        settings = Settings.from_dict(known["settings"])
+        before = settings.init if settings.init != "random" else f"random, {settings.feature_size} wide, seed {settings.seed}"
+        after = f"{path.stem}, {known['steps_done']} of {settings.steps} steps"
+        loads.setdefault(before, lambda settings=settings: start_of(settings))
+        loads[after] = lambda path=path, form=settings.form: cb.load_encoder(form, path, "cpu", setting="whole")
+        starts[after] = before
+    return loads, starts
 
 
 def main() -> None:
-    """Run and print the table."""
+    """Measure what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, nargs="+", help="written by coralbay pretrain")
-    parser.add_argument(
-        "--scans", type=Path, nargs="+", required=True, help="labeled patients; see Testing.benchmarks.encoders"
-    )
+    parser.add_argument("--scans", type=Path, nargs="+", required=True, help="labeled patients, see body_regions")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--labels", default="labels", metavar="NAME", help="name of the labelmaps, without suffix")
+    parser.add_argument("--pairs", type=int, default=10, metavar="N", help="most pairs of patients")
+    parser.add_argument("--results", type=Path, help="a file of results, so that a stopped benchmark continues")
+    parser.add_argument("--curves", type=Path, metavar="CSV", help="curves of the training, to be drawn beside the table")
+    add_tables_option(parser)
     args = parser.parse_args()
-    if len(args.scans) < 2:
-        parser.error("at least two patients are needed")
-    patients, store = [read_scan(folder, args.labels) for folder in args.scans], cb.Store()
-    encoders: dict[str, Encoder] = {}
-    for path in args.weights:
-        settings = settings_of(path)
-        before = settings.init if settings.init != "random" else f"random, {settings.feature_size} wide, seed {settings.seed}"
-        encoders.setdefault(before, start_of(settings))
-        encoders[path.name] = cb.load_encoder(settings.form, path, "cpu", setting="whole")
-    names = ", ".join(patient.name for patient in patients)
-    print(f"Patients: {names}. {args.seeds} seeds of the queries.\n\n{table(HEAD, [])}", end="", flush=True)
-    for title, encoder in encoders.items():
-        scores = measure(encoder, patients, args.seeds, store)
-        by_seed = ", ".join(f"{score:.3f}" for score in scores)
-        row = (title, f"{np.mean(scores):.3f}", by_seed, f"{len(patients) * (len(patients) - 1)} pairs")
-        print("| " + " | ".join(row) + " |", flush=True)
+    pairs = pairs_of([read_patient(folder) for folder in args.scans], lambda wanted: REGION, args.pairs)
+    if not pairs:
+        parser.error("no two patients have a structure of the same kind that is large enough")
+    loads, starts = rows(args.weights)
+    store, known = cb.Store(), read(args.results) if args.results else []
+    for title, load in loads.items():
+        encoder = load()
+        make = lambda volume, encoder=encoder: cb.embed(volume, encoder, store=store)  # noqa: E731
+        for line in measure(title, make, pairs, args.seeds, known):
+            known.append(line)
+            if args.results:
+                with args.results.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+    text = write_tables([line for line in known if line["row"] in loads], starts)
+    print(text)
+    if args.tables:
+        if args.curves:
+            draw_curves(args.curves, args.tables / PICTURE)
+            text += f"\n![Curves of the training]({PICTURE})\n"
+        put_section(args.tables / FILE, TITLE, text)
+        summary.renew(args.tables)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ def title_of(weights: Path) -> str:
 def write_tables(lines: Sequence[dict]) -> str:
     """Tables of the lines, in the order of their rows; only what all rows have is compared."""
     titles = list(dict.fromkeys(line["row"] for line in lines))
-    by = {title: _values([line for line in lines if line["row"] == title]) for title in titles}
+    by = {title: values_of([line for line in lines if line["row"] == title]) for title in titles}
     common = set.intersection(*(set(values) for values in by.values())) if by else set()
     regions = list(dict.fromkeys(key[0] for values in by.values() for key in values if key in common))
     heads, shown, differences = ["features"], [], []
@@ -50,10 +50,10 @@ def write_tables(lines: Sequence[dict]) -> str:
         heads.append(f"{region}: {_many(len(pairs), 'pair')}, {_many(len(kinds), 'kind')}")
     for title in titles:
         found = {region: np.array([by[title][key] for key in keys[region]]) for region in regions}
-        shown.append([title, *(_cell(found[region], keys[region]) for region in regions)])
+        shown.append([title, *(cell(found[region], keys[region]) for region in regions)])
         if title != FIRST and FIRST in by:
             first = {region: np.array([by[FIRST][key] for key in keys[region]]) for region in regions}
-            cells = [_signed((found[region] - first[region])[:, 0], keys[region]) for region in regions]
+            cells = [signed((found[region] - first[region])[:, 0], keys[region]) for region in regions]
             differences.append([title, *cells])
     scans = "; ".join(f"{region}: {', '.join(sorted({' and '.join(key[1]) for key in keys[region]}))}" for region in regions)
     seeds = sorted({line["seeds"] for line in lines})
@@ -73,7 +73,7 @@ Key = tuple[str, tuple[str, str], str]
 """Region of the body, the names of two patients, kind of structure."""
 
 
-def _values(lines: Sequence[dict]) -> dict[Key, tuple[float, float]]:
+def values_of(lines: Sequence[dict]) -> dict[Key, tuple[float, float]]:
     """Precision among as many regions as there is room for, and among `TOP`: means of both directions and of all seeds."""
     found: dict[Key, list[tuple[float, float]]] = {}
     for line in lines:
@@ -95,12 +95,12 @@ def interval(values: NDArray, keys: Sequence[Key], seed: int = 0) -> tuple[float
     return float(low), float(high)
 
 
-def _cell(values: NDArray, keys: Sequence[Key]) -> str:
+def cell(values: NDArray, keys: Sequence[Key]) -> str:
     low, high = interval(values[:, 0], keys)
     return f"{values[:, 0].mean():.3f} ({low:.2f} to {high:.2f}) / {values[:, 1].mean():.3f}"
 
 
-def _signed(values: NDArray, keys: Sequence[Key]) -> str:
+def signed(values: NDArray, keys: Sequence[Key]) -> str:
     low, high = interval(values, keys)
     return f"{values.mean():+.3f} ({low:+.2f} to {high:+.2f})"
 

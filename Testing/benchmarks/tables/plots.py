@@ -26,7 +26,7 @@ def dice(lines: Path, to: Path) -> None:
     found = overall([json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()], QUALITY)
     if found is None:
         return
-    figure, axes = _axes(7.5, 3.6)
+    figure, (axes,) = figure_of(7.5, 3.6)
     names = [stage.replace(" ", "\n") if "slice" in stage else f"+{stage}" for stage in found.stages]
     for method, means in found.means.items():
         ours = method in OURS
@@ -35,7 +35,7 @@ def dice(lines: Path, to: Path) -> None:
     axes.set_title(f"Few-shot segmentation, mean of {len(found.scans)} scans", fontsize=10)
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    _save(figure, to)
+    save(figure, to)
 
 
 def retrieval(folder: Path) -> None:
@@ -45,7 +45,7 @@ def retrieval(folder: Path) -> None:
     there = [float(row["across patients, there / back"].split(" / ")[0]) for row in found]
     back = [float(row["across patients, there / back"].split(" / ")[1]) for row in found]
     within = [float(row["precision@20 within"]) for row in found]
-    figure, axes = _axes(7.0, 3.0)
+    figure, (axes,) = figure_of(7.0, 3.0)
     for number, (name, values) in enumerate({"within a scan": within, "to another patient": there, "and back": back}.items()):
         axes.bar([place + 0.27 * (number - 1) for place in range(len(found))], values, 0.25, label=name)
     axes.set_xticks(range(len(found)), [row["features"] for row in found], fontsize=8)
@@ -53,19 +53,19 @@ def retrieval(folder: Path) -> None:
     axes.set_title("Similar regions that are of the same kind of tissue", fontsize=10)
     axes.grid(alpha=0.3, axis="y")
     axes.legend(fontsize=8)
-    _save(figure, folder / RETRIEVAL)
+    save(figure, folder / RETRIEVAL)
 
 
-def _axes(width: float, height: float):  # type: ignore[no-untyped-def]
-    """A figure and its axes, without a screen."""
+def figure_of(width: float, height: float, columns: int = 1):  # type: ignore[no-untyped-def]
+    """A figure and its axes side by side, without a screen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.add_subplot()
+    return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
-def _save(figure, to: Path) -> None:  # type: ignore[no-untyped-def]
+def save(figure, to: Path) -> None:  # type: ignore[no-untyped-def]
     """Write a PNG that is the same each time."""
     figure.savefig(to, dpi=DPI, metadata={"Software": None})

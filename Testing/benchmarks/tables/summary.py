@@ -16,10 +16,15 @@ from pathlib import Path
 from CoralBayLib.core.paths import atomic_write
 
 from . import plots
+from .body_regions import FILE as BODY_REGIONS
+from .body_regions import PER_REGION
 from .clicks import COMMON
+from .gpu import FILE as GPU
+from .gpu import UNMEASURED
 from .sections import RESULTS, headings, rows, table
 
 PAGE = "RESULTS.md"
+PRETRAINING = "pretraining.md"
 STAGES = ("1 slice", "3 slices", "+1", "+2", "+4", "+8", "+12", "+20")
 ACTIONS = (
     "fit one structure after a stroke",
@@ -153,6 +158,25 @@ def clicks(folder: Path) -> str:
     return "\n".join(parts) or "Not measured yet on scans that nothing was tuned on."
 
 
+def body_regions(folder: Path) -> str:
+    """Precision of retrieval across patients, per region of the body."""
+    file = folder / BODY_REGIONS
+    return _whole(file, PER_REGION, 0) if file.is_file() else "Not measured yet."
+
+
+def pretraining(folder: Path) -> str:
+    """Precision of retrieval across patients before and after a pretraining."""
+    file = folder / PRETRAINING
+    return _whole(file, "", 0) if file.is_file() else "Not measured yet."
+
+
+def gpu(folder: Path) -> str:
+    """Speed and memory of windows on each graphics card that was measured."""
+    file = folder / GPU
+    cards = [heading for heading in headings(file) if heading != UNMEASURED] if file.is_file() else []
+    return "\n".join(f"{card}:\n\n{_whole(file, card, 0)}" for card in cards) or "no GPU"
+
+
 def _whole(file: Path, heading: str, number: int) -> str:
     """A table of a file as it is."""
     found = rows(file, heading, number)
@@ -179,6 +203,9 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "patients": patients,
     "taught-clicks": taught_clicks,
     "speed": speed,
+    "gpu": gpu,
+    "body-regions": body_regions,
+    "pretraining": pretraining,
 }
 
 
