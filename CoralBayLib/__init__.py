@@ -20,9 +20,8 @@ from __future__ import annotations
 
 import os
 
+from .core import __version__ as __version__
 from .core.moved import lazy_names, register
-
-__version__ = "0.1.0"
 
 # Read when torch is first imported. Its threads otherwise spin while they wait for each other: beside any other busy
 # program on the same cores a preview then takes ten times as long, and nothing is gained when there is none.
@@ -59,6 +58,7 @@ if TYPE_CHECKING:
     from .imaging.inspection import inspect_scan
     from .imaging.resampling import resample
     from .imaging.segmentation_io import Segment, read_segmentation, write_segmentation
+    from .imaging.segmentations.dicom_seg import write_dicom_seg
     from .imaging.volume_io import read_labelmap, read_volume, write_volume
     from .library import Library
     from .similarity.landmarks import Landmark, Landmarks
@@ -95,6 +95,7 @@ _HOME = {
     "segment": "fewshot.segmenter",
     "Segment": "imaging.segmentation_io",
     "read_segmentation": "imaging.segmentation_io",
+    "write_dicom_seg": "imaging.segmentations.dicom_seg",
     "write_segmentation": "imaging.segmentation_io",
     "Landmark": "similarity.landmarks",
     "Landmarks": "similarity.landmarks",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from CoralBayLib.core.errors import CoralBayError, PromptError, VolumeError
 from CoralBayLib.core.outputs import require_writable_folder
 from CoralBayLib.core.paths import expand
-from CoralBayLib.imaging.formats import SEGMENTATION_SUFFIX
+from CoralBayLib.imaging.formats import DICOM_SEGMENTATION_SUFFIX, SEGMENTATION_SUFFIX
 
 from .common import Common, add_renamed_option, embed_scan, open_cache, open_encoder, require_outputs
 from .console import Console
@@ -60,8 +60,8 @@ def add_parser(commands: Any, common: Common) -> None:
         "--output",
         "-o",
         metavar="FILE",
-        help="segmentation to write, a .seg.nrrd for Slicer (default segmentation.seg.nrrd); for a folder of scans, the "
-        "folder for their segmentations (default the folder of the scans)",
+        help="segmentation to write: a .seg.nrrd for Slicer (default segmentation.seg.nrrd), or a .dcm as DICOM SEG, for which "
+        "CT must be DICOM; for a folder of scans, the folder for their segmentations (default the folder of the scans)",
     )
     parser.add_argument("--save-probe", metavar="FILE", help="write the fitted probe, for use on other scans")
     parser.add_argument(
@@ -110,10 +110,14 @@ def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from CoralBayLib.fewshot.segmenter import Segmenter
     from CoralBayLib.imaging.palette import label_color
     from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
+    from CoralBayLib.imaging.segmentations.dicom_seg import require_dicom, write_dicom_seg
 
     options = Options(args.threshold, not args.keep_all_components)
     args.output = args.output or "segmentation.seg.nrrd"
-    require_outputs(args, output=(SEGMENTATION_SUFFIX,), save_probe=())
+    require_outputs(args, output=(SEGMENTATION_SUFFIX, DICOM_SEGMENTATION_SUFFIX), save_probe=())
+    is_dicom = args.output.suffix.lower() == DICOM_SEGMENTATION_SUFFIX
+    if is_dicom:
+        require_dicom(args.ct, args.series)
     prompts = read_prompts(*args.prompts) if args.prompts else None
     given = Probe.load(args.probe) if args.probe else None
     output = args.output
@@ -129,7 +133,10 @@ def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with console.bar("Segmenting") as progress:
         labelmap = segmenter.labelmap(scan.volume.grid, options, progress)
     segments = [Segment(label, name, label_color(label)) for label, name in segmenter.names.items()]
-    write_segmentation(labelmap, segments, output)
+    if is_dicom:
+        write_dicom_seg(labelmap, segments, output, args.ct, args.series, encoder=scan.pyramid.identity["encoder"])
+    else:
+        write_segmentation(labelmap, segments, output)
     voxel_ml = scan.volume.grid.voxel_volume_mm3 / 1000
     volumes_ml = {segment.name: float((labelmap.array == segment.label).sum() * voxel_ml) for segment in segments}
     for name, volume_ml in volumes_ml.items():

@@ -57,12 +57,7 @@ def read_series(path: Path, series: str | None = None, facts: FileFacts | None =
         VolumeError: there is no series or there are several, it is not CT, it cannot be read, or its slices do not make a
             regular 3D grid. The remedy is CHOOSE_SERIES when the folder holds several.
     """
-    if path.is_file():
-        series = series or _sound(path).series
-        if not series:
-            read_slice(str(path))  # says what is wrong with the header
-            raise VolumeError(f"{path.name} names no series (SeriesInstanceUID). Export the series again from where it comes.")
-        path = path.parent
+    path, series = _folder_and_series(path, series)
     quiet = facts is not None
     facts = FileFacts() if facts is None else facts
     facts.format = "DICOM"
@@ -89,6 +84,37 @@ def read_series(path: Path, series: str | None = None, facts: FileFacts | None =
         ) from error
     facts.complete = True
     return array, grid
+
+
+def series_slices(path: Path, series: str | None = None) -> tuple[list[Path], Grid]:
+    """The files of the slices that `read_series` reads.
+
+    Args:
+        path: as for `read_series`.
+        series: as for `read_series`.
+
+    Returns:
+        files: in the order of k.
+        grid: of the series.
+
+    Raises:
+        VolumeError: as `read_series`.
+    """
+    chosen, _ = _choose(*_folder_and_series(path, series))
+    slices, _ = sort_out([read_slice(file) for file in chosen.files])
+    grid, order = arrange(slices)
+    return [Path(slices[n].file) for n in order], grid
+
+
+def _folder_and_series(path: Path, series: str | None) -> tuple[Path, str | None]:
+    """The folder of a series and its UID, which is None where the folder may tell."""
+    if not path.is_file():
+        return path, series
+    series = series or _sound(path).series
+    if not series:
+        read_slice(str(path))  # says what is wrong with the header
+        raise VolumeError(f"{path.name} names no series (SeriesInstanceUID). Export the series again from where it comes.")
+    return path.parent, series
 
 
 def _voxels(slices: list[Slice]) -> NDArray:

@@ -8,3 +8,5 @@ DICOM_SUFFIXES = (".dcm", ".ima")
 """Suffixes of DICOM files; many have none."""
 SEGMENTATION_SUFFIX = ".seg.nrrd"
 """Slicer's segmentations, which are no scans."""
+DICOM_SEGMENTATION_SUFFIX = ".dcm"
+"""Segmentations as DICOM SEG."""

@@ -29,15 +29,11 @@ from CoralBayLib.core.paths import atomic_write
 from .facts import FileFacts
 from .formats import SEGMENTATION_SUFFIX
 from .grid import Grid, Volume
+from .headers.terminology import term
 from .hounsfield import slabs
 from .palette import Color, label_color
 from .volume_io import as_labels, quiet_itk, read_image, require_file, to_itk
 
-_TERMINOLOGY = (
-    "Segmentation category and type - 3D Slicer General Anatomy list~SCT^85756007^Tissue~SCT^85756007^Tissue~^^~"
-    "Anatomic codes - DICOM master list~^^~^^"
-)
-"""Slicer's terminology entry of a new segment."""
 _NOT_IN_NRRD = re.compile("[\0\r\ud800-\udfff]")
 """Characters that a header cannot hold."""
 _CHECKSUM = "CoralBay_Checksum"
@@ -201,7 +197,7 @@ def _header(segments: list[Segment], grid: Grid) -> dict[str, str]:
             "LabelValue": str(segment.label),
             "Layer": "0",
             "Extent": extent,
-            "Tags": f"Segmentation.Status:inprogress|TerminologyEntry:{_TERMINOLOGY}|",
+            "Tags": f"Segmentation.Status:inprogress|TerminologyEntry:{term(segment.name).slicer_entry}|",
         }
         fields.update({f"Segment{n}_{key}": value for key, value in values.items()})
     matrix = " ".join(repr(float(v)) for v in grid.ijk_to_ras[:3].ravel())

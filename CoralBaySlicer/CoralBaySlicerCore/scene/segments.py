@@ -15,6 +15,7 @@ from CoralBayLib.core import names as naming
 from CoralBayLib.core.errors import PromptError, VolumeError
 from CoralBayLib.core.names import fold
 from CoralBayLib.imaging.cropping import CroppedMask
+from CoralBayLib.imaging.headers.terminology import term
 
 from .colors import label_color
 from .volumes import VolumeSnapshot, copy_transform, matrix_between, transform_points
@@ -159,6 +160,9 @@ def write(
     if not segment_id:
         # The ID resembles the name, so that scripts can find the segment by it.
         segment_id = inner.AddEmptySegment(inner.GenerateUniqueSegmentID(name), name, color)
+        if term(name).is_known:
+            # Slicer shows what it is, and its DICOM export writes the codes.
+            inner.GetSegment(segment_id).SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), term(name).slicer_entry)
     image = oriented_image(cropped, geometry)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     if not logic.SetBinaryLabelmapToSegment(image, segmentation, segment_id, logic.MODE_REPLACE):

@@ -31,6 +31,8 @@ LIBRARY = "lancedb>=0.40,<0.50"
 """What a library of scans needs in addition."""
 SURVIVAL = "lifelines>=0.28"
 """What survival probes need in addition."""
+DICOM = "highdicom>=0.28,<1"
+"""What DICOM segmentations need in addition; Slicer may have it."""
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 # Slicer or the PyTorch extension provides these; pip must not replace them while Slicer runs.
 _KEEP = ("torch", "numpy", "scipy", "SimpleITK")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pydicom
 import pytest
 
 import CoralBayLib as cb
+from Testing.lib.imaging.segmentations.ct_series import write_series
 
 from .conftest import CENTRE
 
@@ -194,3 +196,21 @@ def test_a_roi_is_a_prompt(run, ct, pooling_by_name, tmp_path):
     assert [each.name for each in segments] == ["bright spot"]
     points = found.grid.to_ras(np.argwhere(found.array > 0)[:, ::-1])
     assert len(points) > 50 and np.abs(points - CENTRE).max() < 12.01
+
+
+def test_dicom_seg_of_a_dicom_series(run, prompts, pooling_by_name, make_grid, make_phantom, ct, tmp_path):
+    phantom = make_phantom(make_grid("flipped"), [(CENTRE, 7.0, 300.0)])
+    lps = phantom.grid.ijk_to_ras * np.array([-1, -1, 1, 1])[:, None]
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    axes = (lps[:3, :3] / spacing).T
+    series = write_series(tmp_path / "series", phantom.array.astype(np.int16), *axes[:2], tuple(spacing), lps[:3, 3])
+    output, plain = tmp_path / "out.dcm", tmp_path / "out.seg.nrrd"
+    for target in (output, plain):
+        status, out, err = run("segment", series, "--encoder", "pooling", "--prompts", prompts, "-o", target)
+        assert status == 0 and f"Written: {target}" in out, err
+    read, labelmap = pydicom.dcmread(output), cb.read_segmentation(plain)[0]
+    assert read.SegmentSequence[0].SegmentAlgorithmName == "CoralBay (pooling)"
+    assert read.pixel_array.sum() == (labelmap.array > 0).sum() > 0
+    # Before anything is computed.
+    status, _, err = run("segment", ct, "--encoder", "no such encoder", "--prompts", prompts, "-o", output)
+    assert status == 1 and "ct.nrrd is no DICOM series" in err and ".seg.nrrd" in err

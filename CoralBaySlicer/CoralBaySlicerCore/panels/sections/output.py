@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
 from CoralBayLib.fewshot.options import Options
 from CoralBaySlicerCore.interactive.controller import FewShot
-from CoralBaySlicerCore.panels.base import Panel
+from CoralBaySlicerCore.panels.base import Panel, chosen_path
 from CoralBaySlicerCore.scene import segments, surfaces
+from CoralBaySlicerCore.work.dicom_export import exportTask
 
 if TYPE_CHECKING:
     from CoralBaySlicerCore.work.worker import Task
@@ -30,6 +33,7 @@ class Output:
         ui = panel.ui
         ui.applyButton.connect("clicked(bool)", lambda *_: self.apply())
         ui.undoApplyButton.connect("clicked(bool)", lambda *_: self.undo())
+        ui.exportDicomButton.connect("clicked(bool)", lambda *_: self.export_dicom())
         ui.show3DCheck.connect("clicked(bool)", lambda *_: self.show_in_3d())
 
     def refresh(self) -> None:
@@ -38,6 +42,7 @@ class Output:
         self._last = panel.parameters.output
         panel.ui.applyButton.enabled = self._few_shot.preview is not None
         panel.ui.undoApplyButton.enabled = panel.logic.undo.can_restore(self._last)
+        panel.ui.exportDicomButton.enabled = bool(segments.ids(self._last)) and panel.volume is not None
 
     def release(self) -> None:
         """Forget the output that was used with another scan: its segments of the same names would be replaced."""
@@ -87,6 +92,24 @@ class Output:
         panel.logic.undo.restore(panel.parameters.output)
         panel.refresh()
         self.show_in_3d()
+
+    def export_dicom(self) -> None:
+        """Write the segments of the output as a DICOM SEG file."""
+        panel, volume, output = self._panel, self._panel.volume, self._panel.parameters.output
+        if volume is None or output is None:
+            return
+        answer = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(), _("Export as DICOM"), "segmentation.dcm", _("DICOM files (*.dcm)")
+        )
+        path = chosen_path(answer)
+        if not path:
+            return
+        path = path if path.lower().endswith(".dcm") else f"{path}.dcm"
+
+        def done(written: Path) -> None:
+            slicer.util.showStatusMessage(_("Written: {name}").format(name=written.name), 5000)
+
+        panel.run(_("The segmentation could not be exported."), lambda: exportTask(panel.logic, volume, output, path), done)
 
     def show_in_3d(self) -> None:
         """Show the output segments in the 3D views, or remove them, as the check box says."""

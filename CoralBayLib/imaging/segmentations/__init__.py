@@ -1,0 +1,1 @@
+"""Segmentations in other formats than Slicer's."""
