@@ -14,7 +14,7 @@ from CoralBayLib.cli.remedies import remedy_text
 from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.core.formatting import format_bytes
 
-from . import queries
+from . import evaluate, queries
 
 if TYPE_CHECKING:
     from CoralBayLib.library import Outcome
@@ -50,6 +50,8 @@ def add_parser(commands: Any, common: Common) -> None:
     verify.set_defaults(run=run_verify)
 
     queries.add_cluster(actions, embedding)
+
+    evaluate.add_evaluate(actions, embedding)
 
     export = actions.add_parser("export", parents=plain, help="write the list of scans")
     export.add_argument("file", metavar="FILE", help="file to write: .csv or .json")

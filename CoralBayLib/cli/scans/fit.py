@@ -62,7 +62,8 @@ def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     for table in tables:
         say_left_out(args, console, table.left_out)
     say_left_out(args, console, embedded.left_out)
-    reports, results, rows = [], [], {}
+    reports, results = [], []
+    rows: dict[str, Mapping[str, Mapping[str, Estimate]]] = {}
     for table, folder in zip(tables, folders, strict=True):
         part, labels, paths = _part(embedded, scans, table)
         report, found = _fit_one(args, console, part, labels, paths, table, folder, encoder.title)

@@ -1,0 +1,1 @@
+"""How well a library finds scans and regions like a query, measured with labels of its scans."""
