@@ -83,10 +83,10 @@ class Benchmark:
         others = tuple(batch for batch in self.batches if batch not in first)
         parts: list[tuple[str, Callable[[str, Encoder], None]]] = [
             (f"windows, batches {_words(first)}", lambda title, encoder: self._windows(title, encoder, first)),
-            ("the sample, end to end", self._end_to_end),
-            ("agreement with the CPU", self._agreement),
             ("shares", self._work),
             ("whole scan", self._whole),
+            ("the sample, end to end", self._end_to_end),
+            ("agreement with the CPU", self._agreement),
         ]
         if others:
             more = lambda title, encoder: self._windows(title, encoder, others)  # noqa: E731
@@ -104,10 +104,13 @@ class Benchmark:
     def _windows(self, title: str, encoder: Encoder, batches: tuple[int, ...]) -> None:
         size = self._size(encoder)
         self.found.sizes[title] = size
-        for batch in batches:
+        for batch in sorted(batches):
+            if time.monotonic() >= self.until:
+                self.found.left_out.append(f"{title}: windows, batch {batch}")
+                continue
             one = cases.passes(encoder, size, batch, "half", self.device, self.repeats)
             self.found.windows[title, "half", batch] = one
-            if one is None or time.monotonic() >= self.until:
+            if one is None:  # larger batches do not fit either
                 break
 
     def _single(self, title: str, encoder: Encoder) -> None:
@@ -128,20 +131,23 @@ class Benchmark:
 
     def _end_to_end(self, title: str, encoder: Encoder) -> None:
         cases.reset_peak(self.device)
-        taken = cases.end_to_end(encoder, self.volume, self.device, self.repeats)
-        self.found.end_to_end[title] = *taken, cases.peak_gb(self.device), encoder.device.type
+        preparing, taken = cases.end_to_end(encoder, self.volume, self.device, min(2, self.repeats))
+        self.found.end_to_end[title] = taken, preparing, cases.peak_gb(self.device), encoder.device.type
         if self.device.type == "cuda":
             with torch.autocast("cuda", torch.float16):
-                self.found.half_end_to_end[title] = cases.end_to_end(encoder, self.volume, self.device, self.repeats)[0]
+                self.found.half_end_to_end[title] = cases.end_to_end(encoder, self.volume, self.device, 1)[1]
 
     def _eight_gb(self, title: str, encoder: Encoder) -> None:
+        peak = self.found.end_to_end.get(title, (0.0, 0.0, None, ""))[2]
+        if encoder.tiling.window is None and peak is not None and peak > EIGHT_GB:
+            return  # the CPU would do it, in minutes
         cases.reset_peak(self.device)
         cases.limit_memory(self.device, EIGHT_GB)
         try:
-            taken = cases.end_to_end(encoder, self.volume, self.device, 1)
+            taken = cases.end_to_end(encoder, self.volume, self.device, 1)[1]
         finally:
             cases.limit_memory(self.device, float("inf"))
-        self.found.eight_gb[title] = taken[0], cases.peak_gb(self.device), encoder.device.type
+        self.found.eight_gb[title] = taken, cases.peak_gb(self.device), encoder.device.type
 
 
 def _words(batches: tuple[int, ...]) -> str:

@@ -66,9 +66,10 @@ def names_of(encoder: Encoder) -> tuple[str, ...]:
 
 
 def window_size(encoder: Encoder, side: int) -> Axes:
-    """A cube of this side, or the next larger size that the encoder takes."""
+    """A cube of this side, or the next larger size that the encoder takes or pads its input to."""
     if encoder.input.fit is not None:
         return encoder.input.fit
+    side = max(side, int(getattr(encoder.network, "side", 0)))
     sizes = (max(-(-side // m) * m, least) for m, least in zip(encoder.input.multiple, encoder.input.minimum, strict=True))
     return tuple(sizes)  # type: ignore[return-value]
 
@@ -146,10 +147,13 @@ def agreements(encoder: Encoder, size: Axes, device: torch.device) -> dict[str, 
     return found
 
 
-def end_to_end(encoder: Encoder, volume: Volume, device: torch.device, runs: int = 3) -> tuple[float, float]:
-    """Median seconds from a scan in memory to its features, whitening included, and of its preparation on the CPU."""
+def end_to_end(encoder: Encoder, volume: Volume, device: torch.device, runs: int) -> tuple[float, float]:
+    """Median seconds to prepare a scan, and from a scan in memory to its features, whitening included.
+
+    With several runs, a first one is not counted.
+    """
     whole, preparing = [], []
-    for _ in range(runs + 1):
+    for _ in range(runs + (runs > 1)):
         begin = time.perf_counter()
         prepare(volume, encoder.input)
         preparing.append(time.perf_counter() - begin)
@@ -157,7 +161,7 @@ def end_to_end(encoder: Encoder, volume: Volume, device: torch.device, runs: int
         cb.embed(volume, encoder)
         wait(device)
         whole.append(time.perf_counter() - begin)
-    return statistics.median(whole[1:]), statistics.median(preparing[1:])
+    return statistics.median(preparing[-runs:]), statistics.median(whole[-runs:])
 
 
 def limit_memory(device: torch.device, gb: float) -> None:

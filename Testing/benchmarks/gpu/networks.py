@@ -11,6 +11,7 @@ import CoralBayLib as cb
 from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.encoders.astra import AstraEncoder, AstraNetwork
 from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.encoders.colipri import ColipriEncoder, ColipriNetwork
 from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.encoders.coralbay_mini import CoralBayMiniEncoder
 from CoralBayLib.encoders.ct_fm import CTFMEncoder, CTFMNetwork
@@ -72,4 +73,5 @@ def entries(is_small: bool = False) -> list[Entry]:
         entry("ct-fm", CTFMEncoder, lambda: (CTFMNetwork(8, (1, 1, 1, 1, 1)) if is_small else CTFMNetwork()).fold(), "1mm"),
         entry("voxelfm", VoxelFMEncoder, lambda: VoxelFMNetwork(72, 1, 12) if is_small else VoxelFMNetwork(), "1mm"),
         entry("fm-ct", FMCTEncoder, lambda: FMCTNetwork(64, 1, 1, 64) if is_small else FMCTNetwork(), "fit-96"),
+        entry("colipri", ColipriEncoder, lambda: ColipriNetwork(144, 1, 64, 128, 64) if is_small else ColipriNetwork(), "ras"),
     ]

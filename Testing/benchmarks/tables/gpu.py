@@ -165,7 +165,7 @@ def _eight_gb(found: Findings, titles: Sequence[str], batches: Sequence[int]) ->
     words = (
         f"A card of 8 GB, of which a process can have {EIGHT_GB:g} GB: the largest batch of windows and whether the whole "
         "sample fits, by the peaks above, in half precision; and the sample end to end with the memory limited to that. 'cpu' "
-        "means that it did not fit and went on there."
+        "means that it did not fit and went on there, '-' that it was not tried, since it does not fit or there was no time."
     )
     head = ["encoder", "largest batch", "whole scan fits", "sample, s", "peak GB", "device"]
     return f"{words}\n\n{table(head, rows)}" if rows else ""
