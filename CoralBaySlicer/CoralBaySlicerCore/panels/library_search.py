@@ -89,6 +89,10 @@ class LibrarySearch:
         failure = _("The library could not be searched.")
         panel.run(failure, start, partial(self._on_found, volume.GetID()), allow_fallback=True)
 
+    def show_scans(self, hits: list[ScanHit]) -> None:
+        """Show scans that were found without a scan to compare with."""
+        self._on_found("", hits)
+
     def open(self, hit: RegionHit | ScanHit) -> None:
         """Show a result; its scan is loaded if necessary."""
         panel = self._panel

@@ -22,6 +22,7 @@ from .library_search import LibrarySearch
 from .sections.exports import Exports
 from .sections.matching import PlaceMatching
 from .sections.region_segments import RegionSegmentsSection
+from .sections.words import WordSearch
 from .tables.region_table import RegionTable
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         self._table = RegionTable(ui.regionTable, self.go_to)
         self.library = LibrarySearch(self, self.query_points)
         self.matching = PlaceMatching(self, self.query_points)
+        self.words = WordSearch(self, self.library.show_scans)
         self.region_segments = RegionSegmentsSection(self)
         self.exports = Exports(self, self._table)
         ui.scopeSelector.connect("currentIndexChanged(int)", lambda *_: self._on_scope())
@@ -103,6 +105,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         shown_id = self.volume.GetID() if self.volume is not None else ""
         has_map = shown_id in self.logic.similarities
         ui.searchButton.enabled = self.volume is not None
+        self.words.refresh(self.in_library)
         ui.showMapCheck.enabled = ui.keepSimilarityButton.enabled = has_map
         ui.showMapCheck.checked = self.logic.overlays.owner is Owner.SIMILARITY
         ui.markupsButton.enabled = bool(self.regions)
@@ -128,6 +131,7 @@ class SimilarPanel(Panel, VTKObservationMixin):
         self._table.fill([])
         self.library.forget()
         self.matching.forget()
+        self.words.forget()
         self.region_segments.forget()
         self.region_segments.close()
 

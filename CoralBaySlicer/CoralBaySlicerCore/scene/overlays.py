@@ -23,9 +23,10 @@ from .views.label_layer import LabelLayer
 from .volumes import put_array
 
 PROBABILITY, UNCERTAINTY, SIMILARITY, FEATURES, SALIENCY = "probability", "uncertainty", "similarity", "features", "saliency"
+WORDS = "words"
 """The kinds of maps."""
 
-_RAMPS = {UNCERTAINTY: colors.UNCERTAINTY, SALIENCY: colors.SALIENCY, SIMILARITY: colors.SIMILARITY}
+_RAMPS = {UNCERTAINTY: colors.UNCERTAINTY, SALIENCY: colors.SALIENCY, SIMILARITY: colors.SIMILARITY, WORDS: colors.SIMILARITY}
 
 
 class Owner(Enum):
@@ -35,6 +36,7 @@ class Owner(Enum):
     SIMILARITY = "similarity"
     FEATURES = "features"
     SALIENCY = "saliency"
+    WORDS = "words"
 
 
 def titles() -> dict[str, str]:
@@ -45,6 +47,7 @@ def titles() -> dict[str, str]:
         SIMILARITY: _("Similarity (%)"),
         FEATURES: _("Feature map"),
         SALIENCY: _("Saliency (% of maximum)"),
+        WORDS: _("Fit of the words (%)"),
     }
 
 

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from slicer.i18n import tr as _
 
+from CoralBayLib.encoders import registry
 from CoralBayLib.encoders.cards import CardInput, EncoderCard, shipped_cards
 
 _NONE = "none"
@@ -27,6 +28,13 @@ def shipped() -> list[EncoderCard]:
 def title(encoder: str) -> str:
     """The title of an encoder; its name when it does not come with CoralBay."""
     return next((card.title for card in shipped() if card.name == encoder), encoder)
+
+
+def embeds_texts(encoder: str) -> bool:
+    """Whether scans can be searched by words with an encoder."""
+    entry = registry.entries().get(encoder)
+    cards = [*shipped(), *([entry.card] if entry is not None else [])]
+    return any(card.name == encoder and card.text_encoder for card in cards)
 
 
 def menu_title(card: EncoderCard) -> str:

@@ -29,6 +29,8 @@ from .packaged_weights import PackageRequest
 TORCH_VERSION = ">=2.3"
 LIBRARY = "lancedb>=0.40,<0.50"
 """What a library of scans needs in addition."""
+TEXT = "tokenizers>=0.20,<1"
+"""What search by words needs in addition."""
 SURVIVAL = "lifelines>=0.28"
 """What survival probes need in addition."""
 DICOM = "highdicom>=0.28,<1"

@@ -1,0 +1,1 @@
+"""Search by words, for encoders that embed texts."""
