@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from .imaging.segmentations.dicom_seg import write_dicom_seg
     from .imaging.volume_io import read_labelmap, read_volume, write_volume
     from .library import Library
+    from .remote.embedder import RemoteEmbedder
     from .similarity.landmarks import Landmark, Landmarks
     from .similarity.matching import Matches, match_points
     from .similarity.search import Query, Region, find_regions, similarity_map
@@ -84,6 +85,7 @@ _HOME = {
     "read_volume": "imaging.volume_io",
     "write_volume": "imaging.volume_io",
     "Library": "library",
+    "RemoteEmbedder": "remote.embedder",
     "Probe": "fewshot.probe",
     "CancelToken": "core.progress",
     "Prompts": "fewshot.prompts",

@@ -85,6 +85,20 @@ def common_options() -> Common:
         help="inference mode of the encoder, such as faithful or whole (default: chosen by the encoder)",
     )
 
+    embedding.add_argument(
+        "--server", metavar="URL", help="embed on this server (`coralbay serve`), such as https://gpu.example.org"
+    )
+    embedding.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help="file with the server's token (default: environment variable CORALBAY_SERVER_TOKEN)",
+    )
+    embedding.add_argument(
+        "--server-certificates",
+        metavar="FILE",
+        help="certificate authorities to trust for the server, PEM (default: the usual ones)",
+    )
+
     scan.add_argument("ct", metavar="CT", help="the scan: a NRRD, NIfTI or MetaImage file, or a folder of DICOM slices")
     add_series_option(scan)
     return Common(output, computing, embedding, scan)
@@ -192,6 +206,8 @@ def open_encoder(args: argparse.Namespace, console: Console, name: str | None = 
     from CoralBayLib.encoders.weights import FALLBACK
 
     name = name or args.encoder
+    if args.server:
+        return _encoder_on_server(args, name)
     if args.encoder_file:
         names = load_encoder_file(args.encoder_file)
         if name == "auto" and len(names) > 1:
@@ -220,6 +236,18 @@ def open_encoder(args: argparse.Namespace, console: Console, name: str | None = 
             console.say("  `coralbay weights import FILE` imports weights that were exported on another computer.")
             console.say(f"  To choose {title} without this message: --encoder {FALLBACK}. `coralbay encoders` describes both.")
             return load_encoder(FALLBACK, **{**options, "setting": None})
+
+
+def _encoder_on_server(args: argparse.Namespace, name: str) -> Encoder:
+    if args.encoder_file or args.weights:
+        raise EncoderError("The encoder is on the server, with its file and weights. Leave --encoder-file and --weights out.")
+    from CoralBayLib.core.paths import expand
+    from CoralBayLib.remote.embedder import RemoteEmbedder
+    from CoralBayLib.remote.token import read_token
+
+    certificates = str(expand(args.server_certificates)) if args.server_certificates else None
+    server = RemoteEmbedder(args.server, read_token(args.token_file), certificates=certificates)
+    return server.encoder(name, args.setting)
 
 
 @dataclass(frozen=True, eq=False)

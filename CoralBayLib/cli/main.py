@@ -26,6 +26,7 @@ from .console import Console
 from .matching import landmarks, match
 from .patients import evaluate, probe
 from .remedies import remedy_text
+from .server import serve
 from .training import pretrain
 
 _INTERRUPTED = 130
@@ -45,6 +46,7 @@ _VERBS = (
     weights,
     pretrain,
     library,
+    serve,
     demo,
     cache,
 )

@@ -29,6 +29,13 @@ WORDS = {
     Remedy.OVERWRITE: "Add --overwrite to replace it, or rename or remove it.",
     Remedy.CREATE_COHORT: "Create it with `coralbay cohort create`, or name the folder of another.",
     Remedy.RELOCATE_SCANS: "Tell where the scans are now with `coralbay cohort add COHORT FOLDER --moved`.",
+    Remedy.CHECK_SERVER: "Check the address after --server, and that `coralbay serve` runs there.",
+    Remedy.CHECK_CERTIFICATE: (
+        "Have the certificate renewed, or name the authority that signed it with --server-certificates FILE."
+    ),
+    Remedy.GIVE_TOKEN: "Write the server's token into a file and name it with --token-file FILE, or set CORALBAY_SERVER_TOKEN.",
+    Remedy.MATCH_VERSIONS: "Install the same version of CoralBay on this computer and on the server.",
+    Remedy.TRY_LATER: "Try again later, or leave --server out to embed on this computer.",
     Remedy.FREE_MEMORY: "Crop the volume, choose a setting with small windows with --setting, or close other programs.",
 }
 """By remedy; {names} in braces are details of the error."""
@@ -52,6 +59,11 @@ _OPTIONS = {
     Remedy.ASSUME_HU: "assume_hu",
     Remedy.NAME_PATIENTS: "patient_column",
     Remedy.OVERWRITE: "overwrite",
+    Remedy.CHECK_SERVER: "server",
+    Remedy.CHECK_CERTIFICATE: "server",
+    Remedy.GIVE_TOKEN: "server",
+    Remedy.MATCH_VERSIONS: "server",
+    Remedy.TRY_LATER: "server",
 }
 """The option that a remedy's words name, which not every command has."""
 

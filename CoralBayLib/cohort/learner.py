@@ -93,7 +93,7 @@ class ProbeLearner:
     @property
     def identity(self) -> dict[str, Any]:
         """See `Learner.identity`."""
-        from CoralBayLib.features.embedding import identity
+        from CoralBayLib.features.identity import identity
 
         return identity(self._encoder)
 

@@ -44,6 +44,16 @@ class Remedy(Enum):
     """There is no cohort in that folder. Details: path."""
     RELOCATE_SCANS = "Call Cohort.relocate(FOLDER) with the folder that the scans are in now."
     """Scans of a cohort are not where they were."""
+    CHECK_SERVER = "Check the address, and that `coralbay serve` runs there and can be reached from this computer."
+    """A server cannot be reached, or something else answers at its address. Details: server."""
+    CHECK_CERTIFICATE = "Pass certificates=FILE with the authority that signed the server's certificate, or have it renewed."
+    """The certificate of a server is expired, unknown or of another name. Details: server."""
+    GIVE_TOKEN = "Pass the server's token as token=."  # noqa: S105 - the advice, not a token
+    """A server wants a token, or another one. Details: server."""
+    MATCH_VERSIONS = "Install the same version of CoralBay on this computer and on the server."
+    """A server computes other features than this computer. Details: server."""
+    TRY_LATER = "Try again later, or embed on this computer."
+    """A server has no free place, or ended the work. Details: server."""
     FREE_MEMORY = "Crop the volume, use a setting with small windows, or close other programs."
     """There is too little memory."""
 
@@ -144,6 +154,10 @@ class TrainingError(CoralBayError, ValueError):
 
 class MemoryLimitError(CoralBayError, MemoryError):
     """The job needs more memory than there is; the message states both sizes."""
+
+
+class ServerError(CoralBayError, ConnectionError):
+    """A server that embeds scans could not be reached, refused the work, or did not finish it. Details: server."""
 
 
 class Cancelled(CoralBayError):  # noqa: N818 - not a fault, but a request of the user

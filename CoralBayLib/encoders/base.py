@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeGuard
 
 if TYPE_CHECKING:
     import torch
+
+    from CoralBayLib.core.progress import CancelToken, Progress
+    from CoralBayLib.imaging.grid import Volume
 
 Axes = tuple[int, int, int]
 """A size or a step in voxels along R, A, S."""
@@ -87,7 +92,11 @@ class Encoder(Protocol):
     tiling: Tiling
     weights_sha256: str
     weights_source: str
-    device: torch.device
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        ...
 
     @property
     def network(self) -> torch.nn.Module:
@@ -113,3 +122,40 @@ class Encoder(Protocol):
     def to(self, device: torch.device) -> None:
         """Move the network to a device."""
         ...
+
+
+class DistantEncoder(Encoder, Protocol):
+    """An encoder whose network is on another computer. `embed` takes it in place of one on this computer."""
+
+    def fetch(
+        self,
+        volume: Volume,
+        key: str,
+        levels: Sequence[str],
+        path: Path,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+        *,
+        assume_hu: bool = False,
+    ) -> None:
+        """Have a pyramid computed, and write it to a file in the form of the store.
+
+        Args:
+            volume: a CT in HU on any grid.
+            key: of the pyramid, see `features.identity.store_key`.
+            levels: names of the levels.
+            path: the file to write.
+            progress: called with the fraction done and a message.
+            cancel: checked several times a second.
+            assume_hu: skip the check that the values are HU.
+
+        Raises:
+            ServerError: the other computer could not be reached or did not do the work.
+            Cancelled: `cancel` was called.
+        """
+        ...
+
+
+def is_distant(encoder: Encoder) -> TypeGuard[DistantEncoder]:
+    """Whether the network of an encoder is on another computer."""
+    return callable(getattr(encoder, "fetch", None))

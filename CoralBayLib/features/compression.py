@@ -8,7 +8,6 @@ the Dice (section "The store" of Testing/benchmarks/RESULTS.md). The steps are t
 from __future__ import annotations
 
 import math
-import zlib
 
 import numpy as np
 import torch
@@ -16,50 +15,21 @@ from numpy.typing import NDArray
 
 from CoralBayLib.imaging.grid import Grid, Volume
 
+from .deflated import deflate_array, inflate_array
+
 _STEPS, _FEW, _STEPS_OF_FEW = 48, 16, 127
 """`_STEPS`: steps on each side of the middle; twice as many take 20 % more space. Maps of fewer than `_FEW` channels have
 `_STEPS_OF_FEW`, all that fit into a byte, because there the errors of many channels do not cancel out."""
 
-_MOST_DEFLATED = 1100
-"""Bytes that one byte of a deflated stream can stand for, at most: 1032 (https://zlib.net/zlib_tech.html)."""
-
 
 def deflate(array: NDArray) -> torch.Tensor:
-    """The bytes of an array, deflated (RFC 1951), as a flat uint8 tensor.
-
-    The first bytes of all numbers come before all second bytes, and so on, and only runs are encoded (`Z_RLE`): in the noise
-    of a CT or of features there are few other repetitions, so that this is smaller and twice as fast.
-    """
-    planes = np.ascontiguousarray(array).reshape(-1, 1).view(np.uint8).T
-    deflater = zlib.compressobj(strategy=zlib.Z_RLE)
-    data = deflater.compress(np.ascontiguousarray(planes).data) + deflater.flush()
-    return torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    """The bytes of an array, deflated as by `deflated.deflate_array`, as a flat uint8 tensor."""
+    return torch.frombuffer(bytearray(deflate_array(array)), dtype=torch.uint8)
 
 
 def inflate(packed: torch.Tensor, dtype: str, shape: tuple[int, ...]) -> NDArray:
-    """The array that `deflate` packed.
-
-    Args:
-        packed: from `deflate`.
-        dtype: of the array.
-        shape: of the array.
-
-    Raises:
-        ValueError: the bytes are damaged, or the array had another size.
-    """
-    expected = math.prod(shape) * np.dtype(dtype).itemsize
-    if expected > _MOST_DEFLATED * (packed.numel() + 1):
-        raise ValueError(f"{packed.numel()} bytes cannot hold an array of shape {tuple(shape)}")
-    inflater = zlib.decompressobj()
-    try:
-        # One byte more than expected is allowed, so that a longer array is noticed and none fills the memory.
-        data = inflater.decompress(packed.numpy().data, expected + 1)
-    except zlib.error as error:
-        raise ValueError(str(error)) from error
-    if len(data) != expected or not inflater.eof or inflater.unused_data:
-        raise ValueError(f"the deflated bytes are not of an array of shape {tuple(shape)}")
-    planes = np.frombuffer(data, np.uint8)
-    return planes.reshape(np.dtype(dtype).itemsize, -1).T.copy().view(dtype).reshape(shape)
+    """The array that `deflate` packed; arguments and errors are those of `deflated.inflate_array`."""
+    return inflate_array(packed.numpy().data, dtype, shape)
 
 
 def support_mask(body: Volume, grid: Grid) -> NDArray[np.bool_]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,20 +12,16 @@ import numpy as np
 import torch
 
 from CoralBayLib.core.devices import available_bytes
-from CoralBayLib.core.errors import EncoderError, MemoryLimitError, Remedy, StoreError
+from CoralBayLib.core.errors import MemoryLimitError, Remedy, ServerError, StoreError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report, subprogress
-from CoralBayLib.encoders.base import Axes, Encoder, LevelSpec
+from CoralBayLib.encoders.base import Axes, DistantEncoder, Encoder, LevelSpec, is_distant
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.imaging.hounsfield import check_ct
 
+from .identity import choose_levels, identity, store_key
 from .preprocessing import Prepared, on_working_grid, padded_size, prepare, to_level, to_tensor
 from .pyramid import FeaturePyramid, Level
 from .store import Store
-
-FEATURES_VERSION = 2
-"""Increased when a change of preprocessing or tiling changes the features that an encoder gives for a CT."""
-WORKING_VERSION = 3
-"""Increased when the working grid changes. Stored pyramids are then computed again; probes and libraries stay usable."""
 
 FOUND_IN_STORE = "Found in the store"
 """Progress message when nothing had to be computed."""
@@ -67,7 +62,7 @@ def embed(
 
     Args:
         volume: a CT in HU on any grid.
-        encoder: from `load_encoder`.
+        encoder: from `load_encoder`, or one on a server from `RemoteEmbedder.encoder`.
         progress: called with the fraction done and a message.
         cancel: checked between the network's layers.
         store: where pyramids are read and written; None for neither.
@@ -81,6 +76,7 @@ def embed(
         VolumeError: the volume is not a CT in HU.
         EncoderError: the encoder has no such level.
         MemoryLimitError: the computation does not fit into memory.
+        ServerError: the encoder is on a server, which could not be reached or did not do the work.
         Cancelled: `cancel` was called; nothing is stored.
     """
     check_ct(volume, assume_hu=assume_hu)
@@ -92,9 +88,49 @@ def embed(
             report(progress, 1.0, FOUND_IN_STORE)
             return stored
     raise_if_cancelled(cancel)
+    if is_distant(encoder):
+        return _fetch(volume, encoder, key, [spec.name for spec in specs], store, progress, cancel, assume_hu)
+    pyramid = compute_pyramid(volume, encoder, specs, key, subprogress(progress, 0.0, 0.97), cancel)
+    if store is not None:
+        report(progress, 0.97, "Storing the features")
+        try:
+            store.put(pyramid)
+            # The rounded features, so that this session has the same results as later ones.
+            pyramid = store.get(key) or pyramid
+        except StoreError as error:
+            _warn_not_stored(error)
+    report(progress, 1.0, "Embedded")
+    return pyramid
+
+
+def compute_pyramid(
+    volume: Volume,
+    encoder: Encoder,
+    specs: Sequence[LevelSpec],
+    key: str,
+    progress: Progress | None = None,
+    cancel: CancelToken | None = None,
+) -> FeaturePyramid:
+    """Compute the features of a CT on this computer; neither the CT is checked nor is the store used.
+
+    Args:
+        volume: a CT in HU on any grid.
+        encoder: from `load_encoder`.
+        specs: levels to compute, see `choose_levels`.
+        key: of the pyramid, see `store_key`.
+        progress: called with the fraction done and a message.
+        cancel: checked between the network's layers.
+
+    Returns:
+        The pyramid, with its whitening bases fitted. Its features are not rounded as those in the store are.
+
+    Raises:
+        MemoryLimitError: the computation does not fit into memory.
+        Cancelled: `cancel` was called.
+    """
     report(progress, 0.0, "Preparing the CT")
     prepared = prepare(volume, encoder.input)
-    maps, token = run_windows(prepared, encoder, specs, subprogress(progress, 0.05, 0.92), cancel)
+    maps, token = run_windows(prepared, encoder, specs, subprogress(progress, 0.05, 0.95), cancel)
     computed = tuple(to_level(m, spec, prepared.image.grid) for m, spec in zip(maps, specs, strict=True))
     working = on_working_grid(volume, prepared)
     pyramid = FeaturePyramid(
@@ -107,20 +143,45 @@ def embed(
         scan_embedding=token if token is not None else _pooled(computed, encoder),
     )
     raise_if_cancelled(cancel)
-    report(progress, 0.93, "Whitening the features")
+    report(progress, 0.96, "Whitening the features")
     # Fitted here, so that the first stroke and the first query do not wait for it.
     _ = pyramid.basis, pyramid.for_similarity.basis
     raise_if_cancelled(cancel)
-    if store is not None:
-        report(progress, 0.97, "Storing the features")
-        try:
-            store.put(pyramid)
-            # The rounded features, so that this session has the same results as later ones.
-            pyramid = store.get(key) or pyramid
-        except StoreError as error:
-            warnings.warn(f"The features could not be stored for later sessions. {error}", stacklevel=2)
+    return pyramid
+
+
+def _fetch(
+    volume: Volume,
+    encoder: DistantEncoder,
+    key: str,
+    levels: Sequence[str],
+    store: Store | None,
+    progress: Progress | None,
+    cancel: CancelToken | None,
+    assume_hu: bool,
+) -> FeaturePyramid:
+    """Have the pyramid computed elsewhere, and read it from the store or from a temporary one."""
+    with contextlib.ExitStack() as stack:
+        target = store
+        if target is not None:
+            try:
+                target.require_writable()
+            except StoreError as error:
+                _warn_not_stored(error)
+                target = None
+        if target is None:
+            target = Store(stack.enter_context(tempfile.TemporaryDirectory(prefix="coralbay-")))
+        with target.receive(key) as path:
+            encoder.fetch(volume, key, levels, path, progress, cancel, assume_hu=assume_hu)
+        pyramid = target.get(key)
+    if pyramid is None or pyramid.identity != identity(encoder):
+        raise ServerError("The features that the server sent are damaged, or are those of another encoder.")
     report(progress, 1.0, "Embedded")
     return pyramid
+
+
+def _warn_not_stored(error: StoreError) -> None:
+    warnings.warn(f"The features could not be stored for later sessions. {error}", stacklevel=3)
 
 
 def _pooled(levels: Sequence[Level], encoder: Encoder) -> torch.Tensor | None:
@@ -128,53 +189,6 @@ def _pooled(levels: Sequence[Level], encoder: Encoder) -> torch.Tensor | None:
     names = {spec.name for spec in encoder.levels if spec.pooled}
     pooled = [level.features.float().mean(dim=(1, 2, 3)) for level in levels if level.name in names]
     return torch.cat(pooled) if len(pooled) == len(names) else None
-
-
-def choose_levels(encoder: Encoder, names: Sequence[str] | None) -> list[LevelSpec]:
-    """The encoder's levels of these names, in the encoder's order; without names all except the optional ones.
-
-    Raises:
-        EncoderError: the encoder has no such level.
-    """
-    known = [spec.name for spec in encoder.levels]
-    unknown = [name for name in names or () if name not in known]
-    if unknown or (names is not None and not names):
-        raise EncoderError(f"Encoder '{encoder.name}' has levels {', '.join(known)}; asked for {list(names or ())}.")
-    return [spec for spec in encoder.levels if (not spec.optional if names is None else spec.name in names)]
-
-
-def identity(encoder: Encoder) -> dict[str, str | int]:
-    """The properties of an encoder that determine the features of a CT; features of equal identity are comparable."""
-    return {
-        "encoder": encoder.name,
-        "weights": encoder.weights_sha256,
-        "tiling": encoder.tiling.name,
-        "version": FEATURES_VERSION,
-    }
-
-
-def store_key(volume: Volume, encoder: Encoder, levels: Sequence[str] | None = None) -> str:
-    """Key of the pyramid in the store that `embed` makes with the same arguments.
-
-    Raises:
-        EncoderError: the encoder has no such level.
-    """
-    names = [spec.name for spec in choose_levels(encoder, levels)]
-    return content_hash(volume, identity(encoder) | {"working": WORKING_VERSION}, names)
-
-
-def content_hash(volume: Volume, identity: dict, names: Sequence[str]) -> str:
-    """SHA-256 (hexadecimal) of the voxels, the geometry and the identity of the features.
-
-    Voxels are compared as float32, so that the number type of the file does not matter.
-    """
-    digest = hashlib.sha256(json.dumps([identity, list(names), volume.array.shape], sort_keys=True).encode())
-    # Files and scenes store a matrix with limited precision, and some write zero as -0.
-    matrix = np.round(volume.grid.ijk_to_ras, 6) + 0.0
-    digest.update(np.ascontiguousarray(matrix, dtype="<f8").tobytes())
-    for plane in volume.array:
-        digest.update(np.ascontiguousarray(plane, dtype="<f4").data)
-    return digest.hexdigest()
 
 
 def make_plan(prepared: Prepared, encoder: Encoder, names: tuple[str, ...]) -> WindowPlan:

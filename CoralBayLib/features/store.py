@@ -9,10 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -21,36 +19,18 @@ from safetensors.torch import save_file
 
 from CoralBayLib.core import schemas
 from CoralBayLib.core.errors import CoralBayError, MemoryLimitError, StoreError
-from CoralBayLib.core.paths import atomic_write, cache_dir, error_message
+from CoralBayLib.core.paths import atomic_write, error_message
 from CoralBayLib.core.tensor_files import crc32, metadata_of, open_envelope
 from CoralBayLib.imaging.grid import Grid, Volume
 
 from .compression import deflate, inflate, pack, support_mask, unpack
 from .pyramid import Basis, FeaturePyramid, Level
+from .store_folder import FORMAT_VERSION, IgnoreBusy, StoreFolder
 
-FORMAT_VERSION = 2
 KIND = "embedding"
-_STALE_SECONDS = 24 * 3600
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One stored pyramid.
-
-    Attributes:
-        key: its content address.
-        path: its file.
-        nbytes: size on disk.
-        used: time of the last read or write, seconds since the epoch.
-    """
-
-    key: str
-    path: Path
-    nbytes: int
-    used: float
-
-
-class Store:
+class Store(StoreFolder):
     """A folder of stored pyramids.
 
     Args:
@@ -63,10 +43,6 @@ class Store:
         pyramid = embed(volume, encoder, store=store)    # computes and writes
         pyramid = embed(volume, encoder, store=store)    # reads the file
     """
-
-    def __init__(self, root: str | os.PathLike | None = None, limit_bytes: int = 20 * 2**30) -> None:
-        self.root = Path(root) if root is not None else cache_dir() / "embeddings"
-        self.limit_bytes = limit_bytes
 
     def get(self, key: str) -> FeaturePyramid | None:
         """The pyramid of a key; None if there is none, and None with a warning if it is damaged or cannot be read.
@@ -86,10 +62,10 @@ class Store:
             warnings.warn(f"The stored embedding {path.name} cannot be read and is computed again ({reason}).", stacklevel=2)
             if not isinstance(error, OSError):
                 # Damaged. A file that cannot be opened may still be complete.
-                with _IgnoreBusy():
+                with IgnoreBusy():
                     path.unlink()
             return None
-        with _IgnoreBusy():
+        with IgnoreBusy():
             os.utime(path)
         return pyramid
 
@@ -121,77 +97,6 @@ class Store:
                 "Free some disk space, clear the store, or choose another folder with the environment variable CORALBAY_CACHE."
             ) from error
         self._evict(keep=path)
-
-    def entries(self) -> list[Entry]:
-        """All entries, the least recently used first."""
-        entries = []
-        for path in self.root.glob("[!.]*.safetensors"):
-            # Another process may delete the file after it was listed.
-            with _IgnoreBusy():
-                status = path.stat()
-                entries.append(Entry(path.stem, path, status.st_size, status.st_mtime))
-        return sorted(entries, key=lambda entry: entry.used)
-
-    def nbytes(self) -> int:
-        """Size of all entries in bytes."""
-        return sum(entry.nbytes for entry in self.entries())
-
-    def remove(self, key: str) -> bool:
-        """Delete an entry; returns whether it existed.
-
-        Raises:
-            StoreError: there is no permission to delete it.
-        """
-        path = self._path(key)
-        try:
-            path.unlink()
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise StoreError(f"Could not delete the stored embedding {path}: {error_message(error)}.") from error
-        return True
-
-    def clear(self) -> int:
-        """Delete all entries that may be deleted; returns their number."""
-        deleted = 0
-        for entry in self.entries():
-            with _IgnoreBusy():
-                entry.path.unlink()
-                deleted += 1
-        return deleted
-
-    def __contains__(self, key: str) -> bool:
-        return self._path(key).exists()
-
-    def _path(self, key: str) -> Path:
-        if not key or not key.isalnum():
-            raise StoreError(f"'{key}' is not a key of stored features; keys are hexadecimal digits.")
-        return self.root / f"{key}.safetensors"
-
-    def _evict(self, keep: Path) -> None:
-        for leftover in self.root.glob(".*.safetensors"):
-            with _IgnoreBusy():
-                if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
-                    leftover.unlink()
-        entries = self.entries()
-        total = sum(entry.nbytes for entry in entries)
-        for entry in entries:
-            if total <= self.limit_bytes:
-                return
-            if entry.path != keep:
-                with _IgnoreBusy():
-                    entry.path.unlink()
-                    total -= entry.nbytes
-
-
-class _IgnoreBusy:
-    """Ignores errors of a file that another process has removed or holds open, or that may not be changed here."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type | None, error: object, trace: object) -> bool:
-        return kind is not None and issubclass(kind, OSError)
 
 
 def _packed(pyramid: FeaturePyramid) -> tuple[dict[str, torch.Tensor], dict]:

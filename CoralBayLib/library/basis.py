@@ -16,7 +16,7 @@ from CoralBayLib.core import schemas
 from CoralBayLib.core.errors import EncoderError, LibraryError, ProbeError, Remedy
 from CoralBayLib.core.tensor_files import COPY, decode_tensors, encode_tensors
 from CoralBayLib.encoders.base import Encoder
-from CoralBayLib.features.embedding import identity
+from CoralBayLib.features.identity import identity
 from CoralBayLib.features.pyramid import SIMILARITY_COMPONENTS, FeaturePyramid
 from CoralBayLib.features.whitening import SAMPLES, Basis, whitening
 

@@ -24,7 +24,8 @@ from CoralBayLib.core.errors import (
 from CoralBayLib.core.paths import error_message
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.encoders.base import Encoder
-from CoralBayLib.features.embedding import content_hash, embed
+from CoralBayLib.features.embedding import embed
+from CoralBayLib.features.identity import content_hash
 from CoralBayLib.features.pyramid import SIMILARITY_SPACING_MM, FeaturePyramid
 from CoralBayLib.features.store import Store
 from CoralBayLib.imaging.dicom import series_uid

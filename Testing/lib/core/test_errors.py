@@ -39,7 +39,18 @@ def test_a_traceback_shows_the_remedy_below_the_message():
 
 def test_the_command_line_words_every_remedy():
     assert set(remedies.WORDS) == set(Remedy)
-    options = {"json", "download", "weights", "encoder", "device", "series", "assume_hu", "patient_column", "overwrite"}
+    options = {
+        "json",
+        "download",
+        "weights",
+        "encoder",
+        "device",
+        "series",
+        "assume_hu",
+        "patient_column",
+        "overwrite",
+        "server",
+    }
     details = {"encoder": "coralbay", "path": "library", "package": "ray", "reason": "offline"}
     for remedy in Remedy:
         assert remedies.remedy_text(CoralBayError("It failed.", remedy=remedy, **details), options).endswith(

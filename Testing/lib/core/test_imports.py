@@ -15,6 +15,9 @@ MODULES = (
     "core.resources",
     "core.schemas",
     "core.tensor_files",
+    "features.deflated",
+    "features.identity",
+    "features.store_folder",
     "fewshot.options",
     "fewshot.prompt_io",
     "fewshot.prompts",
@@ -30,6 +33,10 @@ MODULES = (
     "imaging.scan_folders",
     "imaging.segmentation_io",
     "imaging.volume_io",
+    "remote.embedder",
+    "remote.token",
+    "serving.run",
+    "serving.settings",
 )
 
 

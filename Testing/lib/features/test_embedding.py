@@ -8,7 +8,8 @@ import torch
 
 import CoralBayLib as cb
 from CoralBayLib.core.errors import Cancelled, EncoderError, MemoryLimitError, Remedy, VolumeError
-from CoralBayLib.features.embedding import content_hash, make_plan
+from CoralBayLib.features.embedding import make_plan
+from CoralBayLib.features.identity import content_hash
 from CoralBayLib.features.preprocessing import body_mask, prepare
 from CoralBayLib.imaging.grid import Grid, Volume
 

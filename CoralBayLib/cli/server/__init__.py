@@ -1,0 +1,1 @@
+"""`coralbay serve`, and the options of commands that embed on a server."""

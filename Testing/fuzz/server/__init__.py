@@ -1,0 +1,1 @@
+"""Damaged requests to `coralbay serve`."""
