@@ -206,7 +206,7 @@ def open_encoder(args: argparse.Namespace, console: Console, name: str | None = 
     from CoralBayLib.encoders.weights import FALLBACK
 
     name = name or args.encoder
-    if args.server:
+    if getattr(args, "server", None):  # which commands with several encoders lack
         return _encoder_on_server(args, name)
     if args.encoder_file:
         names = load_encoder_file(args.encoder_file)

@@ -21,7 +21,7 @@ from CoralBayLib.core.devices import describe
 from CoralBayLib.core.notice import NOTICE
 from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.core.progress import Progress
-from CoralBayLib.encoders.base import Encoder
+from CoralBayLib.encoders.base import Encoder, is_distant
 from CoralBayLib.features.embedding import embed
 from CoralBayLib.features.pyramid import FeaturePyramid
 from CoralBayLib.features.store import Store
@@ -109,7 +109,7 @@ class Demo:
         begin = time.perf_counter()
         self.output.mkdir(parents=True, exist_ok=True)
         self.tell(f"Encoder: {self.encoder.title} ({self.encoder.name}), weights: {self.encoder.weights_source}")
-        self.tell(f"Device:  {describe(self.encoder.device)}")
+        self.tell(f"Device:  {self._device()}")
         with self.step("sample CT"):
             sample = fetch_sample()
             volume, reference = read_volume(sample.ct), read_labelmap(sample.labelmap)
@@ -135,6 +135,9 @@ class Demo:
             self.tell(f"Written: {path}")
         self.tell(f"Open {paths[1].name} with the CT in 3D Slicer: {sample.ct}")
         return {**self.summary(), "files": [str(path) for path in paths]}
+
+    def _device(self) -> str:
+        return self.encoder.weights_source if is_distant(self.encoder) else describe(self.encoder.device)
 
     def segment(self, pyramid: FeaturePyramid, reference: Volume, labels: dict[str, int]) -> Volume:
         """Segment from strokes, then from rounds of one corrective click on each structure; print Dice."""
@@ -224,7 +227,7 @@ class Demo:
         return {
             "notice": NOTICE,
             "encoder": {"name": self.encoder.name, "weights_sha256": self.encoder.weights_sha256},
-            "machine": {"system": platform.platform(), "cores": os.cpu_count(), "device": str(self.encoder.device)},
+            "machine": {"system": platform.platform(), "cores": os.cpu_count(), "device": self._device()},
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
             "seed": self.seed,
             "clicks": CHECKPOINTS,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from CoralBayLib.cli.common import Common, library_encoder_name, open_cache, open_encoder, open_library, require_library_outputs
 from CoralBayLib.cli.console import Console
 from CoralBayLib.cli.remedies import remedy_text
-from CoralBayLib.core.errors import CoralBayError
+from CoralBayLib.core.errors import CoralBayError, EncoderError
 from CoralBayLib.core.formatting import format_bytes
 
 from . import evaluate, queries
@@ -74,6 +74,8 @@ def _add_add(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
 
 def run_add(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay library add`."""
+    if args.ray and args.server:
+        raise EncoderError("Scans are embedded either on a Ray cluster or on a server. Leave --ray or --server out.")
     library = open_library(args)
     encoder = open_encoder(args, console, library_encoder_name(args, library))
     begin = time.perf_counter()
