@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -174,6 +176,8 @@ def _normalized(tokens: torch.Tensor) -> torch.Tensor:
 class CoralBayEncoder(FrozenEncoder):
     """CoralBay as an `Encoder`, with the inference modes "faithful" (windows of 96 voxels) and "whole" (one pass).
 
+    A mode may be followed by a window of HU, such as "faithful@-175:250"; it was trained with random ones.
+
     Example::
 
         encoder = load_encoder("coralbay", weights="model.safetensors", setting="whole")
@@ -182,15 +186,21 @@ class CoralBayEncoder(FrozenEncoder):
 
     name = "coralbay"
     title = "CoralBay"
-    settings = tuple(SETTINGS)
+    settings = (*SETTINGS, "faithful@-175:250")
     spacing_mm: tuple[float, float, float] = (1.5, 1.5, 1.5)
+    window_hu: tuple[float, float] = (-1000.0, 1000.0)
+    any_window = True
     level_names: tuple[str, ...] = LEVEL_NAMES
     network: CoralBayNetwork
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.tiling, minimum = SETTINGS[self.setting]
-        self.input = InputSpec(self.spacing_mm, (-1000.0, 1000.0), (32, 32, 32), minimum)
+        mode, _at, window = self.setting.partition("@")
+        self.tiling, minimum = SETTINGS[mode]
+        if window:
+            # Part of the key of stored features.
+            self.tiling = replace(self.tiling, name=f"{self.tiling.name}@{window}")
+        self.input = InputSpec(self.spacing_mm, _window(window) or self.window_hu, (32, 32, 32), minimum)
         self.levels = tuple(
             LevelSpec(
                 name,
@@ -204,6 +214,25 @@ class CoralBayEncoder(FrozenEncoder):
             if name in self.level_names
         )
 
+    @classmethod
+    def validate_setting(cls, setting: str | None) -> str:
+        """Return the setting, or the default for None; the default window of HU is left out.
+
+        Raises:
+            EncoderError: the mode is unknown, or what follows it is not a window of HU.
+        """
+        mode, at, text = (setting or "").partition("@")
+        known = super().validate_setting(setting if not at or not cls.any_window else mode)
+        if not at:
+            return known
+        window = _window(text)
+        if window is None:
+            raise EncoderError(
+                f"'{text}' is not a window of HU. Write two whole numbers from -2000 to 4000, the lower first, such as "
+                f"{mode}@-175:250."
+            )
+        return mode if window == cls.window_hu else f"{mode}@{window[0]:.0f}:{window[1]:.0f}"
+
     def memory_bytes(self, window: Axes, names: tuple[str, ...]) -> int:
         """See `Encoder.memory_bytes`. Fitted to peak resident memory measured on a CPU."""
         voxels = window[0] * window[1] * window[2]
@@ -214,6 +243,13 @@ class CoralBayEncoder(FrozenEncoder):
         """Move the network to a device."""
         self.network.clear_cache()
         super().to(device)
+
+
+def _window(text: str) -> tuple[float, float] | None:
+    """The window of HU that "low:high" is; None if it is none."""
+    found = re.fullmatch(r"(-?\d{1,4}):(-?\d{1,4})", text)
+    low, high = (float(found[1]), float(found[2])) if found else (0.0, 0.0)
+    return (low, high) if -2000 <= low < high <= 4000 else None
 
 
 def network_from(tensors: Mapping[str, torch.Tensor]) -> CoralBayNetwork:

@@ -24,6 +24,7 @@ class CoralBayMiniEncoder(CoralBayEncoder):
     title = "CoralBay-mini"
     settings = ("whole",)
     spacing_mm = (3.0, 3.0, 3.0)
+    any_window = False
     # The block at stride 1 was not trained.
     level_names = LEVEL_NAMES[1:]
 

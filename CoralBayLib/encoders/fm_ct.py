@@ -1,8 +1,8 @@
 """FM-CT: a 3D vision transformer for head CT, pretrained on 361,663 scans (arXiv 2502.02779).
 
 The bounding box of the patient is resampled to 96 x 96 x 96 voxels, with three HU windows as channels. The authors use the
-bounding box of all voxels above 0 HU; here it is that of the patient, without a head rest. The authors provide the weights
-on request.
+bounding box of all voxels above 0 HU; here it is that of the patient, without a head rest. The authors do not
+give the weights out, except by agreement.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ WEIGHTS = WeightsSource(
     env="FMCT_WEIGHTS",
     licence="by agreement with NYU Langone",
     by_hand=(
-        "The weights are provided on request, after an institutional agreement: write to the authors "
+        "The weights are not given out: public release is not permitted. They need an institutional agreement: write to the "
+        "authors "
         "(https://github.com/NYUMedML/headCT_foundation) and to DataSharing@nyulangone.org."
     ),
 )

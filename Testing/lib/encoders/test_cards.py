@@ -22,6 +22,7 @@ from CoralBayLib.encoders.coralbay_mini import CoralBayMiniEncoder
 from CoralBayLib.encoders.ct_fm import CTFMEncoder, CTFMNetwork
 from CoralBayLib.encoders.fm_ct import FMCTEncoder, FMCTNetwork
 from CoralBayLib.encoders.language import TextEncoder
+from CoralBayLib.encoders.voco import VoCoEncoder
 from CoralBayLib.encoders.voxelfm import VoxelFMEncoder, VoxelFMNetwork
 from CoralBayLib.encoders.weights import WeightsSource
 
@@ -40,7 +41,9 @@ def test_each_card_is_whole(path):
 
 
 def test_there_is_a_card_for_each_encoder():
-    assert {"coralbay", "coralbay-mini", "astra", "ct-fm", "voxelfm", "fm-ct", "colipri"} == {path.stem for path in FILES}
+    assert {"coralbay", "coralbay-mini", "astra", "ct-fm", "voxelfm", "fm-ct", "colipri", "voco"} == {
+        path.stem for path in FILES
+    }
     for card in encoder_cards():
         assert card == shipped_card(card.name)
 
@@ -81,6 +84,7 @@ NETWORKS = {
     VoxelFMEncoder: VoxelFMNetwork,
     FMCTEncoder: FMCTNetwork,
     ColipriEncoder: ColipriNetwork,
+    VoCoEncoder: lambda: CoralBayNetwork(48),
 }
 
 
