@@ -23,11 +23,10 @@ RESAMPLES = 2000
 HOW = (
     f"A query is a place deep inside a structure of one patient, {QUERIES} for each structure and seed. Of the {TOP} most "
     f"similar regions in another patient, {APART_MM:g} mm apart, those in the same kind of structure are right, regardless of "
-    f"side and number. Small structures have no room for {TOP} such regions. So precision is that among the best k regions, k "
-    f"being how many have room in the structure there when it is filled from a corner, at most {TOP}; precision@{TOP} stands "
-    "after the slash. Means over pairs of patients, both directions, kinds of structures and seeds. Intervals (95 %) are of a "
-    "bootstrap that draws pairs of patients and, of each, kinds of structures; with few pairs they say little about other "
-    "patients. All rows have the same queries; 'untrained' has random weights of seed 0."
+    f"side and number. Precision is their share: of the {TOP}, or of as many as have room in the structure there if that is "
+    "fewer. Means over pairs of patients, both directions, kinds of structures and seeds. Intervals (95 %) are of a bootstrap "
+    "that draws pairs of patients and, of each, kinds of structures; with few pairs they say little about other patients. All "
+    "rows have the same queries; 'untrained' has random weights of seed 0."
 )
 
 
@@ -53,7 +52,7 @@ def write_tables(lines: Sequence[dict]) -> str:
         shown.append([title, *(cell(found[region], keys[region]) for region in regions)])
         if title != FIRST and FIRST in by:
             first = {region: np.array([by[FIRST][key] for key in keys[region]]) for region in regions}
-            cells = [signed((found[region] - first[region])[:, 0], keys[region]) for region in regions]
+            cells = [signed(found[region] - first[region], keys[region]) for region in regions]
             differences.append([title, *cells])
     scans = "; ".join(f"{region}: {', '.join(sorted({' and '.join(key[1]) for key in keys[region]}))}" for region in regions)
     seeds = sorted({line["seeds"] for line in lines})
@@ -73,15 +72,15 @@ Key = tuple[str, tuple[str, str], str]
 """Region of the body, the names of two patients, kind of structure."""
 
 
-def values_of(lines: Sequence[dict]) -> dict[Key, tuple[float, float]]:
-    """Precision among as many regions as there is room for, and among `TOP`: means of both directions and of all seeds."""
-    found: dict[Key, list[tuple[float, float]]] = {}
+def values_of(lines: Sequence[dict]) -> dict[Key, float]:
+    """Precision: means of both directions and of all seeds."""
+    found: dict[Key, list[float]] = {}
     for line in lines:
         first, second = sorted((line["asked"], line["searched"]))
         for wanted, scores in line["scores"].items():
             key = line["regions"][wanted], (first, second), wanted
-            found.setdefault(key, []).append((float(np.mean(scores["room"])), float(np.mean(scores["top"]))))
-    return {key: (float(np.mean([a for a, _ in each])), float(np.mean([b for _, b in each]))) for key, each in found.items()}
+            found.setdefault(key, []).append(float(np.mean(scores["room"])))
+    return {key: float(np.mean(each)) for key, each in found.items()}
 
 
 def interval(values: NDArray, keys: Sequence[Key], seed: int = 0) -> tuple[float, float]:
@@ -96,8 +95,8 @@ def interval(values: NDArray, keys: Sequence[Key], seed: int = 0) -> tuple[float
 
 
 def cell(values: NDArray, keys: Sequence[Key]) -> str:
-    low, high = interval(values[:, 0], keys)
-    return f"{values[:, 0].mean():.3f} ({low:.2f} to {high:.2f}) / {values[:, 1].mean():.3f}"
+    low, high = interval(values, keys)
+    return f"{values.mean():.3f} ({low:.2f} to {high:.2f})"
 
 
 def signed(values: NDArray, keys: Sequence[Key]) -> str:
@@ -109,11 +108,11 @@ def _many(number: int, word: str) -> str:
     return f"{number} {word}{'s' if number > 1 else ''}"
 
 
-def _by_kind(by: dict[str, dict[Key, tuple[float, float]]], titles: Sequence[str], common: set[Key]) -> list[list[str]]:
+def _by_kind(by: dict[str, dict[Key, float]], titles: Sequence[str], common: set[Key]) -> list[list[str]]:
     """Mean precision of each kind of structure."""
     kinds = sorted({(region, wanted) for region, _, wanted in common})
     cells = []
     for region, wanted in kinds:
         keys = [key for key in common if (key[0], key[2]) == (region, wanted)]
-        cells.append([region, wanted, *(f"{np.mean([by[title][key][0] for key in keys]):.3f}" for title in titles)])
+        cells.append([region, wanted, *(f"{np.mean([by[title][key] for key in keys]):.3f}" for title in titles)])
     return cells

@@ -15,7 +15,7 @@ from .sections import table
 
 FILE, PICTURE = "pretraining.md", "pretraining.png"
 TITLE = "Retrieval across patients before and after `coralbay pretrain`"
-HEAD = ["weights", f"precision / precision@{TOP}", "by seed", "minus its start"]
+HEAD = ["weights", "precision", "by seed", "minus its start"]
 SHOWN = {"loss": "loss", "entropy": "entropy of the teacher", "spread": "spread of its vectors", "used": "prototypes in use"}
 
 
@@ -35,15 +35,14 @@ def write_tables(lines: Sequence[dict], starts: Mapping[str, str]) -> str:
         minus = "-"
         if title in starts:
             before = np.array([by[starts[title]][key] for key in keys])
-            minus = signed((found - before)[:, 0], keys)
+            minus = signed(found - before, keys)
         seeds = ", ".join(f"{score:.3f}" for score in _by_seed([line for line in lines if line["row"] == title]))
         rows.append([title, cell(found, keys), seeds, minus])
     pairs, kinds = sorted({key[1] for key in keys}), sorted({key[2] for key in keys})
     words = (
         f"{QUERIES} places deep inside each structure of a patient and of each seed are searched for in another patient. "
-        f"Precision: of the best k regions, {APART_MM:g} mm apart, the share in the same kind of structure, k being how many "
-        f"have room in it, at most {TOP}; after the slash that of {TOP}. Intervals (95 %) draw pairs of patients and, of each, "
-        "kinds of structures."
+        f"Precision: of the best {TOP} regions, {APART_MM:g} mm apart, the share in the same kind of structure; of fewer where "
+        "fewer have room in it. Intervals (95 %) draw pairs of patients and, of each, kinds of structures."
     )
     where = f"Structures: {', '.join(kinds)}. Pairs, both directions: {', '.join(' and '.join(pair) for pair in pairs)}."
     return f"{words}\n\n{where}\n\n{table(HEAD, rows)}"

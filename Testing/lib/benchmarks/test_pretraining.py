@@ -18,8 +18,8 @@ def test_the_table_shows_each_seed_and_the_difference_from_the_start():
     lines = [line("random", "a", "b", [0.1, 0.3]), line("random", "b", "a", [0.1, 0.3])]
     lines += [line("mine", "a", "b", [0.4, 0.6]), line("mine", "b", "a", [0.6, 0.8])]
     text = write_tables(lines, {"mine": "random"})
-    assert "| random | 0.200 (0.20 to 0.20) / 0.100 | 0.100, 0.300 | - |" in text
-    assert "| mine | 0.600 (0.60 to 0.60) / 0.100 | 0.500, 0.700 | +0.400 (+0.40 to +0.40) |" in text
+    assert "| random | 0.200 (0.20 to 0.20) | 0.100, 0.300 | - |" in text
+    assert "| mine | 0.600 (0.60 to 0.60) | 0.500, 0.700 | +0.400 (+0.40 to +0.40) |" in text
     assert "a and b" in text
 
 
