@@ -28,7 +28,7 @@ from Testing.benchmarks.tables.sections import add_tables_option, headings, mach
 
 from . import cases
 from .card import described, measured_peak
-from .networks import Entry, entries
+from .networks import SAME, Entry, entries
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 FIRST_BATCHES = (1, 8)
@@ -191,6 +191,7 @@ def main() -> None:
     words = [described(device) + ".", machine(torch.get_num_threads()).replace(", no GPU", "")]
     if args.small:
         words.append("Small networks of random weights and a small scan, to try the benchmark: the figures say nothing.")
+    words += [f"{one} has the network of {other}, and so its speed." for one, other in SAME.items()]
     text = tables(benchmark.found, peak, args.batches, args.side)
     part = described(device)
     print(f"## {part}\n\n{' '.join(words)}\n\n{text}")

@@ -19,6 +19,8 @@ from CoralBayLib.encoders.fm_ct import FMCTEncoder, FMCTNetwork
 from CoralBayLib.encoders.voxelfm import VoxelFMEncoder, VoxelFMNetwork
 
 SEED = 0
+SAME = {"voco": "coralbay"}
+"""Encoders that are not measured, since they have the network of another one."""
 RANDOM, PUBLISHED = "random", "published"
 
 Made = Callable[[], Encoder]
