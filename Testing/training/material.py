@@ -6,6 +6,7 @@ What was made is kept in the state folder.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -67,6 +68,9 @@ class Material:
         seed: of the pairs and of the magnification of passes.
         rounds: passes of each scan.
         pairs: most pairs of a group.
+
+    Raises:
+        SystemExit: the folder holds other material.
     """
 
     def __init__(self, groups: Sequence[Sequence[Path]], state: Path, seed: int, rounds: int, pairs: int) -> None:
@@ -80,6 +84,16 @@ class Material:
         self.pairs: dict[tuple[int, int], Correspondence] = {}
         self.items = self._ordered(pairs)
         self._done = 0
+        self._require_own(pairs)
+
+    def _require_own(self, pairs: int) -> None:
+        """Refuse a state folder of other material: its steps would learn from something else than they say."""
+        about = {"groups": [[folder.name for folder in group] for group in self.groups], "seed": self.seed, "pairs": pairs}
+        file = self.state / "material.json"
+        if not file.is_file():
+            file.write_text(json.dumps(about), encoding="utf-8")
+        elif json.loads(file.read_text(encoding="utf-8")) != about:
+            raise SystemExit("This folder holds a training with other scans, pairs or seed. Choose another one with --state.")
 
     def _ordered(self, pairs: int) -> list[Item]:
         """The first passes, then the other first passes and the pairs in turn, then further passes."""
@@ -193,7 +207,7 @@ class Material:
         liters = {scan: source.liters for (scan, number), source in self.sources.items() if number == 0}
         whole = np.array([sum(liters.get(scan, 0.0) for scan in members) for members in self._members])
         members = self._members[_one(random, np.cbrt(whole))]
-        pairs = [pair for pair in self.pairs if pair[0] in members]
+        pairs = [pair for pair in self.pairs if pair[0] in members and all(scan in liters for scan in pair)]
         if pairs and random.random() < across:
             pair = pairs[int(random.integers(len(pairs)))]
             return *pair, self.pairs[pair]
