@@ -24,9 +24,6 @@ _STOP_S = 2.0
 _PATIENCE_S = 300.0
 """How long a process of Ray may take to start or to answer before it is replaced."""
 _NAME = "coralbay"
-_STARTS = 3
-_RAYLET_S = 40
-"""How long each start of Ray may take, in seconds."""
 
 
 def make_offer(
@@ -145,30 +142,20 @@ def wait() -> None:
 
 
 def _start_ray(settings: ServerSettings) -> None:
-    """Connect to the cluster, or start Ray on this computer.
-
-    Ray gives some of its own processes 15 s to start, which is too little on a busy computer, so it is tried again.
-    """
+    """Connect to the cluster, or start Ray on this computer."""
     import ray
 
     if settings.ray:
         ray.init(address=settings.ray, log_to_driver=False, logging_level=logging.WARNING)
         return
-    for attempt in range(_STARTS):
-        try:
-            ray.init(
-                address="local",
-                num_cpus=max(os.cpu_count() or 1, settings.most_replicas),
-                object_store_memory=settings.object_store_bytes,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.WARNING,
-            )
-            return
-        except Exception:  # Ray raises errors of any kind
-            ray.shutdown()
-            if attempt == _STARTS - 1:
-                raise
+    ray.init(
+        address="local",
+        num_cpus=max(os.cpu_count() or 1, settings.most_replicas),
+        object_store_memory=settings.object_store_bytes,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+    )
 
 
 def _app_builder(settings: ServerSettings, offer: dict[str, Any]) -> Callable[[], Any]:
@@ -204,7 +191,7 @@ def _environment(settings: ServerSettings) -> dict[str, str]:
     environment = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_LOG_TO_STDERR": "0",
-        "RAY_raylet_start_wait_time_s": str(_RAYLET_S),
+        "RAY_raylet_start_wait_time_s": "120",
         "RAY_agent_register_timeout_ms": f"{patience}000",
         "RAY_worker_register_timeout_seconds": patience,
         "RAY_worker_niceness": "0",

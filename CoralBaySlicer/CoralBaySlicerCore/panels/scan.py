@@ -13,6 +13,7 @@ from CoralBaySlicerCore.work import scan_check
 
 from .base import Panel
 from .encoder import EncoderSection
+from .sections.server import ADD, ServerSection
 from .weights import WeightsSection
 
 _MAX_NAME = 24
@@ -30,9 +31,10 @@ class ScanPanel(Panel):
         ui = self.ui
         self._looked_for: tuple | None = None
         self._was_ready: bool | None = None
-        self._updating = False
+        self._updating = self._adding_server = False
         self.encoder = EncoderSection(self)
         self.weights = WeightsSection(self, self.encoder.offer)
+        self.server = ServerSection(self, self._server_chosen)
         for title, name in ((_("Automatic"), "auto"), (_("CPU"), "cpu"), (_("NVIDIA graphics card (CUDA)"), "cuda")):
             ui.deviceSelector.addItem(title, name)
         # Only the user's choice: the views stay as they are when the module is entered or a scene is loaded.
@@ -51,7 +53,9 @@ class ScanPanel(Panel):
         self._updating = True
         self.encoder.refresh()
         self.weights.refresh()
-        ui.deviceSelector.currentIndex = max(ui.deviceSelector.findData(settings.device()), 0)
+        self.server.refresh(self._adding_server)
+        device = ADD if self._adding_server else settings.device()
+        ui.deviceSelector.currentIndex = max(ui.deviceSelector.findData(device), 0)
         if ui.weightsPath.currentPath != settings.weights_file(parameters.encoder):
             ui.weightsPath.currentPath = settings.weights_file(parameters.encoder)
         self._updating = False
@@ -151,8 +155,15 @@ class ScanPanel(Panel):
 
     def _on_device(self) -> None:
         if self._may_write():
-            settings.set_device(str(self.ui.deviceSelector.currentData))
+            device = str(self.ui.deviceSelector.currentData)
+            self._adding_server = device == ADD
+            if not self._adding_server:
+                settings.set_device(device)
             self.refresh()
+
+    def _server_chosen(self) -> None:
+        self._adding_server = False
+        self.refresh()
 
     def _on_weights(self) -> None:
         if self._may_write():

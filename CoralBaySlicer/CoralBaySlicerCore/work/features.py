@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import Cancelled, CoralBayError
 from CoralBayLib.core.progress import CancelToken
 from CoralBaySlicerCore.scene import volumes
-from CoralBaySlicerCore.setup import packaged_weights, packages
+from CoralBaySlicerCore.setup import packaged_weights, packages, servers
 
 from .session import EncoderConfig, Session
 from .worker import TaskProgress, Worker, as_messages
@@ -79,10 +79,12 @@ class Features:
         """The features from memory, from the store, or computed; called on the worker. The user is asked before a download."""
         if source.pyramid is not None:
             return source.pyramid
+        self._require_permission(source.config, cancel)
         return self.session.embed(source.scan, source.config, self._consent(cancel), progress, cancel)
 
     def encoder(self, config: EncoderConfig, progress: TaskProgress | None, cancel: CancelToken) -> Encoder:
         """The encoder of a configuration, for tasks that read scans from files; called on the worker. See `compute`."""
+        self._require_permission(config, cancel)
         return self.session.encoder(config, self._consent(cancel), progress, cancel)
 
     def fetch_weights(self, encoder: str, progress: TaskProgress | None, cancel: CancelToken) -> None:
@@ -138,6 +140,24 @@ class Features:
         """Forget all features, because the weights of the chosen encoder may have changed; the store compares the weights."""
         self.weights_version += 1
         self.forget()
+
+    def _require_permission(self, config: EncoderConfig, cancel: CancelToken) -> None:
+        """Ask the user before the first scan is sent to a server.
+
+        Raises:
+            Cancelled: the user declined, or cancelled.
+        """
+        server = config.server
+        if server is None or server.allowed:
+            return
+
+        def ask() -> bool:
+            # An earlier task may have asked in the meantime.
+            known = servers.of_device(server.device)
+            return known is not None and (known.allowed or servers.allow(known))
+
+        if not self._worker.on_main_thread(ask, cancel):
+            raise Cancelled(_("Declined. Nothing was sent."))
 
     def _consent(self, cancel: CancelToken) -> Callable[[DownloadRequest], bool]:
         return lambda request: self._worker.on_main_thread(lambda: packages.allow(request), cancel)

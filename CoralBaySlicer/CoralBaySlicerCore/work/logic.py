@@ -18,7 +18,7 @@ from CoralBayLib.fewshot.options import Options
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import masks, segments, volumes
 from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters, reset_damaged
-from CoralBaySlicerCore.setup import encoder_files, settings
+from CoralBaySlicerCore.setup import encoder_files, servers, settings
 
 from . import region_segments, scan_library
 from .batch import applyProbeToFolderTask
@@ -88,6 +88,7 @@ class CoralBaySlicerLogic(Tasks, ScriptedLoadableModuleLogic, VTKObservationMixi
             parameters.assumeHU,
             encoder_files.file_of(name),
             (self.features.weights_version, *settings.weights_fingerprint(name)),
+            servers.of_device(settings.device()),
         )
 
     def close(self) -> None:

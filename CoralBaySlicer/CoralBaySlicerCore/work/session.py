@@ -14,6 +14,7 @@ from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBaySlicerCore.scene.volumes import VolumeSnapshot
 from CoralBaySlicerCore.setup import encoder_files, packaged_weights
 from CoralBaySlicerCore.setup.encoder_files import EncoderFile
+from CoralBaySlicerCore.setup.servers import Server
 
 from .worker import TaskProgress, as_messages
 
@@ -35,6 +36,7 @@ class EncoderConfig:
         setting: the inference mode; "" for the encoder's default.
         assume_hu: skip the check that the values are HU.
         file: the Python file of the encoder, as the user allowed it, or None.
+        server: the server that computes the features, or None for this computer.
     """
 
     encoder: str = "coralbay"
@@ -44,6 +46,7 @@ class EncoderConfig:
     assume_hu: bool = False
     file: EncoderFile | None = None
     weights_version: tuple[int, ...] = ()
+    server: Server | None = None
 
     @property
     def features(self) -> tuple:
@@ -85,10 +88,14 @@ class Session:
         from CoralBayLib.core.devices import describe
         from CoralBayLib.encoders import load_encoder
 
-        requested = (*config.features, config.device)
+        requested = (*config.features, config.device, config.server)
         encoder = self._encoder
         if encoder is None or self._config != requested:
             self._config = self._encoder = None
+            if config.server is not None:
+                self._encoder = self._on_server(config.server, config, cancel)
+                self._config = requested
+                return self._encoder
             if config.file:
                 encoder_files.load(config.file)
             if consent is not None and not config.weights:
@@ -103,7 +110,14 @@ class Session:
                 cancel=cancel,
             )
             self._config = requested
-        self.device = describe(encoder.device)
+        self.device = describe(encoder.device) if config.server is None else config.server.url
+        return encoder
+
+    def _on_server(self, server: Server, config: EncoderConfig, cancel: CancelToken | None) -> Encoder:
+        from CoralBayLib.remote.embedder import RemoteEmbedder
+
+        encoder = RemoteEmbedder(server.url, server.token or None).encoder(config.encoder, config.setting or None, cancel)
+        self.device = server.url
         return encoder
 
     def stored(self, scan: VolumeSnapshot, config: EncoderConfig) -> FeaturePyramid | None:
@@ -111,6 +125,8 @@ class Session:
         from CoralBayLib.features.embedding import store_key
         from CoralBayLib.features.store import Store
 
+        if config.server is not None and not config.server.allowed:
+            return None
         try:
             encoder = self.encoder(config)
         except CoralBayError:
@@ -131,6 +147,4 @@ class Session:
 
         encoder = self.encoder(config, consent, progress, cancel)
         raise_if_cancelled(cancel)
-        pyramid = embed(scan.volume, encoder, progress, cancel, store=Store(), assume_hu=config.assume_hu)
-        self.device = self.device or str(encoder.device)
-        return pyramid
+        return embed(scan.volume, encoder, progress, cancel, store=Store(), assume_hu=config.assume_hu)
