@@ -142,4 +142,5 @@ def test_license_and_source_are_shown_and_restricted_encoders_are_marked(panel: 
         assert (selector.currentText == card.title) == (not card.restrictions)
         assert ("Restricted:" in shown) == bool(card.restrictions)
     assert selector.itemText(selector.findData("fm-ct")) == ("FM-CT (head CT): non-commercial use only, weights on request")
+    choose(panel, driver, "fm-ct")
     assert "Restricted: non-commercial use only, weights on request" in selector.toolTip
