@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,26 +37,26 @@ def title_of(weights: Path) -> str:
 
 
 def write_tables(lines: Sequence[dict]) -> str:
-    """Tables of the lines, in the order of their rows; only what all rows have is compared."""
+    """Tables of the lines, in the order of their rows; in a region, what all rows that were measured there have is compared."""
     titles = list(dict.fromkeys(line["row"] for line in lines))
     by = {title: values_of([line for line in lines if line["row"] == title]) for title in titles}
-    common = set.intersection(*(set(values) for values in by.values())) if by else set()
-    regions = list(dict.fromkeys(key[0] for values in by.values() for key in values if key in common))
-    heads, shown, differences = ["features"], [], []
-    keys = {region: sorted(key for key in common if key[0] == region) for region in regions}
-    for region in regions:
-        pairs, kinds = {key[1] for key in keys[region]}, {key[2] for key in keys[region]}
+    keys = _common(by)
+    heads, scans = ["features"], []
+    for region, own in keys.items():
+        pairs, kinds = sorted({key[1] for key in own}), {key[2] for key in own}
         heads.append(f"{region}: {_many(len(pairs), 'pair')}, {_many(len(kinds), 'kind')}")
+        scans.append(f"{region}: {', '.join(' and '.join(pair) for pair in pairs)}")
+    shown, differences = [], []
     for title in titles:
-        found = {region: np.array([by[title][key] for key in keys[region]]) for region in regions}
-        shown.append([title, *(cell(found[region], keys[region]) for region in regions)])
+        found = {region: _array(by[title], own) for region, own in keys.items()}
+        shown.append([title, *("-" if found[region] is None else cell(found[region], keys[region]) for region in keys)])
         if title != FIRST and FIRST in by:
-            first = {region: np.array([by[FIRST][key] for key in keys[region]]) for region in regions}
-            cells = [signed(found[region] - first[region], keys[region]) for region in regions]
+            first = {region: _array(by[FIRST], own) for region, own in keys.items()}
+            both = {region: None if found[region] is None or first[region] is None else True for region in keys}
+            cells = ("-" if not both[region] else signed(found[region] - first[region], keys[region]) for region in keys)
             differences.append([title, *cells])
-    scans = "; ".join(f"{region}: {', '.join(sorted({' and '.join(key[1]) for key in keys[region]}))}" for region in regions)
     seeds = sorted({line["seeds"] for line in lines})
-    parts = [HOW, f"Seeds of the queries: {', '.join(map(str, seeds))}. Pairs: {scans}."]
+    parts = [HOW, f"Seeds of the queries: {', '.join(map(str, seeds))}. Pairs: {'; '.join(scans)}."]
     parts += [f"## {PER_REGION}", table(heads, shown)]
     if differences:
         parts += [
@@ -64,8 +64,24 @@ def write_tables(lines: Sequence[dict]) -> str:
             "Precision minus that of the first edition on the same queries.",
             table(heads, differences),
         ]
-    parts += [f"## {EACH}", table(["region", "structure", *titles], _by_kind(by, titles, common))]
+    parts += [f"## {EACH}", table(["region", "structure", *titles], _by_kind(by, titles, keys))]
     return "\n\n".join(part.strip() for part in parts)
+
+
+def _common(by: Mapping[str, Mapping[Key, float]]) -> dict[str, list[Key]]:
+    """By region, what all rows have that have anything there."""
+    found: dict[str, list[Key]] = {}
+    for region in dict.fromkeys(key[0] for values in by.values() for key in values):
+        own = [{key for key in values if key[0] == region} for values in by.values()]
+        common = set.intersection(*(keys for keys in own if keys))
+        if common:
+            found[region] = sorted(common)
+    return found
+
+
+def _array(values: Mapping[Key, float], keys: Sequence[Key]) -> NDArray | None:
+    """(N,) values; None where one is missing."""
+    return np.array([values[key] for key in keys]) if all(key in values for key in keys) else None
 
 
 Key = tuple[str, tuple[str, str], str]
@@ -108,11 +124,13 @@ def _many(number: int, word: str) -> str:
     return f"{number} {word}{'s' if number > 1 else ''}"
 
 
-def _by_kind(by: dict[str, dict[Key, float]], titles: Sequence[str], common: set[Key]) -> list[list[str]]:
+def _by_kind(
+    by: Mapping[str, Mapping[Key, float]], titles: Sequence[str], keys: Mapping[str, Sequence[Key]]
+) -> list[list[str]]:
     """Mean precision of each kind of structure."""
-    kinds = sorted({(region, wanted) for region, _, wanted in common})
     cells = []
-    for region, wanted in kinds:
-        keys = [key for key in common if (key[0], key[2]) == (region, wanted)]
-        cells.append([region, wanted, *(f"{np.mean([by[title][key] for key in keys]):.3f}" for title in titles)])
+    for region, wanted in sorted({(key[0], key[2]) for own in keys.values() for key in own}):
+        same = [key for key in keys[region] if key[2] == wanted]
+        found = [_array(by[title], same) for title in titles]
+        cells.append([region, wanted, *("-" if one is None else f"{one.mean():.3f}" for one in found)])
     return cells
