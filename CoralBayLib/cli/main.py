@@ -27,7 +27,7 @@ from .matching import landmarks, match
 from .patients import evaluate, probe
 from .remedies import remedy_text
 from .server import serve
-from .training import pretrain
+from .training import eva, pretrain
 
 _INTERRUPTED = 130
 _NO_MEMORY = "There is too little memory. Close other programs, or use a smaller scan."
@@ -45,6 +45,7 @@ _VERBS = (
     encoders,
     weights,
     pretrain,
+    eva,
     library,
     serve,
     demo,
