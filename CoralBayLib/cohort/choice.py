@@ -17,7 +17,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .measures import distances
+from CoralBayLib.imaging.patients.measures import distances
+
 from .status import ScanStatus, State
 
 _UNKNOWN_ERROR = 0.5

@@ -12,9 +12,9 @@ import numpy as np
 from CoralBayLib.core.errors import CohortError
 from CoralBayLib.core.paths import error_message
 from CoralBayLib.imaging.formats import SEGMENTATION_SUFFIX
+from CoralBayLib.imaging.patients.measures import is_measured, unlike_others, unlike_volumes
 
 from .description import Description, ScanEntry, write_json
-from .measures import is_measured, unlike_others, unlike_volumes
 from .revisions import Revision, Revisions
 from .status import ScanStatus, State
 

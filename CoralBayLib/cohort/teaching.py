@@ -14,13 +14,13 @@ from CoralBayLib.core.errors import Cancelled, CohortError, CoralBayError, Remed
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report, subprogress
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.imaging.palette import label_color
+from CoralBayLib.imaging.patients.measures import measure
 from CoralBayLib.imaging.segmentation_io import Segment, read_segmentation, write_segmentation
 from CoralBayLib.imaging.volume_io import read_volume
 
 from .description import Description, ScanEntry, locked, now, read_description, write_description
 from .fingerprint import content_fingerprint
 from .learner import Learner, Lesson
-from .measures import measure
 from .records import Records
 from .revisions import Revision
 from .status import State

@@ -31,12 +31,13 @@ from CoralBayLib.imaging.discovery import ScanSource, Skipped, find_scans
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.similarity.search import Query
 
-from . import clusters, locations, search, transactions, verify
+from . import clusters, locations, outliers, search, transactions, verify
 from .basis import LibraryBasis, load_basis
 from .clusters import Cluster, Clustering
 from .drafts import scan_vector
 from .export import export, export_clusters
 from .ingest import Ingest, Outcome, known_scans
+from .outliers import Outlier
 from .records import ScanRecord, resolve_scan
 from .search import RegionHit, ScanHit
 from .stats import Stats, compute_stats
@@ -52,6 +53,7 @@ __all__ = [
     "Issue",
     "Library",
     "Outcome",
+    "Outlier",
     "RegionHit",
     "ScanHit",
     "ScanRecord",
@@ -287,6 +289,18 @@ class Library:
     def nbytes(self) -> int:
         """Size of the library in bytes."""
         return self.storage.nbytes()
+
+    def outliers(
+        self,
+        encoder: str,
+        labels: str | os.PathLike | None = None,
+        least: float = outliers.LEAST_DEVIATIONS,
+        read_files: bool = True,
+        progress: Progress | None = None,
+        cancel: CancelToken | None = None,
+    ) -> list[Outlier]:
+        """Scans, and segments of labeled ones, that are unlike the rest; see `outliers.find_outliers`."""
+        return outliers.find_outliers(self._open(encoder)[0], labels, least, read_files, progress, cancel)
 
     def cluster(
         self,

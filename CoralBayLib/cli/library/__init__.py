@@ -14,7 +14,7 @@ from CoralBayLib.cli.remedies import remedy_text
 from CoralBayLib.core.errors import CoralBayError, EncoderError
 from CoralBayLib.core.formatting import format_bytes
 
-from . import evaluate, queries
+from . import evaluate, quality, queries
 
 if TYPE_CHECKING:
     from CoralBayLib.library import Outcome
@@ -50,6 +50,7 @@ def add_parser(commands: Any, common: Common) -> None:
     verify.set_defaults(run=run_verify)
 
     queries.add_cluster(actions, embedding)
+    quality.add_outliers(actions, plain)
 
     evaluate.add_evaluate(actions, embedding)
 

@@ -19,6 +19,7 @@ from .tables.report_table import ReportTable
 
 if TYPE_CHECKING:
     from CoralBayLib.library.ingest import Outcome
+    from CoralBayLib.library.outliers import Outlier
     from CoralBayLib.library.stats import Stats
     from CoralBayLib.library.verify import Issue
 
@@ -41,6 +42,7 @@ class LibrarySection:
         ui.addFolderButton.connect("clicked(bool)", lambda *_: self.add_folder())
         ui.addDatabaseButton.connect("clicked(bool)", lambda *_: self.add_database())
         ui.checkLibraryButton.connect("clicked(bool)", lambda *_: self.check())
+        ui.outliersButton.connect("clicked(bool)", lambda *_: self.find_outliers())
         self._table = ReportTable(ui.libraryReport)
 
     def refresh(self) -> None:
@@ -133,6 +135,19 @@ class LibrarySection:
 
         failure = _("The library could not be checked.")
         panel.run(failure, lambda: scan_library.checkTask(panel.logic, folder, False), show_findings)
+
+    def find_outliers(self) -> None:
+        """List the scans that are unlike the others."""
+        panel, folder = self._panel, scan_library.folder()
+
+        def show(found: list[Outlier]) -> None:
+            self._report([(each.path or each.scan[:12], ". ".join([*each.reasons, ""]).strip()) for each in found])
+            if not found:
+                slicer.util.infoDisplay(_("No scan of the library is unlike the others."))
+
+        panel.run(
+            _("The scans of the library could not be compared."), lambda: scan_library.outliersTask(panel.logic, folder), show
+        )
 
     # -- inner workings
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from CoralBayLib.library import Library
     from CoralBayLib.library.drafts import DraftOptions, DraftResult
     from CoralBayLib.library.ingest import Outcome
+    from CoralBayLib.library.outliers import Outlier
     from CoralBayLib.library.search import RegionHit, ScanHit
     from CoralBayLib.library.stats import Stats
     from CoralBayLib.library.verify import Issue
@@ -239,3 +240,17 @@ def checkTask(logic: Tasks, path: str, repair: bool) -> Task:
 
     title = _("Repairing the library") if repair else _("Checking the library")
     return logic.worker.start(Task(run, title=title, outlives_scene=True))
+
+
+def outliersTask(logic: Tasks, path: str) -> Task:
+    """The scans of a library that are unlike the others, with the encoder that is chosen; a list of `Outlier`s."""
+    packages.ensure(packages.LIBRARY)
+    encoder = logic.encoder_config().encoder
+
+    def run(progress: TaskProgress, cancel: CancelToken) -> list[Outlier]:
+        def show(fraction: float, _message: str) -> None:
+            progress(fraction, Message(_("Comparing the scans of the library")))
+
+        return open_library(path).outliers(encoder, progress=show, cancel=cancel)
+
+    return logic.worker.start(Task(run, title=_("Comparing the scans of the library"), outlives_scene=True))

@@ -16,15 +16,15 @@ from CoralBayLib.imaging.grid import Volume
 
 _MOST_VOXELS = 500_000
 _BODY_HU = -300.0
-_FEWEST_OTHERS = 4
+FEWEST_OTHERS = 4
 """Scans that a scan must be compared with at least."""
 _MOST_DEVIATIONS = 5.0
-_FLOORS = {"HU": 15.0, "mm": 25.0, "%": 5.0}
+FLOORS = {"HU": 15.0, "mm": 25.0, "%": 5.0}
 """Least robust standard deviation that is assumed, by unit: a few alike scans would flag every other one."""
-_VOLUME_FLOOR = np.log(1.25)
+VOLUME_FLOOR = np.log(1.25)
 _MOST_VOLUME_DEVIATIONS = 4.0
-
-_WORDS = {
+"""Of the logarithm of a volume."""
+WORDS = {
     "low_hu": ("5 % of the body's voxels are below", "HU"),
     "median_hu": ("the median of the body's voxels is", "HU"),
     "high_hu": ("5 % of the body's voxels are above", "HU"),
@@ -33,6 +33,7 @@ _WORDS = {
     "front_back_mm": ("the scan's extent from front to back is", "mm"),
     "head_feet_mm": ("the scan's extent from head to feet is", "mm"),
 }
+"""What each number of a scan says, and its unit."""
 
 
 def measure(volume: Volume) -> dict[str, float]:
@@ -42,7 +43,7 @@ def measure(volume: Volume) -> dict[str, float]:
         volume: a CT in HU, on any grid. At most about `_MOST_VOXELS` of its voxels are looked at.
 
     Returns:
-        By the names in `_WORDS`, in the units there.
+        By the names in `WORDS`, in the units there.
     """
     step = max(1, round((volume.array.size / _MOST_VOXELS) ** (1 / 3)))
     values = volume.array[::step, ::step, ::step].astype(np.float32).ravel()
@@ -52,12 +53,12 @@ def measure(volume: Volume) -> dict[str, float]:
     extent = np.abs(volume.grid.ijk_to_ras[:3, :3]) @ np.array(volume.grid.size, np.float64)
     share = 100 * body.size / values.size
     numbers = (low, median, high, share, *extent)
-    return {name: round(float(number), 1) for name, number in zip(_WORDS, numbers, strict=True)}
+    return {name: round(float(number), 1) for name, number in zip(WORDS, numbers, strict=True)}
 
 
 def is_measured(numbers: Any) -> bool:
     """Whether a value from a file is what `measure` returns."""
-    return isinstance(numbers, dict) and all(type(numbers.get(name)) in (int, float) for name in _WORDS)
+    return isinstance(numbers, dict) and all(type(numbers.get(name)) in (int, float) for name in WORDS)
 
 
 def unlike_others(name: str, measured: Mapping[str, Mapping[str, float]]) -> list[str]:
@@ -68,12 +69,12 @@ def unlike_others(name: str, measured: Mapping[str, Mapping[str, float]]) -> lis
         measured: the numbers of all scans that were read, by name.
     """
     others = [numbers for other, numbers in measured.items() if other != name]
-    if name not in measured or len(others) < _FEWEST_OTHERS:
+    if name not in measured or len(others) < FEWEST_OTHERS:
         return []
     flags = []
-    for key, (words, unit) in _WORDS.items():
+    for key, (words, unit) in WORDS.items():
         value, theirs = measured[name][key], np.array([numbers[key] for numbers in others])
-        middle, deviation = _robust(theirs, _FLOORS[unit])
+        middle, deviation = robust(theirs, FLOORS[unit])
         if abs(value - middle) > _MOST_DEVIATIONS * deviation:
             flags.append(f"Unlike the other scans: {words} {value:.0f} {unit} (others: about {middle:.0f} {unit}).")
     return flags
@@ -89,16 +90,16 @@ def unlike_volumes(name: str, volumes_ml: Mapping[str, Mapping[str, float]]) -> 
     flags = []
     for structure, volume in volumes_ml.get(name, {}).items():
         theirs = np.array([v[structure] for other, v in volumes_ml.items() if other != name and structure in v])
-        if len(theirs) < _FEWEST_OTHERS:
+        if len(theirs) < FEWEST_OTHERS:
             continue
         if volume <= 0:
             if (theirs > 0).mean() > 0.75:
                 flags.append(f"{structure}: nothing was found, unlike in the other scans.")
             continue
         logs = np.log(theirs[theirs > 0])
-        if len(logs) < _FEWEST_OTHERS:
+        if len(logs) < FEWEST_OTHERS:
             continue
-        middle, deviation = _robust(logs, float(_VOLUME_FLOOR))
+        middle, deviation = robust(logs, float(VOLUME_FLOOR))
         if abs(np.log(volume) - middle) > _MOST_VOLUME_DEVIATIONS * deviation:
             flags.append(f"{structure}: {volume:.3g} ml, unlike in the other scans (about {np.exp(middle):.3g} ml).")
     return flags
@@ -115,15 +116,15 @@ def distances(measured: Mapping[str, Mapping[str, float]]) -> tuple[list[str], N
         distances: (N, N), root mean square of the differences in robust standard deviations, at most 3 each.
     """
     names = sorted(measured)
-    table = np.array([[measured[name][key] for key in _WORDS] for name in names], np.float64).reshape(len(names), len(_WORDS))
-    scale = np.array([_robust(column, _FLOORS[unit])[1] for column, (_, unit) in zip(table.T, _WORDS.values(), strict=True)])
+    table = np.array([[measured[name][key] for key in WORDS] for name in names], np.float64).reshape(len(names), len(WORDS))
+    scale = np.array([robust(column, FLOORS[unit])[1] for column, (_, unit) in zip(table.T, WORDS.values(), strict=True)])
     scaled = table / scale if len(names) else table
     differences = np.minimum(np.abs(scaled[:, None] - scaled[None]), 3.0)
     return names, np.sqrt((differences**2).mean(axis=2))
 
 
-def _robust(values: NDArray[np.float64], floor: float) -> tuple[float, float]:
-    """Median and robust standard deviation, at least `floor`."""
+def robust(values: NDArray[np.float64], floor: float) -> tuple[float, float]:
+    """Median and robust standard deviation, at least `floor`; 0 and `floor` without values."""
     if not len(values):
         return 0.0, floor
     middle = float(np.median(values))

@@ -7,8 +7,8 @@ import pytest
 
 import CoralBayLib as cb
 from CoralBayLib.cohort.choice import choose_next
-from CoralBayLib.cohort.measures import measure, unlike_others, unlike_volumes
 from CoralBayLib.cohort.status import ScanStatus, State
+from CoralBayLib.imaging.patients.measures import measure, unlike_others, unlike_volumes
 from Testing.lib.conftest import phantom, phantom_grid
 
 
