@@ -321,6 +321,16 @@ LIBRARY_BASIS = Schema(
 )
 """The basis of a library of scans, see `library.basis`."""
 
+LIBRARY_REPORTS = Schema(
+    header={
+        "format": one_of(1),
+        "crc32": text,
+        "reports": lambda value: isinstance(value, dict) and all(text(key) and text(each) for key, each in value.items()),
+    },
+    tensors={},
+)
+"""The reports of a library of scans, JSON, see `library.reports`."""
+
 _BASIS = {
     "projection": Array("float32", ("components", "channels")),
     "offset": Array("float32", ("components",)),

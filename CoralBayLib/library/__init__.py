@@ -31,7 +31,7 @@ from CoralBayLib.imaging.discovery import ScanSource, Skipped, find_scans
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.similarity.search import Query
 
-from . import clusters, locations, outliers, search, transactions, verify
+from . import clusters, locations, outliers, reports, search, transactions, verify
 from .basis import LibraryBasis, load_basis
 from .clusters import Cluster, Clustering
 from .drafts import scan_vector
@@ -271,7 +271,16 @@ class Library:
         found = [record for record in records if record.scan == chosen]
         for encoder in sorted({record.encoder for record in found}):
             transactions.remove(self.storage, encoder, [chosen], cancel)
+        reports.remove_reports(self.storage, [chosen], cancel)
         return found
+
+    def report_count(self) -> int:
+        """The number of scans that the library keeps a report with.
+
+        Raises:
+            LibraryError: the reports are damaged.
+        """
+        return len(reports.read_reports(self.storage))
 
     def verify(self, repair: bool = False, progress: Progress | None = None, cancel: CancelToken | None = None) -> list[Issue]:
         """Read the whole library and report its faults; see `verify.verify`."""

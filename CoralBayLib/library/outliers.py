@@ -136,7 +136,7 @@ def _numbers_of_scans(
             text = f"the {words} side of its voxels is {{value:.2f}} mm (others: about {{middle:.2f}} mm)"
             found[key] = _Number(float(function(record.spacing_mm)), text, _SPACING_FLOOR, is_log=True)
         if record.scan in distances:
-            text = "its features are far from those of the nearest scans: distance {value:.2f} (others: about {middle:.2f})"
+            text = "its features are far from those of the nearest scans: distance {value:.3f} (others: about {middle:.3f})"
             found["features"] = _Number(distances[record.scan], text, _DISTANCE_FLOOR, too_large_only=True)
         numbers[record.scan] = found
     return numbers

@@ -14,7 +14,7 @@ from CoralBayLib.cli.remedies import remedy_text
 from CoralBayLib.core.errors import CoralBayError, EncoderError
 from CoralBayLib.core.formatting import format_bytes
 
-from . import evaluate, quality, queries
+from . import evaluate, quality, queries, reports
 
 if TYPE_CHECKING:
     from CoralBayLib.library import Outcome
@@ -51,6 +51,7 @@ def add_parser(commands: Any, common: Common) -> None:
 
     queries.add_cluster(actions, embedding)
     quality.add_outliers(actions, plain)
+    reports.add_reports(actions, plain)
 
     evaluate.add_evaluate(actions, embedding)
 
@@ -69,6 +70,11 @@ def _add_add(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="embed on this Ray cluster; local starts one on this computer (needs the package ray)"
+    )
+    parser.add_argument(
+        "--reports",
+        metavar="TABLE",
+        help="CSV with the columns scan (a path) and report: keep these texts with the scans, in the folder of the library",
     )
     parser.set_defaults(run=run_add)
 
@@ -95,6 +101,7 @@ def run_add(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     summary = [f"{counts['added']} added ({sum(o.regions for o in outcomes)} regions)", f"{counts['known']} already there"]
     summary += [f"{counts[state]} {state}" for state in ("moved", "left out") if counts[state]]
     console.result(f"{', '.join(summary)}; {embedding:.1f} s reading and embedding, {storing:.1f} s writing.")
+    kept = reports.keep_reports(library, args.reports, console) if args.reports else {}
     return {
         "library": str(library.storage.root),
         "encoder": encoder.name,
@@ -102,6 +109,7 @@ def run_add(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         "seconds": time.perf_counter() - begin,
         "embedding_s": embedding,
         "storing_s": storing,
+        **kept,
         "scans": [outcome.as_dict() for outcome in outcomes],
         # An error only when no scan that was named is in the library now.
         "exit_status": int(bool(outcomes) and counts["left out"] == len(outcomes)),
@@ -116,9 +124,17 @@ def run_stats(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         index = f"index {each.index} over {each.indexed}" if each.index else "exact search"
         console.result(f"{each.encoder}: {each.scans} scans, {each.regions} regions of {each.dimension} numbers, {index}")
         console.result(f"  weights {each.weights_sha256[:16]}, {each.setting}; basis from {each.basis_scans} scans")
+    texts = library.report_count()
+    if texts:
+        console.result(f"{texts} scans have a report (`coralbay library reports --remove` removes them)")
     nbytes = library.nbytes()
     console.result(f"{format_bytes(nbytes)} in {library.storage.root}")
-    return {"library": str(library.storage.root), "bytes": nbytes, "encoders": [asdict(each) for each in found]}
+    return {
+        "library": str(library.storage.root),
+        "bytes": nbytes,
+        "reports": texts,
+        "encoders": [asdict(each) for each in found],
+    }
 
 
 def run_remove(args: argparse.Namespace, console: Console) -> dict[str, Any]:

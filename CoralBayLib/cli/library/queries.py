@@ -24,6 +24,8 @@ from CoralBayLib.cli.console import Console
 from CoralBayLib.core.errors import LibraryError
 from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 
+from .reports import show_sentences
+
 if TYPE_CHECKING:
     from CoralBayLib.library import Library
     from CoralBayLib.similarity.search import Query
@@ -71,6 +73,11 @@ def add_search(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
         action="store_true",
         help="leave the scan out that the query is from",
     )
+    parser.add_argument(
+        "--reports",
+        action="store_true",
+        help="with --scan: the sentences of the reports of the scans found, grouped and counted",
+    )
     parser.add_argument("--exact", action="store_true", help="compare with every region instead of using the approximate index")
     parser.set_defaults(run=run_search, refuse=parser.error)
 
@@ -97,6 +104,8 @@ def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if args.text is not None and (args.ct or args.exclude_query_scan):
         args.refuse("a text is not from a scan; leave --ct and --exclude-query-scan out")
     require_limits(args.k, args.min_distance_mm)
+    if args.reports and not args.scan:
+        raise LibraryError("--reports shows the reports of whole scans. Give --scan with it.")
     library = open_library(args)
     library.storage.require()
     limits = {"include": args.include, "exclude": args.exclude}
@@ -115,7 +124,8 @@ def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     seconds = time.perf_counter() - begin
     _print_hits(console, hits, with_positions=query is not None)
     kind = "scans" if query is None else "regions"
-    return {kind: [hit.as_dict() for hit in hits], "seconds": seconds, "encoder": pyramid.identity["encoder"]}
+    sentences = {"sentences": show_sentences(library, hits, console)} if args.reports else {}
+    return {**sentences, kind: [hit.as_dict() for hit in hits], "seconds": seconds, "encoder": pyramid.identity["encoder"]}
 
 
 def _search_text(args: argparse.Namespace, console: Console, library: Library, limits: dict[str, Any]) -> dict[str, Any]:

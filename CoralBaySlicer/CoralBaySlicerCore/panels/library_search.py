@@ -14,13 +14,16 @@ from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.work import library_scans, scan_library
 from CoralBaySlicerCore.work.thumbnails import Thumbnails
+from CoralBaySlicerCore.work.worker import describe_error
 
 from .base import Panel
 from .library_section import LibrarySection
 from .tables.hit_table import HitTable, is_region, missing_message
+from .tables.report_table import ReportTable
 
 if TYPE_CHECKING:
     from CoralBayLib.imaging.grid import Volume
+    from CoralBayLib.library.reports import Group
     from CoralBayLib.library.search import RegionHit, ScanHit
     from CoralBaySlicerCore.work.worker import Task
 
@@ -39,6 +42,8 @@ class LibrarySearch:
         self._opening: Task | None = None
         self.section = LibrarySection(panel)
         self.table = HitTable(panel.ui.hitTable, self.open)
+        headers = (_("Scans"), _("Sentence in their reports"))
+        self._sentences = ReportTable(panel.ui.sentenceTable, headers)
         self._thumbnails = Thumbnails(panel.logic.reader)
 
     def refresh(self) -> None:
@@ -50,6 +55,7 @@ class LibrarySearch:
         self.leave()
         self._home = ""
         self.table.fill([])
+        self._sentences.fill([])
         self.section.forget()
 
     def leave(self) -> None:
@@ -126,12 +132,30 @@ class LibrarySearch:
         self._home = home
         library_scans.hide_mark()
         self.table.fill(hits)
+        self._show_sentences(hits)
         self._panel.when_visible(self.make_thumbnails)
         self._panel.refresh()
         if not hits:
             slicer.util.infoDisplay(
                 _("Nothing was found: the library contains no other scan. Add scans, or clear 'Exclude the query scan'.")
             )
+
+    def _show_sentences(self, hits: list[RegionHit] | list[ScanHit]) -> None:
+        """Show the sentences of the reports of scans that were found, if the library keeps reports."""
+        self._sentences.fill([])
+        scans = [(hit.rank, hit.scan) for hit in hits if not is_region(hit)]
+        if not scans:
+            return
+
+        def show(found: tuple[int, list[Group]]) -> None:
+            count, groups = found
+            self._sentences.fill(
+                [(_("{some} of {all}").format(some=len(group.ranks), all=count), "\n".join(group.wordings)) for group in groups]
+            )
+
+        task = scan_library.sentencesTask(self._panel.logic, scan_library.folder(), scans)
+        task.on_done = show
+        task.on_failed = lambda error: self._sentences.fill([("", describe_error(error))])
 
     def make_thumbnails(self) -> None:
         """Request the thumbnails of all results."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from CoralBayLib.library.drafts import DraftOptions, DraftResult
     from CoralBayLib.library.ingest import Outcome
     from CoralBayLib.library.outliers import Outlier
+    from CoralBayLib.library.reports import Group
     from CoralBayLib.library.search import RegionHit, ScanHit
     from CoralBayLib.library.stats import Stats
     from CoralBayLib.library.verify import Issue
@@ -254,3 +255,24 @@ def outliersTask(logic: Tasks, path: str) -> Task:
         return open_library(path).outliers(encoder, progress=show, cancel=cancel)
 
     return logic.worker.start(Task(run, title=_("Comparing the scans of the library"), outlives_scene=True))
+
+
+def sentencesTask(logic: Tasks, path: str, scans: Sequence[tuple[int, str]]) -> Task:
+    """The sentences of the reports that a library keeps with some scans.
+
+    The result is the number of these scans with a report, and the `Group`s of their sentences. Runs on the reader.
+
+    Args:
+        logic: its reader runs the task.
+        path: the library's folder; "" for the default location.
+        scans: rank and ID of each scan.
+    """
+
+    def run(_progress: TaskProgress, _cancel: CancelToken) -> tuple[int, list[Group]]:
+        from CoralBayLib.library.reports import group_sentences, read_reports
+
+        kept = read_reports(open_library(path).storage)
+        reports = [(rank, kept[scan]) for rank, scan in scans if scan in kept]
+        return len(reports), group_sentences(reports)
+
+    return logic.reader.start(Task(run, lane="sentences", title=_("Reading the reports")))

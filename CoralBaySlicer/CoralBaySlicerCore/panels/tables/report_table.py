@@ -15,12 +15,13 @@ class ReportTable:
 
     Args:
         table: the widget.
+        headers: of its two columns; "Scan" and "Reason" if None.
     """
 
-    def __init__(self, table: qt.QTableWidget) -> None:
+    def __init__(self, table: qt.QTableWidget, headers: tuple[str, str] | None = None) -> None:
         self._table = table
         table.setColumnCount(2)
-        table.setHorizontalHeaderLabels((_("Scan"), _("Reason")))
+        table.setHorizontalHeaderLabels(headers or (_("Scan"), _("Reason")))
         table.horizontalHeader().setStretchLastSection(True)
         table.verticalHeader().visible = False
         table.setWordWrap(True)
