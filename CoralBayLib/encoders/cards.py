@@ -139,7 +139,7 @@ def shipped_card(name: str) -> EncoderCard:
 
 
 def read_card(path: Path) -> EncoderCard:
-    """Read a card from JSON: one object with every field of `EncoderCard`.
+    """Read a card from JSON: one object with every field of `EncoderCard`, except those that earlier cards lack.
 
     Raises:
         EncoderError: the file cannot be read, a field is missing, unknown or of another type, or the name differs from
@@ -149,6 +149,8 @@ def read_card(path: Path) -> EncoderCard:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise EncoderError(f"The encoder card {path.name} cannot be read as JSON: {error}.") from error
+    if isinstance(content, dict):
+        content = _ADDED_LATER | content
     data = _checked(content, _CARD, path.name)
     if data["name"] != path.stem:
         raise EncoderError(f"The encoder card {path.name} names '{data['name']}'; expected '{path.stem}', as the file.")
@@ -190,6 +192,8 @@ _CARD = {
     "restrictions": _TEXT_OR_EMPTY,
     "text_encoder": _TEXT_OR_EMPTY,
 }
+_ADDED_LATER = {"text_encoder": ""}
+"""Fields that cards of earlier versions lack, and what these mean: people have cards of their own encoders."""
 _INPUT = {
     "orientation": _TEXT,
     "spacing_mm": ("three numbers or null", lambda value: value is None or _numbers(3)(value)),

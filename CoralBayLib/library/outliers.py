@@ -150,7 +150,7 @@ def _distances(tables: Tables, records: list[ScanRecord]) -> dict[str, float]:
     vectors = np.array(rows[VECTOR].to_pylist(), np.float32)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     count = min(_NEIGHBORS, len(scans) - 1)
-    found = {}
+    found: dict[str, float] = {}
     for start in range(0, len(scans), _AT_ONCE):
         distances = 1 - vectors[start : start + _AT_ONCE] @ vectors.T
         distances[np.arange(len(distances)), start + np.arange(len(distances))] = np.inf

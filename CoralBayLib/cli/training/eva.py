@@ -39,8 +39,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     args.output = args.output or f"{task.name}.yaml"
     require_outputs(args, output=(".yaml", ".yml"))
     encoder = open_encoder(args, console)
-    paths = [str(Path(each).resolve()) if each else None for each in (args.weights, args.encoder_file)]
-    text = configuration(task, encoder, *paths, own_range=None if args.range is None else args.range == "own")
+    weights, encoder_file = (str(Path(each).resolve()) if each else None for each in (args.weights, args.encoder_file))
+    own_range = None if args.range is None else args.range == "own"
+    text = configuration(task, encoder, weights, encoder_file, own_range)
     with atomic_write(args.output) as temporary:
         temporary.write_text(text, encoding="utf-8")
     console.result(f"Written: {args.output}")

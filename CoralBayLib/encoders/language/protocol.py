@@ -45,7 +45,8 @@ def require_text_encoder(encoder: Encoder) -> TextEncoder:
     """
     if not isinstance(encoder, TextEncoder):
         raise EncoderError(
-            f"{encoder.title} cannot be searched by words: it was not trained with texts. 'colipri' was.",
+            f"{encoder.title} cannot be searched by words. This needs an encoder that was trained with texts, such as "
+            "'colipri', with its weights on this computer.",
             remedy=Remedy.CHOOSE_ENCODER,
         )
     return encoder

@@ -128,6 +128,11 @@ def test_a_changed_copy_is_good(card):
     assert read_card(card(parameters=None)).parameters is None
 
 
+def test_a_card_of_an_earlier_version_is_good(card):
+    """People have cards of their own encoders, written before scans could be searched by words."""
+    assert read_card(card(text_encoder="drop it")).text_encoder == ""
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
