@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from CoralBayLib.remote.embedder import ServerInfo
     from CoralBaySlicerCore.work.worker import TaskProgress
 
-ADD = "add server"
+ADD = "add-server"
 """Data of the entry of the menu of devices that adds a server."""
 
 
