@@ -1,4 +1,4 @@
-"""Loading of a saved scan probe of any kind."""
+"""Saving and loading of a scan probe of any kind."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ from .model import ScanProbe
 from .probes.attentive import KIND, AttentiveProbe
 
 AnyProbe: TypeAlias = ScanProbe | AttentiveProbe
+
+
+def save_scan_probe(probe: AnyProbe, path: str | os.PathLike) -> None:
+    """Write a probe with the features and the target that it has as attributes.
+
+    Raises:
+        StoreError: the file could not be written; a file that existed before is unchanged.
+    """
+    if isinstance(probe, AttentiveProbe):
+        probe.save(path, probe.signature, probe.target)
+    else:
+        probe.save(path, probe.signature, probe.pooled, probe.target)
 
 
 def load_scan_probe(path: str | os.PathLike) -> AnyProbe:

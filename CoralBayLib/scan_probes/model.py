@@ -34,6 +34,7 @@ class ScanProbe:
         strength: inverse of the penalty; None chooses from `STRENGTHS` by cross-validation grouped by patient.
 
     Attributes:
+        kind: "linear".
         task_: "classification", "regression" or "survival".
         classes_: classification: names, in the order of the outputs.
         weights_: (outputs, D) for the raw embedding; one output for two classes (the second's logit), a number or a risk.
@@ -50,6 +51,7 @@ class ScanProbe:
         probe.save("emphysema.safetensors")
     """
 
+    kind = "linear"
     signature = ""
     target = ""
     pooled: tuple[tuple[str, int], ...] = ()

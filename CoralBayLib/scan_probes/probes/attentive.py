@@ -36,7 +36,11 @@ class AttentiveProbe:
     class has the same weight in training, and the outputs are then calibrated on the held-out folds, which brings back the
     classes' shares.
 
+    Args:
+        cancel: checked at each step of the training.
+
     Attributes:
+        kind: "attentive".
         task_, classes_: as in `ScanProbe`.
         levels_: name and number of channels of each level.
         keys_: for each level (queries, channels) float32; a token's score is `keys @ features + key_bias`.
@@ -49,17 +53,20 @@ class AttentiveProbe:
         target: name of the predicted variable; likewise.
     """
 
+    kind = "attentive"
     signature = ""
     target = ""
 
-    def fit(self, tokens: ScanTokens, labels: Labels, seed: int = 0, cancel: CancelToken | None = None) -> AttentiveProbe:
+    def __init__(self, cancel: CancelToken | None = None) -> None:
+        self._cancel = cancel
+
+    def fit(self, tokens: ScanTokens, labels: Labels, seed: int = 0) -> AttentiveProbe:
         """Fit to the tokens of some scans.
 
         Args:
             tokens: of N scans.
             labels: (N,) the truth.
             seed: of the inner splits and of the training.
-            cancel: checked at each step of the training.
 
         Raises:
             ScansError: there is one class only, or there are too few events.
@@ -75,7 +82,7 @@ class AttentiveProbe:
         folds = grouped_folds(labels, most=_INNER_FOLDS, seed=seed)
         models, held_out = [], np.full((len(tokens), outputs), np.nan)
         for number, (train, test) in enumerate(folds or [(rows, None)]):
-            model = attention.train(batch, basis.spreads, outputs, loss, train, test, seed + number, cancel)
+            model = attention.train(batch, basis.spreads, outputs, loss, train, test, seed + number, self._cancel)
             models.append(model)
             if test is not None:
                 with torch.no_grad():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import slicer
     from numpy.typing import NDArray
 
-    from CoralBayLib.scan_probes import ScanProbe
+    from CoralBayLib.scan_probes.loading import AnyProbe
     from CoralBaySlicerCore.work.worker import Task
 
 
@@ -35,7 +35,7 @@ class ScanProbeSection:
         tell: shows a text below the buttons.
 
     Attributes:
-        probe: the library's ScanProbe, or None.
+        probe: the library's probe, linear or attentive, or None.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class ScanProbeSection:
     ) -> None:
         self._panel = panel
         self._study, self._show_predictions, self._tell = study, show_predictions, tell
-        self.probe: ScanProbe | None = None
+        self.probe: AnyProbe | None = None
         panel.logic.overlays.offer(Owner.SALIENCY, self._draw)
         ui = panel.ui
         ui.saveScanProbeButton.connect("clicked(bool)", lambda *_: self.save())
@@ -81,7 +81,7 @@ class ScanProbeSection:
         """Called when the scene closes."""
         self._show_prediction("")
 
-    def take(self, probe: ScanProbe) -> None:
+    def take(self, probe: AnyProbe) -> None:
         """Use another probe."""
         self.probe = probe
         self._show_prediction("")
@@ -91,6 +91,8 @@ class ScanProbeSection:
         selector.clear()
         for name in probe.classes_ or [probe.target]:
             selector.addItem(name)
+        if probe.kind == "attentive":
+            selector.addItem(_("Attention: where the probe looks"))
         # Of two classes, the positive one is last: "yes" after "no", 1 after 0.
         selector.setCurrentIndex(1 if len(probe.classes_) == 2 else 0)
         selector.blockSignals(False)
@@ -105,9 +107,7 @@ class ScanProbeSection:
         )
         probe = self.probe
         if path and probe is not None:
-            self._panel.attempt(
-                _("The probe could not be saved."), lambda: probe.save(path, probe.signature, probe.pooled, probe.target)
-            )
+            self._panel.attempt(_("The probe could not be saved."), lambda: scan_probes.save(probe, path))
 
     def load(self) -> None:
         """Read a probe from a file."""
@@ -115,12 +115,12 @@ class ScanProbeSection:
         if not path:
             return
 
-        def read(*_args: object) -> ScanProbe:
-            from CoralBayLib.scan_probes import ScanProbe
+        def read(*_args: object) -> AnyProbe:
+            from CoralBayLib.scan_probes import load_scan_probe
 
-            return ScanProbe.load(path)
+            return load_scan_probe(path)
 
-        def done(probe: ScanProbe) -> None:
+        def done(probe: AnyProbe) -> None:
             self.take(probe)
             self._panel.refresh()
 

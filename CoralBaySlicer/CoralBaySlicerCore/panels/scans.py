@@ -104,7 +104,8 @@ class ScansPanel(Panel):
         source = self.parameters.scansTable
 
         def start() -> Task:
-            return scan_probes.fitTask(self.logic, self.study())
+            kind = "attentive" if self.parameters.attentiveProbe else "linear"
+            return scan_probes.fitTask(self.logic, self.study(), kind)
 
         self.run(
             _("The probe could not be trained."), start, lambda result: self._on_fitted(source, result), allow_fallback=True

@@ -55,6 +55,7 @@ class CoralBaySlicerParameters:
         everyScanAnother: whether every scan is of a different patient, so that no patient column is needed.
         scansTask: what is predicted: "classify", "regress" or "survive".
         positiveClass: the positive one of two classes; "" for the one that is likely meant.
+        attentiveProbe: whether the probe weighs locations instead of averaging them.
         speaksThreshold, speaksOpacity: of the saliency map, percent.
     """
 
@@ -109,6 +110,7 @@ class CoralBaySlicerParameters:
     everyScanAnother: bool = False
     scansTask: str = "classify"
     positiveClass: str = ""
+    attentiveProbe: bool = False
     speaksThreshold: Annotated[float, WithinRange(1, 100)] = 30
     speaksOpacity: Annotated[float, WithinRange(0, 100)] = 60
 

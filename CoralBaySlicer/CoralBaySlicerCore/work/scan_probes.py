@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,10 @@ from .worker import Message, Task, TaskProgress, describe_error
 
 if TYPE_CHECKING:
     from CoralBayLib.features.pyramid import FeaturePyramid
-    from CoralBayLib.scan_probes import Evaluation, ScanEmbeddings, ScanProbe, Skipped
+    from CoralBayLib.imaging.grid import Volume
+    from CoralBayLib.scan_probes import Evaluation, ScanEmbeddings, Skipped
     from CoralBayLib.scan_probes.charts import Chart
+    from CoralBayLib.scan_probes.loading import AnyProbe
 
     from .session import EncoderConfig
     from .tasks import Tasks
@@ -42,7 +45,7 @@ class FitResult:
         predictions: for each scan, of a probe that was not fitted on the scan's patient.
     """
 
-    probe: ScanProbe
+    probe: AnyProbe
     evaluation: Evaluation
     charts: Sequence[Chart]
     scans: int
@@ -50,8 +53,8 @@ class FitResult:
     predictions: Predictions
 
 
-def fitTask(logic: Tasks, study: Study) -> Task:
-    """Fit a probe to a study and evaluate it by cross-validation; the result is a `FitResult`.
+def fitTask(logic: Tasks, study: Study, kind: str = "linear") -> Task:
+    """Fit a probe, "linear" or "attentive", to a study and evaluate it by cross-validation; the result is a `FitResult`.
 
     Scans that were embedded stay in the store, also when the task is cancelled.
 
@@ -62,8 +65,9 @@ def fitTask(logic: Tasks, study: Study) -> Task:
     config = logic.encoder_config()
 
     def run(progress: TaskProgress, cancel: CancelToken) -> FitResult:
-        from CoralBayLib.scan_probes import ScanProbe, cross_validate
+        from CoralBayLib.scan_probes import AttentiveProbe, ScanProbe, cross_validate
         from CoralBayLib.scan_probes.charts import charts
+        from CoralBayLib.scan_probes.comparison import inputs_of
         from CoralBayLib.scan_probes.table import table_of
 
         table = table_of(
@@ -78,16 +82,20 @@ def fitTask(logic: Tasks, study: Study) -> Task:
             name=study.name,
             first=1,
         )
-        embedded = _embed(logic, config, table.scans, subprogress(progress, 0, 0.8), cancel)
+        embedded = _embed(logic, config, table.scans, subprogress(progress, 0, 0.8), cancel, kind)
         positive = study.positive if study.positive in table.labels.values else ""
         labels = table.labels.with_positive(positive).take(embedded.rows)
 
         def show_progress(fraction: float, _message: str) -> None:
             progress(0.8 + 0.2 * fraction, Message(_("Testing on unseen patients"), is_timed=True))
 
-        evaluation = cross_validate(embedded.vectors, labels, progress=show_progress, cancel=cancel)
-        probe = ScanProbe().fit(embedded.vectors, labels)
-        probe.signature, probe.pooled, probe.target = embedded.signature, embedded.pooled, study.target
+        inputs: Any = inputs_of(kind, embedded)
+        make: Any = partial(AttentiveProbe, cancel) if kind == "attentive" else ScanProbe
+        evaluation = cross_validate(inputs, labels, make=make, progress=show_progress, cancel=cancel)
+        probe: AnyProbe = make().fit(inputs, labels)
+        probe.signature, probe.target = embedded.signature, study.target
+        if isinstance(probe, ScanProbe):
+            probe.pooled = embedded.pooled
         rows, count = table.rows[embedded.rows], len(study.rows)
         predictions = Predictions(
             _column_names(probe),
@@ -101,7 +109,18 @@ def fitTask(logic: Tasks, study: Study) -> Task:
     return logic.worker.start(Task(run, title=_("Fitting a scan probe")))
 
 
-def applyTask(logic: Tasks, probe: ScanProbe, study: Study) -> Task:
+def save(probe: AnyProbe, path: str) -> None:
+    """Write a probe to a file.
+
+    Raises:
+        StoreError: the file could not be written.
+    """
+    from CoralBayLib.scan_probes.loading import save_scan_probe
+
+    save_scan_probe(probe, path)
+
+
+def applyTask(logic: Tasks, probe: AnyProbe, study: Study) -> Task:
     """Predict for the scans of a table; the result is a `Predictions`."""
     packages.ensure()
     config = logic.encoder_config()
@@ -116,15 +135,18 @@ def applyTask(logic: Tasks, probe: ScanProbe, study: Study) -> Task:
                 without_scan.append((_("row {number}").format(number=number + 1), _("The path of the scan is empty.")))
         if not paths:
             raise ScansError(_("There is no scan in the column '{column}'. Choose another.").format(column=study.scan))
-        embedded = _embed(logic, config, paths, progress, cancel)
+        from CoralBayLib.scan_probes.comparison import inputs_of
+
+        embedded = _embed(logic, config, paths, progress, cancel, probe.kind)
         probe.require_fit(embedded.signature)
-        values = _fill_rows(probe.predict(embedded.vectors), np.array(rows)[embedded.rows], len(study.rows))
+        inputs: Any = inputs_of(probe.kind, embedded)
+        values = _fill_rows(probe.predict(inputs), np.array(rows)[embedded.rows], len(study.rows))
         return Predictions(_column_names(probe), values, None, (*without_scan, *map(_describe, embedded.left_out)))
 
     return logic.worker.start(Task(run, title=_("Applying the probe")))
 
 
-def predict_scan(pyramid: FeaturePyramid, probe: ScanProbe) -> dict[str, float]:
+def predict_scan(pyramid: FeaturePyramid, probe: AnyProbe) -> dict[str, float]:
     """Predict for one scan, on the worker.
 
     Returns:
@@ -134,19 +156,27 @@ def predict_scan(pyramid: FeaturePyramid, probe: ScanProbe) -> dict[str, float]:
         ProbeError: the probe was fitted on other features, or the encoder has no scan embedding.
     """
     probe.require_fit(pyramid.signature)
-    if pyramid.scan_embedding is None:
+    inputs: Any
+    if probe.kind == "attentive":
+        from CoralBayLib.scan_probes import sample_tokens
+
+        inputs = sample_tokens(pyramid)
+    elif pyramid.scan_embedding is None:
         raise ProbeError(_("This encoder has no embedding of whole scans."), remedy=Remedy.CHOOSE_ENCODER)
-    values = np.ravel(probe.predict(pyramid.scan_embedding.float().numpy()[None]))
+    else:
+        inputs = pyramid.scan_embedding.float().numpy()[None]
+    values = np.ravel(probe.predict(inputs))
     return dict(zip(probe.classes_ or [probe.target], map(float, values), strict=True))
 
 
-def saliency(pyramid: FeaturePyramid, probe: ScanProbe, class_index: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+def saliency(pyramid: FeaturePyramid, probe: AnyProbe, class_index: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The locations that raise the probability of a class, the predicted number, or the predicted risk; on the worker.
 
     Args:
         pyramid: of the scan.
         probe: fitted or loaded.
-        class_index: of the class; 0 for a number or a risk.
+        class_index: of the class; 0 for a number or a risk. The number behind the last is the attention of an attentive
+            probe: the weight of each location, whatever it is evidence for.
 
     Returns:
         Percent of the largest contribution, uint8 [k, j, i], and 0 where the contribution is negative; and the map's
@@ -155,18 +185,30 @@ def saliency(pyramid: FeaturePyramid, probe: ScanProbe, class_index: int) -> tup
     Raises:
         ProbeError: the probe was fitted on other features, or on an encoder without locations in its scan embedding.
     """
-    from CoralBayLib.fewshot.preview import to_percent
-    from CoralBayLib.scan_probes import saliency_map
+    from CoralBayLib.scan_probes import AttentiveProbe, attention_map, saliency_map
 
+    if isinstance(probe, AttentiveProbe) and class_index >= max(len(probe.classes_), 1):
+        return _percent(attention_map(pyramid, probe), pyramid, 1.0)
     # A probe of two classes has one output, which is the logit of the second.
     output, sign = (0, -1.0 if class_index == 0 else 1.0) if len(probe.classes_) == 2 else (class_index, 1.0)
-    contribution = saliency_map(pyramid, probe, output)
-    values = sign * np.where(pyramid.body.array > 0, contribution.array, 0)
-    return to_percent(values / max(float(values.max()), 1e-9)), np.array(contribution.grid.ijk_to_ras)
+    return _percent(saliency_map(pyramid, probe, output), pyramid, sign)
+
+
+def _percent(values: Volume, pyramid: FeaturePyramid, sign: float) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """A map in percent of its largest value in the body, and its matrix from IJK to RAS mm."""
+    from CoralBayLib.fewshot.preview import to_percent
+
+    signed = sign * np.where(pyramid.body.array > 0, values.array, 0)
+    return to_percent(signed / max(float(signed.max()), 1e-9)), np.array(values.grid.ijk_to_ras)
 
 
 def _embed(
-    logic: Tasks, config: EncoderConfig, paths: Sequence[Path], progress: TaskProgress | None, cancel: CancelToken
+    logic: Tasks,
+    config: EncoderConfig,
+    paths: Sequence[Path],
+    progress: TaskProgress | None,
+    cancel: CancelToken,
+    kind: str = "linear",
 ) -> ScanEmbeddings:
     """Embed scans and show which one is at work."""
     from CoralBayLib.features.store import Store
@@ -180,10 +222,11 @@ def _embed(
             text = _("Computing features: scan {n} of {count}").format(n=number, count=len(paths))
             progress(fraction, Message(text, is_timed=True))
 
-    return embed_scans(paths, encoder, show_progress, cancel, store=Store())
+    with_tokens = kind == "attentive"
+    return embed_scans(paths, encoder, show_progress, cancel, store=Store(), with_tokens=with_tokens)
 
 
-def _column_names(probe: ScanProbe) -> tuple[str, ...]:
+def _column_names(probe: AnyProbe) -> tuple[str, ...]:
     if probe.classes_:
         return tuple(_("probability of {name}").format(name=name) for name in probe.classes_)
     if probe.task_ == "survival":

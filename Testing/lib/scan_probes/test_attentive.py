@@ -163,7 +163,7 @@ def test_one_class_is_refused_and_training_can_be_cancelled():
     cancel = cb.CancelToken()
     cancel.cancel()
     with pytest.raises(Cancelled):
-        scan_probes.AttentiveProbe().fit(tokens, labels, cancel=cancel)
+        scan_probes.AttentiveProbe(cancel).fit(tokens, labels)
 
 
 def test_a_loaded_probe_predicts_the_same(tmp_path):

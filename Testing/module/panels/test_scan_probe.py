@@ -125,3 +125,34 @@ def test_a_probe_of_another_encoder_is_refused(ready: Any, driver: Any, coralbay
         driver.settle()
         assert "another encoder, weights or setting" in host.dialogs.texts("error")[-1]
     assert len(host.dialogs.texts("error")) == 3
+
+
+def test_an_attentive_probe_is_trained_saved_and_shows_where_it_looks(
+    ready: Any, driver: Any, coralbay: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from CoralBayLib.scan_probes.probes import attention
+
+    monkeypatch.setattr(attention, "MAX_STEPS", 20)
+    ready.parameters.attentiveProbe = True
+    learn(ready, driver)
+    assert host.dialogs.texts("error") == []
+    probe = ready.panel.probe.probe
+    assert probe.kind == "attentive"
+    file = ready.folder / "attentive.safetensors"
+    host.dialogs.answer(str(file))
+    mouse.press(ready.ui.saveScanProbeButton)
+    host.dialogs.answer(str(file))
+    mouse.press(ready.ui.loadScanProbeButton)
+    driver.settle()
+    assert ready.panel.probe.probe is not probe and ready.panel.probe.probe.kind == "attentive"
+    load_scan(coralbay, driver, ready.folder / "1.nrrd")
+    host.process_events(0.05)
+    mouse.press(ready.ui.applyScanButton)
+    driver.settle()
+    assert ready.ui.predictionLabel.text.startswith("1: none ")
+    selector = ready.ui.saliencyClassSelector
+    assert [selector.itemText(n) for n in range(selector.count)] == ["none", "ball", "Attention: where the probe looks"]
+    selector.setCurrentIndex(2)
+    mouse.press(ready.ui.saliencyButton)
+    driver.settle()
+    assert ready.panel.probe.shown and host.dialogs.texts("error") == []
