@@ -12,6 +12,10 @@ from host.responsiveness import EventLoopMonitor
 pytestmark = pytest.mark.slow
 
 
+STEP_S = 0.05
+"""How long each of the slow encoder's 60 steps takes."""
+
+
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the quick encoder take a few seconds, in small steps as a network's layers."""
@@ -21,7 +25,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def forward(self: Any, x: Any, names: Any) -> Any:
         for _ in range(60):
-            time.sleep(0.05)
+            time.sleep(STEP_S)
             for pool in self.network.pools:
                 pool(x)
         return quick(self, x, names)
