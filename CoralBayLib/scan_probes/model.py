@@ -27,7 +27,54 @@ SURVIVAL_COMPONENTS = 10
 """The most principal components in a Cox regression; with fewer events than components it has no unique solution."""
 
 
-class ScanProbe:
+class SavedProbe:
+    """What probes that are fitted or loaded have in common.
+
+    Attributes:
+        task_: "classification", "regression" or "survival".
+        classes_: classification: names, in the order of the outputs.
+        signature: of the features; set by `load`, or by who fits it.
+        target: name of the predicted variable; likewise.
+    """
+
+    signature = ""
+    target = ""
+    task_: str
+    classes_: list[str]
+
+    def predictions(self, outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What outputs mean; of two classes there is one output, the logit of the second.
+
+        Args:
+            outputs: (N, outputs) logits, numbers in the target's unit, or log risks.
+
+        Returns:
+            (N, classes) probabilities, or (N,) numbers or log risks.
+        """
+        if self.task_ != "classification":
+            return outputs[:, 0]
+        if len(self.classes_) == 2:
+            second = expit(outputs[:, 0])
+            return np.stack([1 - second, second], axis=1)
+        return softmax(outputs, axis=1)
+
+    def require_fit(self, signature: str) -> None:
+        """Refuse features that differ from those the probe was fitted on.
+
+        Args:
+            signature: of the features.
+
+        Raises:
+            ProbeError: the encoder, its weights or its setting differ.
+        """
+        if signature != self.signature:
+            raise ProbeError(
+                "This scan probe was fitted on features of another encoder, weights or setting.",
+                remedy=Remedy.CHOOSE_ENCODER,
+            )
+
+
+class ScanProbe(SavedProbe):
     """L2 logistic, ridge or Cox regression on standardized embeddings, folded into one linear map.
 
     Args:
@@ -52,8 +99,6 @@ class ScanProbe:
     """
 
     kind = "linear"
-    signature = ""
-    target = ""
     pooled: tuple[tuple[str, int], ...] = ()
 
     def __init__(self, strength: float | None = None) -> None:
@@ -117,28 +162,7 @@ class ScanProbe:
         Raises:
             ProbeError: the embeddings have another length.
         """
-        outputs = self.decision_function(vectors)
-        if self.task_ != "classification":
-            return outputs[:, 0]
-        if len(self.classes_) == 2:
-            second = expit(outputs[:, 0])
-            return np.stack([1 - second, second], axis=1)
-        return softmax(outputs, axis=1)
-
-    def require_fit(self, signature: str) -> None:
-        """Refuse features that differ from those the probe was fitted on.
-
-        Args:
-            signature: of the features.
-
-        Raises:
-            ProbeError: the encoder, its weights or its setting differ.
-        """
-        if signature != self.signature:
-            raise ProbeError(
-                "This scan probe was fitted on features of another encoder, weights or setting.",
-                remedy=Remedy.CHOOSE_ENCODER,
-            )
+        return self.predictions(self.decision_function(vectors))
 
     def save(
         self, path: str | os.PathLike, signature: str = "", pooled: Sequence[tuple[str, int]] = (), target: str = ""

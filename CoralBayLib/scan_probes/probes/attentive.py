@@ -8,13 +8,12 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import expit, softmax
 
 from CoralBayLib.core import schemas
 from CoralBayLib.core.errors import ProbeError, Remedy, ScansError
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
-from CoralBayLib.scan_probes.model import classes_of, outputs_of
+from CoralBayLib.scan_probes.model import SavedProbe, classes_of, outputs_of
 from CoralBayLib.scan_probes.splits import grouped_folds
 from CoralBayLib.scan_probes.table import SAVED_TASKS, Labels, current_task
 from CoralBayLib.scan_probes.tokens import ScanTokens
@@ -29,7 +28,7 @@ KIND = "attentive scan probe"
 _INNER_FOLDS = 4
 
 
-class AttentiveProbe:
+class AttentiveProbe(SavedProbe):
     """Attention pooling over the tokens of all levels, with a linear output.
 
     One model is trained for each inner fold of patients, and stops early by the fold's loss; the probe is their mean. Each
@@ -54,8 +53,6 @@ class AttentiveProbe:
     """
 
     kind = "attentive"
-    signature = ""
-    target = ""
 
     def __init__(self, cancel: CancelToken | None = None) -> None:
         self._cancel = cancel
@@ -112,13 +109,7 @@ class AttentiveProbe:
         Raises:
             ProbeError: the tokens are of other levels.
         """
-        outputs = self.decision_function(tokens)
-        if self.task_ != "classification":
-            return outputs[:, 0]
-        if len(self.classes_) == 2:
-            second = expit(outputs[:, 0])
-            return np.stack([1 - second, second], axis=1)
-        return softmax(outputs, axis=1)
+        return self.predictions(self.decision_function(tokens))
 
     def require_levels(self, levels: tuple[tuple[str, int], ...]) -> None:
         """Refuse tokens of other levels.
@@ -129,18 +120,6 @@ class AttentiveProbe:
         if tuple(levels) != self.levels_:
             raise ProbeError(
                 "This scan probe was fitted on other levels of features.",
-                remedy=Remedy.CHOOSE_ENCODER,
-            )
-
-    def require_fit(self, signature: str) -> None:
-        """Refuse features that differ from those the probe was fitted on.
-
-        Raises:
-            ProbeError: the encoder, its weights or its setting differ.
-        """
-        if signature != self.signature:
-            raise ProbeError(
-                "This scan probe was fitted on features of another encoder, weights or setting.",
                 remedy=Remedy.CHOOSE_ENCODER,
             )
 
