@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import locale
 import os
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
@@ -32,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with the most slow tests first: what begins last should be short."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(autouse=True)
+def same_locale() -> Iterator[None]:
+    """ITK leaves the C locale behind, in which Python reads what another program prints as ASCII."""
+    before = locale.setlocale(locale.LC_ALL)
+    yield
+    locale.setlocale(locale.LC_ALL, before)
 
 
 def pytest_deselected(items: list[pytest.Item]) -> None:

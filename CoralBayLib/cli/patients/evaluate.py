@@ -131,10 +131,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         try:
             with console.bar("Evaluating") as progress:
                 results = evaluation.run(progress)
+            return _report(args, console, evaluation, results)
         except KeyboardInterrupt:
             console.say(f"\n{len(evaluation.known())} finished tests are in {file.path}. The same command continues there.")
             raise
-    return _report(args, console, evaluation, results)
 
 
 def _draws(args: argparse.Namespace, cases: Cases) -> list[Draw]:

@@ -98,7 +98,7 @@ def test_an_interruption_keeps_what_is_finished(patients, tmp_path):
         "--encoders",
         "coralbay-mini",
     ]
-    command += ["--shots", "1", "--draws", "1", "--test", "3", "-o", str(out), "--structures", "bright ball"]
+    command += ["--shots", "1", "--draws", "2", "--test", "3", "-o", str(out), "--structures", "bright ball"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ)
     while process.poll() is None and not (out / "results.jsonl").exists():
         time.sleep(0.05)

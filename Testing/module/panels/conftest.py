@@ -17,7 +17,7 @@ CLASSES = ["none", "ball"]
 class StandInProbe:
     """A probe on whole scans of which all that is asked for is a map."""
 
-    task_, target, classes_ = "classify", "finding", CLASSES
+    kind, task_, target, classes_ = "linear", "classify", "finding", CLASSES
 
 
 @pytest.fixture
