@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,12 +49,25 @@ class Example:
         return ((ijk >= self.low) & (ijk <= self.high)).all(axis=1)
 
 
+def size_for(passes: Sequence[TeacherPass], spacing_mm: float, most: Axes) -> Axes:
+    """The size of a crop that holds each of the bodies, as the network sees them when it is used, but no larger than `most`.
+
+    Args:
+        passes: the teacher's, of one or several scans.
+        spacing_mm: the student's.
+        most: voxels along R, A, S.
+    """
+    bodies = [made.body.grid for made in passes]
+    extent = np.max([np.array(body.size) * body.spacing_mm / spacing_mm for body in bodies], axis=0)
+    r, a, s = np.minimum(np.maximum(LEAST_SIDE, -(-extent // 32) * 32), most).astype(int).tolist()
+    return r, a, s
+
+
 def draw(
     made: TeacherPass,
     specs: list[LevelSpec],
     spacing_mm: float,
-    most: Axes,
-    whole: bool,
+    size: Axes,
     random: np.random.Generator,
     around: NDArray[np.float64] | None = None,
 ) -> Example:
@@ -63,31 +77,30 @@ def draw(
         made: the teacher's pass.
         specs: the student's levels that have a layer of the teacher's each.
         spacing_mm: the student's.
-        most: size along R, A, S; a body smaller than that is padded with air.
-        whole: make the crop no larger than the body needs when the network is used.
+        size: voxels along R, A, S; a body smaller than that is padded with air.
         random: where the changes come from.
         around: (3,) RAS mm of a point that the crop is to hold, near its middle where the body allows it.
     """
     box = made.body.grid
     step = spacing_mm * random.uniform(0.94, 1.06) / box.spacing_mm
     extent = np.array(box.size) / step
-    size = np.minimum(np.maximum(LEAST_SIDE, -(-extent // 32) * 32), most).astype(int) if whole else np.array(most)
-    low, high = -_PAST_THE_BODY, np.maximum(extent - size, 0) + _PAST_THE_BODY
-    last = np.where(extent > size, high, 0)
+    sides = np.array(size)
+    low, high = -_PAST_THE_BODY, np.maximum(extent - sides, 0) + _PAST_THE_BODY
+    last = np.where(extent > sides, high, 0)
     if around is None:
         start = random.uniform(low, last)
     else:
-        middle = box.to_ijk(around[None])[0] / step + size * random.uniform(-_OFF_CENTER, _OFF_CENTER, 3)
-        start = np.clip(middle - size / 2, low, last)
-    crop = box.subgrid(start * step, step, tuple(size[::-1]))
-    seen = field_of_view(tuple(size), random)
+        middle = box.to_ijk(around[None])[0] / step + sides * random.uniform(-_OFF_CENTER, _OFF_CENTER, 3)
+        start = np.clip(middle - sides / 2, low, last)
+    crop = box.subgrid(start * step, step, size[::-1])
+    seen = field_of_view(size, random)
     hu = at(made.image, crop, outside=AIR_HU)
     hu = sharpness_jitter(agent_jitter(hu, random), random)
     hu[~_within(*seen, 0.0, 1, hu.shape)] = AIR_HU
     image = torch.from_numpy(to_unit(hu, random).transpose(2, 1, 0).copy())[None]
     targets, weights = [], []
     for (target, grid), spec in zip(made.targets, specs, strict=True):
-        centers = crop.subgrid(spec.offset, spec.stride, tuple((-(-size // np.array(spec.stride)))[::-1]))
+        centers = crop.subgrid(spec.offset, spec.stride, tuple((-(-sides // np.array(spec.stride)))[::-1]))
         targets.append(interpolate(target.float(), grid, centers).permute(0, 3, 2, 1).contiguous())
         body = at(made.body, centers, outside=0.0)
         body[~_within(*seen, spec.offset, spec.stride, body.shape)] = 0

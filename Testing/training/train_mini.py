@@ -28,7 +28,7 @@ from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork, netw
 from CoralBayLib.encoders.coralbay_mini import WEIGHTS as SHIPPED
 from CoralBayLib.encoders.networks.checkpoints import read_checkpoint
 
-from .crops import Example, draw
+from .crops import Example, draw, size_for
 from .material import Material, Source
 from .retrieval import Memory, places, retrieval_loss
 from .student import LEVELS, HeadFit, Student, losses
@@ -43,7 +43,7 @@ class Size:
     Attributes:
         share: of the steps.
         most: in voxels along R, A, S. Sides of 56 and its multiples leave Swin's 7-voxel windows full.
-        whole: crops are as large as the body, if smaller than `most`, as they are when the network is used.
+        whole: crops are as large as the larger body, if smaller than `most`, as they are when the network is used.
     """
 
     share: float
@@ -186,10 +186,12 @@ class Training:
         sizes = self.recipe.sizes
         size = sizes[int(random.choice(len(sizes), p=[each.share for each in sizes]))]
 
-        def crop(source: Source, around: np.ndarray) -> Example:
-            return draw(source.made, self.specs[: len(LAYERS)], SPACING_MM, size.most, size.whole, random, around)
+        def crops(sources: tuple[Source, Source], around: tuple[np.ndarray, np.ndarray]) -> list[Example]:
+            passes, levels = [source.made for source in sources], self.specs[: len(LAYERS)]
+            sides = size_for(passes, SPACING_MM, size.most) if size.whole else size.most
+            return [draw(made, levels, SPACING_MM, sides, random, at) for made, at in zip(passes, around, strict=True)]
 
-        return draw_pair(self.material, crop, random)
+        return draw_pair(self.material, crops, random)
 
     def places(self, maps: list[torch.Tensor], pair: Pair) -> list:
         """The places of both crops."""

@@ -33,12 +33,16 @@ class Pair:
     sigma_mm: float
 
 
-def draw_pair(material: Material, crop: Callable[[Source, NDArray[np.float64]], Example], random: np.random.Generator) -> Pair:
+def draw_pair(
+    material: Material,
+    crops: Callable[[tuple[Source, Source], tuple[NDArray[np.float64], NDArray[np.float64]]], list[Example]],
+    random: np.random.Generator,
+) -> Pair:
     """Two crops at random.
 
     Args:
         material: of passes and pairs.
-        crop: draws one of a pass around a point, RAS mm.
+        crops: draws one of each of two passes around a point of each, (3,) RAS mm.
         random: of the places.
     """
     one, other, found = material.drawn(random, _SHARE_ACROSS)
@@ -50,7 +54,7 @@ def draw_pair(material: Material, crop: Callable[[Source, NDArray[np.float64]], 
         sources, sigma = (material.source(one, random), material.source(other, random)), _ACROSS_MM
         here, there = found.here * sources[0].zoom, found.there * sources[1].zoom
     middle = int(random.integers(len(here)))
-    examples = [crop(source, points[middle]) for source, points in zip(sources, (here, there), strict=True)]
+    examples = crops(sources, (here[middle], there[middle]))
     ijk = [example.grid.to_ijk(points) for example, points in zip(examples, (here, there), strict=True)]
     both = np.flatnonzero(examples[0].holds(ijk[0]) & examples[1].holds(ijk[1]))
     chosen = random.permutation(both)[:POINTS]

@@ -17,8 +17,8 @@ from CoralBayLib.imaging.grid import Grid, Volume
 from Testing.lib.conftest import PoolingEncoder, phantom_grid
 from Testing.training import material as making
 from Testing.training.correspondence import Body, Correspondence, consistent, corresponding
-from Testing.training.crops import draw
-from Testing.training.material import Material
+from Testing.training.crops import draw, size_for
+from Testing.training.material import Material, Source
 from Testing.training.student import LEVELS
 from Testing.training.teacher import COMPONENTS, TeacherPass, zoom_of
 from Testing.training.train_mini import Recipe, Size, Training
@@ -116,15 +116,15 @@ def test_crops_of_a_pair_show_the_same_places(material):
     specs = [spec for spec in Training(Recipe(1, feature_size=12), made, made.state).specs if spec.name in LEVELS[:4]]
     drawn = []
 
-    def crop(source, around):
-        drawn.append(source)
-        return draw(source.made, specs, 3.0, (56, 56, 56), False, random, around)
+    def crops(sources, around):
+        drawn.extend(sources)
+        return [draw(s.made, specs, 3.0, (56, 56, 56), random, at) for s, at in zip(sources, around, strict=True)]
 
     seen = set()
     for seed in range(12):
         drawn.clear()
         random = np.random.default_rng(seed)
-        pair = draw_pair(made, crop, random)
+        pair = draw_pair(made, crops, random)
         assert len(pair.ijk[0]) == len(pair.ijk[1]) > 20
         ras = [e.grid.to_ras(ijk) / s.zoom for e, ijk, s in zip(pair.examples, pair.ijk, drawn, strict=True)]
         apart = np.abs(ras[1] - ras[0])
@@ -137,6 +137,24 @@ def test_crops_of_a_pair_show_the_same_places(material):
 
 def recipe(steps):
     return Recipe(steps, seed=3, feature_size=12, sizes=(Size(1.0, (64, 32, 32)),), fits=1)
+
+
+def test_crops_of_whole_bodies_have_one_size(material):
+    """Sides are what the larger body needs, in steps of 32 voxels, and at most what is allowed."""
+    made = material()
+    made.until(100)
+    small, large = made_pass(0), made_pass(1, zoom=2.2)
+    assert size_for([small], 3.0, (128, 128, 128)) == (64, 64, 64)
+    assert size_for([small, large], 3.0, (128, 128, 80)) == (96, 96, 80)
+    for key in ((0, 0), (0, 1)):
+        made.sources[key] = Source.of(large, 1.0)
+    training = Training(Recipe(1, feature_size=12, sizes=(Size(1.0, (128, 128, 80), whole=True),)), made, made.state)
+    shapes = set()
+    for seed in range(8):
+        first, second = training.pair(np.random.default_rng(seed)).examples
+        assert first.image.shape == second.image.shape
+        shapes.add(tuple(first.image.shape[1:]))
+    assert shapes == {(64, 64, 64), (96, 96, 80)}
 
 
 def test_a_killed_training_continues_with_the_same_result(material, tmp_path):

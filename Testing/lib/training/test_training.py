@@ -53,7 +53,7 @@ def test_targets_lie_at_the_centres_of_the_students_features(most):
         lattices = [box.subgrid((0, 0, 0), s, tuple(n // s + 2 for n in box.shape)) for s in STRIDES]
         targets = tuple((ramp(g)[axis][None].float(), g) for g in lattices)
         made = TeacherPass(image, Volume(np.ones(box.shape, np.uint8), box), targets)
-        example = draw(made, specs(), 3.0, most, False, Placing())
+        example = draw(made, specs(), 3.0, most, Placing())
         assert example.image.shape == (1, *most)
         hu = example.image[0] * 2000 - 1000
         for target, weight, stride in zip(example.targets, example.weights, STRIDES, strict=True):
