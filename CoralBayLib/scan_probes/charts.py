@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,7 +24,8 @@ class Series:
     Attributes:
         name: for the legend.
         x, y: (N,) each.
-        kind: "curve", "points", "linked" (points joined by a line) or "reference" (a line to compare the others with).
+        kind: "curve", "points", "linked" (points joined by a line), "interval" (a value between its ends), "reference" (a line
+            to compare the others with), or "cross" and "bar" (marks to compare the others with).
     """
 
     name: str
@@ -35,12 +36,19 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Series that share their axes."""
+    """Series that share their axes.
+
+    Attributes:
+        title, x_label, y_label: words.
+        series: what is drawn.
+        rows: names of the values 0, 1, ... of the y axis, where these are not numbers; drawn from top to bottom.
+    """
 
     title: str
     x_label: str
     y_label: str
     series: tuple[Series, ...]
+    rows: tuple[str, ...] = ()
 
 
 def charts(labels: Labels, evaluation: Evaluation) -> list[Chart]:
@@ -94,12 +102,20 @@ def comparison_chart(rows: Mapping[str, Mapping[str, Estimate]], metric: str) ->
         rows: as `Comparison.rows` returns them.
         metric: name of the metric.
     """
-    lines = [
-        Series(f"{kind}: {each[metric]}", np.array([each[metric].low, each[metric].value, each[metric].high]), np.full(3, n))
-        for n, (kind, each) in enumerate(reversed(list(rows.items())))
-        if metric in each
-    ]
-    return Chart("Probes", metric, "", tuple(replace(line, kind="linked") for line in lines))
+    known = {kind: each[metric] for kind, each in rows.items() if metric in each}
+    lines = tuple(interval(kind, each, n) for n, (kind, each) in enumerate(known.items()))
+    return Chart("Probes", metric, "", lines, tuple(f"{kind}\n{each}" for kind, each in known.items()))
+
+
+def interval(name: str, estimate: Estimate, y: float) -> Series:
+    """A value with its interval, as a level line from end to end with the value between.
+
+    Args:
+        name: of the series.
+        estimate: the value.
+        y: where the line is.
+    """
+    return Series(name, np.array([estimate.low, estimate.value, estimate.high]), np.full(3, y, float), "interval")
 
 
 def _roc(truth: NDArray, predicted: NDArray[np.float64], classes: list[str]) -> Chart:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from CoralBayLib.library.evaluation.regions import RegionScores
     from CoralBayLib.library.evaluation.scans import ScanScores
     from CoralBayLib.library.tables import Tables
+    from CoralBayLib.scan_probes.charts import Chart
 
 _MOST_NAMED = 10
 
@@ -52,6 +53,7 @@ def add_evaluate(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="random seed of the queries (default 0)")
     parser.add_argument("--output", "-o", metavar="FILE", help="also write the scores into this .json file")
+    parser.add_argument("--chart", metavar="FILE", help="draw the scores into this .png, .pdf or .svg file (needs matplotlib)")
     parser.set_defaults(run=run_evaluate)
 
 
@@ -63,7 +65,7 @@ def run_evaluate(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise LibraryError("Expected --against and --queries of at least 1, and a seed of 0 or more.")
     library = open_library(args)
     library.storage.require()
-    require_library_outputs(args, library, output=(".json",))
+    require_library_outputs(args, library, output=(".json",), chart=(".png", ".pdf", ".svg"))
     name = library_encoder_name(args, library)
     library.require_encoder(name)
     tables = Tables(library.storage, name)
@@ -79,6 +81,7 @@ def run_evaluate(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _scans(args: argparse.Namespace, console: Console, tables: Tables, path: Path) -> dict[str, Any]:
+    from CoralBayLib.library.evaluation.charts import scan_charts
     from CoralBayLib.library.evaluation.labels import labeled_scans
     from CoralBayLib.library.evaluation.scans import evaluate_scans
 
@@ -89,7 +92,16 @@ def _scans(args: argparse.Namespace, console: Console, tables: Tables, path: Pat
     own = patient is not None and args.label_column == patient
     scores = evaluate_scans(found.vectors, found.labels, found.patients, args.against, of_same_patient=own)
     _print_scans(console, scores)
+    _draw(args, console, scan_charts(scores), f"Scans with the same {args.label_column}")
     return {"kind": "scans", **asdict(scores), "left_out": found.left_out}
+
+
+def _draw(args: argparse.Namespace, console: Console, charts: list[Chart], title: str) -> None:
+    from CoralBayLib.scan_probes.report import draw_charts
+
+    if args.chart:
+        drawn = draw_charts(Path(args.chart), charts, f"{title}, with 95 % intervals over patients")
+        console.result(f"Written: {args.chart}" if drawn else "No chart was drawn: it needs the package matplotlib.")
 
 
 def _print_scans(console: Console, scores: ScanScores) -> None:
@@ -106,6 +118,7 @@ def _print_scans(console: Console, scores: ScanScores) -> None:
 
 
 def _regions(args: argparse.Namespace, console: Console, tables: Tables, folder: Path) -> dict[str, Any]:
+    from CoralBayLib.library.evaluation.charts import region_charts
     from CoralBayLib.library.evaluation.labels import labeled_regions
     from CoralBayLib.library.evaluation.regions import evaluate_regions
 
@@ -115,12 +128,14 @@ def _regions(args: argparse.Namespace, console: Console, tables: Tables, folder:
     with console.bar("Searching") as progress:
         scores = evaluate_regions(scans, args.queries, args.seed, progress)
     _print_regions(console, scores, len(scans))
+    _draw(args, console, region_charts(scores), "Regions in the same structure")
     return {"kind": "regions", "scans": len(scans), **asdict(scores), "left_out": left_out}
 
 
 def _print_regions(console: Console, scores: RegionScores, scans: int) -> None:
     console.result(
-        f"{scans} scans; precision of the first 1, 5 and 10 regions by structure, with 95 % intervals over patients."
+        f"{scans} scans; precision of the first 1, 5 and 10 regions by structure, with 95 % intervals over patients. "
+        "Possible: the largest precision that the structures have room for, as regions of one scan are 20 mm apart."
     )
     for kind, by_structure in scores.metrics.items():
         console.result(f"{kind}:")
@@ -128,6 +143,8 @@ def _print_regions(console: Console, scores: RegionScores, scans: int) -> None:
             chance = scores.chance.get(kind.partition(",")[0], {}).get(structure)
             numbers = "  ".join(f"@{k} {estimate}" for k, estimate in estimates.items())
             by_chance = "" if chance is None else f"  chance {chance:.3f}"
+            possible = scores.possible.get(kind.partition(",")[0], {}).get(structure, {})
+            by_chance += "".join(f"  possible @{k} {most:.3f}" for k, most in possible.items() if most < 1)
             console.result(f"  {structure:<24}  {numbers}{by_chance}")
 
 

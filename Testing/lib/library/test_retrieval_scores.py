@@ -10,11 +10,13 @@ import pytest
 import CoralBayLib as cb
 from CoralBayLib.core.errors import LibraryError
 from CoralBayLib.library.evaluation import scores
+from CoralBayLib.library.evaluation.charts import region_charts, scan_charts
 from CoralBayLib.library.evaluation.labeled_regions import LabeledRegions
 from CoralBayLib.library.evaluation.regions import evaluate_regions
 from CoralBayLib.library.evaluation.reranking import rerank
 from CoralBayLib.library.evaluation.scans import evaluate_scans
 from CoralBayLib.library.evaluation.scores import mean_over_patients
+from CoralBayLib.scan_probes.report import draw_charts
 
 from .conftest import BRIGHT, make_scan, spot
 from .test_cli_library import _pooling_by_name, run  # noqa: F401 - fixtures
@@ -115,6 +117,35 @@ def test_regions_of_a_structure_are_found_in_other_patients():
     assert random.metrics["across"]["liver"][10].value == pytest.approx(1 / 3, abs=0.08)
 
 
+def test_the_room_in_a_structure_limits_its_precision():
+    """The spleen is a plane of 50 x 50 mm with room for nine regions 20 mm apart, less what the query's neighborhood takes."""
+    found = evaluate_regions([lattice(f"p{n}", n, 0.01) for n in range(2)])
+    assert found.possible["across"]["spleen"] == {1: 1.0, 5: 1.0, 10: 0.9}
+    within = found.possible["within"]["spleen"]
+    assert within[5] == 1.0 and 0.5 <= within[10] < 0.9
+    for kind in ("within", "across"):
+        for structure, most in found.possible[kind].items():
+            for k, value in most.items():
+                assert found.metrics[kind][structure][k].value <= value + 1e-9, (kind, structure, k)
+
+
+def test_charts_show_each_score_beside_chance(tmp_path):
+    pytest.importorskip("matplotlib", reason="charts are drawn with matplotlib")
+    random = np.random.default_rng(0)
+    scans = evaluate_scans(random.normal(size=(20, 8)), ["a", "b"] * 10, [str(n) for n in range(20)])
+    first, by_label = scan_charts(scans)
+    assert [row.split("\n")[0] for row in first.rows] == ["Recall@1", "Recall@5", "Recall@10", "mAP"]
+    assert first.series[-1].x.tolist() == list(scans.chance.values()) and len(by_label.rows) == 2
+    regions = evaluate_regions([lattice(f"p{n}", n, 0.3) for n in range(3)])
+    across, within = region_charts(regions)
+    assert across.rows == ("mean", "liver", "spleen") and [each.kind for each in across.series[:2]] == ["interval"] * 2
+    liver = regions.metrics["across, re-ranked"]["liver"][5]
+    assert across.series[1].x[4:7].tolist() == [liver.low, liver.value, liver.high] and np.isnan(across.series[1].x[7])
+    assert across.series[2].x[1] == regions.chance["across"]["liver"] and len(within.series) >= 2
+    assert draw_charts(tmp_path / "chart.png", [first, by_label, across, within], "scores")
+    assert (tmp_path / "chart.png").read_bytes()[:4] == b"\x89PNG"
+
+
 def test_surroundings_mend_the_order():
     scans = [lattice(f"p{n}", n, 0.9) for n in range(4)]
     found = evaluate_regions(scans, queries=10)
@@ -171,8 +202,9 @@ def test_the_command_measures_scans_and_regions(run, scans, tmp_path):  # noqa: 
         near = (np.linalg.norm(ras - spot(name), axis=1) < 14).reshape(grid.shape)
         cb.write_volume(cb.Volume(near.astype(np.uint8), grid), folder / name / "labels.nrrd")
         (folder / name / "labels.json").write_text('{"1": "bright spot"}')
-    status, out, err = run("evaluate", "--labels", folder)
-    assert status == 0 and "across, re-ranked:" in out and "bright spot" in out, err
+    status, out, err = run("evaluate", "--labels", folder, "--chart", tmp_path / "chart.png")
+    assert ("Written" in out) == (tmp_path / "chart.png").exists()
+    assert status == 0 and "across, re-ranked:" in out and "bright spot" in out and "possible @10 " in out, err
     result = json.loads(run("evaluate", "--labels", folder, "--json")[1])
     assert (
         result["scans"] == 3 and result["metrics"]["across"]["bright spot"]["1"]["value"] > result["chance"]["across"]["mean"]

@@ -121,8 +121,10 @@ def test_a_table_and_a_chart_hold_the_intervals(tmp_path):
     assert {row["probe"] for row in read} == {"nearest", "chance"}
     assert read[0]["target"] == "'=finding" and float(read[0]["low"]) <= float(read[0]["value"]) <= float(read[0]["high"])
     chart = comparison_chart(rows, "AUROC")
-    assert [series.name.split(":")[0] for series in chart.series] == ["chance", "nearest"]
-    assert chart.series[1].x[1] == rows["nearest"]["AUROC"].value
+    assert [series.name for series in chart.series] == ["nearest", "chance"]
+    assert [row.split("\n")[0] for row in chart.rows] == ["nearest", "chance"]
+    assert str(rows["nearest"]["AUROC"]) in chart.rows[0]
+    assert chart.series[0].x[1] == rows["nearest"]["AUROC"].value and chart.series[1].y.tolist() == [1, 1, 1]
 
 
 def test_scans_are_taken_with_their_vectors():
