@@ -1,4 +1,4 @@
-"""Files that CoralBay writes: prompts, probes, entries of the store, bases."""
+"""Files that CoralBay writes, and tables and lists of words: prompts, probes, entries of the store, bases, reports."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 import CoralBayLib as cb
+from CoralBayLib.encoders.language.vocabulary import Vocabulary
 from CoralBayLib.features import shared_basis
 from CoralBayLib.fewshot.prompt_io import read_prompts
 from CoralBayLib.library.basis import LibraryBasis
+from CoralBayLib.library.records import ScanRecord
+from CoralBayLib.library.reports import add_reports, read_reports, remove_reports
+from CoralBayLib.library.storage.folder import Folder
 from CoralBayLib.scan_probes import AttentiveProbe, ScanProbe, ScanTokens
 from CoralBayLib.scan_probes.table import Labels, read_table
 from CoralBayLib.similarity.feature_maps import FeatureProjection, color_basis, color_map
@@ -186,6 +190,63 @@ def table(task: str) -> Build:
     return build
 
 
+def _records(folder: Path) -> list[ScanRecord]:
+    """Records of scans that no file is needed for."""
+    paths = [str(folder / "scans" / f"{name}.nrrd") for name in "abc"]
+    matrix = tuple(np.eye(4).ravel().tolist())
+    return [
+        ScanRecord(str(n) * 64, "", path, "", (4, 4, 4), (1.0, 1.0, 1.0), matrix, 0, "pooling", "", "")
+        for n, path in enumerate(paths)
+    ]
+
+
+def _reports_table(folder: Path) -> Path:
+    path = folder / "reports.csv"
+    texts = ("No effusion. Node of 5 mm.", "Läsion of 8 mm\tleft", "Normal.")
+    rows = [f"scans/{name}.nrrd,{text}" for name, text in zip("abc", texts, strict=True)]
+    path.write_text("\n".join(["scan,report", *rows]) + "\n", encoding="utf-8")
+    return path
+
+
+def reports(folder: Path) -> Input:
+    """The reports of a library."""
+    storage = Folder(folder / "library")
+    with storage.locked():
+        storage.create()
+    add_reports(storage, _reports_table(folder), _records(folder))
+    path = folder / "library" / "reports.json"
+    return Input([path], lambda: sorted(read_reports(storage).items()), {None: (edited_json,)}, lambda _path: 0)
+
+
+def reports_table(folder: Path) -> Input:
+    """A table of reports."""
+    path, storage = _reports_table(folder), Folder(folder / "library")
+    with storage.locked():
+        storage.create()
+
+    def use() -> list[Any]:
+        try:
+            count, unknown = add_reports(storage, path, _records(folder))
+            return [count, unknown, sorted(read_reports(storage).items())]
+        finally:
+            remove_reports(storage)
+
+    return Input([path], use, {None: (edited_cells,)})
+
+
+def vocabulary(folder: Path) -> Input:
+    """The words that a text is split into."""
+    path = folder / "vocab.txt"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "pleural", "effusion", "lung", "nodule", "##s", "no", ".", "é", "肺"]
+    path.write_text("\n".join(words) + "\n", encoding="utf-8")
+
+    def use() -> list[Any]:
+        found = Vocabulary(path, len(words), 16)
+        return [found.split(text) for text in ("Pleural effusion.", "no lung nodules", "lung é 肺 x")]
+
+    return Input([path], use, {None: (lines_edit(b"", "##"),)})
+
+
 WRITTEN: dict[str, Build] = {
     "Prompts, ours (.json)": own_prompts,
     "Prompts of Slicer (.mrk.json)": markups,
@@ -197,6 +258,9 @@ WRITTEN: dict[str, Build] = {
     "Colors of features": projection,
     "Shared basis": common_basis,
     "Library basis": library_basis,
+    "Reports of a library": reports,
+    "Reports, a table (.csv)": reports_table,
+    "Vocabulary (vocab.txt)": vocabulary,
     "Table (.csv), classes": table("classification"),
     "Table (.csv), numbers": table("regression"),
     "Table (.csv), survival": table("survival"),
