@@ -8,7 +8,7 @@ import small_colipri
 
 import CoralBayLib as cb
 from CoralBayLib.encoders import colipri
-from Testing.lib.library.conftest import BRIGHT, make_scan
+from Testing.lib.library.conftest import scans  # noqa: F401 - a fixture
 
 
 @pytest.fixture(autouse=True)
@@ -29,13 +29,3 @@ def weights(tmp_path):
 @pytest.fixture
 def encoder(weights):
     return cb.load_encoder("colipri", weights, "cpu")
-
-
-@pytest.fixture
-def scans(tmp_path):
-    """Three CTs in a folder."""
-    folder = tmp_path / "scans"
-    folder.mkdir()
-    for name in BRIGHT:
-        cb.write_volume(make_scan(name), folder / f"{name}.nrrd")
-    return folder
