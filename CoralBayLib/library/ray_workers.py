@@ -18,6 +18,7 @@ from CoralBayLib.core.deprecation import deprecated_names
 from CoralBayLib.core.errors import CoralBayError, LibraryError, Remedy
 from CoralBayLib.core.paths import error_message
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
+from CoralBayLib.core.requirements import RAY
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.imaging.discovery import ScanSource
 
@@ -59,7 +60,7 @@ class RayWorkers:
             raise LibraryError(
                 f"Embedding on a cluster needs the Python package Ray ({error}).",
                 remedy=Remedy.INSTALL_PACKAGE,
-                package="ray>=2.50,<3",
+                package=RAY,
             ) from error
         self._ray = ray
         try:

@@ -14,6 +14,7 @@ from CoralBayLib.core.errors import Cancelled, Remedy, TrainingError
 from CoralBayLib.core.formatting import format_duration
 from CoralBayLib.core.outputs import require_writable
 from CoralBayLib.core.progress import Progress, report, seconds_left, subprogress
+from CoralBayLib.core.requirements import PRETRAINING
 from CoralBayLib.encoders.weights import Consent
 from CoralBayLib.imaging.discovery import find_scans
 
@@ -24,9 +25,6 @@ from .views.scans import Preparation, prepare_all
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
-
-PACKAGE = "lightning>=2.6.4,<3"
-"""What must be installed for training, as pip takes it."""
 
 _PREPARING = 0.1
 """Part of the progress that preparing the scans is shown as."""
@@ -137,7 +135,9 @@ def require_lightning() -> None:
     try:
         import lightning.fabric  # noqa: F401
     except ImportError as error:
-        raise TrainingError("Training needs the package lightning.", remedy=Remedy.INSTALL_PACKAGE, package=PACKAGE) from error
+        raise TrainingError(
+            "Training needs the package lightning.", remedy=Remedy.INSTALL_PACKAGE, package=PRETRAINING
+        ) from error
 
 
 def _new_plan(

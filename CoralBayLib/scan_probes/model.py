@@ -13,6 +13,7 @@ from scipy.special import expit, softmax
 from CoralBayLib.core import schemas
 from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import ProbeError, Remedy, ScansError
+from CoralBayLib.core.requirements import SURVIVAL
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 
 from .metrics import leading_score
@@ -265,9 +266,7 @@ def _cox(x: NDArray[np.float64], labels: Labels, strength: float) -> NDArray[np.
         import pandas
         from lifelines import CoxPHFitter
     except ImportError as error:
-        raise ScansError(
-            "Survival needs the package lifelines.", remedy=Remedy.INSTALL_PACKAGE, package="lifelines>=0.28"
-        ) from error
+        raise ScansError("Survival needs the package lifelines.", remedy=Remedy.INSTALL_PACKAGE, package=SURVIVAL) from error
     events = int(labels.values.sum())
     if events < 2:
         raise ScansError(f"Survival needs at least two scans with an observed event; these have {events}.")

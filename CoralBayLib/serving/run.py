@@ -13,11 +13,11 @@ from typing import Any
 
 from CoralBayLib.core.errors import EncoderError, Remedy, ServerError, WeightsError
 from CoralBayLib.core.paths import error_message
+from CoralBayLib.core.requirements import SERVER as _PACKAGES
 from CoralBayLib.remote.encoder import describe_encoder
 
 from .settings import ServerSettings
 
-_PACKAGES = "ray[serve]>=2.50,<3"
 _MOST_REQUESTS = 2000
 """Requests that are answered at the same time; each client has one."""
 _STOP_S = 2.0

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from CoralBayLib.core.errors import EncoderError, QueryError, Remedy, WeightsError
+from CoralBayLib.core.requirements import TEXT
 
-TOKENIZERS = "tokenizers>=0.20,<1"
-"""The package that splits texts."""
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """What every vocabulary of BERT has beside words."""
 
@@ -66,7 +65,7 @@ class Vocabulary:
             raise EncoderError(
                 "Searching by words needs a package that is not installed.",
                 remedy=Remedy.INSTALL_PACKAGE,
-                package=TOKENIZERS,
+                package=TEXT,
             ) from error
         numbers = _read(path)
         lacking = [each for each in _SPECIAL if each not in numbers]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from CoralBayLib.core import __version__
 from CoralBayLib.core.errors import Remedy, VolumeError
 from CoralBayLib.core.paths import atomic_write, error_message, expand
+from CoralBayLib.core.requirements import DICOM
 from CoralBayLib.imaging.dicom import series_slices
 from CoralBayLib.imaging.formats import DICOM_SEGMENTATION_SUFFIX, READABLE_SUFFIXES
 from CoralBayLib.imaging.grid import Grid, Volume
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
     from CoralBayLib.imaging.segmentation_io import Segment
 
-PACKAGE = "highdicom>=0.28,<1"
-"""What writes DICOM SEG, as pip takes it."""
 _LONGEST = 64
 """Most characters of a text (DICOM's value representation LO)."""
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "FrameOfReferenceUID")
@@ -202,6 +201,6 @@ def _highdicom() -> Any:
         import highdicom
     except ImportError as error:
         raise VolumeError(
-            "Writing DICOM segmentations needs the package highdicom.", remedy=Remedy.INSTALL_PACKAGE, package=PACKAGE
+            "Writing DICOM segmentations needs the package highdicom.", remedy=Remedy.INSTALL_PACKAGE, package=DICOM
         ) from error
     return highdicom

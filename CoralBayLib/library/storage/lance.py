@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from CoralBayLib.core.errors import LibraryError, Remedy
 from CoralBayLib.core.paths import remove_quietly
+from CoralBayLib.core.requirements import LIBRARY
 
 from .lance_errors import LANCE_ERRORS, explain_compacting, explain_reading, explain_writing, is_missing_table
 from .states import damaged_manifests
@@ -38,7 +39,7 @@ def import_lancedb() -> Any:
         raise LibraryError(
             f"A library of scans needs the Python package LanceDB ({error}).",
             remedy=Remedy.INSTALL_PACKAGE,
-            package="lancedb>=0.40,<0.50",
+            package=LIBRARY,
         ) from error
     return lancedb
 

@@ -22,19 +22,15 @@ from packaging.utils import canonicalize_name
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import CoralBayError
+from CoralBayLib.core.requirements import DICOM as DICOM
+from CoralBayLib.core.requirements import LIBRARY as LIBRARY
+from CoralBayLib.core.requirements import SURVIVAL as SURVIVAL
+from CoralBayLib.core.requirements import TEXT as TEXT
 from CoralBayLib.encoders.weights import DownloadRequest
 
 from .packaged_weights import PackageRequest
 
 TORCH_VERSION = ">=2.3"
-LIBRARY = "lancedb>=0.40,<0.50"
-"""What a library of scans needs in addition."""
-TEXT = "tokenizers>=0.20,<1"
-"""What search by words needs in addition."""
-SURVIVAL = "lifelines>=0.28"
-"""What survival probes need in addition."""
-DICOM = "highdicom>=0.28,<1"
-"""What DICOM segmentations need in addition; Slicer may have it."""
 _REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 # Slicer or the PyTorch extension provides these; pip must not replace them while Slicer runs.
 _KEEP = ("torch", "numpy", "scipy", "SimpleITK")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from CoralBayLib.cli.remedies import remedy_text
+from CoralBayLib.core import requirements
 from CoralBayLib.core.devices import describe
 from CoralBayLib.core.errors import CoralBayError
 from CoralBayLib.library.ray_workers import RayWorkers
@@ -35,6 +36,12 @@ def test_a_missing_package_is_named_with_the_versions_that_fit(monkeypatch, pack
     assert requirement.startswith(f"{package}>=")
     assert f'["{requirement}"]' in PYPROJECT.read_text(encoding="utf-8")
     assert f"pip install '{requirement}'" in remedy_text(caught.value, {"json"})
+
+
+@pytest.mark.parametrize("name", [name for name in vars(requirements) if name.isupper()])
+def test_requirements_of_features_are_the_extras(name):
+    """pip installs what errors and the module ask for."""
+    assert f'= ["{getattr(requirements, name)}"' in PYPROJECT.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("count", "words"), [(1, "CPU, 1 thread ("), (2, "CPU, 2 threads (")])

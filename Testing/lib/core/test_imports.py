@@ -12,6 +12,7 @@ MODULES = (
     "core.formatting",
     "core.paths",
     "core.progress",
+    "core.requirements",
     "core.resources",
     "core.schemas",
     "core.tensor_files",
