@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import LibraryError, Remedy, VolumeError
-from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report, subprogress
+from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.imaging.grid import Volume
-from CoralBayLib.imaging.patients import find_patients, read_labels
+from CoralBayLib.imaging.patients import LabeledPatient, find_patients, read_labels
 from CoralBayLib.imaging.patients.measures import FEWEST_OTHERS, FLOORS, VOLUME_FLOOR, WORDS, measure, robust
 from CoralBayLib.imaging.volume_io import read_volume
 
@@ -106,15 +106,13 @@ def find_outliers(
             f"The library has {len(records)} scans with this encoder. Scans can be compared from {FEWEST_OTHERS + 1} on.",
             remedy=Remedy.ADD_SCANS,
         )
-    end = 0.4 if labels is not None else 1.0
-    measured = _measured(records, subprogress(progress, 0, end), cancel) if read_files else {}
-    numbers = _numbers_of_scans(records, _distances(tables, records), measured)
     by_scan = {record.scan: record for record in records}
+    segments = _Segments(tables, _labeled(records, labels), cancel) if labels is not None else None
+    measured = _read(records, read_files, segments, progress, cancel)
+    numbers = _numbers_of_scans(records, _distances(tables, records), measured)
     found = list(_compared(numbers, by_scan, "", least))
-    if labels is not None:
-        by_segment = _numbers_of_segments(tables, records, labels, subprogress(progress, end, 1), cancel)
-        for name, of_scans in sorted(by_segment.items()):
-            found += _compared(of_scans, by_scan, name, least)
+    for name, of_scans in sorted(segments.numbers().items()) if segments is not None else ():
+        found += _compared(of_scans, by_scan, name, least)
     report(progress, 1.0, "Compared")
     return sorted(found, key=lambda each: (-each.score, each.path, each.segment))
 
@@ -159,59 +157,109 @@ def _distances(tables: Tables, records: list[ScanRecord]) -> dict[str, float]:
     return {scan: value for scan, value in found.items() if scan in known}
 
 
-def _measured(records: list[ScanRecord], progress: Progress | None, cancel: CancelToken | None) -> dict[str, dict[str, float]]:
-    """The numbers of the scans whose files are on this computer and can be read."""
-    found = {}
-    for n, record in enumerate(records):
-        raise_if_cancelled(cancel)
-        report(progress, n / len(records), "Reading scans")
-        if record.exists:
-            try:
-                found[record.scan] = measure(read_volume(record.path, record.series_uid))
-            except VolumeError:
-                continue  # `library verify` and `check` say what is wrong with it
+def _labeled(records: list[ScanRecord], labels: str | os.PathLike) -> dict[str, LabeledPatient]:
+    """The labeled patients whose scans are in the library, by the scan.
+
+    Raises:
+        LibraryError: there is none.
+        VolumeError: the folder cannot be used.
+    """
+    by_path = {os.path.abspath(record.path): record.scan for record in records if record.path}  # noqa: PTH100 - keeps links
+    found = {
+        by_path[path]: each
+        for each in find_patients(labels).patients
+        if (path := os.path.abspath(each.scan)) in by_path  # noqa: PTH100 - keeps links
+    }
+    if not found:
+        raise LibraryError(f"No labeled patient of {Path(labels).name} is in the library.", remedy=Remedy.ADD_SCANS)
     return found
 
 
-def _numbers_of_segments(
-    tables: Tables,
+def _read(
     records: list[ScanRecord],
-    labels: str | os.PathLike,
+    all_files: bool,
+    segments: _Segments | None,
     progress: Progress | None,
     cancel: CancelToken | None,
-) -> dict[str, _Numbers]:
-    """The numbers of each structure, by its name and by scan."""
-    by_path = {os.path.abspath(record.path): record.scan for record in records if record.path}  # noqa: PTH100 - keeps links
-    patients = [
-        (by_path[path], each)
-        for each in find_patients(labels).patients
-        if (path := os.path.abspath(each.scan)) in by_path  # noqa: PTH100 - keeps links
-    ]
-    if not patients:
-        raise LibraryError(f"No labeled patient of {Path(labels).name} is in the library.", remedy=Remedy.ADD_SCANS)
-    regions = _regions(tables, {scan for scan, _ in patients}, cancel)
-    numbers: dict[str, _Numbers] = {}
-    vectors: dict[str, dict[str, NDArray]] = {}
-    for n, (scan, patient) in enumerate(patients):
+) -> dict[str, dict[str, float]]:
+    """Read each scan that is on this computer once; gives the numbers of scans, and adds those of segments.
+
+    Args:
+        records: of all scans.
+        all_files: read the scans without labels, too, and measure all.
+        segments: what the segments of labeled scans are added to.
+        progress: told the fraction done.
+        cancel: checked between scans.
+
+    Raises:
+        VolumeError: a labeled scan cannot be read.
+    """
+    labeled = set() if segments is None else segments.scans
+    chosen = [record for record in records if record.scan in labeled or (all_files and record.exists)]
+    found = {}
+    for n, record in enumerate(chosen):
         raise_if_cancelled(cancel)
-        report(progress, n / len(patients), "Reading segments")
-        labeled, volume = read_labels(patient), read_volume(patient.scan)
+        report(progress, n / len(chosen), "Reading scans")
+        try:
+            volume = read_volume(record.path, record.series_uid)
+        except VolumeError:
+            if record.scan in labeled:
+                raise
+            continue  # `library verify` and `check` say what is wrong with it
+        if all_files:
+            found[record.scan] = measure(volume)
+        if segments is not None and record.scan in labeled:
+            segments.add(record.scan, volume)
+    return found
+
+
+class _Segments:
+    """The numbers of the segments of labeled scans.
+
+    Args:
+        tables: of an encoder.
+        patients: those labeled, by scan.
+        cancel: checked between parts of the library.
+    """
+
+    def __init__(self, tables: Tables, patients: Mapping[str, LabeledPatient], cancel: CancelToken | None) -> None:
+        self._patients = patients
+        self._regions = _regions(tables, self.scans, cancel)
+        self._numbers: dict[str, _Numbers] = {}
+        self._vectors: dict[str, dict[str, NDArray]] = {}
+
+    @property
+    def scans(self) -> set[str]:
+        """Those with labels."""
+        return set(self._patients)
+
+    def add(self, scan: str, volume: Volume) -> None:
+        """Measure the segments of a scan.
+
+        Raises:
+            VolumeError: its labels cannot be read.
+        """
+        labeled = read_labels(self._patients[scan], volume.grid)
+        nowhere = (np.empty((0, 3)), np.empty((0, 1)))
         for label, name in labeled.names.items():
             mask = labeled.labelmap.array == label
             if not mask.any():
                 continue
-            numbers.setdefault(name, {})[scan] = _numbers_of_segment(mask, volume)
-            vector = _mean_vector(label, labeled.labelmap, *regions.get(scan, (np.empty((0, 3)), np.empty((0, 1)))))
+            self._numbers.setdefault(name, {})[scan] = _numbers_of_segment(mask, volume)
+            vector = _mean_vector(label, labeled.labelmap, *self._regions.get(scan, nowhere))
             if vector is not None:
-                vectors.setdefault(name, {})[scan] = vector
-    for name, own in vectors.items():
-        total = np.sum(list(own.values()), axis=0)
-        for scan, vector in own.items():
-            others = total - vector
-            distance = 1 - float(vector @ others / max(float(np.linalg.norm(others)), 1e-12))
-            text = "its features are far from those in other scans: distance {value:.2f} (others: about {middle:.2f})"
-            numbers[name][scan]["features"] = _Number(distance, text, _DISTANCE_FLOOR, too_large_only=True)
-    return numbers
+                self._vectors.setdefault(name, {})[scan] = vector
+
+    def numbers(self) -> dict[str, _Numbers]:
+        """The numbers of each structure, by its name and by scan."""
+        for name, own in self._vectors.items():
+            total = np.sum(list(own.values()), axis=0)
+            for scan, vector in own.items():
+                others = total - vector
+                distance = 1 - float(vector @ others / max(float(np.linalg.norm(others)), 1e-12))
+                text = "its features are far from those in other scans: distance {value:.2f} (others: about {middle:.2f})"
+                self._numbers[name][scan]["features"] = _Number(distance, text, _DISTANCE_FLOOR, too_large_only=True)
+        return self._numbers
 
 
 def _numbers_of_segment(mask: NDArray[np.bool_], volume: Volume) -> dict[str, _Number]:

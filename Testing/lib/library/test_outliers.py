@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import CoralBayLib as cb
-from CoralBayLib.core.errors import LibraryError, Remedy
+from CoralBayLib.core.errors import LibraryError, Remedy, VolumeError
+from CoralBayLib.library import outliers
 from CoralBayLib.library.outliers import find_outliers
 from CoralBayLib.library.tables import Tables
 from Testing.lib.conftest import phantom, phantom_grid
@@ -72,6 +73,23 @@ def test_without_files_and_with_another_threshold(cohort, encoder, folder):
     # A scan that is gone is compared by what the library knows.
     (folder / "p6" / "ct.nrrd").unlink()
     assert any(each.path.endswith("p6/ct.nrrd") for each in find_outliers(tables))
+
+
+@pytest.mark.parametrize("read_files", [True, False])
+def test_each_scan_is_read_once(cohort, encoder, folder, monkeypatch, read_files):
+    read = []
+    monkeypatch.setattr(outliers, "read_volume", lambda path, *rest: read.append(str(path)) or cb.read_volume(path, *rest))
+    (folder / "p6" / "labels.seg.nrrd").unlink()
+    tables = Tables(cohort.storage, encoder.name)
+    found = find_outliers(tables, folder, read_files=read_files)
+    assert sorted(read) == [str(folder / f"p{n}" / "ct.nrrd") for n in range(COUNT - (not read_files))]
+    assert ("p4", "spot") in {(each.path.split("/")[-2], each.segment) for each in found}
+    # What is wrong with a labeled scan is told; one without labels is left to `library verify`.
+    (folder / "p6" / "ct.nrrd").write_bytes(b"x")
+    find_outliers(tables, folder, read_files=read_files)
+    (folder / "p0" / "ct.nrrd").write_bytes(b"x")
+    with pytest.raises(VolumeError):
+        find_outliers(tables, folder, read_files=read_files)
 
 
 def test_too_few_scans(filled, encoder):
