@@ -17,6 +17,7 @@ from CoralBayLib.core.outputs import require_writable_folder
 from CoralBayLib.core.paths import expand
 
 if TYPE_CHECKING:
+    from CoralBayLib.encoders.base import Encoder
     from CoralBayLib.evaluation.cases import Cases
     from CoralBayLib.evaluation.draws import Draw
     from CoralBayLib.evaluation.results import Result
@@ -47,10 +48,16 @@ def add_parser(commands: Any, common: Common) -> None:
         type=_words,
         default=["auto"],
         metavar="NAME[,NAME]",
-        help="encoders to compare, as `coralbay encoders` lists them (default auto: coralbay, or coralbay-mini when the "
-        "weights of coralbay are not available)",
+        help="encoders to compare, as `coralbay encoders` lists them (default auto: those of --encoder-file, or coralbay, or "
+        "coralbay-mini when the weights of coralbay are not available)",
     )
-    parser.add_argument("--encoder-file", metavar="FILE", help="Python file that registers an encoder; the file is run")
+    parser.add_argument(
+        "--encoder-file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="Python file that registers encoders; the file is run. May be given several times",
+    )
     parser.add_argument(
         "--shots",
         type=_numbers,
@@ -115,9 +122,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     _draws(args, cases)
     args.output = require_writable_folder(args.output, [], (_RESULTS, _REPORT, _TABLE, _PICTURE))
     with _store(args) as store:
-        # What other commands let choose for one encoder.
-        options = argparse.Namespace(**vars(args), encoder="auto", weights=None, setting=None)
-        encoders = {encoder.name: encoder for encoder in (open_encoder(options, console, name) for name in args.encoders)}
+        encoders = _encoders(args, console)
         for encoder in encoders.values():
             with console.bar("Embedding") as progress:
                 cases = embed_cases(cases, encoder, store, assume_hu=args.assume_hu, progress=progress)
@@ -135,6 +140,17 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         except KeyboardInterrupt:
             console.say(f"\n{len(evaluation.known())} finished tests are in {file.path}. The same command continues there.")
             raise
+
+
+def _encoders(args: argparse.Namespace, console: Console) -> dict[str, Encoder]:
+    """Those to compare, by name, each once."""
+    from CoralBayLib.encoders import load_encoder_file
+
+    own = [name for file in args.encoder_file for name in load_encoder_file(file)]
+    # What other commands let choose for one encoder.
+    options = argparse.Namespace(**{**vars(args), "encoder_file": None}, encoder="auto", weights=None, setting=None)
+    names = [name for each in args.encoders for name in (own if own and each == "auto" else [each])]
+    return {encoder.name: encoder for encoder in (open_encoder(options, console, name) for name in dict.fromkeys(names))}
 
 
 def _draws(args: argparse.Namespace, cases: Cases) -> list[Draw]:

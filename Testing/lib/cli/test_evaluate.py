@@ -11,6 +11,7 @@ import pytest
 
 import CoralBayLib as cb
 from CoralBayLib.core.notice import NOTICE
+from CoralBayLib.encoders import plugins, registry
 from Testing.lib.evaluation.conftest import ThresholdMethod, patients
 
 __all__ = ["patients"]
@@ -54,6 +55,25 @@ def test_the_picture_needs_matplotlib(run, patients, stand_in, tmp_path, monkeyp
     assert status == 0 and "matplotlib is not installed" in stderr and "evaluation.png" not in stdout
     assert not (tmp_path / "out" / "evaluation.png").exists()
     assert not list(cb.Store().entries())
+
+
+def test_encoders_of_several_files_are_compared(run, patients, stand_in, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
+    monkeypatch.setattr(plugins, "_files", {})
+    files = [tmp_path / f"{name}.py" for name in ("mine", "yours")]
+    for file in files:
+        file.write_text(
+            "from CoralBayLib.encoders import EncoderCard, register_encoder\n"
+            "from Testing.lib.conftest import PoolingEncoder\n"
+            f"class Own(PoolingEncoder):\n    name = '{file.stem}'\n"
+            f"register_encoder(EncoderCard('{file.stem}', 'Own', ''))(lambda **_: Own())\n"
+        )
+    options = ("--encoder-file", files[0], "--encoder-file", files[1], "--test", "2", "--shots", "1", "--draws", "1", "--json")
+    for chosen, names in (((), ["mine", "yours"]), (("--encoders", "yours,pooling"), ["yours", "pooling"])):
+        status, _, stderr = run("evaluate", patients, *options, *chosen, "-o", tmp_path / "out")
+        assert status == 0, stderr
+        report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+        assert [each["name"] for each in report["encoders"]] == names
 
 
 @pytest.mark.parametrize(
