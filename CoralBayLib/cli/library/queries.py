@@ -76,7 +76,7 @@ def add_search(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--reports",
         action="store_true",
-        help="with --scan: the sentences of the reports of the scans found, grouped and counted",
+        help="with --scan or --text: the sentences of the reports of the scans found, grouped and counted",
     )
     parser.add_argument("--exact", action="store_true", help="compare with every region instead of using the approximate index")
     parser.set_defaults(run=run_search, refuse=parser.error)
@@ -104,8 +104,8 @@ def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if args.text is not None and (args.ct or args.exclude_query_scan):
         args.refuse("a text is not from a scan; leave --ct and --exclude-query-scan out")
     require_limits(args.k, args.min_distance_mm)
-    if args.reports and not args.scan:
-        raise LibraryError("--reports shows the reports of whole scans. Give --scan with it.")
+    if args.reports and not args.scan and args.text is None:
+        raise LibraryError("--reports shows the reports of whole scans. Give --scan or --text with it.")
     library = open_library(args)
     library.storage.require()
     limits = {"include": args.include, "exclude": args.exclude}
@@ -124,7 +124,7 @@ def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     seconds = time.perf_counter() - begin
     _print_hits(console, hits, with_positions=query is not None)
     kind = "scans" if query is None else "regions"
-    sentences = {"sentences": show_sentences(library, hits, console)} if args.reports else {}
+    sentences = _sentences(args, console, library, hits)
     return {**sentences, kind: [hit.as_dict() for hit in hits], "seconds": seconds, "encoder": pyramid.identity["encoder"]}
 
 
@@ -135,7 +135,13 @@ def _search_text(args: argparse.Namespace, console: Console, library: Library, l
     hits = library.search_text(args.text, encoder, args.k, **limits)
     seconds = time.perf_counter() - begin
     _print_hits(console, hits, with_positions=False)
-    return {"scans": [hit.as_dict() for hit in hits], "seconds": seconds, "encoder": encoder.name}
+    sentences = _sentences(args, console, library, hits)
+    return {**sentences, "scans": [hit.as_dict() for hit in hits], "seconds": seconds, "encoder": encoder.name}
+
+
+def _sentences(args: argparse.Namespace, console: Console, library: Library, hits: list[Any]) -> dict[str, Any]:
+    """Those of the reports of scans that were found, if they were asked for."""
+    return {"sentences": show_sentences(library, hits, console)} if args.reports else {}
 
 
 def _query(args: argparse.Namespace) -> Query | None:

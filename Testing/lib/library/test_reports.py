@@ -106,4 +106,4 @@ def test_the_commands(filled, scans, table, encoder, monkeypatch, capsys):
     assert main(["library", "stats", *where]) == 0 and "3 scans have a report" in capsys.readouterr().out
     assert main(["library", "reports", "--remove", *where]) == 0 and "reports of 3 scans" in capsys.readouterr().out
     region = ["library", "search", *where, "--ct", str(scans / "a.nrrd"), "--point", "0,0,0", "--reports"]
-    assert main(region) == 1 and "Give --scan with it" in capsys.readouterr().err
+    assert main(region) == 1 and "Give --scan or --text with it" in capsys.readouterr().err

@@ -108,6 +108,13 @@ def test_the_command_line_searches_by_words(encoder, scans, tmp_path, weights, c
     expected = Library(library).search_text(TEXT, encoder)
     assert [hit["path"] for hit in made["scans"]] == [hit.path for hit in expected]
 
+    reports = tmp_path / "reports.csv"
+    reports.write_text(f"scan,report\n{scans / 'a.nrrd'},Normal heart.\n{scans / 'b.nrrd'},Normal heart. No nodule.\n")
+    assert run(capsys, "library", "reports", "--add", reports, "--library", library)[0] == 0
+    status, out, err = run(capsys, "library", "search", "--text", TEXT, *options, "--reports", "--quiet")
+    assert status == 0, err
+    assert "reports of 2 of these scans" in out and "2 of 2  Normal heart." in out and "1 of 2  No nodule." in out
+
     given = ("--ct", scans / "a.nrrd")
     for more, words in ((("--text", TEXT, *given), "leave --ct"), (("--point=1,2,3",), "name it with --ct")):
         with pytest.raises(SystemExit) as refused:
