@@ -77,8 +77,8 @@ class Tiling:
     step: Axes = (0, 0, 0)
 
 
-class Encoder(Protocol):
-    """A frozen network that turns a CT into feature maps at several strides.
+class EncoderProperties(Protocol):
+    """What is known of an encoder without its network.
 
     `scan_token` names a vector of the whole input (a CLS token) that serves as the scan embedding; such an encoder is run
     on the whole volume at once. When it is None, the scan embedding is the average of the pooled levels.
@@ -91,6 +91,11 @@ class Encoder(Protocol):
     scan_token: str | None
     tiling: Tiling
     weights_sha256: str
+
+
+class Encoder(EncoderProperties, Protocol):
+    """A frozen network that turns a CT into feature maps at several strides."""
+
     weights_source: str
 
     @property

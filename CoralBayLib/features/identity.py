@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from CoralBayLib.core.errors import EncoderError
-from CoralBayLib.encoders.base import Encoder, LevelSpec
+from CoralBayLib.encoders.base import EncoderProperties, LevelSpec
 from CoralBayLib.imaging.grid import Volume
 
 FEATURES_VERSION = 2
@@ -18,7 +18,7 @@ WORKING_VERSION = 3
 """Increased when the working grid changes. Stored pyramids are then computed again; probes and libraries stay usable."""
 
 
-def choose_levels(encoder: Encoder, names: Sequence[str] | None) -> list[LevelSpec]:
+def choose_levels(encoder: EncoderProperties, names: Sequence[str] | None) -> list[LevelSpec]:
     """The encoder's levels of these names, in the encoder's order; without names all except the optional ones.
 
     Raises:
@@ -31,7 +31,7 @@ def choose_levels(encoder: Encoder, names: Sequence[str] | None) -> list[LevelSp
     return [spec for spec in encoder.levels if (not spec.optional if names is None else spec.name in names)]
 
 
-def identity(encoder: Encoder) -> dict[str, str | int]:
+def identity(encoder: EncoderProperties) -> dict[str, str | int]:
     """The properties of an encoder that determine the features of a CT; features of equal identity are comparable."""
     return {
         "encoder": encoder.name,
@@ -41,7 +41,7 @@ def identity(encoder: Encoder) -> dict[str, str | int]:
     }
 
 
-def store_key(volume: Volume, encoder: Encoder, levels: Sequence[str] | None = None) -> str:
+def store_key(volume: Volume, encoder: EncoderProperties, levels: Sequence[str] | None = None) -> str:
     """Key of the pyramid in the store that `embed` makes with the same arguments.
 
     Raises:

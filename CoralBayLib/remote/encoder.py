@@ -53,22 +53,23 @@ def describe_encoder(encoder: Encoder, setting: str) -> dict[str, Any]:
     }
 
 
-class RemoteEncoder:
-    """An encoder on a server; `embed` and all that calls it take it in place of one on this computer.
+class DescribedEncoder:
+    """What `describe_encoder` says of an encoder.
 
     Attributes:
-        name, title, input, levels, scan_token, tiling, weights_sha256, weights_source: as of any encoder.
+        name, title, input, levels, scan_token, tiling, weights_sha256: as of any encoder.
         setting: the inference mode, as the server lists it.
+
+    Raises:
+        ValueError: the description is damaged; says where.
     """
 
-    def __init__(self, connection: Connection, description: dict[str, Any]) -> None:
+    def __init__(self, description: dict[str, Any]) -> None:
         SERVER_ENCODER.check_header(description)
-        self._connection = connection
         self.name: str = description["name"]
         self.title: str = description["title"]
         self.setting: str = description["setting"]
         self.weights_sha256: str = description["weights"]
-        self.weights_source = connection.url
         self.scan_token: str | None = description["scan_token"] or None
         self.tiling = Tiling(description["tiling"], None)
         self.input = InputSpec(
@@ -85,6 +86,19 @@ class RemoteEncoder:
             )
             for level in description["levels"]
         )
+
+
+class RemoteEncoder(DescribedEncoder):
+    """An encoder on a server; `embed` and all that calls it take it in place of one on this computer.
+
+    Attributes:
+        weights_source: address of the server.
+    """
+
+    def __init__(self, connection: Connection, description: dict[str, Any]) -> None:
+        super().__init__(description)
+        self._connection = connection
+        self.weights_source = connection.url
 
     def fetch(
         self,

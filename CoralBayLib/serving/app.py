@@ -17,14 +17,15 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 
-from CoralBayLib.core.errors import CoralBayError, EncoderError, MemoryLimitError, Remedy, ServerError
+from CoralBayLib.core.errors import CoralBayError, EncoderError, MemoryLimitError, Remedy, ServerError, VolumeError
 from CoralBayLib.core.paths import error_message
 from CoralBayLib.features.store_folder import StoreFolder
+from CoralBayLib.remote.encoder import DescribedEncoder
 from CoralBayLib.remote.wire import MOST_REQUEST_BYTES, RANGE_BYTES, JobRequest, versions
 
 from .jobs import Compute, Jobs
 from .metrics import Metrics
-from .records import Job, PartError, QueueFullError
+from .records import Job, PartError, QueueFullError, check_voxels
 from .settings import ServerSettings
 
 _SWEEP_S = 1.0
@@ -50,11 +51,13 @@ class Api:
 
     def __init__(self, settings: ServerSettings, offer: dict[str, Any], compute: Compute) -> None:
         self._settings, self._offer = settings, offer
+        self._encoders = {(each["name"], each["setting"]): DescribedEncoder(each) for each in offer["encoders"]}
         self._store = StoreFolder(settings.cache, settings.cache_bytes)
         self._metrics = Metrics()
         self._jobs = Jobs(
             settings.cache / "waiting",
             compute,
+            self._check_voxels,
             self._store.__contains__,
             self._metrics,
             settings.queue,
@@ -133,6 +136,8 @@ class Api:
             await self._jobs.receive(job, int(number), body)
         except PartError as error:
             raise _RefusedError(400, ServerError(f"A part of the scan is damaged: {error}.")) from error
+        except VolumeError as error:
+            raise _RefusedError(400, error) from error
         except OSError as error:
             full = ServerError(f"The server cannot keep the scan: {error_message(error)}.", remedy=Remedy.TRY_LATER)
             raise _RefusedError(507, full) from error
@@ -192,14 +197,16 @@ class Api:
                 f"{self._settings.most_voxels / 1e6:.0f} million at most. Crop the volume."
             )
             raise _RefusedError(413, large)
-        for each in self._offer["encoders"]:
-            if (each["name"], each["setting"]) == (wanted.encoder, wanted.setting):
-                if each["weights"] != wanted.weights:
-                    raise _RefusedError(409, EncoderError(f"The server has other weights of '{wanted.encoder}'."))
-                if not {level["name"] for level in each["levels"]} >= set(wanted.levels):
-                    raise _RefusedError(400, EncoderError(f"'{wanted.encoder}' has no such levels."))
-                return
-        raise _RefusedError(404, EncoderError("The server has no such encoder."))
+        encoder = self._encoders.get((wanted.encoder, wanted.setting))
+        if encoder is None:
+            raise _RefusedError(404, EncoderError("The server has no such encoder."))
+        if encoder.weights_sha256 != wanted.weights:
+            raise _RefusedError(409, EncoderError(f"The server has other weights of '{wanted.encoder}'."))
+        if not {level.name for level in encoder.levels} >= set(wanted.levels):
+            raise _RefusedError(400, EncoderError(f"'{wanted.encoder}' has no such levels."))
+
+    def _check_voxels(self, request: JobRequest, voxels: Path) -> None:
+        check_voxels(request, voxels, self._encoders[request.encoder, request.setting])
 
     def _find(self, identifier: str) -> Job:
         job = self._jobs.find(identifier)

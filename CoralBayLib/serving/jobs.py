@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from CoralBayLib.core.errors import ServerError
+from CoralBayLib.core.errors import ServerError, VolumeError
 from CoralBayLib.core.paths import remove_quietly
 from CoralBayLib.remote.wire import DONE, FAILED, QUEUED, RECEIVING, RUNNING, JobRequest
 
@@ -22,6 +22,8 @@ from .records import Job, PartError, QueueFullError, Work, write_part
 
 Compute = Callable[[dict[str, Any], str], AsyncIterator[dict[str, Any]]]
 """Computes the pyramid of a request from a file of voxels; see `replica.Replica.embed`."""
+Check = Callable[[JobRequest, Path], None]
+"""Raises an error when the voxels in a file are not those of a request; see `records.check_voxels`."""
 
 _RETRIES = 2
 """How often a scan is given to another replica after its replica was lost."""
@@ -37,6 +39,7 @@ class Jobs:
     Args:
         folder: for voxels while they wait; emptied now, and of each job when it ends.
         compute: computes one pyramid.
+        check: compares voxels with their key, before anybody else waits for them.
         stored: whether the pyramid of a key is in the cache.
         metrics: counts what happens.
         places: most jobs at the same time.
@@ -48,6 +51,7 @@ class Jobs:
         self,
         folder: Path,
         compute: Compute,
+        check: Check,
         stored: Callable[[str], bool],
         metrics: Metrics,
         places: int,
@@ -55,7 +59,8 @@ class Jobs:
         abandon_s: float,
     ) -> None:
         self.folder, self.places, self.abandon_s = folder, places, abandon_s
-        self._compute, self._stored, self._metrics, self._runners = compute, stored, metrics, runners
+        self._compute, self._check, self._stored = compute, check, stored
+        self._metrics, self._runners = metrics, runners
         self._jobs: dict[str, Job] = {}
         self._works: dict[str, Work] = {}
         self._queue: deque[Work] = deque()
@@ -74,7 +79,7 @@ class Jobs:
         """
         identifier = secrets.token_urlsafe(32)
         job = Job(identifier, request, self.folder / secrets.token_hex(16))
-        work = self._works.get(request.key)
+        work = self._work(request.key)
         if self._stored(request.key):
             job.finished = True
             self._metrics.found.inc()
@@ -98,31 +103,43 @@ class Jobs:
 
         Raises:
             PartError: it is no part of this job, or damaged.
+            VolumeError: it was the last part, and the voxels are not those that were announced; the job is forgotten.
             OSError: it cannot be written.
         """
-        if job.work is not None or job.finished or number in job.received:
+        async with job.receiving:
+            if job.work is not None or job.finished or number in job.received:
+                return
+            if not 0 <= number < job.request.parts:
+                raise PartError(f"there is no part {number}")
+            try:
+                await asyncio.to_thread(write_part, job, number, data)
+                if len(job.received) == job.request.parts - 1:
+                    await self._complete(job)
+                job.received.add(number)
+            except VolumeError:
+                self.remove(job)
+                raise
+            except ValueError as error:
+                raise PartError(str(error)) from error
+            finally:
+                if job.id not in self._jobs and job.work is None:  # it was removed meanwhile
+                    remove_quietly(job.voxels)
+
+    async def _complete(self, job: Job) -> None:
+        """Queue a job that has all its voxels."""
+        if not self._is_done(job) and self._work(job.request.key) is None:
+            await asyncio.to_thread(self._check, job.request, job.voxels)
+        if job.id not in self._jobs or self._is_done(job):
             return
-        if not 0 <= number < job.request.parts:
-            raise PartError(f"there is no part {number}")
-        try:
-            await asyncio.to_thread(write_part, job, number, data)
-        except ValueError as error:
-            raise PartError(str(error)) from error
-        job.received.add(number)
-        if len(job.received) < job.request.parts or job.id not in self._jobs or job.work is not None:
+        work = self._work(job.request.key)
+        if work is not None:
+            self._join(job, work)
             return
-        work = self._works.get(job.request.key)
-        if self._stored(job.request.key):
-            job.finished = True
-            remove_quietly(job.voxels)
-        elif work is not None:
-            self._join(job, work)
-        else:
-            work = self._works[job.request.key] = Work(job.request, job.voxels)
-            self._join(job, work)
-            async with self._queued:
-                self._queue.append(work)
-                self._queued.notify()
+        work = self._works[job.request.key] = Work(job.request, job.voxels)
+        self._join(job, work)
+        self._queue.append(work)
+        async with self._queued:
+            self._queued.notify()
 
     def remove(self, job: Job) -> None:
         """Forget a job; its computation ends if no other job waits for it."""
@@ -252,6 +269,11 @@ class Jobs:
             close = getattr(events, "aclose", None)
             if close is not None:
                 await close()
+
+    def _work(self, key: str) -> Work | None:
+        """The computation of a key that a job may join; one that was cancelled ends without a result."""
+        work = self._works.get(key)
+        return None if work is None or work.cancelled.is_set() else work
 
     def _join(self, job: Job, work: Work) -> None:
         if job.voxels != work.voxels:

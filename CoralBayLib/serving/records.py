@@ -8,6 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from CoralBayLib.core.errors import VolumeError
+from CoralBayLib.encoders.base import EncoderProperties
+from CoralBayLib.features.identity import store_key
+from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.remote.wire import QUEUED, JobRequest
 
 
@@ -59,6 +65,7 @@ class Job:
         work: the computation, once all parts have arrived.
         finished: whether the result was there from the beginning.
         seen_s: when its client last asked, on the monotonic clock.
+        receiving: held while a part is written, so that voxels that were checked are not written again.
     """
 
     id: str
@@ -68,6 +75,24 @@ class Job:
     work: Work | None = None
     finished: bool = False
     seen_s: float = field(default_factory=time.monotonic)
+    receiving: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+def check_voxels(request: JobRequest, voxels: Path, encoder: EncoderProperties) -> None:
+    """Compare voxels with the key that was announced, which their hash is part of.
+
+    Args:
+        request: what is asked for.
+        voxels: file with all voxels.
+        encoder: of the request.
+
+    Raises:
+        VolumeError: they are those of another scan.
+        OSError: they cannot be read.
+    """
+    array = np.memmap(voxels, request.dtype, "r", shape=tuple(request.shape))
+    if store_key(Volume(array, request.grid()), encoder, request.levels) != request.key:
+        raise VolumeError("The scan that arrived is not the one that was announced: its hash is another.")
 
 
 def write_part(job: Job, number: int, data: bytes) -> None:

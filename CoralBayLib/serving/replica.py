@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from CoralBayLib.core.errors import Cancelled, CoralBayError, EncoderError, MemoryLimitError, Remedy, ServerError, VolumeError
+from CoralBayLib.core.errors import Cancelled, CoralBayError, EncoderError, MemoryLimitError, Remedy, ServerError
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.imaging.hounsfield import check_ct
@@ -46,7 +46,7 @@ class Replica:
 
         Args:
             request: see `JobRequest`.
-            voxels: file with the voxels.
+            voxels: file with the voxels, which have been compared with the key.
 
         Yields:
             Fraction and message; or the error that ended the work, as `CoralBayError.as_dict`.
@@ -94,7 +94,7 @@ class Replica:
 
     def _store(self, request: JobRequest, voxels: Path, report: Any, cancel: CancelToken) -> None:
         from CoralBayLib.features.embedding import compute_pyramid
-        from CoralBayLib.features.identity import choose_levels, store_key
+        from CoralBayLib.features.identity import choose_levels
         from CoralBayLib.features.store import Store
 
         store = Store(self._settings.cache, self._settings.cache_bytes)
@@ -103,8 +103,6 @@ class Replica:
         if encoder.weights_sha256 != request.weights:
             raise EncoderError(f"The server's weights of '{request.encoder}' have changed. Ask for its encoders again.")
         check_ct(volume, assume_hu=request.assume_hu)
-        if store_key(volume, encoder, request.levels) != request.key:
-            raise VolumeError("The scan that arrived is not the one that was announced: its hash is another.")
         if request.key not in store:
             store.put(compute_pyramid(volume, encoder, choose_levels(encoder, request.levels), request.key, report, cancel))
 
