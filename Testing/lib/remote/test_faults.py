@@ -16,7 +16,9 @@ from CoralBayLib.features.embedding import embed
 from CoralBayLib.features.store import Store
 from CoralBayLib.remote import wire
 from CoralBayLib.remote.embedder import RemoteEmbedder
+from CoralBayLib.remote.wire import DONE
 from CoralBayLib.serving.settings import ServerSettings, digest_of
+from Testing.fuzz.server.job import OpenJob
 from Testing.fuzz.server.requests import DamagedRequest, damaged_requests, send
 from Testing.lib.conftest import PoolingEncoder, phantom, phantom_grid
 from Testing.lib.serving.harness import TOKEN, free_port
@@ -149,10 +151,16 @@ def test_http_behind_https_is_said(served: ThreadedServer):
     assert "does not speak TLS" in str(error)
 
 
-def test_damaged_requests_are_refused_and_the_server_stays_up(served):
+def test_damaged_requests_are_refused_and_the_server_stays_up(served, tmp_path):
     """`python -m Testing.fuzz.server` sends 500 to real processes."""
-    for request in damaged_requests(40, seed=3):
-        assert send(served.url, request) in range(400, 500), request.name
+    job = OpenJob.begin(served.url, phantom(phantom_grid(), seed=109))
+    for request in damaged_requests(80, 3, job):
+        assert request.is_refused(send(served.url, request)), request.name
+    assert job.finish() == DONE
+    here = Store(tmp_path)
+    embed(job.volume, served.replica.encoder, store=here)
+    file = f"{job.request.key}.safetensors"
+    assert (served.cache / file).read_bytes() == (here.root / file).read_bytes()
     assert requests.get(f"{served.url}/health", timeout=10).json() == {"status": "ok"}
     assert RemoteEmbedder(served.url).embed(phantom(phantom_grid(), seed=110)).levels
     assert served.waiting == []
