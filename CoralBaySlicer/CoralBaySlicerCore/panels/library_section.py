@@ -43,6 +43,7 @@ class LibrarySection:
         ui.addDatabaseButton.connect("clicked(bool)", lambda *_: self.add_database())
         ui.checkLibraryButton.connect("clicked(bool)", lambda *_: self.check())
         ui.outliersButton.connect("clicked(bool)", lambda *_: self.find_outliers())
+        ui.segmentOutliersButton.connect("clicked(bool)", lambda *_: self.find_segment_outliers())
         self._table = ReportTable(ui.libraryReport)
 
     def refresh(self) -> None:
@@ -136,18 +137,30 @@ class LibrarySection:
         failure = _("The library could not be checked.")
         panel.run(failure, lambda: scan_library.checkTask(panel.logic, folder, False), show_findings)
 
-    def find_outliers(self) -> None:
-        """List the scans that are unlike the others."""
+    def find_outliers(self, labels: str | None = None) -> None:
+        """List the scans that are unlike the others.
+
+        Args:
+            labels: a folder of labeled patients, whose segments are compared, too.
+        """
         panel, folder = self._panel, scan_library.folder()
 
         def show(found: list[Outlier]) -> None:
-            self._report([(each.path or each.scan[:12], ". ".join([*each.reasons, ""]).strip()) for each in found])
+            # Files of labeled patients often have the same name.
+            self._report([(each.path or each.scan[:12], _reasons(each)) for each in found], with_folder=labels is not None)
             if not found:
-                slicer.util.infoDisplay(_("No scan of the library is unlike the others."))
+                nothing = _("No scan of the library is unlike the others.")
+                slicer.util.infoDisplay(nothing if labels is None else _("No scan and no segment is unlike the others."))
 
-        panel.run(
-            _("The scans of the library could not be compared."), lambda: scan_library.outliersTask(panel.logic, folder), show
-        )
+        failure = _("The scans of the library could not be compared.")
+        panel.run(failure, lambda: scan_library.outliersTask(panel.logic, folder, labels), show)
+
+    def find_segment_outliers(self) -> None:
+        """List the scans and the segments of a folder's patients that are unlike the others."""
+        title = _("Folder of patients with labels, whose scans are in the library")
+        folder = str(qt.QFileDialog.getExistingDirectory(self._panel.root, title) or "")
+        if folder:
+            self.find_outliers(folder)
 
     # -- inner workings
 
@@ -206,10 +219,10 @@ class LibrarySection:
         else:
             slicer.util.infoDisplay("\n".join(lines))
 
-    def _report(self, rows: Sequence[tuple[str, str]]) -> None:
+    def _report(self, rows: Sequence[tuple[str, str]], with_folder: bool = False) -> None:
         if rows:
             self._panel.ui.libraryBox.collapsed = False
-        self._table.fill(rows)
+        self._table.fill(rows, with_folder)
 
     def _changed(self) -> None:
         self._changes += 1
@@ -236,3 +249,8 @@ class LibrarySection:
         if not self._updating:
             scan_library.set_folder(self._panel.ui.libraryPath.currentPath)
             self.refresh()
+
+
+def _reasons(found: Outlier) -> str:
+    reasons = " ".join(f"{each}." for each in found.reasons)
+    return _("Segment {name}: {reasons}").format(name=found.segment, reasons=reasons) if found.segment else reasons

@@ -243,8 +243,14 @@ def checkTask(logic: Tasks, path: str, repair: bool) -> Task:
     return logic.worker.start(Task(run, title=title, outlives_scene=True))
 
 
-def outliersTask(logic: Tasks, path: str) -> Task:
-    """The scans of a library that are unlike the others, with the encoder that is chosen; a list of `Outlier`s."""
+def outliersTask(logic: Tasks, path: str, labels: str | None = None) -> Task:
+    """The scans of a library that are unlike the others, with the encoder that is chosen; a list of `Outlier`s.
+
+    Args:
+        logic: its worker runs the task.
+        path: the library's folder; "" for the default location.
+        labels: a folder of labeled patients, whose segments are compared, too.
+    """
     packages.ensure(packages.LIBRARY)
     encoder = logic.encoder_config().encoder
 
@@ -252,7 +258,7 @@ def outliersTask(logic: Tasks, path: str) -> Task:
         def show(fraction: float, _message: str) -> None:
             progress(fraction, Message(_("Comparing the scans of the library")))
 
-        return open_library(path).outliers(encoder, progress=show, cancel=cancel)
+        return open_library(path).outliers(encoder, labels, progress=show, cancel=cancel)
 
     return logic.worker.start(Task(run, title=_("Comparing the scans of the library"), outlives_scene=True))
 

@@ -44,3 +44,36 @@ def test_a_scan_of_other_values_is_listed_with_its_reason(ready: Any, driver: An
     rows = dict(zip(texts(ready.ui.libraryReport, 0), texts(ready.ui.libraryReport, 1), strict=True))
     assert "scan5.nrrd" in rows and "HU (others: about" in rows["scan5.nrrd"]
     assert ready.ui.libraryReport.visible and not ready.ui.libraryBox.collapsed
+
+
+@pytest.mark.slow
+def test_a_larger_segment_is_listed_with_its_folder(ready: Any, driver: Any, scan: Any, tmp_path: Path) -> None:
+    import slicer
+
+    import CoralBayLib as cb
+
+    patients = tmp_path / "patients"
+    for number in range(6):
+        node, place = scan(seed=60 + number)
+        path = patients / f"p{number}" / "ct.nrrd"
+        path.parent.mkdir(parents=True)
+        assert slicer.util.saveNode(node, str(path))
+        slicer.mrmlScene.RemoveNode(node)
+        grid = cb.read_volume(path).grid
+        points = grid.to_ras(np.argwhere(np.ones(grid.shape, bool))[:, ::-1])
+        near = np.linalg.norm(points - place, axis=1) < (20 if number == 2 else 8)
+        labels = cb.Volume(near.reshape(grid.shape).astype(np.uint8), grid)
+        cb.write_segmentation(labels, [cb.Segment(1, "node", (1, 0, 0))], path.with_name("labels.seg.nrrd"))
+    add_folder(ready, driver, patients)
+    host.dialogs.clear()
+    assert "p0/labels.seg.nrrd" in (skipped := texts(ready.ui.libraryReport, 0))
+    host.dialogs.answer("", str(patients))
+    ready.ui.segmentOutliersButton.click()
+    driver.settle()
+    assert texts(ready.ui.libraryReport, 0) == skipped, "no folder was chosen"
+    ready.ui.segmentOutliersButton.click()
+    driver.settle()
+    assert host.dialogs.texts("error") == []
+    rows = list(zip(texts(ready.ui.libraryReport, 0), texts(ready.ui.libraryReport, 1), strict=True))
+    found = [reason for name, reason in rows if name == "p2/ct.nrrd" and reason.startswith("Segment node: ")]
+    assert len(found) == 1 and "volume is" in found[0] and found[0].endswith(".")

@@ -27,13 +27,21 @@ class ReportTable:
         table.setWordWrap(True)
         table.visible = False
 
-    def fill(self, rows: Sequence[tuple[str, str]]) -> None:
-        """Show rows; of a path only the file name."""
+    def fill(self, rows: Sequence[tuple[str, str]], with_folder: bool = False) -> None:
+        """Show rows; of a path only the file name.
+
+        Args:
+            rows: name or path, and reason.
+            with_folder: show the folder of the files, too. It is always shown when two files have the same name.
+        """
+        paths = [name.replace("\\", "/") for name, _reason in rows]
+        distinct = {path.rsplit("/", 1)[-1] for path in paths}
+        parts = 2 if with_folder or len(distinct) < len(set(paths)) else 1
         self._table.visible = bool(rows)
         self._table.setRowCount(len(rows))
         for row, texts in enumerate(rows):
             for column, text in enumerate(texts):
-                cell = qt.QTableWidgetItem(text.replace("\\", "/").rsplit("/", 1)[-1] if column == 0 else text)
+                cell = qt.QTableWidgetItem("/".join(paths[row].split("/")[-parts:]) if column == 0 else text)
                 cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
                 cell.setToolTip(text)
                 self._table.setItem(row, column, cell)
