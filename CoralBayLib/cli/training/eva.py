@@ -9,7 +9,7 @@ from typing import Any
 from CoralBayLib.cli.common import Common, open_encoder, require_outputs
 from CoralBayLib.cli.console import Console
 from CoralBayLib.core.paths import atomic_write
-from CoralBayLib.evaluation.eva.tasks import PACKAGE, TASKS
+from CoralBayLib.evaluation.eva.tasks import PACKAGE, PARSER, TASKS
 
 
 def add_parser(commands: Any, common: Common) -> None:
@@ -46,6 +46,6 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         temporary.write_text(text, encoding="utf-8")
     console.result(f"Written: {args.output}")
     command = f"DATA_ROOT=/data/{task.name} eva fit --config {args.output}"
-    console.say(f"In an environment with CoralBay and {PACKAGE}:")
+    console.say(f"In an environment with CoralBay, {PACKAGE} and {PARSER}:")
     console.say(f"  {command}")
     return {"output": str(args.output), "encoder": encoder.name, "task": task.name, "command": command}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 PACKAGE = "kaiko-eva[vision]==0.4.5"
 """What the configurations are written for, as pip takes it."""
+PARSER = "jsonargparse==4.41.0"
+"""What eva reads configurations with; 4.53 does not accept eva's own loss in one."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+import CoralBayLib as cb
 from CoralBayLib.core.errors import EncoderError
 from CoralBayLib.encoders import EncoderCard, registry
 from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork
@@ -18,6 +19,8 @@ from CoralBayLib.evaluation.eva.configuration import configuration
 from CoralBayLib.evaluation.eva.decoder import STRIDES, Bridge
 from CoralBayLib.evaluation.eva.tasks import TASKS
 from Testing.lib.conftest import PoolingEncoder
+
+from . import made_set
 
 
 @pytest.fixture
@@ -122,3 +125,13 @@ def test_a_crop_whose_side_the_encoder_does_not_take_is_padded(pooling, monkeypa
     monkeypatch.setattr(backbone._encoder, "forward_features", lambda x, _names: [x])
     (made,) = backbone(torch.ones(1, 1, 32, 32, 32))
     assert made.shape == (1, 1, 40, 40, 40) and made[..., 32:].abs().max() == 0 and made[0, 0, 0, 0, 0] > 0
+
+
+def test_the_made_set_has_the_form_of_btcv(tmp_path):
+    made_set.write(tmp_path, scans=2)
+    for number in (1, 2):
+        image = cb.read_volume(tmp_path / "imagesTr" / f"img{number:04d}.nii.gz")
+        labels = cb.read_volume(tmp_path / "labelsTr" / f"label{number:04d}.nii.gz")
+        assert image.grid.same_as(labels.grid) and np.allclose(image.grid.spacing_mm, 1.5)
+        assert np.unique(labels.array).tolist() == list(range(len(TASKS["btcv"].labels)))
+        assert [round(image.array[labels.array == n].mean() / 25) for n in (1, 13)] == [-3, 9]
