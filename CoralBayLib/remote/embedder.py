@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from CoralBayLib.core.errors import EncoderError, Remedy
 from CoralBayLib.core.progress import CancelToken, Progress
+from CoralBayLib.core.schemas import SERVER_OFFER
 from CoralBayLib.imaging.grid import Volume
 
 from .connection import Connection
@@ -90,15 +91,16 @@ class RemoteEmbedder:
             raise unclear_answer(connection)
         if content["versions"] != versions():
             raise connection.error(
-                f"The server {connection.host} has CoralBay {content.get('coralbay')} and computes other features than this "
-                "computer.",
+                f"The server {connection.host} has CoralBay {_shown(content.get('coralbay'))} and computes other features than "
+                "this computer.",
                 Remedy.MATCH_VERSIONS,
             )
         try:
+            SERVER_OFFER.check_header(content)
             encoders = tuple(RemoteEncoder(connection, each) for each in content["encoders"])
-        except (LookupError, TypeError, ValueError) as error:
+        except ValueError as error:
             raise unclear_answer(connection) from error
-        return ServerInfo(str(content.get("coralbay")), str(content.get("device")), encoders)
+        return ServerInfo(content["coralbay"], content["device"], encoders)
 
     def encoder(self, name: str = "auto", setting: str | None = None, cancel: CancelToken | None = None) -> RemoteEncoder:
         """An encoder of the server, to be used in place of one from `load_encoder`.
@@ -151,3 +153,8 @@ class RemoteEmbedder:
 
         chosen = self.encoder(encoder, cancel=cancel) if isinstance(encoder, str) else encoder
         return embed(volume, chosen, progress, cancel, store=store, levels=levels, assume_hu=assume_hu)
+
+
+def _shown(version: object) -> str:
+    """A version of CoralBay, which a server of another version may tell in another way."""
+    return version if isinstance(version, str) and version.isprintable() and len(version) < 40 else "of another version"

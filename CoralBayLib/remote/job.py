@@ -12,10 +12,11 @@ from CoralBayLib.core import errors
 from CoralBayLib.core.errors import CoralBayError, Remedy, ServerError
 from CoralBayLib.core.formatting import format_duration
 from CoralBayLib.core.progress import CancelToken, Progress, report
+from CoralBayLib.core.schemas import SERVER_STATE
 from CoralBayLib.imaging.grid import Volume
 
 from .connection import Answer, Connection
-from .wire import DONE, FAILED, QUEUED, RANGE_BYTES, RECEIVING, RUNNING, JobRequest
+from .wire import DONE, FAILED, QUEUED, RANGE_BYTES, RECEIVING, JobRequest
 
 _STARTS = 4
 """How often a job is begun: a server that was restarted knows nothing of the earlier one."""
@@ -23,7 +24,7 @@ _SENT, _COMPUTED = 0.1, 0.9
 """Fraction of the work that is done when the voxels were sent, and when the features were computed."""
 _CANCEL_WAIT_S = 0.5
 _LONGEST_RETRY_S = 5.0
-_STATES = (RECEIVING, QUEUED, RUNNING, DONE, FAILED)
+_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})")
 
 
 class _JobLostError(Exception):
@@ -103,16 +104,18 @@ class _Job:
             self.connection.sleep(_retry_after(answer), self.cancel)
         state = self._state(answer)
         identifier = state.get("job")
-        if not isinstance(identifier, str) or not re.fullmatch(r"[\w-]{16,100}", identifier):
+        if not isinstance(identifier, str) or not re.fullmatch("[A-Za-z0-9_-]{16,100}", identifier):
             raise self._unclear()
         self.id = identifier
         return state
 
     def _send(self, state: dict[str, Any]) -> dict[str, Any]:
+        following = 0
         while state["state"] == RECEIVING:
-            number = state.get("next")
-            if type(number) is not int or not 0 <= number < self.request.parts:
+            number = state.get("next", -1)
+            if not following <= number < self.request.parts:
                 raise self._unclear()
+            following = number + 1
             report(self.progress, _SENT * number / self.request.parts, f"Sending the CT to {self.connection.host}")
             body = self.request.encode_part(self.volume, number)
             path, kind = f"/jobs/{self.id}/parts/{number}", {"Content-Type": "application/octet-stream"}
@@ -123,19 +126,20 @@ class _Job:
         while state["state"] != DONE:
             if state["state"] == FAILED:
                 raise _server_error(state.get("error"), self.connection)
+            if state["state"] == RECEIVING:
+                raise self._unclear()
             report(self.progress, *self._progress(state))
             path = f"/jobs/{self.id}?seen={state.get('version', 0)}"
             state = self._state(self.connection.call("GET", path, cancel=self.cancel))
 
     def _progress(self, state: dict[str, Any]) -> tuple[float, str]:
         host = self.connection.host
-        left = state.get("seconds_left")
-        about = f", about {format_duration(left)} left" if isinstance(left, (int, float)) and left >= 1 else ""
+        left = state.get("seconds_left", 0)
+        about = f", about {format_duration(left)} left" if left >= 1 else ""
         if state["state"] == QUEUED:
             return _SENT, f"Waiting for {host}: place {state.get('place', 1)} in the queue{about}"
-        fraction = state.get("fraction")
-        done = float(fraction) if isinstance(fraction, (int, float)) else 0.0
-        return _SENT + (_COMPUTED - _SENT) * done, f"{str(state.get('message') or 'Embedding')[:80]}, on {host}"
+        done = _SENT + (_COMPUTED - _SENT) * state.get("fraction", 0.0)
+        return done, f"{(state.get('message') or 'Embedding')[:80]}, on {host}"
 
     def _download(self) -> None:
         at, total, tag = 0, 1, None
@@ -147,7 +151,7 @@ class _Job:
                 answer = self.connection.call("GET", f"/results/{self.request.key}", None, wanted, self.cancel)
                 if answer.status == 404:
                     raise _JobLostError
-                found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range", ""))
+                found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
                 if answer.status != 206 or found is None or int(found[1]) != at or not answer.content:
                     raise self._unclear()
                 if tag not in (None, answer.headers.get("ETag")):
@@ -163,8 +167,10 @@ class _Job:
         if answer.status >= 400:
             raise self._error(answer)
         state = answer.json()
-        if state.get("state") not in _STATES:
-            raise self._unclear()
+        try:
+            SERVER_STATE.check_header(state)
+        except ValueError as error:
+            raise self._unclear() from error
         return state
 
     def _error(self, answer: Answer) -> CoralBayError:
@@ -190,7 +196,10 @@ def _server_error(content: Any, connection: Connection) -> CoralBayError:
         kind = ServerError
     name = str(content.get("remedy")).upper()
     remedy = Remedy[name] if name in Remedy.__members__ else None
-    return kind(f"{connection.host}: {content['error'][:1000]}", remedy=remedy, server=connection.url)
+    words = "".join(each if each.isprintable() else " " for each in content["error"][:1000]).strip()
+    if not words:
+        return unclear_answer(connection)
+    return kind(f"{connection.host}: {words}", remedy=remedy, server=connection.url)
 
 
 def _retry_after(answer: Answer) -> float:

@@ -77,7 +77,7 @@ class JobRequest:
         SERVER_JOB.check_header(content)
         unknown = sorted(set(content) - set(SERVER_JOB.header))
         if unknown:
-            raise ValueError(f"holds the unknown field '{unknown[0][:40]}'")
+            raise ValueError(f"holds the unknown field {unknown[0][:40]!r}")
         request = cls(**content)
         request.grid()
         return request

@@ -1,6 +1,7 @@
 """Damaged inputs of every kind that is read: each must give the right result or an error in words.
 
-`python -m Testing.fuzz` runs all and writes RESULTS.md. Kinds are in `images`, `patients`, `series`, `written` and `weights`.
+`python -m Testing.fuzz` runs all and writes RESULTS.md. Kinds are in `images`, `patients`, `series`, `written`,
+`weights` and `server`.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ class _Kinds(Mapping[str, Any]):
         from .images import IMAGES
         from .patients import PATIENTS
         from .series import SERIES
+        from .server.answers import ANSWERS
+        from .server.received import RECEIVED
         from .weights import WEIGHTS
         from .written import WRITTEN
 
-        return {**IMAGES, **SERIES, **WRITTEN, **PATIENTS, **WEIGHTS}
+        return {**IMAGES, **SERIES, **WRITTEN, **PATIENTS, **WEIGHTS, **ANSWERS, **RECEIVED}
 
     def __getitem__(self, name: str) -> Any:
         from .faulty import FAULTY

@@ -37,7 +37,8 @@ def write(outcomes: Sequence[Outcome], seed: int, command: str, minutes: float, 
         f"Made by `{command}` (seed {seed}, {datetime.date.today().isoformat()}, {minutes:.0f} minutes). "
         f"{len(outcomes):,} damaged inputs of {len(kinds)} kinds, {sum(map(is_clean, outcomes)):,} of them clean.",
         "",
-        "Commands that are killed: [results/kills.md](results/kills.md), made by `make kills`.",
+        "Commands that are killed: [results/kills.md](results/kills.md), made by `make kills`. Damaged requests to a running "
+        "server: [results/server.md](results/server.md), made by `python -m Testing.fuzz.server`.",
         "",
         "| kind | mutations | " + " | ".join(_TITLES) + " | stray files | code run | most memory (MB) |",
         "|---|" + "---:|" * (len(_TITLES) + 4),

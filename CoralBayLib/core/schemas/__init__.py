@@ -14,6 +14,7 @@ from .checks import (
     number,
     one_of,
     positive,
+    printable,
     record,
     text,
     three_numbers,
@@ -35,7 +36,7 @@ from .files import (
     STORE_ENTRY,
 )
 from .schema import Array, Schema
-from .wire import SERVER_ENCODER, SERVER_JOB
+from .wire import SERVER_ENCODER, SERVER_JOB, SERVER_OFFER, SERVER_STATE
 
 __all__ = [
     "ATTENTIVE_PROBE",
@@ -53,6 +54,8 @@ __all__ = [
     "SCAN_PROBE",
     "SERVER_ENCODER",
     "SERVER_JOB",
+    "SERVER_OFFER",
+    "SERVER_STATE",
     "SHARED_BASIS",
     "STORE_ENTRY",
     "Schema",
@@ -64,6 +67,7 @@ __all__ = [
     "number",
     "one_of",
     "positive",
+    "printable",
     "record",
     "text",
     "three_numbers",

@@ -18,6 +18,11 @@ def text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def printable(value: Any) -> bool:
+    """A string that can be shown in one line."""
+    return isinstance(value, str) and value.isprintable()
+
+
 def number(value: Any) -> bool:
     """A finite number."""
     return type(value) in (int, float) and abs(value) < 1e300

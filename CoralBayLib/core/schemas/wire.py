@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .checks import hexadecimal, list_of, number, one_of, positive, record, text, three_numbers, tuple_of, whole
+from .checks import hexadecimal, list_of, number, one_of, positive, printable, record, text, three_numbers, tuple_of, whole
 from .schema import Schema
 
 SERVER_JOB = Schema(
@@ -25,9 +25,9 @@ SERVER_JOB = Schema(
 _AXES = tuple_of(*[whole(1, 2**12)] * 3)
 SERVER_ENCODER = Schema(
     header={
-        "name": text,
-        "title": text,
-        "setting": text,
+        "name": printable,
+        "title": printable,
+        "setting": printable,
         "weights": text,
         "scan_token": text,
         "tiling": text,
@@ -49,3 +49,24 @@ SERVER_ENCODER = Schema(
     tensors={},
 )
 """An encoder of a server, see `remote.encoder`."""
+
+SERVER_OFFER = Schema(
+    header={"coralbay": printable, "device": printable, "encoders": list_of(lambda value: isinstance(value, dict))},
+    tensors={},
+)
+"""What a server tells of itself, beside its versions, see `remote.embedder`."""
+
+SERVER_STATE = Schema(
+    header={"state": one_of("receiving", "queued", "running", "done", "failed")},
+    optional_header={
+        "version": whole(-(2**31)),
+        "next": whole(0),
+        "place": whole(1),
+        "seconds_left": lambda value: number(value) and value >= 0,
+        "fraction": lambda value: number(value) and 0 <= value <= 1,
+        "message": printable,
+        "error": record(error=text, kind=text),
+    },
+    tensors={},
+)
+"""The state of a job, see `remote.job`."""
