@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import slicer
 from slicer.i18n import tr as _
@@ -23,11 +23,13 @@ class Server:
         url: its address.
         token: which it wants, or "".
         allowed: whether the user has agreed that scans are sent there.
+        certificates: file with the certificate authorities to trust, or "" for the usual ones.
     """
 
     url: str
     token: str = field(default="", repr=False)
     allowed: bool = False
+    certificates: str = ""
 
     @property
     def device(self) -> str:
@@ -73,10 +75,9 @@ def allow(server: Server) -> bool:
     ).format(url=server.url)
     if not slicer.util.confirmOkCancelDisplay(question, _("CoralBay: send scans to a server")):
         return False
-    remember(Server(server.url, server.token, allowed=True))
+    remember(replace(server, allowed=True))
     return True
 
 
 def _write(servers: list[Server]) -> None:
-    content = [{"url": each.url, "token": each.token, "allowed": each.allowed} for each in servers]
-    settings.write(_KEY, json.dumps(content))
+    settings.write(_KEY, json.dumps([asdict(each) for each in servers]))

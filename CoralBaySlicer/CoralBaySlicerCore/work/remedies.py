@@ -29,7 +29,10 @@ def words() -> dict[Remedy, str]:
         Remedy.CREATE_COHORT: _("Press 'New...' under 'Cohort', or open the folder of another cohort."),
         Remedy.RELOCATE_SCANS: _("Press 'Find moved scans...' under 'Cohort' and choose the folder in which they are now."),
         Remedy.CHECK_SERVER: _("Check the server's address under 'Device' in step 1, and whether the server is running."),
-        Remedy.CHECK_CERTIFICATE: _("Ask the person who runs the server for a valid certificate."),
+        Remedy.CHECK_CERTIFICATE: _(
+            "Ask the person who runs the server for a valid certificate, or for the file of the certificate authority, and "
+            "choose that file under 'Device' in step 1."
+        ),
         Remedy.GIVE_TOKEN: _("Enter the server's token under 'Device' in step 1."),
         Remedy.MATCH_VERSIONS: _("Install the same version of CoralBay on this computer and on the server."),
         Remedy.TRY_LATER: _("Try again later, or choose this computer under 'Device' in step 1."),

@@ -116,7 +116,8 @@ class Session:
     def _on_server(self, server: Server, config: EncoderConfig, cancel: CancelToken | None) -> Encoder:
         from CoralBayLib.remote.embedder import RemoteEmbedder
 
-        encoder = RemoteEmbedder(server.url, server.token or None).encoder(config.encoder, config.setting or None, cancel)
+        embedder = RemoteEmbedder(server.url, server.token or None, certificates=server.certificates or None)
+        encoder = embedder.encoder(config.encoder, config.setting or None, cancel)
         self.device = server.url
         return encoder
 

@@ -1,12 +1,14 @@
 """An encoder without weights for servers in tests: `coralbay serve --encoder-file` runs this file.
 
-It waits before each scan for as long as the environment variable CORALBAY_TEST_WAIT_S says.
+It waits before each scan for as long as the environment variable CORALBAY_TEST_WAIT_S says, or until the file is gone that
+CORALBAY_TEST_GATE names.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,8 +25,8 @@ class SlowEncoder(PoolingEncoder):
         self.wait_s = float(os.environ.get("CORALBAY_TEST_WAIT_S", "0"))
 
     def forward_features(self, x, names):
-        end = time.monotonic() + self.wait_s
-        while time.monotonic() < end:
+        end, gate = time.monotonic() + self.wait_s, os.environ.get("CORALBAY_TEST_GATE")
+        while time.monotonic() < end and (gate is None or Path(gate).exists()):
             time.sleep(0.02)
             self.network.pools[0](torch.zeros(1, 1, 8, 8, 8))
         return super().forward_features(x, names)

@@ -58,6 +58,7 @@ class ServerSection:
             self._shown, self._told = shown, self._told if not adding else ""
             ui.serverAddress.text = server.url if server and not adding else ""
             ui.serverToken.text = server.token if server and not adding else ""
+            ui.serverCertificates.currentPath = server.certificates if server and not adding else ""
         ui.serverBox.visible = bool(shown)
         ui.forgetServerButton.visible = server is not None and not adding
         ui.testServerButton.enabled = self._panel.activity.task is None
@@ -75,15 +76,16 @@ class ServerSection:
         """Connect to the server in the fields; if it answers, it is remembered and chosen."""
         ui = self._panel.ui
         url, token = str(ui.serverAddress.text).strip().rstrip("/"), str(ui.serverToken.text).strip()
+        certificates = str(ui.serverCertificates.currentPath).strip()
 
         def connect(_progress: TaskProgress, cancel: CancelToken) -> ServerInfo:
             from CoralBayLib.remote.embedder import RemoteEmbedder
 
-            return RemoteEmbedder(url, token or None).info(cancel)
+            return RemoteEmbedder(url, token or None, certificates=certificates or None).info(cancel)
 
         def done(info: ServerInfo) -> None:
             before = next((each for each in servers.remembered() if each.url == url), None)
-            server = Server(url, token, allowed=before is not None and before.allowed)
+            server = Server(url, token, before is not None and before.allowed, certificates)
             servers.remember(server)
             settings.set_device(server.device)
             names = ", ".join(dict.fromkeys(encoder.name for encoder in info.encoders))
