@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit
 import requests
 
 from CoralBayLib.core.errors import Remedy, ServerError
+from CoralBayLib.core.paths import error_message
 from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 
 from .address import checked_address
@@ -76,11 +78,13 @@ class Connection:
         patience_s: how long an unreachable server is tried again, in seconds, after it was reached once.
 
     Raises:
-        ServerError: the address cannot be used.
+        ServerError: the address or the file cannot be used.
     """
 
     def __init__(self, url: str, token: str | None = None, certificates: str | None = None, patience_s: float = 60.0) -> None:
         self.url = checked_address(url)
+        if certificates:
+            self._require_authorities(certificates)
         self.patience_s = patience_s
         self._token, self._certificates = token, certificates
         self._session = self._new_session()
@@ -135,7 +139,7 @@ class Connection:
                         f"The server {self.host} does not speak TLS. Its address may begin with http://.", Remedy.CHECK_SERVER
                     ) from error
                 fault, cause = connection_fault(error), error
-            except OSError as error:  # a file of certificates that cannot be read
+            except OSError as error:  # a file of certificates that was removed meanwhile
                 raise self.error(f"The connection to {self.host} cannot be made: {error}.", Remedy.CHECK_CERTIFICATE) from error
             else:
                 if answer.status not in _TRANSIENT:
@@ -163,6 +167,20 @@ class Connection:
         while (left := end - time.monotonic()) > 0:
             raise_if_cancelled(cancel)
             time.sleep(min(left, _CANCEL_CHECK_S))
+
+    def _require_authorities(self, file: str) -> None:
+        # The words of requests for such a file are those for a server that is not there.
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+        except ssl.SSLError as error:
+            raise self.error(
+                f"There is no certificate authority in {file}. It must be a PEM file.", Remedy.CHECK_CERTIFICATE
+            ) from error
+        except OSError as error:
+            reason = error_message(error)
+            raise self.error(
+                f"The certificate authority cannot be read from {file}: {reason}.", Remedy.CHECK_CERTIFICATE
+            ) from error
 
     def _given_up(self, fault: str, limit_s: float) -> ServerError:
         if self._reached:

@@ -138,7 +138,10 @@ def test_certificates_that_cannot_be_trusted_are_said(tmp_path):
                 assert "cannot be trusted" in str(_fault(it.url))
                 assert "cannot be reached" in str(_fault(it.url.replace("https", "http")))
                 missing = _fault(it.url, certificates=str(tmp_path / "missing.pem"))
-                assert missing.remedy is Remedy.CHECK_CERTIFICATE
+                assert missing.remedy is Remedy.CHECK_CERTIFICATE and "cannot be read from" in str(missing)
+                (tmp_path / "text.pem").write_text("no certificate")
+                text = _fault(it.url, certificates=str(tmp_path / "text.pem"))
+                assert text.remedy is Remedy.CHECK_CERTIFICATE and "no certificate authority in" in str(text)
             else:
                 error = _fault(it.url, **trusted)
                 assert words[name] in str(error) and error.remedy is Remedy.CHECK_CERTIFICATE
