@@ -168,9 +168,9 @@ def metric_functions(
     # A rare class is never the most likely one; divided by its share, its probability tells what the scan adds.
     most_raised = (predicted / np.maximum(shares, 1e-9)).argmax(axis=1)
 
-    def balanced(rows: NDArray[np.int64]) -> float:
-        right = most_raised[rows] == index[rows]
-        return float(np.mean([right[index[rows] == n].mean() for n in np.unique(index[rows])]))
+    def balanced(rows: NDArray[np.int64]) -> float | None:
+        right, present = most_raised[rows] == index[rows], np.unique(index[rows])
+        return float(np.mean([right[index[rows] == n].mean() for n in present])) if len(present) > 1 else None
 
     return {
         "AUROC": one_against_rest(metrics.roc_auc_score),

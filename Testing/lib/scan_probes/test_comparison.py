@@ -96,6 +96,14 @@ def test_curves_from_few_examples_rise():
     assert chart.series[0].x.tolist() == [1, 4, 16]
 
 
+def test_a_sample_of_one_class_has_no_balanced_accuracy(monkeypatch):
+    """Of three scans, many samples hold one class only; the same prediction for all is right or wrong in all of them."""
+    monkeypatch.setattr(metrics, "RESAMPLES", 100)
+    labels = Labels.of("classification", ["a", "a", "b"], range(3))
+    found = estimate_metrics(np.tile([2 / 3, 1 / 3], (3, 1)), labels, ["a", "b"])["balanced accuracy"]
+    assert (found.low, found.value, found.high) == (0.5, 0.5, 0.5)
+
+
 def test_a_rare_class_is_not_lost_in_the_balanced_accuracy():
     """Of calibrated probabilities of a rare class none reaches one half; the scans with a raised one are still found."""
     values = ["rare"] * 10 + ["usual"] * 90
