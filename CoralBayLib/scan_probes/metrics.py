@@ -128,11 +128,14 @@ def calibration_error(truth: NDArray[np.bool_], probability: NDArray) -> float:
         probability: (N,) predicted.
 
     Returns:
-        Mean over the bins, weighted by their size, of the difference between mean probability and observed share.
+        Mean over the bins, weighted by their size, of the difference between mean probability and observed share. Scans with
+        the same probability count with their common share, so that their order does not matter.
     """
+    _, same = np.unique(probability, return_inverse=True)
+    shares = (np.bincount(same, truth) / np.bincount(same))[same]
     order = np.argsort(probability, kind="stable")
     bins = [part for part in np.array_split(order, CALIBRATION_BINS) if len(part)]
-    return float(sum(abs(probability[part].mean() - truth[part].mean()) * len(part) for part in bins) / len(truth))
+    return float(sum(abs(probability[part].mean() - shares[part].mean()) * len(part) for part in bins) / len(truth))
 
 
 def metric_functions(

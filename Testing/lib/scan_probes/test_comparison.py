@@ -118,6 +118,8 @@ def test_the_calibration_error_is_that_of_the_bins():
     assert calibration_error(truth, np.full(100, 0.5)) == pytest.approx(0)
     assert calibration_error(truth, np.full(100, 0.9)) == pytest.approx(0.4)
     assert calibration_error(truth, truth.astype(float)) == pytest.approx(0)
+    # Where all scans have one probability, their order does not matter.
+    assert calibration_error(np.sort(truth), np.full(100, 0.5)) == pytest.approx(0)
 
 
 def test_a_table_and_a_chart_hold_the_intervals(tmp_path):
