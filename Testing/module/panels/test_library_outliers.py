@@ -77,3 +77,17 @@ def test_a_larger_segment_is_listed_with_its_folder(ready: Any, driver: Any, sca
     rows = list(zip(texts(ready.ui.libraryReport, 0), texts(ready.ui.libraryReport, 1), strict=True))
     found = [reason for name, reason in rows if name == "p2/ct.nrrd" and reason.startswith("Segment node: ")]
     assert len(found) == 1 and "volume is" in found[0] and found[0].endswith(".")
+
+
+def test_long_reasons_are_shown_whole(ready: Any) -> None:
+    from CoralBaySlicerCore.panels.tables.report_table import ReportTable
+
+    table = ready.ui.libraryReport
+    ready.ui.libraryBox.collapsed = False
+    rows = [("/data/anna/ct.nii.gz", "too long for a line " * 12), ("/data/bert/ct.nii.gz", "too long for a line " * 12)]
+    ReportTable(table).fill([*rows, ("C:\\scans\\other.nrrd", "short"), rows[0]])
+    host.process_events(0.1)
+    assert texts(table, 0) == ["anna/ct.nii.gz", "bert/ct.nii.gz", "scans/other.nrrd", "anna/ct.nii.gz"]
+    heights = [table.rowHeight(row) for row in range(4)]
+    table.resizeRowsToContents()
+    assert heights == [table.rowHeight(row) for row in range(4)] and heights[0] > 2 * heights[2]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import qt
 from slicer.i18n import tr as _
 
-_MOST_PIXELS = 140
+_MOST_PIXELS = 220
 
 
 class ReportTable:
@@ -46,7 +46,11 @@ class ReportTable:
                 cell.setToolTip(text)
                 self._table.setItem(row, column, cell)
         self._table.resizeColumnToContents(0)
+        # As high as its rows, up to a limit from which it scrolls. Rows are fitted again once the scroll bar takes its width.
+        self._table.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOff)
         self._table.resizeRowsToContents()
-        # As high as its rows, up to a limit from which it scrolls.
         height = self._table.horizontalHeader().height + sum(self._table.rowHeight(row) for row in range(len(rows))) + 4
         self._table.setFixedHeight(min(height, _MOST_PIXELS))
+        if height > _MOST_PIXELS:
+            self._table.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOn)
+            self._table.resizeRowsToContents()
