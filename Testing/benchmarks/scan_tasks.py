@@ -26,6 +26,7 @@ from CoralBayLib.scan_probes.table_cells import likely_positive
 from .encoders import untrained
 from .scan_task_data import TASKS, Task, prepare
 from .scan_task_features import features_of
+from .tables import summary
 from .tables.sections import MEASURED, add_tables_option, put_section, table
 
 FILE, TITLE = "scan-tasks.md", "Scan probes"
@@ -64,14 +65,15 @@ def write_tables(lines: list[dict[str, Any]], folder: Path) -> None:
     parts = [
         f"Cross-validation with {FOLDS} folds of patients, the same for all probes; 95 % intervals from {RESAMPLES} samples of "
         "patients. untrained is the network of coralbay-mini with random weights; chance predicts the same for every scan. "
-        "Made with `python -m Testing.benchmarks.scan_tasks`; nothing was tuned on these scans."
+        "Made with `python -m Testing.benchmarks.scan_tasks`; no probe was tuned on these scans. All heads and necks, and most "
+        "limbs, come from one collection each, which may be recognized by more than its region: outside the body the heads and "
+        "necks hold -1000 HU. Features of an untrained network tell how much of a task is that easy."
     ]
     for task in TASKS:
-        rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+        rows: dict[tuple[str, ...], dict[str, Any]] = {}
         for line in lines:
             if line["task"] == task.name:
-                encoder = "" if line["probe"] == "chance" else line["encoder"]
-                rows[(line["target"], encoder, line["probe"])] = line
+                rows[_key(line)[1:]] = line
         if not rows:
             continue
         names = SHOWN[task.kind]
@@ -81,7 +83,7 @@ def write_tables(lines: list[dict[str, Any]], folder: Path) -> None:
             for (target, encoder, probe), line in sorted(rows.items(), key=lambda item: (item[0][0], item[0][1] == "", item[0]))
         ]
         head = ["target", "features", "probe", "scans / patients", *names]
-        parts.append(f"## {task.name}: {task.about}\n\n{table(head, cells)}")
+        parts.append(f"## {task.name}: {task.about}\n\n{table(head, cells)}".strip())
     put_section(folder / FILE, TITLE, "\n\n".join(parts))
 
 
@@ -90,6 +92,15 @@ def read_lines() -> list[dict[str, Any]]:
     if not LINES.exists():
         return []
     return [json.loads(line) for line in LINES.read_text(encoding="utf-8").splitlines()]
+
+
+def _key(line: dict[str, Any]) -> tuple[str, ...]:
+    """What is measured once; chance is the same for all encoders."""
+    return line["task"], line["target"], "" if line["probe"] == "chance" else line["encoder"], line["probe"]
+
+
+def _known() -> set[tuple[str, ...]]:
+    return {_key(line) for line in read_lines()}
 
 
 def main() -> None:
@@ -109,14 +120,15 @@ def main() -> None:
         scans = list(dict.fromkeys(path for each in tables for path in each.scans))
         for name in args.encoders:
             embedded = features_of(scans, _encoder(name), args.folder / "features")
-            known = {(line["task"], line["target"], line["encoder"], line["probe"]) for line in read_lines()}
             for one in tables:
                 for kind in args.kinds:
-                    if (task.name, one.target, name, kind) not in known:
+                    if (task.name, one.target, name, kind) not in _known():
                         rows = np.array([scans.index(path) for path in one.scans])
-                        _keep(measure(task, one, take_scans(embedded, rows), name, kind))
+                        lines = measure(task, one, take_scans(embedded, rows), name, kind)
+                        _keep([line for line in lines if _key(line) not in _known()])
     if args.tables:
         write_tables(read_lines(), args.tables)
+        summary.renew(args.tables)
 
 
 def _encoder(name: str) -> Encoder:

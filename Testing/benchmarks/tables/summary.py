@@ -21,6 +21,7 @@ from .body_regions import PER_REGION
 from .clicks import COMMON
 from .gpu import FILE as GPU
 from .gpu import UNMEASURED
+from .library_scores import FILE as LIBRARY_SCORES
 from .sections import RESULTS, headings, rows, table
 
 PAGE = "RESULTS.md"
@@ -192,6 +193,35 @@ def landmarks(folder: Path) -> str:
     return table(list(found[0]), [list(row.values()) for row in found])
 
 
+def scan_probes(folder: Path) -> str:
+    """One metric of each kind of probe for each task, with the features of two encoders and by chance."""
+    file = folder / "scan-tasks.md"
+    kinds, encoders = ("linear", "nearest", "attentive"), ("coralbay-mini", "untrained")
+    cells = []
+    for heading in headings(file) if file.is_file() else []:
+        found = rows(file, heading)
+        metric = next(name for name in ("AUROC", "R2", "concordance") if name in found[0])
+        for target in dict.fromkeys(row["target"] for row in found):
+            values = {(row["features"], row["probe"]): row[metric] for row in found if row["target"] == target}
+            shown = [values.get((encoder, kind), "not measured") for encoder in encoders for kind in kinds]
+            task, chance = heading.partition(":")[0], values.get(("-", "chance"), "-").split()[0]
+            cells.append([f"{task}: {target}", metric, *shown, chance])
+    head = ["target", "metric", *(f"{encoder}, {kind}" for encoder in encoders for kind in kinds), "chance"]
+    return table(head, cells) if cells else "Not measured yet."
+
+
+def library_scores(folder: Path) -> str:
+    """Recall and mAP of scans, and the mean precision of regions, as the library's own command scores them."""
+    file = folder / LIBRARY_SCORES
+    if not file.is_file():
+        return "Not measured yet."
+    parts = [_whole(file, "Scans", 0)]
+    for heading in headings(file)[1:]:
+        found = [row for row in rows(file, heading) if row["structure"] == "mean"]
+        parts.append(f"{heading}, mean over structures:\n\n" + table(list(found[0]), [list(row.values()) for row in found]))
+    return "\n".join(parts)
+
+
 BLOCKS: dict[str, Callable[[Path], str]] = {
     "few-shot": few_shot,
     "clicks": clicks,
@@ -206,6 +236,8 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "gpu": gpu,
     "body-regions": body_regions,
     "pretraining": pretraining,
+    "scan-probes": scan_probes,
+    "library-scores": library_scores,
 }
 
 

@@ -302,6 +302,11 @@ def main() -> int:
     parser.add_argument("--clicks", type=int, default=45, help="at most, on each structure and around it")
     arguments = parser.parse_args()
     arguments.structure = STRUCTURES
+    return take(Tutorial, arguments)
+
+
+def take(kind: type[Tutorial], arguments: argparse.Namespace) -> int:
+    """Open the module with the sample, and take pictures; returns the exit status."""
     arguments.output.mkdir(parents=True, exist_ok=True)
     app = host.start()
     import slicer
@@ -311,7 +316,7 @@ def main() -> int:
 
     volume = slicer.util.loadVolume(str(arguments.volume), {"name": sample_data.NAME})
     show_scan(volume)
-    Tutorial(volume, widget, arguments).run()
+    kind(volume, widget, arguments).run()
     host.close()
     del app
     return 0
