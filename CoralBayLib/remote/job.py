@@ -174,6 +174,11 @@ class _Job:
         return state
 
     def _error(self, answer: Answer) -> CoralBayError:
+        if answer.status == 413 and not answer.json():
+            text = (
+                f"A proxy before the server {self.connection.host} does not let parts of scans pass: they are too large for it."
+            )
+            return self.connection.error(text, Remedy.CHECK_SERVER)
         return _server_error(answer.json(), self.connection)
 
     def _unclear(self) -> ServerError:

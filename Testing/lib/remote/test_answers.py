@@ -54,6 +54,15 @@ def test_an_error_is_told_in_one_line_that_can_be_shown():
     assert str(caught.value) == "127.0.0.1:9: two lines,   and"
 
 
+def test_a_proxy_that_refuses_large_requests_is_named():
+    def answer(method: str, path: str) -> tuple[int, bytes]:
+        page = b"Content-Type: text/html\r\n\r\n<html>413 Request Entity Too Large</html>"
+        return (413, page) if method == "PUT" else _answers(POST={"state": "receiving", "next": 0})(method, path)
+
+    with pytest.raises(ServerError, match="A proxy before the server 127.0.0.1:9 does not let parts of scans pass"):
+        embed_by(answer)
+
+
 @pytest.mark.parametrize("change", [{"\ud800": 1}, {"encoder": "\ud800"}, {"setting": "\0"}, {"levels": ["\ud800"]}])
 def test_requests_with_odd_text_are_refused_in_words(tmp_path, change):
     async def ask() -> None:
