@@ -9,15 +9,18 @@ Usage: python -m Testing.benchmarks.serving [--pairs 5] [--clients 20] [--tables
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import psutil
+import requests
 import torch
 
 import CoralBayLib as cb
@@ -47,7 +50,21 @@ class Pair:
     same: bool
 
 
-def overhead(folder: Path, pairs: int) -> list[Pair]:
+@dataclass
+class Cost:
+    """What one scan costs a server, beside time.
+
+    Attributes:
+        sent_mb, received_mb: voxels to the server and features from it, on average.
+        memory_mb: of all processes of the server alone, before the first scan, and at most during it.
+    """
+
+    sent_mb: float
+    received_mb: float
+    memory_mb: tuple[float, float]
+
+
+def overhead(folder: Path, pairs: int) -> tuple[list[Pair], Cost]:
     """Embed the sample here and on a server."""
     volume = cb.read_volume(fetch_sample().ct)
     local = cb.load_encoder("coralbay-mini", device="cpu")
@@ -55,6 +72,7 @@ def overhead(folder: Path, pairs: int) -> list[Pair]:
     torch.set_num_threads(1)
     found = []
     with server(folder, encoder=("--encoder", "coralbay-mini")) as served:
+        before, peak = served.memory_mb(), [0.0]
         remote = cb.RemoteEmbedder(served.url).encoder("coralbay-mini", local.tiling.name)
         for n in range(pairs + 1):
             array = volume.array.copy()
@@ -63,14 +81,23 @@ def overhead(folder: Path, pairs: int) -> list[Pair]:
             stores = {name: cb.Store(folder / f"{name}{n}") for name in ("here", "there")}
             seconds = {}
             for name in sorted(stores, reverse=bool(n % 2)):
-                begin = time.perf_counter()
-                cb.embed(scan, local if name == "here" else remote, store=stores[name])
-                seconds[name] = time.perf_counter() - begin
+                # Only while no time is taken: the watch takes some itself.
+                watched = _watching(served, peak) if not n and name == "there" else contextlib.nullcontext()
+                with watched:
+                    begin = time.perf_counter()
+                    cb.embed(scan, local if name == "here" else remote, store=stores[name])
+                    seconds[name] = time.perf_counter() - begin
             key = store_key(scan, local)
             files = [(store.root / f"{key}.safetensors").read_bytes() for store in stores.values()]
             if n:  # the first embedding of a process takes longer
                 found.append(Pair(seconds["here"], seconds["there"], files[0] == files[1]))
-    return found
+        sent, received = (_counted(served.url, name) / (pairs + 1) / 1e6 for name in ("received_bytes", "sent_bytes"))
+    return found, Cost(sent, received, (before, peak[0]))
+
+
+def _counted(url: str, name: str) -> float:
+    text = requests.get(f"{url}/metrics", timeout=60).text
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(f"coralbay_{name}_total "))
 
 
 @dataclass
@@ -100,9 +127,6 @@ def load(folder: Path, clients: int) -> Load:
         encoder = cb.RemoteEmbedder(served.url).encoder()
         cb.embed(phantom(phantom_grid(spacing=1.0), seed=clients), encoder)
         before, peak = served.memory_mb(), [0.0]
-        stop = threading.Event()
-        watch = threading.Thread(target=_watch, args=(served, peak, stop))
-        watch.start()
 
         def work(n: int) -> None:
             def show(fraction: float, message: str) -> None:
@@ -117,22 +141,34 @@ def load(folder: Path, clients: int) -> Load:
 
         start = time.perf_counter()
         threads = [threading.Thread(target=work, args=(n,)) for n in range(clients)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        seconds = time.perf_counter() - start
-        stop.set()
-        watch.join()
+        with _watching(served, peak):
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        seconds = max(done) - start
     arrived = [n for n in range(clients) if begun[n] and done[n]]
     ranks = [np.argsort(np.argsort([times[n] for n in arrived])) for times in (begun, done)]
     order = float(np.corrcoef(ranks[0], ranks[1])[0, 1])
     return Load(seconds, [each - start for each in done if each], len(errors), order, (before, peak[0]))
 
 
-def _watch(served: Server, peak: list[float], stop: threading.Event) -> None:
-    while not stop.wait(_SAMPLE_S):
-        peak[0] = max(peak[0], served.memory_mb())
+@contextlib.contextmanager
+def _watching(served: Server, peak: list[float]) -> Iterator[None]:
+    """Keep the most memory of a server while the block runs."""
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(_SAMPLE_S):
+            peak[0] = max(peak[0], served.memory_mb())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def main() -> None:
@@ -146,10 +182,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "overhead").mkdir()
         (Path(folder) / "load").mkdir()
-        pairs = overhead(Path(folder) / "overhead", args.pairs) if args.pairs else []
+        pairs, cost = overhead(Path(folder) / "overhead", args.pairs) if args.pairs else ([], None)
         loaded = load(Path(folder) / "load", args.clients) if args.clients else None
     text = f"{machine(1)} Load average of the computer before: {busy:.1f} (other programs ran beside).\n\n"
-    if pairs:
+    if cost is not None:
         differences = [pair.there - pair.here for pair in pairs]
         rows = [
             ["on this computer", *_spread([pair.here for pair in pairs])],
@@ -159,6 +195,9 @@ def main() -> None:
         same = sum(pair.same for pair in pairs)
         text += f"The sample with coralbay-mini, {len(pairs)} pairs; {same} of {len(pairs)} files equal to the last bit.\n\n"
         text += table(["embedding", "median s", "least s", "most s"], rows) + "\n\n"
+        text += f"Sent {cost.sent_mb:.1f} MB, received {cost.received_mb:.1f} MB for a scan. Memory of all processes of the "
+        text += "server, one replica, before the first scan and at most during it: "
+        text += " and ".join(f"{each:.0f}" for each in cost.memory_mb) + " MB.\n\n"
     if loaded is not None:
         rows = [
             ["lost", str(loaded.lost)],
