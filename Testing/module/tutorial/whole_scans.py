@@ -21,7 +21,6 @@ from Testing.module.tutorial import pictures
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 
 import host  # noqa: E402
-from host import mouse  # noqa: E402
 
 AORTA = 52
 """The labelmap's label of the structure that the views go to."""
@@ -34,8 +33,8 @@ class WholeScans(pictures.Tutorial):
         """Step 3: the scans of a library that are unlike the rest."""
         self._open_library(self.arguments.cohort)
         ui = self.panel.similar.ui
-        mouse.press(ui.outliersButton)
-        self.settle()
+        ui.outliersButton.click()
+        host.wait_for(lambda: ui.libraryReport.visible, 120)
         self._panel_picture("outliers", ui.libraryReport)
 
     def reports(self) -> None:
