@@ -20,7 +20,9 @@ _HOW = (
     "Scores of `coralbay library evaluate` with its own defaults, 95 % intervals from a bootstrap over patients. 'untrained' "
     "is the network of coralbay-mini with random weights of seed 0; it is added to the library from an encoder file like any "
     "other encoder. 'possible' is the largest precision that the structures have room for, as results of one scan lie 20 mm "
-    "apart. Made with `python -m Testing.benchmarks.library_scores`; nothing was tuned on the scans of heads and necks."
+    "apart. Made with `python -m Testing.benchmarks.library_scores`; nothing was tuned on the heads and necks whose "
+    "regions are searched. Cubes are of other patients, too; one or more of them served to tune segmentation, none to tune "
+    "retrieval."
 )
 
 
