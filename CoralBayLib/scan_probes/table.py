@@ -24,7 +24,7 @@ from .table_cells import first_spelling, is_missing, number
 SAVED_TASKS = {"classification": "classify", "regression": "regress", "survival": "survive"}
 """For each task its name in files and saved scenes, which is also its deprecated name in the API."""
 TASKS = tuple(SAVED_TASKS)
-_SURPLUS = "\0surplus"
+SURPLUS = "\0surplus"
 """Key of the cells beyond the last column."""
 LINE = "\0line"
 """Key of the number of a row's first line in its file, as text."""
@@ -193,7 +193,7 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
             raise csv.Error("it holds zero bytes, as after a lost sector or in UTF-16")
         file = io.StringIO(text, newline="")
         delimiter, named = _separator(file)
-        reader = csv.DictReader(file, delimiter=delimiter, restkey=_SURPLUS, strict=True)
+        reader = csv.DictReader(file, delimiter=delimiter, restkey=SURPLUS, strict=True)
         columns = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
         _require_distinct(columns, path.name)
@@ -331,7 +331,7 @@ def _require_distinct(columns: Sequence[str], name: str) -> None:
 
 
 def _present(row: Mapping[str, str | None], column: str) -> str:
-    if row.get(_SURPLUS):
+    if row.get(SURPLUS):
         raise ScansError("the row has more cells than there are columns; is a separator inside a cell that has no quotes?")
     text = (row.get(column) or "").strip()
     if is_missing(text):

@@ -17,7 +17,8 @@ from CoralBayLib.core.names import fold
 from CoralBayLib.core.paths import expand
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.core.schemas import LIBRARY_REPORTS
-from CoralBayLib.scan_probes.table import read_rows
+from CoralBayLib.scan_probes.table import LINE, SURPLUS, read_rows
+from CoralBayLib.scan_probes.table_cells import is_missing
 
 if TYPE_CHECKING:
     from CoralBayLib.library.records import ScanRecord
@@ -57,7 +58,8 @@ def add_reports(
 
     Args:
         storage: of the library.
-        table: CSV with the columns `scan` (a path, relative to the folder of the table) and `report`.
+        table: CSV with the columns `scan` (a path, relative to the folder of the table) and `report`; cells like NA or n/a
+            count as empty.
         records: the scans of the library.
         cancel: ends waiting for another writer.
 
@@ -65,7 +67,7 @@ def add_reports(
         The number of scans with a report now, and the scans of the table that are not in the library.
 
     Raises:
-        ScansError: the table cannot be used.
+        ScansError: the table cannot be used, has cells beyond its last column, or two different reports of one scan.
         LibraryError: the reports that are there are damaged.
         StoreError: the library cannot be written.
     """
@@ -117,16 +119,31 @@ def _texts_of(table: Path, records: Sequence[ScanRecord]) -> tuple[dict[str, str
     for record in records:
         by_path.setdefault(record.path, set()).add(record.scan)
     texts: dict[str, str] = {}
+    lines: dict[str, str] = {}
     unknown = []
     for row in rows:
+        line = row[LINE] or ""
+        if row.get(SURPLUS):
+            # Without the cells behind it, the text would be cut off, and could say the opposite.
+            raise ScansError(
+                f"{table.name} has more cells than columns in line {line}. Put each report that contains a separator between "
+                "quotes; the library is unchanged."
+            )
         named, text = (row[by_name[_SCAN]] or "").strip(), (row[by_name[_REPORT]] or "").strip()
-        if not named or not text:
+        if not named or is_missing(text):
             continue
         path = os.path.abspath(table.parent / Path(named).expanduser())  # noqa: PTH100 - keeps symbolic links
         found = by_path.get(path) or by_path.get(named)
         if not found:
             unknown.append(named)
             continue
+        for scan in found:
+            if texts.get(scan, text) != text:
+                raise ScansError(
+                    f"{table.name} has two different reports of {named}, in the lines {lines[scan]} and {line}. Put both "
+                    "into one row, or remove one of them; the library is unchanged."
+                )
+            lines.setdefault(scan, line)
         texts.update(dict.fromkeys(found, text))
     if not texts:
         raise ScansError(f"No scan of {table.name} with a report is in the library. Add the scans first, or check their paths.")

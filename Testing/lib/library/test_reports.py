@@ -69,6 +69,26 @@ def test_without_a_table_nothing_is_kept(filled):
     assert read_reports(filled.storage) == {} and not (filled.storage.root / "reports.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        # Cut off at the comma, the text would say the opposite.
+        (["a.nrrd,No nodule, but a mass of 3 cm."], "more cells than columns in line 2"),
+        (["a.nrrd,Normal.", "b.nrrd,x", "./a.nrrd,A mass."], r"two different reports of \./a\.nrrd, in the lines 2 and 4"),
+    ],
+)
+def test_a_table_that_would_lose_text_is_refused(filled, scans, lines, message):
+    (scans / "reports.csv").write_text("\n".join(["scan,report", *lines]))
+    with pytest.raises(ScansError, match=message):
+        add_reports(filled.storage, scans / "reports.csv", filled.scans())
+    assert filled.report_count() == 0
+
+
+def test_marks_of_missing_values_are_no_reports(filled, scans):
+    (scans / "reports.csv").write_text("scan,report\na.nrrd,nan\nb.nrrd,N/A\nc.nrrd,Normal.\nc.nrrd,Normal.\n")
+    assert add_reports(filled.storage, scans / "reports.csv", filled.scans()) == (1, [])
+
+
 def test_damage_and_wrong_tables_are_explained(filled, table, tmp_path):
     records = filled.scans()
     add_reports(filled.storage, table, records)
