@@ -17,17 +17,19 @@ from numpy.typing import NDArray
 
 from CoralBayLib.core import __version__
 from CoralBayLib.core.errors import Remedy, VolumeError
+from CoralBayLib.core.names import printable_name, unique_names
+from CoralBayLib.core.outputs import require_writable
 from CoralBayLib.core.paths import atomic_write, error_message, expand
 from CoralBayLib.core.requirements import DICOM
 from CoralBayLib.imaging.dicom import series_slices
 from CoralBayLib.imaging.formats import DICOM_SEGMENTATION_SUFFIX, READABLE_SUFFIXES
 from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBayLib.imaging.headers.terminology import Code, term
+from CoralBayLib.imaging.segmentation_io import Segment
+from CoralBayLib.imaging.volume_io import as_labels
 
 if TYPE_CHECKING:
     from pydicom import Dataset
-
-    from CoralBayLib.imaging.segmentation_io import Segment
 
 _LONGEST = 64
 """Most characters of a text (DICOM's value representation LO)."""
@@ -52,7 +54,7 @@ def require_dicom(path: str | os.PathLike, series: str | None = None) -> tuple[l
 
     Raises:
         VolumeError: it is no DICOM series, or one that lacks what a segmentation must refer to; or a package is missing
-            (the remedy is INSTALL_PACKAGE).
+            (the remedy is INSTALL_PACKAGE); or headers with values that DICOM does not allow.
     """
     path = expand(path)
     if path.name.lower().endswith(READABLE_SUFFIXES):
@@ -69,6 +71,7 @@ def require_dicom(path: str | os.PathLike, series: str | None = None) -> tuple[l
             f"The slices of the series lack {', '.join(missing)}, to which a DICOM segmentation must refer. An anonymizer may "
             "have removed it: export the series again with it, or write a .seg.nrrd file."
         )
+    _dataset([first], np.ones((1, *grid.shape[1:]), np.uint16), [Segment(1, "trial", (0.0, 0.0, 0.0))], "")
     return files, grid
 
 
@@ -94,16 +97,23 @@ def write_dicom_seg(
     Raises:
         VolumeError: as `require_dicom`; or another suffix, a grid that is not that of the series, no segment, or a label
             that no segment names.
-        StoreError: the file could not be written; an existing one is unchanged.
+        StoreError: the file could not be written, or is one of the slices; an existing one is unchanged.
     """
     path = Path(path)
     if path.suffix.lower() != DICOM_SEGMENTATION_SUFFIX:
         raise VolumeError(f"Use a name ending in {DICOM_SEGMENTATION_SUFFIX} for a DICOM segmentation, not {path.name}.")
     files, grid = require_dicom(source, series)
+    require_writable(path, files)
     if not labelmap.grid.same_as(grid):
         raise VolumeError("The segmentation does not lie on the voxels of the series. Segment the series itself.")
     numbers = _numbers(labelmap.array, segments)
-    dataset = _dataset([_read(file) for file in files], numbers, segments, encoder)
+    slices = [_read(file) for file in files]
+    if len({each.SOPInstanceUID for each in slices}) < len(slices):
+        raise VolumeError(
+            "Two slices of the series have the same SOPInstanceUID, so that a DICOM segmentation cannot refer to one of them. "
+            "Export the series again from where it comes, or write a .seg.nrrd file."
+        )
+    dataset = _dataset(slices, numbers, segments, encoder)
     with atomic_write(path) as temporary:
         dataset.save_as(temporary)
 
@@ -113,8 +123,12 @@ def _numbers(array: NDArray, segments: Sequence[Segment]) -> NDArray[np.uint16]:
     labels = [segment.label for segment in segments]
     if not segments or len(set(labels)) < len(labels):
         raise VolumeError("Expected at least one segment, and a label of its own for each.")
-    lookup = np.zeros(max(*labels, int(array.max(initial=0))) + 1, np.uint16)
-    lookup[labels] = range(1, len(labels) + 1)
+    array = as_labels(array, "The volume")
+    highest = int(array.max(initial=0))
+    lookup = np.zeros(highest + 1, np.uint16)
+    for number, label in enumerate(labels, start=1):
+        if label <= highest:
+            lookup[label] = number
     numbers = lookup[array]
     unnamed = np.unique(array[(numbers == 0) & (array != 0)]).tolist()
     if unnamed:
@@ -128,6 +142,8 @@ def _dataset(slices: list[Dataset], numbers: NDArray[np.uint16], segments: Seque
         for name in _MAY_BE_EMPTY:
             if name not in each:
                 setattr(each, name, "")
+        if not each.get("SliceThickness"):
+            each.SliceThickness = None
     number = slices[0].get("SeriesNumber")
     try:
         with warnings.catch_warnings():
@@ -137,7 +153,10 @@ def _dataset(slices: list[Dataset], numbers: NDArray[np.uint16], segments: Seque
                 source_images=slices,
                 pixel_array=numbers,
                 segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
-                segment_descriptions=[_description(n, each, encoder) for n, each in enumerate(segments, start=1)],
+                segment_descriptions=[
+                    _description(n, each, name, encoder)
+                    for n, (each, name) in enumerate(zip(segments, _names(segments), strict=True), start=1)
+                ],
                 series_instance_uid=highdicom.UID(),
                 series_number=min(int(number), 9899) + 100 if number is not None else 100,
                 sop_instance_uid=highdicom.UID(),
@@ -158,7 +177,18 @@ def _dataset(slices: list[Dataset], numbers: NDArray[np.uint16], segments: Seque
     return dataset
 
 
-def _description(number: int, segment: Segment, encoder: str) -> Any:
+def _names(segments: Sequence[Segment]) -> list[str]:
+    """Names that DICOM can hold; those that would become equal get a number."""
+    plain = [printable_name(segment.name.replace("\\", "/")) or f"Segment_{segment.label}" for segment in segments]
+    # Only names that are cut off get shorter for the number.
+    for longest in range(_LONGEST, _LONGEST - 8, -1):
+        names = unique_names(name[:longest].strip() for name in plain)
+        if max(map(len, names)) <= _LONGEST:
+            break
+    return names
+
+
+def _description(number: int, segment: Segment, name: str, encoder: str) -> Any:
     highdicom = _highdicom()
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code as DicomCode
@@ -174,7 +204,7 @@ def _description(number: int, segment: Segment, encoder: str) -> Any:
     )
     description = highdicom.seg.SegmentDescription(
         segment_number=number,
-        segment_label=segment.name.replace("\\", "/").strip()[:_LONGEST],
+        segment_label=name,
         segmented_property_category=coded(what.category),
         segmented_property_type=coded(what.kind),
         algorithm_type=highdicom.seg.SegmentAlgorithmTypeValues.SEMIAUTOMATIC,

@@ -175,3 +175,52 @@ def test_what_cannot_be_written_is_refused_in_words(axial, tmp_path, monkeypatch
         dicom_seg.require_dicom(axial)
     assert caught.value.remedy is Remedy.INSTALL_PACKAGE
     assert not out.exists()
+
+
+def test_long_names_that_begin_alike_stay_apart_and_have_no_control_characters(axial, tmp_path):
+    names = ["x" * 100 + "1", "x" * 100 + "2", "a\nb\0"]
+    segments = [cb.Segment(n, name, (1, 0, 0)) for n, name in zip((2, 7, 3), names, strict=True)]
+    cb.write_dicom_seg(labelmap_on(axial), segments, tmp_path / "out.dcm", axial)
+    labels = [each.SegmentLabel for each in pydicom.dcmread(tmp_path / "out.dcm").SegmentSequence]
+    assert labels == ["x" * 60, "x" * 60 + " (2)", "a b"]
+
+
+def test_no_slice_is_overwritten(axial, tmp_path):
+    before = (axial / "001.dcm").read_bytes()
+    (tmp_path / "link.dcm").symlink_to(axial / "001.dcm")
+    for path in (axial / "001.dcm", tmp_path / "link.dcm"):
+        with pytest.raises(StoreError, match="overwrite an input"):
+            cb.write_dicom_seg(labelmap_on(axial), SEGMENTS, path, axial)
+    assert (axial / "001.dcm").read_bytes() == before
+
+
+@pytest.mark.parametrize("kind", [bool, np.float32, np.int32, np.uint64])
+def test_labelmaps_of_any_type(axial, tmp_path, kind):
+    labelmap = labelmap_on(axial)
+    array = labelmap.array.astype(kind)
+    segments = [*SEGMENTS, cb.Segment(1, "all", (0, 0, 0)), cb.Segment(2**31 - 1, "none", (0, 0, 0))]
+    cb.write_dicom_seg(cb.Volume(array, labelmap.grid), segments, tmp_path / "out.dcm", axial)
+    assert pydicom.dcmread(tmp_path / "out.dcm").pixel_array.sum() == np.count_nonzero(array)
+
+
+@pytest.mark.parametrize("wrong", [-1, 0.5, np.nan])
+def test_values_that_are_no_labels_are_refused(axial, tmp_path, wrong):
+    labelmap = labelmap_on(axial)
+    array = np.where(labelmap.array == 7, wrong, labelmap.array.astype(float))
+    with pytest.raises(VolumeError, match="not a labelmap|NaN or infinite"):
+        cb.write_dicom_seg(cb.Volume(array, labelmap.grid), SEGMENTS, tmp_path / "out.dcm", axial)
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DA")
+def test_headers_that_allow_no_segmentation_are_refused_before_anything_is_computed(tmp_path):
+    series = write_series(tmp_path / "dates", np.zeros(SHAPE, np.int16), StudyDate="1.2.2020")
+    with pytest.raises(VolumeError, match="headers of the slices do not allow"):
+        dicom_seg.require_dicom(series)
+    series = write_series(tmp_path / "thin", np.zeros(SHAPE, np.int16), SliceThickness=None)
+    cb.write_dicom_seg(labelmap_on(series), SEGMENTS, tmp_path / "out.dcm", series)
+    series = write_series(tmp_path / "twins", np.zeros(SHAPE, np.int16))
+    twin = pydicom.dcmread(series / "002.dcm")
+    twin.SOPInstanceUID = pydicom.dcmread(series / "004.dcm").SOPInstanceUID
+    twin.save_as(series / "002.dcm")
+    with pytest.raises(VolumeError, match="same SOPInstanceUID"):
+        cb.write_dicom_seg(labelmap_on(series), SEGMENTS, tmp_path / "out.dcm", series)
