@@ -25,7 +25,7 @@ from .teacher import LAYERS, Reduction, TeacherPass, fit_reductions, magnified, 
 
 _FIRST = 8
 """Scans of each group whose passes are made before the first step, and on which the PCA of the teacher's features is fitted."""
-_EVERY = 5
+_EVERY = 8
 """Steps after which the next pass or pair is made."""
 
 _POINTS = 20_000

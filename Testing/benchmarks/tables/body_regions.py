@@ -16,7 +16,12 @@ FILE = "body-regions.md"
 TITLE = "Retrieval across patients, per region of the body"
 FIRST, ASTRA, UNTRAINED = "coralbay-mini, first edition", "astra", "untrained"
 FILTERS, POSITION = "hand-made filters", "position only"
-EDITIONS = {"37cad15ebd301a90c8a3e12e861a67d5abd9bc4f28ac5af135323b563db64bd9": FIRST}
+TRIAL, MEAN = "450 more steps (not shipped)", "mean of the first edition and these (not shipped)"
+EDITIONS = {
+    "37cad15ebd301a90c8a3e12e861a67d5abd9bc4f28ac5af135323b563db64bd9": FIRST,
+    "b45c09f560bf23c4f6023902c7b386e1948daa47b2c3f96079aac7625303fe7b": TRIAL,
+    "b60f373977aec7bf26b5883b12c23ea64e39bac83a5b0fa2ffd319c97c7b7a21": MEAN,
+}
 """Titles of weights of coralbay-mini by SHA-256; others have the name of their file."""
 PER_REGION, DIFFERENCES, EACH = "Precision per region of the body", "Differences from the first edition", "Each structure"
 RESAMPLES = 2000

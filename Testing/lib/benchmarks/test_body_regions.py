@@ -15,7 +15,7 @@ from Testing.benchmarks import body_regions
 from Testing.benchmarks.baselines import position_only
 from Testing.benchmarks.body_regions import HEAD, Pair, Patient, measure, pairs_of, region_of_trunk, write_tables
 from Testing.benchmarks.encoders import Labelled, kind
-from Testing.benchmarks.tables.body_regions import EDITIONS, FIRST, UNTRAINED, interval, title_of
+from Testing.benchmarks.tables.body_regions import FIRST, UNTRAINED, interval, title_of
 from Testing.benchmarks.tables.encoders import TOP
 from Testing.lib.conftest import phantom
 
@@ -120,7 +120,7 @@ def test_a_weights_file_has_its_own_row(tmp_path):
     other = tmp_path / "second.safetensors"
     other.write_bytes(b"weights")
     assert title_of(other) == "second"
-    assert list(body_regions.rows([body_regions.WEIGHTS.path, other], None))[:2] == [*EDITIONS.values(), "second"][:2]
+    assert list(body_regions.rows([body_regions.WEIGHTS.path, other], None))[:2] == [FIRST, "second"]
 
 
 def test_the_command_continues_and_writes_its_section(two, tmp_path, monkeypatch, capsys):
