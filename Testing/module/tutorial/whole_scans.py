@@ -35,10 +35,10 @@ class WholeScans(pictures.Tutorial):
         ui = self.panel.similar.ui
         ui.outliersButton.click()
         host.wait_for(lambda: ui.libraryReport.visible, 120)
-        self._panel_picture("outliers", ui.libraryReport)
+        self._panel_picture("outliers", self.panel.similar.header, ui.libraryReport)
 
     def reports(self) -> None:
-        """Step 3: scans like the sample, and the sentences of their reports."""
+        """Step 3: the sentences of the reports of scans like the sample; the scans themselves are not shown."""
         self._open_library(self.arguments.reports)
         similar = self.panel.similar
         similar.ui.libraryBox.collapsed = True
@@ -46,7 +46,7 @@ class WholeScans(pictures.Tutorial):
         self.settle()
         similar.search()
         self.settle()
-        self._panel_picture("reports", similar.ui.sentenceTable)
+        self._panel_picture("reports", similar.ui.sentenceTable, similar.ui.sentenceTable)
         self.panel.parameters.queryKind = "point"
 
     def attention(self) -> None:
@@ -65,8 +65,8 @@ class WholeScans(pictures.Tutorial):
         pictures.show(np.array(self.arguments.place))
         self.picture("attention", scans.ui.saliencyDisplayForm)
 
-    def _panel_picture(self, name: str, last: Any) -> None:
-        """Save the part of the panel from the step's header down to the widget `last`."""
+    def _panel_picture(self, name: str, first: Any, last: Any) -> None:
+        """Save the part of the panel from one widget down to another."""
         import slicer
 
         window = slicer.util.mainWindow()
@@ -75,7 +75,7 @@ class WholeScans(pictures.Tutorial):
         host.process_events(0.3)
         contents = slicer.util.findChild(window, "ModulePanel")._area.widget()
         image = contents.grab().toImage()
-        top = self.panel.similar.header.mapTo(contents, last.rect.topLeft()).y() - 4
+        top = first.mapTo(contents, first.rect.topLeft()).y() - 4
         bottom = last.mapTo(contents, last.rect.bottomLeft()).y() + 8
         image.copy(0, top, image.width(), bottom - top).save(str(self.arguments.output / f"{name}.png"))
         window.resize(*pictures.SIZE)
