@@ -21,6 +21,11 @@ from .tokens import ScanTokens
 
 FEW_SHOT_STRENGTH = 0.01
 """Inverse penalty of a few-shot probe, which has too few patients to choose one."""
+_TOO_FEW = {
+    "classification": "Too few patients: at least two of each class are needed, and two classes.",
+    "regression": "Too few patients: at least two are needed.",
+    "survival": "Too few patients: at least three with an observed event are needed.",
+}
 _LARGEST_SEED = 2**32 - 1
 """Of NumPy's generators."""
 
@@ -73,7 +78,8 @@ def require_folds(labels: Labels, folds: int, seed: int) -> list[Fold]:
         As `grouped_folds`, at least two.
 
     Raises:
-        ScansError: there are fewer than two folds, a class has too few patients, or the seed is out of range.
+        ScansError: there are fewer than two folds, a class has too few patients, all numbers are the same, or the seed is
+            out of range.
     """
     if folds < 2:
         raise ScansError(f"Expected at least 2 folds, got {folds}.")
@@ -81,7 +87,9 @@ def require_folds(labels: Labels, folds: int, seed: int) -> list[Fold]:
         raise ScansError(f"Expected a seed from 0 to {_LARGEST_SEED}, got {seed}.")
     outer = grouped_folds(labels, folds, seed)
     if len(outer) < 2:
-        raise ScansError("Too few patients: at least two of each class are needed, or two in all for regression.")
+        raise ScansError(_TOO_FEW[labels.task])
+    if labels.task == "regression" and not np.std(labels.values) > 0:
+        raise ScansError(f"All scans have the number {labels.values[0]:g}, so there is nothing to predict. Check the column.")
     return outer
 
 
@@ -111,7 +119,7 @@ def cross_validate(
         Cancelled: `cancel` was called.
     """
     outer = require_folds(labels, folds, seed)
-    no_scan_twice(vectors if isinstance(vectors, np.ndarray) else vectors.means, labels.patients)
+    no_scan_twice(vectors if isinstance(vectors, np.ndarray) else vectors.means, labels)
     classes = classes_of(labels)
     predicted = np.full((len(labels), len(classes)) if classes else len(labels), np.nan)
     shares = np.zeros((len(labels), len(classes)))
@@ -167,7 +175,7 @@ def few_shot(
     """
     from sklearn.metrics import roc_auc_score
 
-    no_scan_twice(vectors if isinstance(vectors, np.ndarray) else vectors.means, labels.patients)
+    no_scan_twice(vectors if isinstance(vectors, np.ndarray) else vectors.means, labels)
     is_positive, patients = labels.values == positive, labels.patients
     groups = few_shot_patients(labels, positive, shots)
     random = np.random.default_rng(seed)

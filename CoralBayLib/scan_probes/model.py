@@ -17,7 +17,7 @@ from CoralBayLib.core.requirements import SURVIVAL
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 
 from .metrics import leading_score
-from .splits import grouped_folds
+from .splits import FEWEST_EVENTS, grouped_folds
 from .table import SAVED_TASKS, Labels, current_task
 
 FORMAT_VERSION = 1
@@ -268,7 +268,7 @@ def _cox(x: NDArray[np.float64], labels: Labels, strength: float) -> NDArray[np.
     except ImportError as error:
         raise ScansError("Survival needs the package lifelines.", remedy=Remedy.INSTALL_PACKAGE, package=SURVIVAL) from error
     events = int(labels.values.sum())
-    if events < 2:
+    if events < FEWEST_EVENTS:
         raise ScansError(f"Survival needs at least two scans with an observed event; these have {events}.")
     _, singular, vectors = np.linalg.svd(x, full_matrices=False)
     rank = max(1, min(SURVIVAL_COMPONENTS, events - 1, int((singular > 1e-6 * singular[0]).sum())))

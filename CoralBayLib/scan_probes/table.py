@@ -263,7 +263,7 @@ def table_of(
         except ScansError as error:
             left_out.append(Skipped(error, line))
     wrong = {path: row for path, row in seen.items() if row.contradicted}
-    used = [entry for entry in used if Path(os.path.normpath(entry[0])) not in wrong]
+    used = [entry for entry in used if _absolute(entry[0]) not in wrong]
     left_out += [Skipped(row.contradicted, row.line) for row in wrong.values() if row.contradicted]
     if not used:
         raise ScansError(f"No row of {name} can be used. " + "; ".join(map(str, left_out[:3])))
@@ -302,10 +302,14 @@ def _as_written(name: str, columns: Sequence[str]) -> str:
     return alike[0] if name not in columns and len(alike) == 1 else name
 
 
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - normalizes "..", keeps symbolic links
+
+
 def _require_new(entry: tuple[Path, Any, Any, Any, int], line: int, seen: dict[Path, _Row]) -> None:
     """Refuse a scan that is in an earlier row, which would count twice; with another truth, one of the two is wrong."""
     path, *truth, _ = entry
-    row = seen.setdefault(Path(os.path.normpath(path)), _Row(line, truth))
+    row = seen.setdefault(_absolute(path), _Row(line, truth))
     if row.line == line:
         return
     if row.truth == truth:

@@ -21,6 +21,8 @@ _NEGATIVE = {"0", "0.0", "no", "n", "none", "negative", "neg", "normal", "absent
 """Classes without the finding, folded."""
 _ERROR = re.compile(r"#[a-z0-9/]+[!?]")
 """An error of a spreadsheet, such as #DIV/0!, folded."""
+_LARGEST = 1e30
+"""Squares of larger numbers may be infinite."""
 _WHOLE = re.compile(r"[+-]?\d+(?:\.0*)?")
 
 
@@ -61,7 +63,7 @@ def likely_positive(classes: Sequence[str]) -> str:
 
 
 def number(text: str) -> float:
-    """A finite number.
+    """A finite number of at most `_LARGEST`.
 
     Raises:
         ScansError: the text is none.
@@ -70,6 +72,8 @@ def number(text: str) -> float:
         value = float(text) if "_" not in text else float("nan")
     except ValueError:
         value = float("nan")
+    if _LARGEST < abs(value) < float("inf"):
+        raise ScansError(f"'{text}' is larger than any measurement; expected at most {_LARGEST:g}")
     if not abs(value) < float("inf"):
         hint = ". Write it with a decimal point" if re.fullmatch(r"[+-]?[\d.\s]*\d,\d+", text) else ""
         raise ScansError(f"'{text}' is not a finite number{hint}")

@@ -26,6 +26,8 @@ NOTICE = "For research use only; a prediction is not a diagnosis."
 _OUTPUTS = ("probe.safetensors", "predictions.csv", "report.json", "evaluation.png")
 """Files of each target."""
 _COMPARISON = "comparison.csv"
+_MEAN = "mean of all"
+"""Target of the means over several targets in the comparison."""
 _SHOWN = {
     "classification": ("AUROC", "average precision", "balanced accuracy", "Brier score", "calibration error"),
     "regression": ("MAE", "R2"),
@@ -43,11 +45,17 @@ def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if len(args.target) > 1 and args.task != "classification":
         raise ScansError("Several target columns are for classification. Give one column to --target.")
     tables = [_read(args, target) for target in args.target]
+    _require_other_columns(tables)
     scans = list(dict.fromkeys(path for table in tables for path in table.scans))
     # Check everything that can be checked before embedding, which may take hours.
     folders = _output_folders(args, scans)
     for table in tables:
-        require_folds(table.labels, args.folds, args.seed)
+        try:
+            require_folds(table.labels, args.folds, args.seed)
+        except ScansError as error:
+            if len(tables) > 1:
+                raise ScansError(f"Column '{table.target}': {error}") from error
+            raise
     encoder = open_encoder(args, console)
     kinds = _kinds(args)
     with console.bar("Embedding") as progress:
@@ -66,15 +74,24 @@ def run_fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     rows: dict[str, Mapping[str, Mapping[str, Estimate]]] = {}
     for table, folder in zip(tables, folders, strict=True):
         part, labels, paths = _part(embedded, scans, table)
-        report, found = _fit_one(args, console, part, labels, paths, table, folder, encoder.title)
+        try:
+            report, found = _fit_one(args, console, part, labels, paths, table, folder, encoder.title)
+        except ScansError as error:
+            if len(tables) == 1:
+                raise
+            # Scans were left out; the other columns may do without them.
+            console.say(f"Left out: column '{table.target}': {error}")
+            continue
         reports.append(report)
         results.append((labels, found))
         rows[table.target] = found.rows()
+    if not reports:
+        raise ScansError("None of the columns could be used. See the messages above.")
     result = reports[0]
-    if len(reports) > 1:
-        means, rows["mean of all"] = _summary(args, console, results)
+    if len(tables) > 1:
+        means, rows[_MEAN] = _summary(args, console, results)
         result = {"notice": NOTICE, "targets": reports, "mean": means}
-    if args.compare or len(reports) > 1:
+    if args.compare or len(tables) > 1:
         from CoralBayLib.scan_probes.comparison import write_comparison
 
         write_comparison(args.output / _COMPARISON, rows)
@@ -96,6 +113,16 @@ def _read(args: argparse.Namespace, target: str) -> ScanTable:
 
         positive = likely_positive(sorted(set(table.labels.values)))
     return replace(table, labels=table.labels.with_positive(positive))
+
+
+def _require_other_columns(tables: Sequence[ScanTable]) -> None:
+    """Refuse a column that was named twice, which would count twice in the mean."""
+    columns = [table.target for table in tables]
+    for column in columns:
+        if columns.count(column) > 1:
+            raise ScansError(f"The column '{column}' is given twice after --target. Give each column once.")
+    if len(columns) > 1 and _MEAN in columns:
+        raise ScansError(f"The column '{_MEAN}' has the name of a row of {_COMPARISON}. Rename it.")
 
 
 def _kinds(args: argparse.Namespace) -> list[str]:
@@ -172,9 +199,10 @@ def _fit_one(
             kind: {name: vars(estimate) for name, estimate in metrics.items()} for kind, metrics in found.rows().items()
         }
         further.append(comparison_chart(found.rows(), _SHOWN[args.task][0]))
-    if args.shots:
-        curves = _shots(args, console, embedded, labels)
-        further += [shots_chart(curves, _positive(args, labels))] if len(args.shots) > 1 else []
+    shots = _possible_shots(args, console, labels)
+    if shots:
+        curves = _shots(args, console, embedded, labels, shots)
+        further += [shots_chart(curves, _positive(args, labels))] if len(shots) > 1 else []
         report.update(_shots_report(args, labels, curves))
     _save(args, embedded, labels, table.target, folder)
     write_predictions(folder / "predictions.csv", paths, labels, evaluation)
@@ -197,13 +225,30 @@ def _save(args: argparse.Namespace, embedded: ScanEmbeddings, labels: Labels, ta
         ScanProbe().fit(embedded.vectors, labels, args.seed).save(path, embedded.signature, embedded.pooled, target)
 
 
-def _shots(args: argparse.Namespace, console: Console, embedded: ScanEmbeddings, labels: Labels) -> dict[str, list[ShotResult]]:
+def _possible_shots(args: argparse.Namespace, console: Console, labels: Labels) -> list[int]:
+    """The numbers of examples that still leave patients to test on, after scans were left out."""
+    from CoralBayLib.scan_probes import few_shot_patients
+
+    possible = []
+    for shots in args.shots or ():
+        try:
+            few_shot_patients(labels, _positive(args, labels), shots)
+        except ScansError as error:
+            console.say(f"Left out: {error}")
+        else:
+            possible.append(shots)
+    return possible
+
+
+def _shots(
+    args: argparse.Namespace, console: Console, embedded: ScanEmbeddings, labels: Labels, shots: Sequence[int]
+) -> dict[str, list[ShotResult]]:
     """Test probes from few examples, and print the results."""
     from CoralBayLib.scan_probes import shot_curves
 
     positive = _positive(args, labels)
     with console.bar("Few examples") as progress:
-        curves = shot_curves(embedded, labels, positive, args.shots, _kinds(args), seed=args.seed, progress=progress)
+        curves = shot_curves(embedded, labels, positive, shots, _kinds(args), seed=args.seed, progress=progress)
     for kind, results in curves.items():
         of = f", {kind}" if args.compare else ""
         for each in results:

@@ -174,3 +174,37 @@ def test_one_fold_is_refused(capsys, study):
     words = ("--target", "finding", "--task", "classification", "--folds", 1, "-o", study / "out")
     status, _, err = run(capsys, "scans", "fit", study / "study.csv", *words)
     assert status == 1 and "at least 2 folds" in err
+
+
+def test_scans_that_cannot_be_embedded_do_not_end_a_run_of_few_examples_or_several_columns(capsys, study, monkeypatch):
+    monkeypatch.setattr("CoralBayLib.scan_probes.metrics.RESAMPLES", 10)
+    monkeypatch.setattr("CoralBayLib.scan_probes.multi_label.RESAMPLES", 10)
+    lines = (study / "study.csv").read_text().splitlines()[:13]
+    lines = [f"{lines[0]},first"] + [f"{line},{int(n < 2)}" for n, line in enumerate(lines[1:])]
+    lines[1:3] = [line.replace("P0", f"P{n + 50}") for n, line in enumerate(lines[1:3])]
+    (study / "study.csv").write_text("\n".join(lines))
+    for name in ("0.nrrd", "4.nrrd"):
+        (study / name).unlink()
+    words = (study / "study.csv", "--task", "classification", "--folds", 2, "-o", study / "out")
+    status, printed, err = run(capsys, "scans", "fit", *words, "--target", "finding", "--shots", "1,4")
+    assert status == 0 and "from 1 examples" in printed and "from 4 examples" not in printed, err
+    assert "Left out: 4 examples of each kind need more than 4 patients" in err
+    status, printed, err = run(capsys, "scans", "fit", *words, "--target", "finding", "first")
+    assert status == 0 and "Left out: column 'first': Too few patients" in err
+    assert (study / "out" / "finding" / "probe.safetensors").exists() and not (study / "out" / "first" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        (("y", "Y"), "'y' is given twice"),
+        (("y", "mean of all"), "Rename it"),
+        (("y", "same"), "Column 'same': Too few patients"),
+    ],
+)
+def test_columns_that_spoil_a_multi_label_table_are_named(capsys, tmp_path, targets, message):
+    rows = "\n".join(f"{n}.nrrd,P{n},{n % 2},{n % 2},1" for n in range(8))
+    (tmp_path / "t.csv").write_text(f"scan,patient,y,mean of all,same\n{rows}")
+    words = ("--task", "classification", "-o", tmp_path / "out", "--target", *targets)
+    status, _, err = run(capsys, "scans", "fit", tmp_path / "t.csv", *words)
+    assert status == 1 and message in err

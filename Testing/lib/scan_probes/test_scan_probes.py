@@ -202,3 +202,40 @@ def test_the_positive_class_is_chosen():
     assert labels.with_positive("well").take(np.arange(4)).positive == "well"
     with pytest.raises(ScansError, match="There is no class 'ill'. Classes: sick, well."):
         labels.with_positive("ill")
+
+
+def test_one_image_with_two_truths_is_refused():
+    vectors, sick, patients = study(each=1)
+    vectors[7], patients[7] = vectors[2], patients[2]
+    with pytest.raises(ScansError, match=f"of the patient '{patients[2]}' is listed twice, with different targets"):
+        scan_probes.cross_validate(vectors, classes(sick, patients))
+    sick[7] = sick[2]
+    assert scan_probes.cross_validate(vectors, classes(sick, patients)).metrics["AUROC"].value > 0.5
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("censored", [0, 1])
+def test_survival_needs_no_censored_scans(censored):
+    pytest.importorskip("lifelines", reason="survival needs lifelines")
+    random = np.random.default_rng(2)
+    vectors = random.normal(size=(40, 6))
+    times = random.exponential(np.exp(-1.5 * vectors[:, 0])) + 0.01
+    labels = scan_probes.Labels.of("survival", np.arange(40) >= censored, range(40), times)
+    evaluation = scan_probes.cross_validate(vectors, labels)
+    assert len(set(evaluation.fold)) == 5 and evaluation.metrics["concordance"].value > 0.6
+
+
+@pytest.mark.parametrize(
+    ("task", "values", "message"),
+    [
+        ("survival", [0] * 12, "three with an observed event"),
+        ("survival", [1] * 2 + [0] * 10, "three with an observed event"),
+        ("regression", [5.0] * 12, "All scans have the number 5"),
+        ("classification", ["a"] * 12, "two classes"),
+        ("classification", ["a"] + ["b"] * 11, "at least two of each class"),
+    ],
+)
+def test_labels_that_cannot_be_learned_are_refused_before_anything_is_embedded(task, values, message):
+    labels = scan_probes.Labels.of(task, values, range(12), range(1, 13))
+    with pytest.raises(ScansError, match=message):
+        scan_probes.evaluation.require_folds(labels, 5, 0)

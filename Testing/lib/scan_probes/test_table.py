@@ -204,3 +204,15 @@ def test_bars_and_the_line_of_excel(tmp_path):
     assert table.labels.values.tolist() == [1.0]
     assert [each.row for each in table.left_out] == [4, 5]
     assert "decimal point" in str(table.left_out[1])
+
+
+def test_one_scan_by_a_relative_and_an_absolute_path_is_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, f"scan,patient,x\na.nrrd,P1,1\n{tmp_path}/a.nrrd,P1,2\nb.nrrd,P2,1\n")
+    table = read_table("study.csv", "x", "classification")
+    assert [path.name for path in table.scans] == ["b.nrrd"] and len(table.left_out) == 2
+
+
+def test_numbers_whose_squares_are_infinite_are_refused(tmp_path):
+    table = read_table(write(tmp_path, "scan,patient,x\na.nrrd,P1,1e200\nb.nrrd,P2,-3e30\nc.nrrd,P3,2\n"), "x", "regression")
+    assert table.labels.values.tolist() == [2.0] and "larger than any measurement" in str(table.left_out[0])
