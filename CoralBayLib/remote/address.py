@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import urlsplit
+import re
+from urllib.parse import SplitResult, urlsplit
 
 from CoralBayLib.core.errors import Remedy, ServerError
 
@@ -15,12 +16,13 @@ def checked_address(url: str) -> str:
         ServerError: it cannot be one of a server, or is http and of another computer.
     """
     url = url.strip().rstrip("/")
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        usable = False
-    if not usable or parts.username is not None or parts.query or parts.fragment:
+    except ValueError:  # half a bracket, or a port that is no number
+        parts, usable = SplitResult("", "", "", "", ""), False
+    # A URL has no blanks and line breaks; `urlsplit` removes some of them without a word.
+    if not usable or re.search(r"\s", url) or parts.username is not None or parts.query or parts.fragment:
         raise ServerError(
             f"'{url}' is not the address of a server. It has the form https://name or https://name:port.",
             remedy=Remedy.CHECK_SERVER,
