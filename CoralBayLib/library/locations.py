@@ -66,6 +66,20 @@ def file_exists(path: str) -> bool | None:
     return os.path.exists(path)  # noqa: PTH110 - False where access is denied; pathlib raises
 
 
+def real_path(path: str | os.PathLike) -> str:
+    """The path of a scan with symbolic links followed, by which one file is recognized under two names.
+
+    An address of object storage stays as it is, and so do links on a share that the user has not named.
+    """
+    text = os.fspath(path)
+    if not text or "://" in text:
+        return text
+    share = share_of(text)
+    if share and share not in _known():
+        return os.path.abspath(text)  # noqa: PTH100 - follows no links
+    return os.path.realpath(text)
+
+
 def _known() -> set[str]:
     try:
         content = json.loads(Path(cache_dir() / _FILE).read_text(encoding="utf-8"))

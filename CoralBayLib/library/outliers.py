@@ -24,6 +24,7 @@ from CoralBayLib.imaging.patients import LabeledPatient, find_patients, read_lab
 from CoralBayLib.imaging.patients.measures import FEWEST_OTHERS, FLOORS, VOLUME_FLOOR, WORDS, measure, robust
 from CoralBayLib.imaging.volume_io import read_volume
 
+from .locations import real_path
 from .records import ScanRecord
 from .storage.lance import VECTOR
 from .tables import Tables
@@ -164,14 +165,14 @@ def _labeled(records: list[ScanRecord], labels: str | os.PathLike) -> dict[str, 
         LibraryError: there is none.
         VolumeError: the folder cannot be used.
     """
-    by_path = {os.path.abspath(record.path): record.scan for record in records if record.path}  # noqa: PTH100 - keeps links
-    found = {
-        by_path[path]: each
-        for each in find_patients(labels).patients
-        if (path := os.path.abspath(each.scan)) in by_path  # noqa: PTH100 - keeps links
-    }
+    by_path = {real_path(record.path): record.scan for record in records if record.path}
+    patients = find_patients(labels).patients
+    found = {by_path[path]: each for each in patients if (path := real_path(each.scan)) in by_path}
     if not found:
-        raise LibraryError(f"No labeled patient of {Path(labels).name} is in the library.", remedy=Remedy.ADD_SCANS)
+        raise LibraryError(
+            f"No labeled patient of {Path(labels).name} is in the library, or the library has their scans from other files.",
+            remedy=Remedy.ADD_SCANS,
+        )
     return found
 
 

@@ -14,6 +14,7 @@ from CoralBayLib.core.names import fold
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.imaging.patients import find_patients
 from CoralBayLib.imaging.patients.labelmaps import LabeledScan, read_labels
+from CoralBayLib.library.locations import real_path
 from CoralBayLib.library.storage.lance import VECTOR
 from CoralBayLib.library.tables import Tables
 from CoralBayLib.scan_probes.table import read_table
@@ -52,12 +53,12 @@ def labeled_scans(tables: Tables, path: Path, label: str, scan: str = "scan", pa
         LibraryError: none of its scans is in the library.
     """
     table = read_table(path, label, "classification", scan=scan, patient=patient)
-    row_of_path = {_absolute(each): row for row, each in enumerate(table.scans)}
+    row_of_path = {real_path(each): row for row, each in enumerate(table.scans)}
     records = {each.scan: each for each in tables.records()}
     rows = tables.scans.read(["scan", VECTOR])
     vectors, labels, patients = [], [], []
     for scan_id, vector in zip(rows["scan"].to_pylist(), rows[VECTOR].to_pylist(), strict=True):
-        row = row_of_path.pop(_absolute(records[scan_id].path), None) if scan_id in records else None
+        row = row_of_path.pop(real_path(records[scan_id].path), None) if scan_id in records else None
         if row is not None:
             vectors.append(vector)
             labels.append(str(table.labels.values[row]))
@@ -89,12 +90,12 @@ def labeled_regions(
     """
     found = find_patients(folder)
     left_out = [f"{each.path}: {each.reason}" for each in found.left_out if each.is_fault]
-    records = {_absolute(each.path): each for each in tables.records()}
+    records = {real_path(each.path): each for each in tables.records()}
     labeled: dict[str, tuple[str, LabeledScan]] = {}
     for number, patient in enumerate(found.patients):
         raise_if_cancelled(cancel)
         report(progress, number / len(found.patients), f"Labels {number + 1} of {len(found.patients)}")
-        record = records.get(_absolute(patient.scan))
+        record = records.get(real_path(patient.scan))
         if record is None:
             left_out.append(f"{patient.scan}: it is not in the library")
             continue
@@ -134,7 +135,3 @@ def _with_structures(patient: str, scan: LabeledScan, points: NDArray, vectors: 
     labels[inside] = scan.labelmap.nearest_values(points[inside])
     structures = np.array([names.get(int(label), "") for label in labels])
     return LabeledRegions(patient, points, vectors, structures, frozenset(names.values()) - {""})
-
-
-def _absolute(path: str | Path) -> str:
-    return str(Path(path).resolve()) if str(path) and "://" not in str(path) else str(path)

@@ -92,6 +92,12 @@ def test_each_scan_is_read_once(cohort, encoder, folder, monkeypatch, read_files
         find_outliers(tables, folder, read_files=read_files)
 
 
+def test_scans_under_another_name_are_recognized(cohort, folder, encoder, tmp_path):
+    links = tmp_path / "links"
+    links.symlink_to(folder)
+    assert cohort.outliers(encoder.name, links) == cohort.outliers(encoder.name, folder)
+
+
 def test_too_few_scans(filled, encoder):
     with pytest.raises(LibraryError, match="has 3 scans with this encoder. Scans can be compared from 5 on") as caught:
         filled.outliers(encoder.name)
