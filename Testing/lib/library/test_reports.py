@@ -120,6 +120,8 @@ def test_the_commands(filled, scans, table, encoder, monkeypatch, capsys):
     assert main([*search, "--exclude-query-scan"]) == 0
     out = capsys.readouterr().out
     assert "reports of 2 of these scans" in out and "describe those scans, not the query" in out and "1 of 2" in out
+    assert main(search) == 0
+    assert "describe those scans; rank 1 is the query's own scan:" in capsys.readouterr().out
     assert main([*search, "--json"]) == 0
     sentences = json.loads(capsys.readouterr().out)["sentences"]
     assert any(each["text"].lower().startswith("no pleural effusion") and len(each["ranks"]) == 2 for each in sentences)
