@@ -58,7 +58,8 @@ def make_offer(
                 if names:
                     raise
                 if left_out is not None:
-                    left_out(f"{name} is not offered: {error}")
+                    missing = error.remedy is Remedy.GET_WEIGHTS
+                    left_out(f"{name} is not offered: {'its weights are not on this computer.' if missing else error}")
                 break
             found.append(describe_encoder(encoder, setting))
             device = device or describe(encoder.device)

@@ -81,7 +81,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         most_voxels=args.most_voxels * 10**6,
         ray=args.ray,
     )
+    console.say("Looking for weights of encoders, and checking them.")
     offer = make_offer(settings, __version__, args.encoder or (), console.say)
+    console.say("Starting the server. This can take a minute.")
     with running(settings, offer):
         scheme = "https" if settings.certificate else "http"
         names = ", ".join(dict.fromkeys(each["name"] for each in offer["encoders"]))
