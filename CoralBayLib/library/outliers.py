@@ -104,7 +104,7 @@ def find_outliers(
     records = sorted(tables.records(), key=lambda each: (each.path, each.scan))
     if len(records) <= FEWEST_OTHERS:
         raise LibraryError(
-            f"The library has {len(records)} scans with this encoder. Scans can be compared from {FEWEST_OTHERS + 1} on.",
+            f"Scans in the library with this encoder: {len(records)}. Scans can be compared from {FEWEST_OTHERS + 1} on.",
             remedy=Remedy.ADD_SCANS,
         )
     by_scan = {record.scan: record for record in records}

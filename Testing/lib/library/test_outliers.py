@@ -99,7 +99,7 @@ def test_scans_under_another_name_are_recognized(cohort, folder, encoder, tmp_pa
 
 
 def test_too_few_scans(filled, encoder):
-    with pytest.raises(LibraryError, match="has 3 scans with this encoder. Scans can be compared from 5 on") as caught:
+    with pytest.raises(LibraryError, match="with this encoder: 3. Scans can be compared from 5 on") as caught:
         filled.outliers(encoder.name)
     assert caught.value.remedy is Remedy.ADD_SCANS
 
