@@ -11,6 +11,7 @@ from typing import Any
 from CoralBayLib.core.errors import CoralBayError, ProbeError
 from CoralBayLib.core.paths import error_message, printable
 from CoralBayLib.core.tensor_files import kind_of, read_tensors
+from CoralBayLib.imaging.formats import DICOM_SEGMENTATION_SUFFIX
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class OtherFile:
 def inspect_other(path: Path) -> OtherFile | None:
     """What is known of a file that is no scan; None when its name is not that of such a file."""
     name = path.name.lower()
+    if name.endswith(DICOM_SEGMENTATION_SUFFIX) and _is_dicom_segmentation(path):
+        return OtherFile(printable(path), "a DICOM segmentation, which Slicer opens")
     found = next(((kind, read) for suffixes, kind, read in _KINDS if name.endswith(suffixes)), None)
     if found is None or not os.path.isfile(path):  # noqa: PTH113 - False for a name that no file can have
         return None
@@ -43,6 +46,15 @@ def inspect_other(path: Path) -> OtherFile | None:
         return OtherFile(printable(path), read(path))
     except CoralBayError as error:
         return OtherFile(printable(path), kind, (error,))
+
+
+def _is_dicom_segmentation(path: Path) -> bool:
+    from CoralBayLib.imaging.dicom_slices import MODALITY, header
+
+    try:
+        return header(str(path)).get(MODALITY) == "SEG"
+    except ValueError:  # a name that ITK cannot take; what reads scans says so
+        return False
 
 
 def _prompts(path: Path) -> str:

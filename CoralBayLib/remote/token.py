@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from CoralBayLib.core.errors import ServerError
 from CoralBayLib.core.paths import error_message, expand
@@ -30,6 +31,11 @@ def read_token(file: str | None) -> str | None:
         raise ServerError(f"The file {file} holds no token.")
     _require_sendable(token, f"The file {file}")
     return token
+
+
+def others_can_read(file: str) -> bool:
+    """Whether each user of this computer can read a file; never on Windows, whose permissions are others."""
+    return os.name == "posix" and bool(expand(file).stat().st_mode & stat.S_IROTH)
 
 
 def _require_sendable(token: str, where: str) -> None:

@@ -56,13 +56,15 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay serve`."""
     from CoralBayLib.core.errors import ServerError
     from CoralBayLib.core.paths import cache_dir, expand
-    from CoralBayLib.remote.token import read_token
+    from CoralBayLib.remote.token import others_can_read, read_token
     from CoralBayLib.serving.run import make_offer, running, wait
     from CoralBayLib.serving.settings import ServerSettings, digest_of
 
     if args.weights and len(args.encoder or ()) != 1:
         raise ServerError("A weights file is of one encoder; name that one with --encoder.")
     token = read_token(args.token_file)
+    if args.token_file and others_can_read(args.token_file):
+        console.say(f"Every user of this computer can read the token: chmod 600 {args.token_file}")
     settings = ServerSettings(
         cache=expand(args.cache) if args.cache else cache_dir() / "served",
         host=args.host,

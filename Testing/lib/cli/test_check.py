@@ -14,7 +14,9 @@ import torch
 
 import CoralBayLib as cb
 from CoralBayLib.core.tensor_files import write_tensors
+from CoralBayLib.imaging.segmentations.dicom_seg import write_dicom_seg
 from Testing.lib.conftest import phantom, phantom_grid
+from Testing.lib.imaging.segmentations.ct_series import write_series
 from Testing.lib.imaging.test_dicom import SECRET, UID
 from Testing.lib.imaging.test_dicom import write as write_dicom
 
@@ -180,6 +182,19 @@ def test_files_that_are_no_scans(tmp_path, run):
     assert "more than one column" in reports["u.csv"][-1]
     document = json.loads(run("check", *files, "--json")[1])
     assert [bool(each["faults"]) for each in document["others"]] == [verdicts[file.name] == "FAULT" for file in files]
+
+
+def test_a_dicom_segmentation_is_no_scan_and_no_fault(tmp_path, run):
+    pytest.importorskip("highdicom")
+    series = write_series(tmp_path / "ct", np.zeros((4, 8, 8), np.int16) + np.arange(4, dtype=np.int16)[:, None, None])
+    grid = cb.read_volume(series).grid
+    file = tmp_path / "out.dcm"
+    write_dicom_seg(cb.Volume(np.ones(grid.shape, np.uint8), grid), [cb.Segment(1, "liver", (1, 0, 0))], file, series)
+    status, out, _ = run("check", file, series)
+    verdicts, reports = by_path(out)
+    assert status == 0 and verdicts["out.dcm"] == "ok"
+    assert reports["out.dcm"] == ["Not a scan: a DICOM segmentation, which Slicer opens."]
+    assert "With a fault: 0." in out
 
 
 def test_an_unforeseen_error_is_a_fault_of_one_file(folder, run, monkeypatch):

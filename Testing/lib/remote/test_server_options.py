@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -63,3 +64,15 @@ def test_what_cannot_be_is_refused(arguments, words, ct, capsys, monkeypatch):
     monkeypatch.delenv("CORALBAY_SERVER_TOKEN", raising=False)
     assert main([ct if word == "CT" else word for word in arguments]) == 1
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_token_that_others_can_read_is_told_of(tmp_path, capsys):
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    told = {}
+    for mode in (0o644, 0o600):
+        token.chmod(mode)
+        assert main(["serve", "--token-file", str(token), "--certificate", "x"]) == 1
+        told[mode] = f"chmod 600 {token}" in capsys.readouterr().err
+    assert told == {0o644: True, 0o600: False}
