@@ -23,7 +23,7 @@ from CoralBayLib.core.errors import EncoderError
 from CoralBayLib.core.paths import error_message
 
 from . import registry
-from .base import Encoder, InputSpec, LevelSpec, Tiling
+from .base import Encoder, EncoderProperties, InputSpec, LevelSpec, Tiling
 
 GROUP = "coralbay.encoders"
 
@@ -157,7 +157,9 @@ def check_encoder(encoder: Any, name: str) -> None:
     Raises:
         EncoderError: members are missing or of another type; the message explains each of them.
     """
-    members = [*Encoder.__annotations__, *(each for each in vars(Encoder) if not each.startswith("_"))]
+    classes = (EncoderProperties, Encoder)
+    members = [each for own in classes for each in own.__annotations__]
+    members += [each for own in classes for each in vars(own) if not each.startswith("_")]
     wrong = [
         f"'{each}', {_MEMBERS.get(each, 'see CoralBayLib.encoders.base')}" for each in members if not hasattr(encoder, each)
     ]
