@@ -94,14 +94,19 @@ PATIENTS_PROBE = Schema(
 )
 """A probe of several patients, see `fewshot.patients`."""
 
+_SAVED_PROBE = {
+    "format": whole(1),
+    "task": text,
+    "target": text,
+    "classes": list_of(text, unique=True),
+    "signature": text,
+}
+"""What the headers of all probes on whole scans hold."""
+
 SCAN_PROBE = Schema(
     header={
-        "format": whole(1),
-        "task": text,
-        "target": text,
-        "classes": list_of(text, unique=True),
+        **_SAVED_PROBE,
         "strength": positive,
-        "signature": text,
         "pooled": list_of(tuple_of(text, whole(1))),
     },
     tensors={
@@ -113,14 +118,7 @@ SCAN_PROBE = Schema(
 """A probe on whole scans, see `scan_probes.model`."""
 
 ATTENTIVE_PROBE = Schema(
-    header={
-        "format": whole(1),
-        "task": text,
-        "target": text,
-        "classes": list_of(text, unique=True),
-        "signature": text,
-        "levels": list_of(tuple_of(text, whole(1)), least=1),
-    },
+    header={**_SAVED_PROBE, "levels": list_of(tuple_of(text, whole(1)), least=1)},
     tensors={
         "bias": Array("float32", ("outputs",)),
         "level.*.keys": Array("float32", ("queries", "channels")),
