@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -18,7 +17,8 @@ from CoralBaySlicerCore.work.worker import describe_error
 
 from .base import Panel
 from .library_section import LibrarySection
-from .tables.hit_table import HitTable, is_region, missing_message
+from .sections.scan_opener import ScanOpener
+from .tables.hit_table import HitTable, is_region
 from .tables.report_table import ReportTable
 
 if TYPE_CHECKING:
@@ -39,12 +39,13 @@ class LibrarySearch:
     def __init__(self, panel: Panel, query_points: Callable[[], NDArray[np.float64]]) -> None:
         self._panel, self._query_points = panel, query_points
         self._home = ""
-        self._opening: Task | None = None
         self.section = LibrarySection(panel)
         self.table = HitTable(panel.ui.hitTable, self.open)
         headers = (_("Scans"), _("Sentence in their reports"))
         self._sentences = ReportTable(panel.ui.sentenceTable, headers)
         self._thumbnails = Thumbnails(panel.logic.reader)
+        # Scans are read one after the other; the thumbnails can wait.
+        self._opener = ScanOpener(panel, self._thumbnails.stop, lambda: panel.when_visible(self.make_thumbnails))
 
     def refresh(self) -> None:
         """Show the current state."""
@@ -101,32 +102,10 @@ class LibrarySearch:
 
     def open(self, hit: RegionHit | ScanHit) -> None:
         """Show a result; its scan is loaded if necessary."""
-        panel = self._panel
-        node = (self.home if hit.is_query_scan else None) or library_scans.find_volume(hit.path)
-        if node is not None:
-            self._show(hit, node)
-        elif hit.file_exists is None and not _may_connect(hit.path):
-            return
-        elif not os.path.exists(hit.path):  # noqa: PTH110 - False where access is denied; pathlib raises
-            slicer.util.warningDisplay(missing_message(hit))
-        elif self._opening is None:
-            # Scans are read one after the other; the thumbnails can wait.
-            self._thumbnails.stop()
-
-            def start() -> Task:
-                self._opening = library_scans.openTask(panel.logic, hit.path)
-                return self._opening
-
-            def ended(*_args: object) -> bool:
-                self._opening = None
-                panel.when_visible(self.make_thumbnails)
-                return False
-
-            def done(made: slicer.vtkMRMLScalarVolumeNode) -> None:
-                ended()
-                panel.when_visible(lambda: self._show(hit, made) if slicer.mrmlScene.IsNodePresent(made) else None)
-
-            panel.run(_("The scan could not be loaded."), start, done, on_error=ended)
+        if hit.is_query_scan and self.home is not None:
+            self._show(hit, self.home)
+        else:
+            self._opener.open(hit.path, partial(self._show, hit))
 
     def _on_found(self, home: str, hits: list[RegionHit] | list[ScanHit]) -> None:
         self._home = home
@@ -179,15 +158,3 @@ class LibrarySearch:
 
 def _same(volume: Volume) -> Volume:
     return volume
-
-
-def _may_connect(path: str) -> bool:
-    """Ask whether to connect to the network share of a scan, which the user has not named on this computer so far."""
-    question = _(
-        "The scan is on the network share {share}, from which nothing was added on this computer. To open it, this computer "
-        "connects to the server, which learns your user name. Connect only if you know the server.\n\nConnect to it?"
-    ).format(share=scan_library.share_of(path))
-    if not slicer.util.confirmOkCancelDisplay(question, _("CoralBay: network share")):
-        return False
-    scan_library.remember_share(path)
-    return True

@@ -15,6 +15,7 @@ from CoralBaySlicerCore.work import dicom_database, library_scans, scan_library
 from CoralBaySlicerCore.work.worker import Task, describe_error
 
 from .base import Panel
+from .sections.scan_opener import ScanOpener
 from .tables.report_table import ReportTable
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class LibrarySection:
         ui.outliersButton.connect("clicked(bool)", lambda *_: self.find_outliers())
         ui.segmentOutliersButton.connect("clicked(bool)", lambda *_: self.find_segment_outliers())
         self._table = ReportTable(ui.libraryReport)
+        self._opener = ScanOpener(panel)
 
     def refresh(self) -> None:
         """Show the folder and the content of the library."""
@@ -147,7 +149,9 @@ class LibrarySection:
 
         def show(found: list[Outlier]) -> None:
             # Files of labeled patients often have the same name.
-            self._report([(each.path or each.scan[:12], _reasons(each)) for each in found], with_folder=labels is not None)
+            rows = [(each.path or each.scan[:12], _reasons(each)) for each in found]
+            files = {each.path for each in found}
+            self._report(rows, labels is not None, lambda name: self._open(name if name in files else ""))
             if not found:
                 nothing = _("No scan of the library is unlike the others.")
                 slicer.util.infoDisplay(nothing if labels is None else _("No scan and no segment is unlike the others."))
@@ -219,10 +223,21 @@ class LibrarySection:
         else:
             slicer.util.infoDisplay("\n".join(lines))
 
-    def _report(self, rows: Sequence[tuple[str, str]], with_folder: bool = False) -> None:
+    def _report(
+        self, rows: Sequence[tuple[str, str]], with_folder: bool = False, opened: Callable[[str], object] | None = None
+    ) -> None:
         if rows:
             self._panel.ui.libraryBox.collapsed = False
-        self._table.fill(rows, with_folder)
+        self._table.fill(rows, with_folder, opened)
+
+    def _open(self, path: str) -> None:
+        """Show a scan of the library and make it the current one."""
+
+        def show(node: slicer.vtkMRMLScalarVolumeNode) -> None:
+            library_scans.show(node, None)
+            self._panel.parameters.volume = node
+
+        self._opener.open(path, show)
 
     def _changed(self) -> None:
         self._changes += 1

@@ -181,7 +181,8 @@ class ScanProbeSection:
         class_index = max(panel.ui.saliencyClassSelector.currentIndex, 0)
 
         def finish(result: tuple[NDArray[np.uint8], NDArray[np.float64]]) -> None:
-            panel.logic.overlays.update(overlay.SALIENCY, *result, volume)
+            title = _("Attention (% of maximum)") if class_index == len(probe.classes_ or [probe.target]) else None
+            panel.logic.overlays.update(overlay.SALIENCY, *result, volume, title)
 
         def start() -> Task:
             return panel.logic.start(

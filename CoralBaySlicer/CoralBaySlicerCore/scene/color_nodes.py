@@ -43,13 +43,14 @@ def show_legend(node: slicer.vtkMRMLDisplayableNode, title: str, visible: bool, 
         if not visible:
             return
         legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
-        legend.SetTitleText(title)
         legend.SetLabelFormat("%.0f")
         legend.SetNumberOfLabels(3)
         # In the corner, where a scan has air. The text is fitted to the size: Slicer's default covers a third of a view.
         legend.SetSize(0.04, 0.22)
         legend.SetPosition(0.99, 0.02)
         legend.SetSaveWithScene(False)
+    if visible and legend.GetTitleText() != title:
+        legend.SetTitleText(title)
     if visible and view is not None and legend.GetViewNodeIDs() != (view.GetID(),):
         # One legend is enough: all views show the same map.
         legend.SetViewNodeIDs([view.GetID()])

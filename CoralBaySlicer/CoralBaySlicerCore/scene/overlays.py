@@ -92,6 +92,7 @@ class Overlays:
         self._suspended = False
         self._layer = ForegroundLayer()
         self._held: dict[str, tuple] = {}
+        self._titles: dict[str, str] = {}
 
     # -- who is shown
 
@@ -168,7 +169,12 @@ class Overlays:
         return volume is not None and self._held.get(kind, (None, None))[1] is volume and self.node(kind) is not None
 
     def update(
-        self, kind: str, array: NDArray[np.uint8], geometry: NDArray[np.float64], volume: slicer.vtkMRMLScalarVolumeNode
+        self,
+        kind: str,
+        array: NDArray[np.uint8],
+        geometry: NDArray[np.float64],
+        volume: slicer.vtkMRMLScalarVolumeNode,
+        title: str | None = None,
     ) -> None:
         """Set the voxels of a map, without showing it. The same array again is skipped: setting voxels renders every view.
 
@@ -177,7 +183,9 @@ class Overlays:
             array: percent [k, j, i], or RGB [k, j, i, 3] for `FEATURES`.
             geometry: (4, 4), IJK to the volume's own RAS mm.
             volume: the scan it is of.
+            title: beside its legend; None for that of its kind.
         """
+        self._titles[kind] = title or titles()[kind]
         if self.has_map(kind, volume) and self._held[kind][0] is array:
             return
         node = self.node(kind)
@@ -286,4 +294,4 @@ class Overlays:
         node = self.node(self.shown)
         if node is not None:
             view = slices.first_view(self._held.get(self.shown, (None, None))[1])
-            color_nodes.show_legend(node, titles()[self.shown], visible, view)
+            color_nodes.show_legend(node, self._titles.get(self.shown, titles()[self.shown]), visible, view)

@@ -65,6 +65,13 @@ def share_of(path: str) -> str:
     return locations.share_of(path)
 
 
+def file_exists(path: str) -> bool | None:
+    """Whether the file of a scan still exists; None on a network share that the user has not named on this computer."""
+    from CoralBayLib.library import locations
+
+    return locations.file_exists(path) if path else False
+
+
 def remember_share(path: str) -> None:
     """Look at the share of a path without asking from now on."""
     from CoralBayLib.library import locations

@@ -44,6 +44,20 @@ def test_a_scan_of_other_values_is_listed_with_its_reason(ready: Any, driver: An
     rows = dict(zip(texts(ready.ui.libraryReport, 0), texts(ready.ui.libraryReport, 1), strict=True))
     assert "scan5.nrrd" in rows and "HU (others: about" in rows["scan5.nrrd"]
     assert ready.ui.libraryReport.visible and not ready.ui.libraryBox.collapsed
+    row = texts(ready.ui.libraryReport, 0).index("scan5.nrrd")
+    assert "Double-click to open the scan" in ready.ui.libraryReport.item(row, 0).toolTip()
+    ready.ui.libraryReport.cellDoubleClicked.emit(row, 0)
+    driver.settle()
+    opened = ready.parameters.volume
+    assert opened is not None and opened.GetStorageNode().GetFileName() == str(folder / "scan5.nrrd")
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
+    ready.ui.libraryReport.cellDoubleClicked.emit(row, 1)
+    driver.settle()
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == count, "it is loaded once"
+    slicer.mrmlScene.RemoveNode(opened)
+    (folder / "scan5.nrrd").unlink()
+    ready.ui.libraryReport.cellDoubleClicked.emit(row, 0)
+    assert "The scan is no longer at" in host.dialogs.texts("warning")[-1]
 
 
 @pytest.mark.slow

@@ -156,3 +156,14 @@ def test_an_attentive_probe_is_trained_saved_and_shows_where_it_looks(
     mouse.press(ready.ui.saliencyButton)
     driver.settle()
     assert ready.panel.probe.shown and host.dialogs.texts("error") == []
+    assert legend_title(coralbay) == "Attention (% of maximum)"
+    selector.setCurrentIndex(1)
+    driver.settle()
+    assert legend_title(coralbay) == "Saliency (% of maximum)"
+
+
+def legend_title(coralbay: Any) -> str:
+    import slicer
+
+    node = coralbay.logic.overlays.node("saliency")
+    return slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node).GetTitleText()

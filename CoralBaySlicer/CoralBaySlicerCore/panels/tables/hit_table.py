@@ -98,14 +98,14 @@ def _tip(hit: RegionHit | ScanHit) -> str:
         return _("{path}\nDouble-click to connect to the network share and open the scan").format(path=hit.path)
     if hit.file_exists or hit.is_query_scan:
         return _("{path}\nDouble-click to open the scan at this region").format(path=hit.path).strip()
-    return missing_message(hit)
+    return missing_message(hit.path)
 
 
-def missing_message(hit: RegionHit | ScanHit) -> str:
+def missing_message(path: str) -> str:
     """A message that says why a scan cannot be opened, and what to do."""
-    if not hit.path:
+    if not path:
         return _("This scan was not added from a file, so it cannot be opened from here.")
     return _(
         "The scan is no longer at\n{path}\n\nConnect its drive. If the scan was moved, add its new folder under 'Library': "
         "the scan is recognized, and its features are not computed again."
-    ).format(path=hit.path)
+    ).format(path=path)

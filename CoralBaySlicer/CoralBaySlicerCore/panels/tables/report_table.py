@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import qt
 from slicer.i18n import tr as _
@@ -26,14 +26,21 @@ class ReportTable:
         table.verticalHeader().visible = False
         table.setWordWrap(True)
         table.visible = False
+        self._names: list[str] = []
+        self._opened: Callable[[str], object] | None = None
+        table.connect("cellDoubleClicked(int,int)", lambda row, _column: self._open(row))
 
-    def fill(self, rows: Sequence[tuple[str, str]], with_folder: bool = False) -> None:
+    def fill(
+        self, rows: Sequence[tuple[str, str]], with_folder: bool = False, opened: Callable[[str], object] | None = None
+    ) -> None:
         """Show rows; of a path only the file name.
 
         Args:
             rows: name or path, and reason.
             with_folder: show the folder of the files, too. It is always shown when two files have the same name.
+            opened: called with the name or path of a row that is double-clicked.
         """
+        self._names, self._opened = [name for name, _reason in rows], opened
         paths = [name.replace("\\", "/") for name, _reason in rows]
         distinct = {path.rsplit("/", 1)[-1] for path in paths}
         parts = 2 if with_folder or len(distinct) < len(set(paths)) else 1
@@ -43,7 +50,7 @@ class ReportTable:
             for column, text in enumerate(texts):
                 cell = qt.QTableWidgetItem("/".join(paths[row].split("/")[-parts:]) if column == 0 else text)
                 cell.setFlags(qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled)
-                cell.setToolTip(text)
+                cell.setToolTip(text if opened is None else _("{text}\nDouble-click to open the scan").format(text=text))
                 self._table.setItem(row, column, cell)
         self._table.resizeColumnToContents(0)
         # As high as its rows, up to a limit from which it scrolls. Rows are fitted again once the scroll bar takes its width.
@@ -54,3 +61,7 @@ class ReportTable:
         if height > _MOST_PIXELS:
             self._table.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOn)
             self._table.resizeRowsToContents()
+
+    def _open(self, row: int) -> None:
+        if self._opened is not None and 0 <= row < len(self._names):
+            self._opened(self._names[row])
