@@ -9,8 +9,8 @@ from typing import Any
 from CoralBayLib.core.errors import StoreError
 from CoralBayLib.core.formatting import format_bytes
 
-from .common import Common
 from .console import Console
+from .options import Common
 
 
 def add_parser(commands: Any, common: Common) -> None:

@@ -15,8 +15,8 @@ from CoralBayLib.core.formatting import format_file_size
 from CoralBayLib.core.paths import expand, printable
 from CoralBayLib.imaging.formats import SEGMENTATION_SUFFIX
 
-from .common import Common
 from .console import Console
+from .options import Common
 from .other_files import OtherFile, inspect_other
 from .remedies import remedy_text
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they stand for: the encoder, the cache, the embedded scan."""
+"""What the options of several commands stand for: the files, the encoder, the cache, the embedded scan, the library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from CoralBayLib.core.errors import EncoderError, Remedy, WeightsError
 from CoralBayLib.core.outputs import require_outside, require_writable
@@ -21,118 +21,6 @@ if TYPE_CHECKING:
     from CoralBayLib.features.store import Store
     from CoralBayLib.imaging.grid import Volume
     from CoralBayLib.library import Library
-
-
-class Common(NamedTuple):
-    """Parent parsers with the shared options.
-
-    Attributes:
-        output: how the result is printed; for every command.
-        computing: on which device, with which cache; part of `embedding`.
-        embedding: which encoder is used and how; for every command that embeds scans.
-        scan: the scan of a command that takes one.
-    """
-
-    output: argparse.ArgumentParser
-    computing: argparse.ArgumentParser
-    embedding: argparse.ArgumentParser
-    scan: argparse.ArgumentParser
-
-
-def add_radius_option(parser: argparse.ArgumentParser) -> None:
-    """Add the radius of a query by a point."""
-    parser.add_argument(
-        "--radius-mm",
-        type=float,
-        default=6.0,
-        metavar="MM",
-        help="radius around --point to average over, mm (default 6)",
-    )
-
-
-def common_options() -> Common:
-    """Make the parent parsers."""
-    output, computing, scan = (argparse.ArgumentParser(add_help=False) for _ in range(3))
-    output.add_argument("--json", action="store_true", help="print one JSON object on stdout, for programs")
-    output.add_argument("--quiet", action="store_true", help="show no progress bar")
-
-    computing.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default auto)")
-    computing.add_argument("--download", action="store_true", help="allow weights to be downloaded from their public source")
-    add_renamed_option(
-        computing,
-        "--no-cache",
-        old="--no-store",
-        action="store_true",
-        help="neither read the embedding from the cache nor keep it",
-    )
-    computing.add_argument(
-        "--assume-hu", action="store_true", help="skip the check that the values look like Hounsfield units (HU)"
-    )
-
-    embedding = argparse.ArgumentParser(add_help=False, parents=[computing])
-    embedding.add_argument(
-        "--encoder",
-        default="auto",
-        metavar="NAME",
-        help="name of the encoder, as `coralbay encoders` lists them (default auto: coralbay, or coralbay-mini when the "
-        "weights of coralbay are not available)",
-    )
-    embedding.add_argument("--encoder-file", metavar="FILE", help="Python file that registers an encoder; the file is run")
-    embedding.add_argument("--weights", metavar="FILE", help="local weights file of the encoder")
-    embedding.add_argument(
-        "--setting",
-        metavar="NAME",
-        help="inference mode of the encoder, such as faithful or whole (default: chosen by the encoder)",
-    )
-
-    embedding.add_argument(
-        "--server", metavar="URL", help="embed on this server (`coralbay serve`), such as https://gpu.example.org"
-    )
-    embedding.add_argument(
-        "--token-file",
-        metavar="FILE",
-        help="file with the server's token (default: environment variable CORALBAY_SERVER_TOKEN)",
-    )
-    embedding.add_argument(
-        "--server-certificates",
-        metavar="FILE",
-        help="certificate authorities to trust for the server, PEM (default: the usual ones)",
-    )
-
-    scan.add_argument("ct", metavar="CT", help="the scan: a NRRD, NIfTI or MetaImage file, or a folder of DICOM slices")
-    add_series_option(scan)
-    return Common(output, computing, embedding, scan)
-
-
-def add_series_option(parser: Any) -> None:
-    """Add the option that chooses among the DICOM series of a folder."""
-    parser.add_argument("--series", metavar="UID", help="SeriesInstanceUID to read, when the folder holds several series")
-
-
-def add_renamed_option(parser: Any, *names: str, old: str, **options: Any) -> None:
-    """Add an option whose old name still works, but is not shown in the help.
-
-    Args:
-        parser: or a group of its options.
-        names: the option's names; the first one names the attribute unless `dest` does.
-        old: the name it had before.
-        options: as for `add_argument`.
-    """
-    dest = options.pop("dest", names[0].lstrip("-").replace("-", "_"))
-    parser.add_argument(*names, dest=dest, **options)
-    hidden = {**options, "help": argparse.SUPPRESS, "default": argparse.SUPPRESS}
-    parser.add_argument(old, dest=dest, **hidden)
-
-
-def point(text: str) -> list[float]:
-    """The type of an option that takes a position, R,A,S in mm."""
-    try:
-        values = [float(value) for value in text.replace(";", ",").split(",")]
-    except ValueError:
-        values = []
-    if len(values) != 3:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a position; write three numbers in RAS mm, such as 10,20,30")
-    return values
 
 
 _INPUTS = (
@@ -207,7 +95,7 @@ def open_encoder(args: argparse.Namespace, console: Console, name: str | None = 
 
     name = name or args.encoder
     if getattr(args, "server", None):  # which commands with several encoders lack
-        return _encoder_on_server(args, name)
+        return _encoder_on_server(args, console, name)
     if args.encoder_file:
         names = load_encoder_file(args.encoder_file)
         if name == "auto" and len(names) > 1:
@@ -238,7 +126,7 @@ def open_encoder(args: argparse.Namespace, console: Console, name: str | None = 
             return load_encoder(FALLBACK, **{**options, "setting": None})
 
 
-def _encoder_on_server(args: argparse.Namespace, name: str) -> Encoder:
+def _encoder_on_server(args: argparse.Namespace, console: Console, name: str) -> Encoder:
     if args.encoder_file or args.weights:
         raise EncoderError("The encoder is on the server, with its file and weights. Leave --encoder-file and --weights out.")
     from CoralBayLib.core.paths import expand
@@ -247,7 +135,10 @@ def _encoder_on_server(args: argparse.Namespace, name: str) -> Encoder:
 
     certificates = str(expand(args.server_certificates)) if args.server_certificates else None
     server = RemoteEmbedder(args.server, read_token(args.token_file), certificates=certificates)
-    return server.encoder(name, args.setting)
+    encoder = server.encoder(name, args.setting)
+    if name == "auto" and encoder.name != "coralbay":
+        console.say(f"{encoder.title} is used, because the server does not offer CoralBay. --encoder NAME chooses another one.")
+    return encoder
 
 
 @dataclass(frozen=True, eq=False)

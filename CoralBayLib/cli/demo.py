@@ -9,8 +9,9 @@ from typing import Any
 from CoralBayLib.core.notice import NOTICE
 from CoralBayLib.core.outputs import require_writable_folder
 
-from .common import Common, open_cache, open_encoder
+from .common import open_cache, open_encoder
 from .console import Console
+from .options import Common
 
 
 def add_parser(commands: Any, common: Common) -> None:

@@ -7,8 +7,9 @@ from typing import Any
 
 from CoralBayLib.core.formatting import format_bytes
 
-from .common import Common, embed_scan
+from .common import embed_scan
 from .console import Console
+from .options import Common
 
 
 def add_parser(commands: Any, common: Common) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from CoralBayLib.core.formatting import format_bytes
 
-from .common import Common
 from .console import Console
+from .options import Common
 
 if TYPE_CHECKING:
     from CoralBayLib.encoders.cards import EncoderCard

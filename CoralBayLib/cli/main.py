@@ -21,9 +21,9 @@ from CoralBayLib.core.paths import error_message, shortened
 from CoralBayLib.core.signals import CLOSED_PIPE_STATUS, Interruption, close_output, handled_signals, make_output_robust
 
 from . import cache, check, cohort, demo, embed, encoders, library, scans, segment, similar, weights
-from .common import common_options
 from .console import Console
 from .matching import landmarks, match
+from .options import common_options
 from .patients import evaluate, probe
 from .remedies import remedy_text
 from .server import serve

@@ -15,8 +15,9 @@ from CoralBayLib.core.outputs import require_writable_folder
 from CoralBayLib.core.paths import expand
 from CoralBayLib.imaging.formats import DICOM_SEGMENTATION_SUFFIX, SEGMENTATION_SUFFIX
 
-from .common import Common, add_renamed_option, embed_scan, open_cache, open_encoder, require_outputs
+from .common import embed_scan, open_cache, open_encoder, require_outputs
 from .console import Console
+from .options import Common, add_renamed_option
 from .remedies import remedy_text
 
 if TYPE_CHECKING:

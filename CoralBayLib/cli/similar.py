@@ -7,8 +7,9 @@ from typing import Any
 
 from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 
-from .common import Common, add_radius_option, embed_scan, point, require_outputs
+from .common import embed_scan, require_outputs
 from .console import Console
+from .options import Common, add_radius_option, point
 
 
 def add_parser(commands: Any, common: Common) -> None:

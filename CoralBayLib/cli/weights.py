@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from CoralBayLib.core.errors import WeightsError
 from CoralBayLib.core.formatting import format_bytes
 
-from .common import Common, require_outputs
+from .common import require_outputs
 from .console import Console
+from .options import Common
 
 if TYPE_CHECKING:
     from CoralBayLib.encoders.management.manager import WeightsState

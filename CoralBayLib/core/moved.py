@@ -18,7 +18,7 @@ _PACKAGE = "CoralBayLib"
 
 _MOVED: dict[str, tuple[str, ...]] = {
     "basis": ("features.whitening",),
-    "cli_ct": ("cli.common",),
+    "cli_ct": ("cli.options", "cli.common"),
     "cli_encoders": ("cli.encoders",),
     "cli_library": ("cli.library",),
     "cli_scans": ("cli.scans",),

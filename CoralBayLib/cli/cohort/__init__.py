@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from CoralBayLib.cli.common import Common
 from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.options import Common
 from CoralBayLib.core.notice import NOTICE
 from CoralBayLib.core.outputs import require_writable
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from CoralBayLib.cli.common import Common, open_cache, open_encoder
+from CoralBayLib.cli.common import open_cache, open_encoder
 from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.options import Common
 from CoralBayLib.cli.remedies import remedy_text
 from CoralBayLib.core.errors import CohortError, CoralBayError
 from CoralBayLib.core.names import fold

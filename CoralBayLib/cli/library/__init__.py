@@ -8,8 +8,9 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from CoralBayLib.cli.common import Common, library_encoder_name, open_cache, open_encoder, open_library, require_library_outputs
+from CoralBayLib.cli.common import library_encoder_name, open_cache, open_encoder, open_library, require_library_outputs
 from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.options import Common
 from CoralBayLib.cli.remedies import remedy_text
 from CoralBayLib.core.errors import CoralBayError, EncoderError
 from CoralBayLib.core.formatting import format_bytes

@@ -36,11 +36,13 @@ def run_outliers(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     name = library_encoder_name(args, library)
     with console.bar("Comparing") as progress:
         found = library.outliers(name, args.labels, args.least, not args.no_files, progress)
+    if found:
+        console.result("rank  deviation  scan, reasons")
     for rank, each in enumerate(found[: args.k], 1):
         what = f"{each.path or each.scan[:12]}" + (f", {each.segment}" if each.segment else "")
-        console.result(f"{rank:4d}  {each.score:5.1f}  {what}")
+        console.result(f"{rank:4d}  {each.score:9.1f}  {what}")
         for reason in each.reasons:
-            console.result(f"             {reason}.")
+            console.result(f"                 {reason}.")
     if not found:
         console.result("No scan or segment is unlike the rest.")
     elif len(found) > args.k:

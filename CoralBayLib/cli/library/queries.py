@@ -9,18 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from CoralBayLib.cli.common import (
-    add_radius_option,
-    add_renamed_option,
-    add_series_option,
-    embed_scan,
-    library_encoder_name,
-    open_encoder,
-    open_library,
-    point,
-    require_library_outputs,
-)
+from CoralBayLib.cli.common import embed_scan, library_encoder_name, open_encoder, open_library, require_library_outputs
 from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.options import add_radius_option, add_renamed_option, add_series_option, point
 from CoralBayLib.core.errors import LibraryError
 from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 

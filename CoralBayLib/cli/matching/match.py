@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from CoralBayLib.cli.common import Common, embed_scan, point, require_outputs
+from CoralBayLib.cli.common import embed_scan, require_outputs
 from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.options import Common, point
 
 
 def add_parser(commands: Any, common: Common) -> None:

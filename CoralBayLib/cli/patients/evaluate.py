@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from CoralBayLib import __version__
-from CoralBayLib.cli.common import Common, open_encoder
+from CoralBayLib.cli.common import open_encoder
 from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.options import Common
 from CoralBayLib.core.errors import EvaluationError
 from CoralBayLib.core.notice import NOTICE
 from CoralBayLib.core.outputs import require_writable_folder

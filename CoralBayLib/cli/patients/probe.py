@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from CoralBayLib.cli.common import Common, open_cache, open_encoder
+from CoralBayLib.cli.common import open_cache, open_encoder
 from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.options import Common
 from CoralBayLib.core.errors import ProbeError
 from CoralBayLib.core.notice import NOTICE
 from CoralBayLib.core.outputs import require_writable

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from CoralBayLib.cli.common import Common, add_renamed_option, open_cache, open_encoder, require_outputs
+from CoralBayLib.cli.common import open_cache, open_encoder, require_outputs
 from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.options import Common, add_renamed_option
 from CoralBayLib.core.errors import ScansError
 from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 

@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from CoralBayLib import __version__
-from CoralBayLib.cli.common import Common
 from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.options import Common
 
 
 def add_parser(commands: Any, common: Common) -> None:

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from CoralBayLib.cli.common import Common, open_encoder, require_outputs
+from CoralBayLib.cli.common import open_encoder, require_outputs
 from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.options import Common, add_download_option
 from CoralBayLib.core.paths import atomic_write
 from CoralBayLib.evaluation.eva.tasks import PACKAGE, PARSER, TASKS
 
@@ -16,7 +17,7 @@ def add_parser(commands: Any, common: Common) -> None:
     """Add the command."""
     parser = commands.add_parser(
         "eva",
-        parents=[common.output, common.embedding],
+        parents=[common.output, common.choosing],
         help="write a configuration with which eva, the benchmark of kaiko-ai, evaluates an encoder",
         epilog="Nothing is computed here. eva trains a decoder on the frozen encoder, which wants a GPU, and a data set.",
     )
@@ -28,7 +29,9 @@ def add_parser(commands: Any, common: Common) -> None:
         help="HU that become 0 and 1 for the encoder: -175 to 250, as on eva's board, or the encoder's own range (default: "
         "board for coralbay, own for others)",
     )
-    parser.set_defaults(run=run)
+    add_download_option(parser)
+    # The encoder is opened for its description alone.
+    parser.set_defaults(run=run, device="cpu")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:

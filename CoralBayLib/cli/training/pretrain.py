@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from CoralBayLib.cli.common import Common
 from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.options import Common
 from CoralBayLib.core.errors import Cancelled, TrainingError
 from CoralBayLib.core.notice import NOTICE
 from CoralBayLib.core.progress import Progress

@@ -113,6 +113,7 @@ def test_the_command(cohort, encoder, folder, capsys):
     assert len(result["outliers"]) == 3 <= result["found"]
     assert main(arguments) == 0
     out = capsys.readouterr().out
+    assert out.startswith("rank  deviation  scan, reasons\n")
     assert "spot" in out and "ml (others" in out
     other = folder.parent / "others"
     (other / "q").mkdir(parents=True)

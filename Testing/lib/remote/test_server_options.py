@@ -38,7 +38,8 @@ def test_a_scan_is_embedded_there_and_found_here(served, ct, tmp_path, capsys, m
     monkeypatch.setenv("CORALBAY_SERVER_TOKEN", TOKEN)
     assert main(["embed", ct, "--server", served.url, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["from_store"] is True
-    assert main(["similar", ct, "--server", served.url, "--point", "12,-30,45", "--json"]) == 0
+    assert main(["similar", ct, "--server", served.url, "--point", "12,-30,45"]) == 0
+    assert "because the server does not offer CoralBay" in capsys.readouterr().err
     assert len(served.replica.begun) == 1
 
 
