@@ -90,18 +90,19 @@ def open_encoder(args: argparse.Namespace, console: Console, name: str | None = 
         console: told which encoder is used instead, and why.
         name: the encoder, when the command knows better than the options.
     """
-    from CoralBayLib.encoders import load_encoder, load_encoder_file, shipped_card
-    from CoralBayLib.encoders.weights import FALLBACK
-
     name = name or args.encoder
     if getattr(args, "server", None):  # which commands with several encoders lack
         return _encoder_on_server(args, console, name)
+    from CoralBayLib.encoders import load_encoder, load_encoder_file, shipped_card
+    from CoralBayLib.encoders.weights import FALLBACK
+
     if args.encoder_file:
         names = load_encoder_file(args.encoder_file)
         if name == "auto" and len(names) > 1:
             raise EncoderError(f"{args.encoder_file} registers {', '.join(names)}. Choose one with --encoder NAME.")
         name = names[0] if name == "auto" else name
     with console.bar("Weights") as progress:
+        progress(0.0, "Loading the encoder")
         options: dict[str, Any] = {
             "device": args.device,
             "consent": args.download,
@@ -172,12 +173,15 @@ def embed_scan(args: argparse.Namespace, console: Console, encoder_name: str | N
     Raises:
         VolumeError: among others, the format of `map` cannot store the scan's geometry.
     """
-    from CoralBayLib.features.embedding import FOUND_IN_STORE, embed
-    from CoralBayLib.imaging.volume_io import read_volume, require_storable
+    with console.bar("Reading") as progress:
+        progress(0.0, "Reading the scan")
+        # Importing torch takes seconds.
+        from CoralBayLib.features.embedding import FOUND_IN_STORE, embed
+        from CoralBayLib.imaging.volume_io import read_volume, require_storable
 
-    volume = read_volume(args.ct, series=args.series)
-    if getattr(args, "map", None):
-        require_storable(volume.grid, args.map)
+        volume = read_volume(args.ct, series=args.series)
+        if getattr(args, "map", None):
+            require_storable(volume.grid, args.map)
     encoder = open_encoder(args, console, encoder_name)
     start = time.perf_counter()
     messages: list[str] = []

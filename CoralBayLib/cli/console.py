@@ -33,7 +33,7 @@ class Console:
     def say(self, text: str) -> None:
         """Print a note on stderr."""
         if not self._for_program:
-            print(text, file=sys.stderr, flush=True)
+            self.error(text)
 
     def result(self, text: str = "") -> None:
         """Print a line of the result on stdout."""
@@ -46,7 +46,13 @@ class Console:
 
     def error(self, text: str) -> None:
         """Print an error on stderr; programs get it too."""
-        print(text, file=sys.stderr, flush=True)
+        if "tqdm" in sys.modules:
+            from tqdm import tqdm
+
+            tqdm.write(text, file=sys.stderr)  # above a bar that is shown
+            sys.stderr.flush()
+        else:
+            print(text, file=sys.stderr, flush=True)
 
     def json(self, result: Mapping[str, Any]) -> None:
         """Print the result as one JSON object on stdout, when a program asked for it."""
@@ -86,6 +92,6 @@ class ProgressBar:
             from tqdm import tqdm
 
             form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-            self._bar = tqdm(total=1.0, desc=self._title, bar_format=form, leave=False)
+            self._bar = tqdm(total=1.0, desc=message or self._title, bar_format=form, leave=False)
         self._bar.set_description_str(message, refresh=False)
         self._bar.update(max(0.0, fraction - self._bar.n))

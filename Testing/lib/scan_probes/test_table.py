@@ -55,7 +55,9 @@ def test_files_that_are_no_table_are_refused(tmp_path):
         (tmp_path / "zeros.csv").write_bytes(damaged)
         with pytest.raises(ScansError, match="zeros.csv cannot be read as a table .it holds zero bytes"):
             read_table(tmp_path / "zeros.csv", "x", "classification")
-    with pytest.raises(ScansError, match="a cell has more than 131,072 characters. Look for a cell whose closing quotation mark"):
+    with pytest.raises(
+        ScansError, match="a cell has more than 131,072 characters. Look for a cell whose closing quotation mark"
+    ):
         read_table(write(tmp_path, 'scan,patient,x\na.nrrd,P1,"1\n' + "b.nrrd,P2,2\n" * 12_000), "x", "classification")
     with pytest.raises(ScansError, match="line 2: 'large' is not a finite number"):
         read_table(write(tmp_path, "scan,patient,x\na.nrrd,P1,large\n"), "x", "regression")
