@@ -68,4 +68,5 @@ def figure_of(width: float, height: float, columns: int = 1):  # type: ignore[no
 
 def save(figure, to: Path) -> None:  # type: ignore[no-untyped-def]
     """Write a PNG that is the same each time."""
+    to.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(to, dpi=DPI, metadata={"Software": None})

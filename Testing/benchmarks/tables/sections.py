@@ -48,6 +48,7 @@ def put_section(path: Path, title: str, text: str) -> None:
     sections = {part.split("\n", 1)[0]: part for part in re.split(r"(?m)^# ", found) if part.strip()}
     sections[title] = f"{title}\n\n{text.strip()}\n\n"
     whole = "".join(f"# {part.rstrip()}\n\n" for part in sections.values())
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         temporary.write_text(whole.rstrip() + "\n", encoding="utf-8")
 
