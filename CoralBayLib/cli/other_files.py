@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,8 @@ class OtherFile:
 def inspect_other(path: Path) -> OtherFile | None:
     """What is known of a file that is no scan; None when its name is not that of such a file."""
     name = path.name.lower()
-    if name.endswith(DICOM_SEGMENTATION_SUFFIX) and _is_dicom_segmentation(path):
-        return OtherFile(printable(path), "a DICOM segmentation, which Slicer opens")
+    if name.endswith(DICOM_SEGMENTATION_SUFFIX) and find_spec("highdicom") is None and _is_dicom_seg(path):
+        return OtherFile(printable(path), "a DICOM segmentation; it was not checked, because that needs the package highdicom")
     found = next(((kind, read) for suffixes, kind, read in _KINDS if name.endswith(suffixes)), None)
     if found is None or not os.path.isfile(path):  # noqa: PTH113 - False for a name that no file can have
         return None
@@ -48,13 +49,10 @@ def inspect_other(path: Path) -> OtherFile | None:
         return OtherFile(printable(path), kind, (error,))
 
 
-def _is_dicom_segmentation(path: Path) -> bool:
-    from CoralBayLib.imaging.dicom_slices import MODALITY, header
+def _is_dicom_seg(path: Path) -> bool:
+    from CoralBayLib.imaging.segments.dicom_reader import is_dicom_seg
 
-    try:
-        return header(str(path)).get(MODALITY) == "SEG"
-    except ValueError:  # a name that ITK cannot take; what reads scans says so
-        return False
+    return is_dicom_seg(path)
 
 
 def _prompts(path: Path) -> str:

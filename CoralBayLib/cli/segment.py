@@ -45,14 +45,15 @@ def add_parser(commands: Any, common: Common) -> None:
     what.add_argument(
         "--start",
         metavar="FILE",
-        help="mask to correct, a .seg.nrrd or a labelmap: its segments are the result, except where prompts contradict them",
+        help="mask to correct, a .seg.nrrd, DICOM SEG or labelmap: its segments are the result, except where prompts "
+        "contradict them",
     )
     locks = parser.add_argument_group("what not to touch")
     locks.add_argument(
         "--locked",
         metavar="FILE",
-        help="segmentation (.seg.nrrd) or labelmap whose segments must not be touched: their voxels get no label. Segments "
-        "that are named as a structure to segment are not locked",
+        help="segmentation (.seg.nrrd, DICOM SEG) or labelmap whose segments must not be touched: their voxels get no "
+        "label. Segments that are named as a structure to segment are not locked",
     )
     locks.add_argument(
         "--lock-segments", nargs="+", metavar="NAME", help="lock only these segments of --locked (default all; names or labels)"

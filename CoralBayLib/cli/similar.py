@@ -20,7 +20,7 @@ def add_parser(commands: Any, common: Common) -> None:
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("--point", type=point, metavar="R,A,S", help="query: a position, RAS mm")
     query.add_argument("--prompts", nargs="+", metavar="FILE", help="query: the points of a stroke (JSON, .mrk.json or .fcsv)")
-    query.add_argument("--segment", metavar="FILE", help="query: a segment of a labelmap or .seg.nrrd; see --label")
+    query.add_argument("--segment", metavar="FILE", help="query: a segment of a labelmap, .seg.nrrd or DICOM SEG; see --label")
     parser.add_argument("--label", type=int, default=1, metavar="N", help="the segment's value in the labelmap (default 1)")
     query.add_argument(
         "--text", metavar="TEXT", help="query: English words, such as 'pleural effusion'; needs an encoder that embeds texts"

@@ -179,9 +179,9 @@ def ct_series(folder: Path) -> list[Series]:
     return [_series(uid, found[uid], headers[uid]) for uid in sorted(found) if headers[uid].get(MODALITY) == "CT"]
 
 
-def holds_images(folder: Path) -> bool:
-    """Whether a folder has a sound DICOM file with voxels; reports and structure sets have none."""
-    return bool(_found(folder)[0])
+def modalities_in(folder: Path) -> set[str]:
+    """The modalities of the sound DICOM files with voxels in a folder; reports and structure sets have no voxels."""
+    return {header(files[0]).get(MODALITY, "") for files in _found(folder)[0].values()}
 
 
 def _series(uid: str, files: list[str], fields: dict[str, str]) -> Series:

@@ -12,7 +12,7 @@ from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import error_message, expand, printable
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
-from .dicom import ct_series, holds_images
+from .dicom import ct_series, modalities_in
 from .formats import DICOM_SUFFIXES, READABLE_SUFFIXES, SEGMENTATION_SUFFIX
 from .grid import Volume
 from .volume_io import quiet_itk
@@ -155,7 +155,10 @@ def _series(folder: str, current: str, known: Mapping[str, str]) -> Iterator[Sca
         return
     series = [each for each in found if not each.no_scan]
     if not series:
-        if holds_images(Path(folder)):
+        modalities = modalities_in(Path(folder))
+        if modalities == {"SEG"}:
+            yield Skipped(folder, "DICOM segmentations without a scan.", is_fault=False)
+        elif modalities:
             yield Skipped(folder, "No CT series with more than one slice among its DICOM files.")
         else:
             yield Skipped(folder, "DICOM files without voxels, such as a report or a structure set.", is_fault=False)

@@ -10,3 +10,5 @@ SEGMENTATION_SUFFIX = ".seg.nrrd"
 """Slicer's segmentations, which are no scans."""
 DICOM_SEGMENTATION_SUFFIX = ".dcm"
 """Segmentations as DICOM SEG."""
+NAMED_SEGMENTATIONS = (SEGMENTATION_SUFFIX, DICOM_SEGMENTATION_SUFFIX)
+"""Files of labels that name their structures themselves."""

@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import CoralBayError, MemoryLimitError, Remedy, VolumeError
-from CoralBayLib.core.paths import error_message, printable, shortened
+from CoralBayLib.core.paths import error_message, expand, printable, shortened
 
 from .facts import FileFacts
 from .formats import SEGMENTATION_SUFFIX
 from .grid import Volume
 from .hounsfield import ct_faults, value_range
 from .segmentation_io import read_segmentation
+from .segments.dicom_reader import is_dicom_seg
 from .volume_io import read_volume
 
 SCAN, LABELMAP, SEGMENTATION = "scan", "labelmap", "segmentation"
@@ -88,7 +89,7 @@ def inspect_scan(path: str | os.PathLike, series: str | None = None, assume_hu: 
     """Read a scan and tell what is known of it, and what is wrong.
 
     Args:
-        path: as for `read_volume`; or a `.seg.nrrd` file.
+        path: as for `read_volume`; or a `.seg.nrrd` or DICOM SEG file.
         series: as for `read_volume`.
         assume_hu: skip the check that the values look like Hounsfield units.
 
@@ -97,7 +98,7 @@ def inspect_scan(path: str | os.PathLike, series: str | None = None, assume_hu: 
     """
     name, facts = printable(path), FileFacts()
     try:
-        if name.lower().endswith(SEGMENTATION_SUFFIX):
+        if name.lower().endswith(SEGMENTATION_SUFFIX) or is_dicom_seg(expand(path)):
             labelmap, segments = read_segmentation(path, facts)
             names = tuple(segment.name for segment in segments)
             return ScanReport(name, SEGMENTATION, facts, value_range(labelmap.array), segments=names)

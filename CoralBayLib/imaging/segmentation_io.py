@@ -1,5 +1,7 @@
 """Segmentations to and from `.seg.nrrd` files, which Slicer opens as named segments with colors.
 
+DICOM SEG files and plain labelmaps are read here, too.
+
 The format is a NRRD labelmap with key/value pairs `SegmentN_...` (N from 0) and `Segmentation_...`, as written and read
 by Slicer's vtkMRMLSegmentationStorageNode (Libs/MRML/Core). Files written here have one layer, so segments do not overlap.
 
@@ -16,7 +18,6 @@ import re
 import warnings
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,12 @@ from .formats import SEGMENTATION_SUFFIX
 from .grid import Grid, Volume
 from .headers.terminology import term
 from .hounsfield import slabs
-from .palette import Color, label_color
+from .palette import label_color
+from .segments.dicom_reader import is_dicom_file, read_dicom_seg
+from .segments.segment import Segment
 from .volume_io import as_labels, quiet_itk, read_image, require_file, to_itk
+
+__all__ = ["Segment", "names_its_segments", "read_segmentation", "write_segmentation"]
 
 _NOT_IN_NRRD = re.compile("[\0\r\ud800-\udfff]")
 """Characters that a header cannot hold."""
@@ -41,32 +46,6 @@ _CHECKSUMS = (_CHECKSUM, "coralbay_checksum_copy")
 """The keys of the checksum and its copy. ITK writes keys in the order of their bytes, so capitals come first."""
 _TOLERANCE_MM = 1e-7
 """Largest difference of a geometry that another program's rounding may cause when it saves the file."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One structure of a labelmap.
-
-    Attributes:
-        label: value of its voxels, 1 or more.
-        name: any characters.
-        color_rgb: red, green and blue from 0 to 1.
-
-    Raises:
-        VolumeError: label below 1, an empty name, or a color out of range.
-    """
-
-    label: int
-    name: str
-    color_rgb: Color
-
-    def __post_init__(self) -> None:
-        if self.label < 1:
-            raise VolumeError(f"Segment '{self.name}' has label {self.label}. Expected 1 or more: 0 is the background.")
-        if not self.name.strip():
-            raise VolumeError(f"The segment with label {self.label} has no name. Give it one.")
-        if len(self.color_rgb) != 3 or not all(0 <= c <= 1 for c in self.color_rgb):
-            raise VolumeError(f"Segment '{self.name}' has color {self.color_rgb}. Expected three numbers from 0 to 1.")
 
 
 def write_segmentation(labelmap: Volume, segments: list[Segment], path: str | os.PathLike) -> None:
@@ -98,22 +77,32 @@ def write_segmentation(labelmap: Volume, segments: list[Segment], path: str | os
         sitk.WriteImage(image, str(temporary), useCompression=True)
 
 
-def read_segmentation(path: str | os.PathLike, facts: FileFacts | None = None) -> tuple[Volume, list[Segment]]:
-    """Read a segmentation saved by Slicer or by `write_segmentation`, or any labelmap.
+def read_segmentation(
+    path: str | os.PathLike, facts: FileFacts | None = None, scan_grid: Grid | None = None
+) -> tuple[Volume, list[Segment]]:
+    """Read a segmentation saved by Slicer or by `write_segmentation`, a DICOM SEG, or any labelmap.
 
     Args:
         path: the file.
         facts: takes what reading tells of the file, also when it fails.
+        scan_grid: of the scan that was segmented. A DICOM SEG whose frames lie on its voxels is read onto it; other files
+            keep their grid.
 
     Returns:
         labelmap: uint8, int16 or int32, indexed [k, j, i]. Several layers are merged into one; a label value that two
-            layers use becomes a new one in the second.
+            layers use becomes a new one in the second. A DICOM SEG has the numbers of its segments as labels. Without
+            `scan_grid` it lies on the grid of the series that it refers to, if the slices are in the folder of the file,
+            else on that of its own frames. Fractions count from half of MaximumFractionalValue.
         segments: in the file's order; a plain labelmap gets names "Segment_<label>" and default colors.
 
     Raises:
-        VolumeError: as `read_labelmap`; or segments overlap.
+        VolumeError: as `read_labelmap`; or segments overlap; or the package for DICOM SEG is missing (the remedy is
+            INSTALL_PACKAGE).
     """
     path = require_file(path)
+    if is_dicom_file(path):
+        with quiet_itk():
+            return read_dicom_seg(path, facts, scan_grid)
     with quiet_itk():
         array, grid, header = read_image(path, layers=True, facts=facts)
     array = as_labels(array, path.name)
@@ -134,6 +123,11 @@ def read_segmentation(path: str | os.PathLike, facts: FileFacts | None = None) -
     elif not segments and "Segmentation_MasterRepresentation" not in header:
         segments = [Segment(n, f"Segment_{n}", label_color(n)) for n in _labels_in(array)]
     return Volume(array, grid), segments
+
+
+def names_its_segments(path: Path) -> bool:
+    """Whether a file is of a format that names its segments: a `.seg.nrrd` or DICOM SEG file."""
+    return path.name.lower().endswith(SEGMENTATION_SUFFIX) or is_dicom_file(path)
 
 
 def _unnamed(array: NDArray, segments: list[Segment], layers: list[int], name: str) -> Iterator[str]:

@@ -30,6 +30,7 @@ from .headers import looks_like_image, read_header
 from .headers.header import Header
 from .headers.source import open_source
 from .hounsfield import check_ct, slabs, value_range
+from .segments.dicom_reader import is_dicom_file, read_dicom_seg
 
 __all__ = ["check_ct", "read_labelmap", "read_volume", "write_volume"]
 
@@ -70,11 +71,15 @@ def read_volume(path: str | os.PathLike, series: str | None = None, facts: FileF
 def read_labelmap(path: str | os.PathLike) -> Volume:
     """Read a 3D labelmap; returns uint8, int16 or int32, the smallest that holds its labels.
 
+    Of a DICOM SEG the labels are the numbers of its segments; see `read_segmentation`.
+
     Raises:
-        VolumeError: as `read_volume`; or the values are not whole numbers of 0 or more.
+        VolumeError: as `read_volume`; or the values are not whole numbers of 0 or more; or segments of a DICOM SEG overlap.
     """
     path = require_file(path)
     with quiet_itk():
+        if is_dicom_file(path):
+            return read_dicom_seg(path)[0]
         array, grid, _ = read_image(path)
     return Volume(as_labels(array, path.name), grid)
 

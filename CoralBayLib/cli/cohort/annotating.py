@@ -32,9 +32,9 @@ def add_actions(actions: Any, plain: list[argparse.ArgumentParser], common: Comm
         "segmentation",
         nargs="?",
         metavar="FILE",
-        help="segmentation (.seg.nrrd) whose segments are named as the structures, or a labelmap with the names in labels.json "
-        "beside it, or with the numbers of the cohort (default: the suggestion). A structure whose segment is empty is absent; "
-        "one without a segment is not annotated",
+        help="segmentation (.seg.nrrd, DICOM SEG) whose segments are named as the structures, or a labelmap with the names in "
+        "labels.json beside it, or with the numbers of the cohort (default: the suggestion). A structure whose segment is "
+        "empty is absent; one without a segment is not annotated",
     )
     accept.add_argument("--prompts", nargs="+", metavar="FILE", help="clicks and strokes that led to it, kept beside it")
     accept.add_argument("--by", default="", metavar="NAME", help="who accepts it, kept in its record (default: nobody)")
@@ -103,14 +103,14 @@ def run_accept(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def _labels(args: argparse.Namespace, cohort: Cohort, console: Console) -> tuple[Volume, list[str]]:
     """The labels of a file in the numbering of the cohort, and which of its structures the file has."""
-    from CoralBayLib.imaging.formats import SEGMENTATION_SUFFIX
     from CoralBayLib.imaging.patients import LabeledPatient, names_from_json, read_labels, renumbered
     from CoralBayLib.imaging.patients.structures import read_json
+    from CoralBayLib.imaging.segmentation_io import names_its_segments
 
     path, wanted = expand(args.segmentation), cohort.structures
     volume = cohort.read(args.scan)
     names: dict[int, str] | None = None
-    if not path.name.lower().endswith(SEGMENTATION_SUFFIX):
+    if not names_its_segments(path):
         # Plain labelmaps have no names: labels.json beside the file tells them, else they have the numbers of the cohort.
         beside = path.parent / "labels.json"
         names = names_from_json(read_json(beside), beside.name) if beside.is_file() else wanted

@@ -35,7 +35,9 @@ def add_search(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("--point", type=point, metavar="R,A,S", help="query: a position in that scan, RAS mm")
     query.add_argument(
-        "--segment", metavar="FILE[:LABEL]", help="query: a segment of a labelmap or .seg.nrrd, by its value (default 1)"
+        "--segment",
+        metavar="FILE[:LABEL]",
+        help="query: a segment of a labelmap, .seg.nrrd or DICOM SEG, by its value (default 1)",
     )
     query.add_argument(
         "--text",

@@ -42,8 +42,8 @@ def add_parser(commands: Any, common: Common) -> None:
         "scans",
         nargs="+",
         metavar="CT ANNOTATION",
-        help="a scan and its annotation, then the next: a .seg.nrrd, a labelmap (names in labels.json beside it), or prompts "
-        "as JSON or Slicer's markups",
+        help="a scan and its annotation, then the next: a .seg.nrrd, a DICOM SEG, a labelmap (names in labels.json beside it), "
+        "or prompts as JSON or Slicer's markups",
     )
     fit.add_argument("--add-to", metavar="FILE", help="saved probe of several patients to continue; the file stays as it is")
     fit.add_argument("--output", "-o", metavar="FILE", default="probe.safetensors", help="probe to write (default %(default)s)")

@@ -21,6 +21,9 @@ IMPLICIT, BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.
 UNCOMPRESSED = ("", IMPLICIT, "1.2.840.10008.1.2.1", BIG_ENDIAN, DEFLATED)
 """Transfer syntaxes whose voxels are not compressed one by one (PS3.5, annex A); "" is a file without one."""
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+"""Classes of DICOM SEG files; the second is that of labelmaps."""
+RT_STRUCTURE_SET = "1.2.840.10008.5.1.4.1.1.481.3"
 
 _LONG = (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
 _SHORT = tuple(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())

@@ -1,7 +1,8 @@
 """Which labeled patients a folder holds. Imports no torch.
 
 A folder for each patient, with the scan as `ct.*` (an image file, or a folder `ct` of DICOM slices) and the labels as
-`labels.seg.nrrd`, which has its own names, or as another `labels.*` with the names in `labels.json`; or a data set of nnU-Net
+`labels.seg.nrrd` or `labels.dcm` (DICOM SEG), which have their own names, or as another `labels.*` with the names in
+`labels.json`; or a data set of nnU-Net
 (https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md): `imagesTr`, `labelsTr` and `dataset.json`.
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import error_message, expand
 from CoralBayLib.imaging.discovery import Skipped
-from CoralBayLib.imaging.formats import READABLE_SUFFIXES, SEGMENTATION_SUFFIX
+from CoralBayLib.imaging.formats import DICOM_SEGMENTATION_SUFFIX, NAMED_SEGMENTATIONS, READABLE_SUFFIXES, SEGMENTATION_SUFFIX
 
 from .structures import names_from_json, read_json
 
@@ -78,8 +79,8 @@ def find_patients(folder: str | os.PathLike, unlabeled: bool = False) -> Patient
         faults = [f"{Path(each.path).name}: {each.reason}" for each in found.left_out if each.is_fault][:5]
         raise VolumeError(
             f"There is no patient with a scan and labels in {folder}. Expected a folder for each patient with ct.nii.gz and "
-            f"labels.seg.nrrd (or labels.nii.gz and {NAMES_FILE}; other image formats, too), or a data set of nnU-Net with "
-            f"{_IMAGES}, {_LABELS} and {_DATASET_FILE}." + "".join(f"\n  {fault}" for fault in faults)
+            f"labels.seg.nrrd or labels.dcm (or labels.nii.gz and {NAMES_FILE}; other image formats, too), or a data set of "
+            f"nnU-Net with {_IMAGES}, {_LABELS} and {_DATASET_FILE}." + "".join(f"\n  {fault}" for fault in faults)
         )
     return found
 
@@ -113,7 +114,8 @@ def _take(found: PatientFolder, patient: LabeledPatient | None, path: Path, unla
 def _patient(folder: Path) -> LabeledPatient | None:
     """The patient of a folder; None if it holds nothing like one."""
     files = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
-    scans, labels = _named(files, "ct"), [entry for entry in _named(files, "labels") if not entry.is_dir()]
+    scans = _named(files, "ct")
+    labels = [entry for entry in _named(files, "labels", DICOM_SEGMENTATION_SUFFIX) if not entry.is_dir()]
     if not scans and not labels:
         return None
     if not scans:
@@ -122,19 +124,19 @@ def _patient(folder: Path) -> LabeledPatient | None:
         if len(found) > 1:
             raise VolumeError(f"There are several {kind}: {', '.join(entry.name for entry in found)}. Keep one.")
     names = None
-    if labels and not labels[0].name.lower().endswith(SEGMENTATION_SUFFIX):
+    if labels and not labels[0].name.lower().endswith(NAMED_SEGMENTATIONS):
         # A list in the folder above holds for all patients that have none of their own.
         lists = [path for path in (folder / NAMES_FILE, folder.parent / NAMES_FILE) if path.is_file()]
         names = names_from_json(read_json(lists[0]), NAMES_FILE) if lists else None
     return LabeledPatient(folder.name, scans[0], labels[0] if labels else None, names)
 
 
-def _named(entries: Iterable[Path], name: str) -> list[Path]:
-    """The image files of a name, with any suffix, and the folder of that name."""
+def _named(entries: Iterable[Path], name: str, *more: str) -> list[Path]:
+    """The image files of a name, with any suffix, also those in `more`, and the folder of that name."""
     return [
         entry
         for entry in entries
-        if any(entry.name.lower() == name + suffix for suffix in (*READABLE_SUFFIXES, SEGMENTATION_SUFFIX))
+        if any(entry.name.lower() == name + suffix for suffix in (*READABLE_SUFFIXES, SEGMENTATION_SUFFIX, *more))
         or (entry.name.lower() == name and entry.is_dir())
     ]
 

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import VolumeError
-from CoralBayLib.imaging.formats import SEGMENTATION_SUFFIX
 from CoralBayLib.imaging.grid import Grid, Volume
-from CoralBayLib.imaging.segmentation_io import read_segmentation
+from CoralBayLib.imaging.segmentation_io import names_its_segments, read_segmentation
 from CoralBayLib.imaging.volume_io import read_grid, read_labelmap
 
 from .folders import LabeledPatient
@@ -45,14 +44,14 @@ def read_labels(patient: LabeledPatient, scan_grid: Grid | None = None) -> Label
 
     Raises:
         VolumeError: the labels or the scan's geometry cannot be read, the grids differ, or a label has no name. A segmentation
-            (`.seg.nrrd`) may be on another grid, because Slicer crops it.
+            (`.seg.nrrd`, DICOM SEG) may be on another grid, because Slicer crops it.
     """
     path = patient.labels
     if path is None:
         raise VolumeError("There are no labels of this scan.")
     grid = read_grid(patient.scan) if scan_grid is None else scan_grid
-    if path.name.lower().endswith(SEGMENTATION_SUFFIX):
-        labelmap, segments = read_segmentation(path)
+    if names_its_segments(path):
+        labelmap, segments = read_segmentation(path, scan_grid=grid)
         names = {segment.label: segment.name for segment in segments}
         require_distinct(names.values(), path.name)
         return LabeledScan(_moved(labelmap, grid, path.name), names)

@@ -25,7 +25,7 @@ from CoralBayLib.imaging.dicom import series_slices
 from CoralBayLib.imaging.formats import DICOM_SEGMENTATION_SUFFIX, READABLE_SUFFIXES
 from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBayLib.imaging.headers.terminology import Code, term
-from CoralBayLib.imaging.segmentation_io import Segment
+from CoralBayLib.imaging.segments.segment import Segment
 from CoralBayLib.imaging.volume_io import as_labels
 
 if TYPE_CHECKING:

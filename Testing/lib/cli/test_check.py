@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import CoralBayLib as cb
+from CoralBayLib.cli import other_files
 from CoralBayLib.core.tensor_files import write_tensors
 from CoralBayLib.imaging.segmentations.dicom_seg import write_dicom_seg
 from Testing.lib.conftest import phantom, phantom_grid
@@ -184,7 +185,7 @@ def test_files_that_are_no_scans(tmp_path, run):
     assert [bool(each["faults"]) for each in document["others"]] == [verdicts[file.name] == "FAULT" for file in files]
 
 
-def test_a_dicom_segmentation_is_no_scan_and_no_fault(tmp_path, run):
+def test_a_dicom_segmentation_is_no_scan_and_no_fault(tmp_path, run, monkeypatch):
     pytest.importorskip("highdicom")
     series = write_series(tmp_path / "ct", np.zeros((4, 8, 8), np.int16) + np.arange(4, dtype=np.int16)[:, None, None])
     grid = cb.read_volume(series).grid
@@ -193,8 +194,16 @@ def test_a_dicom_segmentation_is_no_scan_and_no_fault(tmp_path, run):
     status, out, _ = run("check", file, series)
     verdicts, reports = by_path(out)
     assert status == 0 and verdicts["out.dcm"] == "ok"
-    assert reports["out.dcm"] == ["Not a scan: a DICOM segmentation, which Slicer opens."]
+    assert reports["out.dcm"][0].startswith("DICOM, ") and reports["out.dcm"][1].startswith("8 x 8 x 4 voxels of 0.7 x 0.8 x")
+    assert reports["out.dcm"][2] == "Not a scan: a segmentation with the segments liver."
     assert "With a fault: 0." in out
+    (tmp_path / "alone").mkdir()
+    file.rename(tmp_path / "alone" / "out.dcm")
+    status, out, _ = run("check", tmp_path / "alone")
+    assert status == 0 and "Not a scan: DICOM segmentations without a scan." in out
+    monkeypatch.setattr(other_files, "find_spec", lambda name: None)
+    status, out, _ = run("check", tmp_path / "alone" / "out.dcm")
+    assert status == 0 and "it was not checked, because that needs the package highdicom" in out
 
 
 def test_an_unforeseen_error_is_a_fault_of_one_file(folder, run, monkeypatch):

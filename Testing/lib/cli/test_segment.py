@@ -211,6 +211,14 @@ def test_dicom_seg_of_a_dicom_series(run, prompts, pooling_by_name, make_grid, m
     read, labelmap = pydicom.dcmread(output), cb.read_segmentation(plain)[0]
     assert read.SegmentSequence[0].SegmentAlgorithmName == "CoralBay (pooling)"
     assert read.pixel_array.sum() == (labelmap.array > 0).sum() > 0
+    # It is a mask to start from and to lock, too.
+    again, segments = segment(run, series, tmp_path / "again.seg.nrrd", "--start", output)
+    assert np.array_equal(again.array > 0, labelmap.array > 0) and [each.name for each in segments] == ["bright spot"]
+    other = tmp_path / "other.json"
+    cb.Prompts([CENTRE, CENTRE + [0, 0, 20]], [1, 0], {1: "other"}).save(other)
+    arguments = ("segment", series, "--encoder", "pooling", "--prompts", other, "-o", tmp_path / "held.seg.nrrd")
+    status, _, err = run(*arguments, "--locked", output)
+    assert status == 1 and "A prompt of 'other' lies in a locked segment" in err
     # Before anything is computed.
     status, _, err = run("segment", ct, "--encoder", "no such encoder", "--prompts", prompts, "-o", output)
     assert status == 1 and "ct.nrrd is no DICOM series" in err and ".seg.nrrd" in err

@@ -8,8 +8,17 @@ import pytest
 import CoralBayLib as cb
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.imaging.grid import Grid, Volume
-from CoralBayLib.imaging.patients import chosen_names, common_names, find_patients, names_from_json, read_labels, renumbered
+from CoralBayLib.imaging.patients import (
+    LabeledPatient,
+    chosen_names,
+    common_names,
+    find_patients,
+    names_from_json,
+    read_labels,
+    renumbered,
+)
 from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
+from Testing.lib.imaging.segmentations.ct_series import write_series
 
 GRID = Grid((6, 8, 10), np.diag([2.0, 2.0, 5.0, 1.0]))
 
@@ -73,6 +82,30 @@ def test_segmentations_have_their_own_names_and_may_be_cropped(tmp_path):
     write_segmentation(elsewhere, segments, folder / "labels.seg.nrrd")
     with pytest.raises(VolumeError, match="outside of the scan"):
         read_labels(one)
+
+
+def test_labels_as_dicom_seg_lie_on_the_scan(tmp_path):
+    tilt = np.cos(0.3), np.sin(0.3)
+    fields = {"row": (tilt[0], tilt[1], 0), "column": (-tilt[1], tilt[0], 0), "spacing_mm": (0.43, 1.1, 5.0), "downwards": True}
+    series = write_series(tmp_path / "a" / "ct", np.zeros((6, 8, 10), np.int16), **fields)
+    array = np.zeros((6, 8, 10), np.uint8)
+    array[1, 2, 3], array[4, 5:7, 8] = 1, 2
+    labelmap = Volume(array, cb.read_volume(series).grid)
+    segments = [Segment(n, name, (1, 0, 0)) for n, name in enumerate(("aorta", "trachea", "liver"), start=1)]
+    cb.write_dicom_seg(labelmap, segments, tmp_path / "a" / "labels.dcm", series)
+    (tmp_path / "a" / "labels.json").write_text('{"1": "not used"}')
+    (one,) = find_patients(tmp_path).patients
+    read = read_labels(one)
+    assert read.names == {1: "aorta", 2: "trachea", 3: "liver"} and read.labelmap.grid.same_as(labelmap.grid)
+    np.testing.assert_array_equal(read.labelmap.array, array)
+    # A scan with other voxels gets the labels of the nearest ones.
+    finer = labelmap.grid.with_spacing(labelmap.grid.spacing_mm / (1, 1, 2))
+    moved = read_labels(one, finer).labelmap
+    centers = finer.to_ras(np.argwhere(moved.array == 1)[:, ::-1])
+    assert len(centers) == 2 and np.abs(centers.mean(0) - labelmap.grid.to_ras([3, 2, 1])).max() < 1e-3
+    (tmp_path / "a" / "labels.dcm").rename(tmp_path / "labels")
+    unsuffixed = read_labels(LabeledPatient("a", series, tmp_path / "labels", None))
+    np.testing.assert_array_equal(unsuffixed.labelmap.array, array)
 
 
 def test_names_for_all_patients_and_no_names(tmp_path):

@@ -31,7 +31,7 @@ def write_series(
         downwards: whether the slices follow each other against their normal.
         fields: further fields of every slice; None removes one.
     """
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     study, series, frame = generate_uid(), generate_uid(), generate_uid()
     normal = np.cross(row, column) * (-1 if downwards else 1)
     for k, values in enumerate(array):

@@ -1,0 +1,1 @@
+"""Segments, and how DICOM SEG files hold them."""
