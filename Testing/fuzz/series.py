@@ -1,12 +1,15 @@
-"""DICOM series of a few small slices in several transfer syntaxes."""
+"""DICOM series of a few small slices in several transfer syntaxes, and DICOM SEG files."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import SimpleITK as sitk
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
 
+from CoralBayLib.imaging.segmentation_io import read_segmentation
 from CoralBayLib.imaging.volume_io import read_volume
 
 from .elements import BIG, DEFLATED, EXPLICIT, RLE, edited_element, rewritten
@@ -71,6 +74,71 @@ def one_file(folder: Path) -> Input:
     return Input([path], lambda: of_volume(read_volume(path)), {None: (edited_element,)})
 
 
+def write_segmentation(path: Path, kind: str) -> None:
+    """A DICOM SEG with three frames of two segments, oblique, the slices in reversed order; its bytes are always the same.
+
+    Args:
+        path: of the file.
+        kind: its SegmentationType; LABELMAP is compressed.
+    """
+    seg, meta = pydicom.Dataset(), pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = seg.SOPClassUID = f"1.2.840.10008.5.1.4.1.1.66.{7 if kind == 'LABELMAP' else 4}"
+    meta.MediaStorageSOPInstanceUID = seg.SOPInstanceUID = f"{_UID}.2"
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    seg.file_meta = meta
+    seg.Modality, seg.SegmentationType, seg.StudyInstanceUID, seg.SeriesInstanceUID = "SEG", kind, _UID, f"{_UID}.3"
+    seg.Rows, seg.Columns, seg.NumberOfFrames = 9, 13, 3
+    seg.SamplesPerPixel, seg.PhotometricInterpretation, seg.PixelRepresentation = 1, "MONOCHROME2", 0
+    masks = np.zeros((3, 9, 13), np.uint8)
+    masks[0, :4, :5], masks[1, 5:, 7:], masks[2, 2:6, 3:9] = 1, 1, 1
+    bits = 1 if kind == "BINARY" else 8
+    seg.BitsAllocated, seg.BitsStored, seg.HighBit = bits, bits, bits - 1
+    if kind == "FRACTIONAL":
+        seg.SegmentationFractionalType, seg.MaximumFractionalValue = "PROBABILITY", 200
+    factor = {"BINARY": 1, "FRACTIONAL": 150, "LABELMAP": np.array([1, 2, 1], np.uint8)[:, None, None]}[kind]
+    voxels = np.packbits(masks.ravel(), bitorder="little") if bits == 1 else (masks * factor).astype(np.uint8)
+    seg.PixelData = voxels.tobytes() + b"\0" * (voxels.size % 2)
+    seg.SegmentSequence = pydicom.Sequence()
+    for number, name in ((1, "liver"), (2, "Läsion")):
+        segment = pydicom.Dataset()
+        segment.SegmentNumber, segment.SegmentLabel = number, name
+        segment.RecommendedDisplayCIELabValue = [30000 + number, 40000, 20000]
+        seg.SegmentSequence.append(segment)
+    seg.SpecificCharacterSet = "ISO_IR 192"
+    plane, measures = pydicom.Dataset(), pydicom.Dataset()
+    plane.ImageOrientationPatient = [0.8, 0.6, 0, -0.6, 0.8, 0]
+    measures.PixelSpacing, measures.SpacingBetweenSlices, measures.SliceThickness = [1.1, 0.7], 2.5, 3
+    shared = pydicom.Dataset()
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [plane], [measures]
+    seg.SharedFunctionalGroupsSequence = [shared]
+    groups = []
+    for number, z in ((1, 40.0), (2, 35.0), (1, 32.5)):
+        group, position, identity = pydicom.Dataset(), pydicom.Dataset(), pydicom.Dataset()
+        position.ImagePositionPatient, identity.ReferencedSegmentNumber = [-100, -80, z], number
+        group.PlanePositionSequence = [position]
+        if kind != "LABELMAP":
+            group.SegmentIdentificationSequence = [identity]
+        groups.append(group)
+    seg.PerFrameFunctionalGroupsSequence = groups
+    if kind == "LABELMAP":
+        seg.compress(RLELossless, generate_instance_uid=False)
+    seg.save_as(path, enforce_file_format=True)
+
+
+def _segmentation(kind: str) -> Build:
+    def build(folder: Path) -> Input:
+        path = folder / "seg.dcm"
+        write_segmentation(path, kind)
+
+        def use() -> list:
+            volume, segments = read_segmentation(path)
+            return [*of_volume(volume), [(s.label, s.name, s.color_rgb) for s in segments]]
+
+        return Input([path], use, {None: (edited_element,)})
+
+    return build
+
+
 SERIES: dict[str, Build] = {
     "DICOM, implicit VR": _series(),
     "DICOM, explicit VR": _series(syntax=EXPLICIT),
@@ -80,4 +148,7 @@ SERIES: dict[str, Build] = {
     "DICOM, JPEG 2000": _series("JPEG2000"),
     "DICOM, RLE": _series(syntax=RLE),
     "DICOM, one file of a series": one_file,
+    "DICOM SEG, binary": _segmentation("BINARY"),
+    "DICOM SEG, fractional": _segmentation("FRACTIONAL"),
+    "DICOM SEG, labelmap, RLE": _segmentation("LABELMAP"),
 }

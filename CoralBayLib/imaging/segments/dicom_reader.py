@@ -5,7 +5,6 @@ The elements of a file are checked by `headers.dicom_elements` before pydicom se
 
 from __future__ import annotations
 
-import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,11 +44,6 @@ if TYPE_CHECKING:
 _TYPES = ("BINARY", "FRACTIONAL", "LABELMAP")
 _HIGHEST = 65535
 """Highest number of a segment."""
-_FAULTS = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError, RecursionError),
-    *(RuntimeError, struct.error, TypeError, ValueError),
-)
-"""What pydicom and highdicom raise for headers and voxels that they cannot decode."""
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -107,9 +101,9 @@ def read_dicom_seg(path: Path, facts: FileFacts | None = None, scan_grid: Grid |
         warnings.simplefilter("ignore", UserWarning)
         try:
             labelmap, segments, note = _read(path, elements, facts, scan_grid)
-        except _FAULTS as error:
-            if isinstance(error, CoralBayError):
-                raise
+        except CoralBayError:
+            raise
+        except Exception as error:  # pydicom and highdicom raise any for headers and voxels that they cannot decode
             raise VolumeError(
                 f"{name} cannot be read ({error_message(error)}). It is damaged, or its compression is not supported. Copy it "
                 "again, or load it in Slicer and save it as .seg.nrrd."
@@ -125,6 +119,7 @@ def read_dicom_seg(path: Path, facts: FileFacts | None = None, scan_grid: Grid |
 def _read(path: Path, elements: Elements, facts: FileFacts, scan_grid: Grid | None) -> tuple[Volume, list[Segment], str]:
     """The labelmap, the segments, and a note; errors of pydicom and highdicom are raised as they are."""
     name = path.name
+    _require_whole(path, elements)
     with _opened(path) as reader:
         dataset = reader.metadata
         kind = str(dataset.get("SegmentationType") or "").strip().upper()
@@ -133,7 +128,6 @@ def _read(path: Path, elements: Elements, facts: FileFacts, scan_grid: Grid | No
         segments = _segments(dataset, name)
         frames = read_frames(dataset, kind == "LABELMAP", name)
         masks, note = masks_of(dataset, kind, name)
-        _require_whole(dataset, frames, elements, name)
         unknown = sorted(set(frames.numbers) - {0} - {segment.label for segment in segments})
         if unknown:
             raise VolumeError(f"{name} has frames of segment {unknown[0]}, which it does not describe. Export it again.")
@@ -204,17 +198,21 @@ def _color(item: Dataset, number: int) -> Color:
     return red / 255, green / 255, blue / 255
 
 
-def _require_whole(dataset: Dataset, frames: Frames, elements: Elements, name: str) -> None:
-    """Refuse voxels that are fewer than the header says."""
-    rows, columns = frames.shape
-    bits = rows * columns * len(frames.numbers) * int(dataset.get("BitsAllocated") or 1)
+def _require_whole(path: Path, elements: Elements) -> None:
+    """Refuse voxels that are fewer than the header says, before anything is allocated for them."""
+    import pydicom
+
+    tags = ["Rows", "Columns", "NumberOfFrames", "BitsAllocated", "SamplesPerPixel"]
+    dataset = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+    rows, columns, frames, bits = (int(dataset[tag].value or 0) for tag in tags[:4])
+    if min(rows, columns, frames, bits) < 1 or int(dataset.get("SamplesPerPixel") or 1) != 1:
+        raise VolumeError(f"{path.name} is damaged: its frames have no voxels, or have colors. Copy it again.")
     stored = elements.voxel_bytes or 0
-    if rows < 1 or columns < 1 or int(dataset.get("SamplesPerPixel") or 1) != 1:
-        raise VolumeError(f"{name} is damaged: its frames have no voxels, or have colors. Copy it again.")
-    if elements.syntax in UNCOMPRESSED and bits > stored * 8:
+    expected = -(-rows * columns * frames * bits // 8) if elements.syntax in UNCOMPRESSED else frames
+    if expected > stored:
         raise VolumeError(
-            f"{name} is truncated or damaged: its header tells of {-(-bits // 8):,} bytes of voxels, and the file has "
-            f"{stored:,}. Copy it again."
+            f"{path.name} is truncated or damaged: its header tells of {frames:,} frames of {columns} x {rows} voxels, "
+            f"at least {expected:,} bytes, and the file has {stored:,}. Copy it again."
         )
 
 
