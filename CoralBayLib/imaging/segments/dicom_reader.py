@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import CoralBayError, Remedy, VolumeError
-from CoralBayLib.core.names import printable_name
+from CoralBayLib.core.names import is_background, printable_name
 from CoralBayLib.core.paths import error_message, printable
 from CoralBayLib.core.requirements import DICOM
 from CoralBayLib.imaging.dicom import series_slices
@@ -125,10 +125,11 @@ def _read(path: Path, elements: Elements, facts: FileFacts, scan_grid: Grid | No
         kind = str(dataset.get("SegmentationType") or "").strip().upper()
         if kind not in _TYPES:
             raise VolumeError(f"{name} has the SegmentationType '{printable(kind[:16])}'. Expected one of {', '.join(_TYPES)}.")
-        segments = _segments(dataset, name)
+        padding = int(dataset.get("PixelPaddingValue") or 0) if kind == "LABELMAP" else 0
+        segments = _segments(dataset, padding, name)
         frames = read_frames(dataset, kind == "LABELMAP", name)
         masks, note = masks_of(dataset, kind, name)
-        unknown = sorted(set(frames.numbers) - {0} - {segment.label for segment in segments})
+        unknown = sorted(set(frames.numbers) - {segment.label for segment in segments} - ({0} if masks is None else set()))
         if unknown:
             raise VolumeError(f"{name} has frames of segment {unknown[0]}, which it does not describe. Export it again.")
         grid, slices = _placed(frames, dataset, path, scan_grid, facts)
@@ -137,7 +138,10 @@ def _read(path: Path, elements: Elements, facts: FileFacts, scan_grid: Grid | No
         dtype = next(kind for kind in (np.uint8, np.int16, np.int32) if highest <= np.iinfo(kind).max)
         require_memory(int(np.prod(grid.shape, dtype=object)) * np.dtype(dtype).itemsize, name)
         array = np.zeros(grid.shape, dtype)
-        paint(array, zip(_values(path, reader, elements), frames.numbers, slices, strict=True), masks, segments, name)
+        values = _values(path, reader, elements)
+        if padding:
+            values = (np.where(each == padding, 0, each) for each in values)
+        paint(array, zip(values, frames.numbers, slices, strict=True), masks, segments, name)
     return Volume(array, grid), segments, note
 
 
@@ -171,18 +175,18 @@ def _require_highdicom() -> None:
         ) from error
 
 
-def _segments(dataset: Dataset, name: str) -> list[Segment]:
-    """The segments that a header describes, without the background of a labelmap."""
+def _segments(dataset: Dataset, padding: int, name: str) -> list[Segment]:
+    """The segments that a header describes, without the background of a labelmap, whose voxels have the value `padding`."""
     segments: dict[int, Segment] = {}
     for item in dataset.get("SegmentSequence") or []:
-        number = int(item.SegmentNumber)
-        if number == 0:
+        number, label = int(item.SegmentNumber), printable_name(str(item.get("SegmentLabel") or ""))
+        if number == padding or (number == 0 and is_background(label)):
             continue
         if not 0 < number <= _HIGHEST or number in segments:
             raise VolumeError(f"{name} is damaged: a segment has the number {number}, which is out of range or given twice.")
         code: Any = next(iter(item.get("SegmentedPropertyTypeCodeSequence") or []), {})
-        written = printable_name(str(item.get("SegmentLabel") or "")) or printable_name(str(code.get("CodeMeaning") or ""))
-        segments[number] = Segment(number, written or f"Segment_{number}", _color(item, number))
+        label = label or printable_name(str(code.get("CodeMeaning") or ""))
+        segments[number] = Segment(number, label or f"Segment_{number}", _color(item, number))
     if not segments:
         raise VolumeError(f"{name} describes no segment. Export the segmentation again from where it comes.")
     return list(segments.values())

@@ -225,6 +225,13 @@ def test_labelmaps(tmp_path):
     found, segments = cb.read_segmentation(tmp_path / "seg.dcm")
     same_places(found, labelmap)
     assert [each.label for each in segments] == [1, 2] and is_dicom_seg(tmp_path / "seg.dcm")
+    # The background has another value than 0.
+    values = np.frombuffer(seg.PixelData, np.uint8)
+    seg.PixelData, seg.PixelPaddingValue = np.where(values == 0, 5, values).astype(np.uint8).tobytes(), 5
+    seg.save_as(tmp_path / "seg.dcm")
+    again, segments = cb.read_segmentation(tmp_path / "seg.dcm")
+    assert [each.label for each in segments] == [1, 2]
+    np.testing.assert_array_equal(again.array, found.array)
 
 
 def test_compressed_frames(tmp_path):
@@ -275,6 +282,10 @@ def uneven(seg: pydicom.Dataset) -> None:
     del seg.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].SpacingBetweenSlices
 
 
+def unnumbered(seg: pydicom.Dataset) -> None:
+    seg.PerFrameFunctionalGroupsSequence[2].SegmentIdentificationSequence[0].ReferencedSegmentNumber = 0
+
+
 def far(seg: pydicom.Dataset) -> None:
     place = seg.PerFrameFunctionalGroupsSequence[0].PlanePositionSequence[0]
     place.ImagePositionPatient = [*place.ImagePositionPatient[:2], -1e9]
@@ -313,6 +324,7 @@ def set_to(keyword: str, value: object):
         (set_to("NumberOfFrames", 2), "2 frames, and positions for 4"),
         (lambda seg: seg.SegmentSequence.pop(), "frames of segment 2, which it does not describe"),
         (lambda seg: setattr(seg.SegmentSequence[1], "SegmentNumber", 1), "given twice"),
+        (unnumbered, "frames of segment 0, which it does not describe"),
         (uneven, "not evenly spaced"),
         (far, "not evenly spaced|of memory"),
         (beside, "do not lie in one line"),
