@@ -160,20 +160,24 @@ def _fetch(
     cancel: CancelToken | None,
     assume_hu: bool,
 ) -> FeaturePyramid:
-    """Have the pyramid computed elsewhere, and read it from the store or from a temporary one."""
-    with contextlib.ExitStack() as stack:
-        target = store
-        if target is not None:
-            try:
-                target.require_writable()
-            except StoreError as error:
-                _warn_not_stored(error)
-                target = None
-        if target is None:
-            target = Store(stack.enter_context(tempfile.TemporaryDirectory(prefix="coralbay-")))
+    """Have the pyramid computed elsewhere; it is read from the store, or from a temporary one if that cannot be written."""
+
+    def received(target: Store) -> FeaturePyramid | None:
         with target.receive(key) as path:
             encoder.fetch(volume, key, levels, path, progress, cancel, assume_hu=assume_hu)
-        pyramid = target.get(key)
+        return target.get(key)
+
+    pyramid, is_stored = None, False
+    if store is not None:
+        try:
+            pyramid, is_stored = received(store), True
+        except StoreError as error:
+            if "server" in error.details:  # the disk there, not this one
+                raise
+            _warn_not_stored(error)
+    if not is_stored:
+        with tempfile.TemporaryDirectory(prefix="coralbay-") as folder:
+            pyramid = received(Store(folder))
     if pyramid is None or pyramid.identity != identity(encoder):
         raise ServerError("The features that the server sent are damaged, or are those of another encoder.")
     report(progress, 1.0, "Embedded")

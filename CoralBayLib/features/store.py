@@ -25,7 +25,7 @@ from CoralBayLib.imaging.grid import Grid, Volume
 
 from .compression import deflate, inflate, pack, support_mask, unpack
 from .pyramid import Basis, FeaturePyramid, Level
-from .store_folder import FORMAT_VERSION, IgnoreBusy, StoreFolder
+from .store_folder import FORMAT_VERSION, MAKE_ROOM, IgnoreBusy, StoreFolder
 
 KIND = "embedding"
 
@@ -94,7 +94,7 @@ class Store(StoreFolder):
         except (OSError, SafetensorError) as error:
             raise StoreError(
                 f"Could not write {need / 2**20:.0f} MB to the embedding store ({error_message(error.__cause__ or error)}). "
-                "Free some disk space, clear the store, or choose another folder with the environment variable CORALBAY_CACHE."
+                f"{MAKE_ROOM}"
             ) from error
         self._evict(keep=path)
 

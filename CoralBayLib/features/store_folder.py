@@ -35,6 +35,10 @@ class Entry:
     used: float
 
 
+MAKE_ROOM = "Free some disk space, clear the store, or choose another folder with the environment variable CORALBAY_CACHE."
+"""What can be done about a store that cannot be written."""
+
+
 class StoreFolder:
     """The files of a store; `store.Store` reads and writes pyramids in them.
 
@@ -58,7 +62,7 @@ class StoreFolder:
             if not os.access(self.root, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
-            raise StoreError(f"Could not write to the embedding store ({error_message(error)}).") from error
+            raise StoreError(f"Could not write to the embedding store ({error_message(error)}). {MAKE_ROOM}") from error
 
     @contextmanager
     def receive(self, key: str) -> Iterator[Path]:
@@ -69,8 +73,14 @@ class StoreFolder:
         """
         self.require_writable()
         path = self._path(key)
-        with atomic_write(path) as temporary:
-            yield temporary
+        try:
+            with atomic_write(path) as temporary:
+                yield temporary
+        except StoreError as error:
+            if error.__cause__ is None:  # of the block, not of this file
+                raise
+            reason = error_message(error.__cause__)
+            raise StoreError(f"Could not write to the embedding store ({reason}). {MAKE_ROOM}") from error
         self._evict(keep=path)
 
     def path(self, key: str) -> Path | None:

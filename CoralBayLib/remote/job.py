@@ -188,7 +188,7 @@ class _Job:
 def unclear_answer(connection: Connection) -> ServerError:
     """The error for an answer that is none of a server of CoralBay."""
     return connection.error(
-        f"What answers at {connection.host} is no server of CoralBay, or one of another version.", Remedy.CHECK_SERVER
+        f"What answers at {connection.url} is no server of CoralBay, or one of another version.", Remedy.CHECK_SERVER
     )
 
 

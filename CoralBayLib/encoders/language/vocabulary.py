@@ -73,7 +73,7 @@ class Vocabulary:
             fault = f"it lacks {', '.join(lacking)}" if lacking else f"it has {len(numbers)} words, expected {words}"
             raise WeightsError(f"'{path.name}' is not the vocabulary of this network: {fault}.")
         self._places = places
-        self._unknown = numbers["[UNK]"]
+        self._wordless = {n for word, n in numbers.items() if word in _SPECIAL or not any(map(str.isalnum, word))}
         self._tokenizer = BertWordPieceTokenizer(vocab=numbers, lowercase=True)
 
     def split(self, text: str) -> list[int]:
@@ -84,10 +84,11 @@ class Vocabulary:
         """
         if not text.strip():
             raise QueryError("The text is empty. Write what to look for, in English.")
-        numbers = self._tokenizer.encode(text).ids
+        # The tokenizer takes no halves of surrogate pairs, which stand for bytes that are not UTF-8 in arguments.
+        numbers = self._tokenizer.encode(text.encode("utf-8", "replace").decode("utf-8")).ids
         if len(numbers) > self._places:
             raise QueryError(f"The text is too long: {len(numbers)} words and pieces, at most {self._places}. Shorten it.")
-        if set(numbers[1:-1]) <= {self._unknown}:
+        if set(numbers[1:-1]) <= self._wordless:
             raise QueryError("The text has no word that the network knows. Use English words.")
         return list(numbers)
 

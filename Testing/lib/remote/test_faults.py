@@ -94,8 +94,10 @@ def test_what_is_not_there_and_what_is_no_server_is_said():
             connection.close()
 
         threading.Thread(target=answer, daemon=True).start()
-        error = _fault(f"http://127.0.0.1:{listener.getsockname()[1]}")
-    assert "is no server of CoralBay" in str(error)
+        port = listener.getsockname()[1]
+        error = _fault(f"http://127.0.0.1:{port}/embed/")
+    # With the path, which is the first thing to check behind a proxy.
+    assert f"127.0.0.1:{port}/embed is no server of CoralBay" in str(error)
 
 
 @pytest.mark.parametrize(

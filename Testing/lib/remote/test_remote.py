@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import time
 import warnings
@@ -16,6 +18,7 @@ from CoralBayLib.core.errors import (
     MemoryLimitError,
     Remedy,
     ServerError,
+    StoreError,
     VolumeError,
 )
 from CoralBayLib.core.progress import CancelToken
@@ -27,6 +30,7 @@ from CoralBayLib.imaging.volume_io import write_volume
 from CoralBayLib.library import Library
 from CoralBayLib.remote import wire
 from CoralBayLib.remote.embedder import RemoteEmbedder
+from CoralBayLib.remote.encoder import RemoteEncoder
 from CoralBayLib.serving.settings import digest_of
 from Testing.lib.conftest import PoolingEncoder, phantom, phantom_grid
 from Testing.lib.serving.harness import TOKEN
@@ -91,6 +95,30 @@ def test_a_store_is_not_needed(served, client, tmp_path):
         again = client.embed(volume, store=Store(blocked / "store"))
     assert again.key == pyramid.key
     assert any("could not be stored" in str(each.message) for each in told)
+
+
+def test_a_disk_that_is_full_when_the_features_arrive_loses_no_work(served, client, tmp_path, monkeypatch):
+    fetch, paths = RemoteEncoder.fetch, []
+
+    def full(self, volume, key, levels, path, *args, **options):
+        fetch(self, volume, key, levels, path, *args, **options)
+        paths.append(path)
+        if len(paths) == 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(RemoteEncoder, "fetch", full)
+    store = Store(tmp_path / "full")
+    with pytest.warns(UserWarning, match="could not be stored for later.*No space left.*clear the store, or choose another"):
+        pyramid = client.embed(phantom(phantom_grid()), store=store)
+    assert served.replica.begun == [pyramid.key], "it was computed again"
+    assert list(store.root.iterdir()) == [] and not paths[1].exists()
+
+
+def test_a_full_disk_of_the_server_is_no_fault_of_the_cache_here(served, client, tmp_path):
+    served.replica.fault = StoreError("Could not write 9 MB to the embedding store.")
+    with pytest.raises(StoreError, match="127.0.0.1:[0-9]+: Could not write 9 MB"):
+        client.embed(phantom(phantom_grid()), store=Store(tmp_path / "here"))
+    assert len(served.replica.begun) == 1
 
 
 def test_an_encoder_of_a_server_goes_wherever_an_encoder_goes(served, client, tmp_path):

@@ -35,12 +35,21 @@ def test_lines_of_windows_are_the_same_words(weights, vocabulary):
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("", "is empty"), (" \n", "is empty"), ("lung " * 23, "too long: 25 words"), ("胸水", "no word that the network knows")],
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        ("lung " * 23, "too long: 25 words"),
+        *((text, "no word that the network knows") for text in ("胸水", "...", "胸水.", "[MASK]", "\udcff")),
+    ],
 )
 def test_texts_that_say_nothing_are_refused(text, words, encoder):
     with pytest.raises(QueryError, match=words):
         encoder.embed_text(text)
     assert encoder.embed_text("lung").norm() == pytest.approx(1)
+
+
+def test_bytes_that_are_not_utf_8_do_not_hide_the_words(encoder):
+    assert encoder.embed_text("lung \udcff").norm() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
