@@ -20,6 +20,7 @@ from CoralBayLib.core.errors import Remedy, VolumeError
 from CoralBayLib.core.names import printable_name, unique_names
 from CoralBayLib.core.outputs import require_writable
 from CoralBayLib.core.paths import atomic_write, error_message, expand
+from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBayLib.core.requirements import DICOM
 from CoralBayLib.imaging.dicom import series_slices
 from CoralBayLib.imaging.formats import DICOM_SEGMENTATION_SUFFIX, READABLE_SUFFIXES
@@ -83,6 +84,7 @@ def write_dicom_seg(
     series: str | None = None,
     *,
     encoder: str = "",
+    cancel: CancelToken | None = None,
 ) -> None:
     """Write a labelmap and its segments as a DICOM SEG file.
 
@@ -93,11 +95,13 @@ def write_dicom_seg(
         source: a folder with the DICOM slices of the scan, or one slice.
         series: SeriesInstanceUID; needed when the folder holds several.
         encoder: name of the encoder, which is written into the file.
+        cancel: checked between the slices, and before the file takes its name.
 
     Raises:
         VolumeError: as `require_dicom`; or another suffix, a grid that is not that of the series, no segment, or a label
             that no segment names.
         StoreError: the file could not be written, or is one of the slices; an existing one is unchanged.
+        Cancelled: `cancel` was called; an existing file is unchanged.
     """
     path = Path(path)
     if path.suffix.lower() != DICOM_SEGMENTATION_SUFFIX:
@@ -107,7 +111,10 @@ def write_dicom_seg(
     if not labelmap.grid.same_as(grid):
         raise VolumeError("The segmentation does not lie on the voxels of the series. Segment the series itself.")
     numbers = _numbers(labelmap.array, segments)
-    slices = [_read(file) for file in files]
+    slices = []
+    for file in files:
+        raise_if_cancelled(cancel)
+        slices.append(_read(file))
     if len({each.SOPInstanceUID for each in slices}) < len(slices):
         raise VolumeError(
             "Two slices of the series have the same SOPInstanceUID, so that a DICOM segmentation cannot refer to one of them. "
@@ -115,7 +122,9 @@ def write_dicom_seg(
         )
     dataset = _dataset(slices, numbers, segments, encoder)
     with atomic_write(path) as temporary:
+        raise_if_cancelled(cancel)
         dataset.save_as(temporary)
+        raise_if_cancelled(cancel)
 
 
 def _numbers(array: NDArray, segments: Sequence[Segment]) -> NDArray[np.uint16]:

@@ -55,7 +55,7 @@ def exportTask(
         _files, grid = require_dicom(source)
         labelmap = _labelmap(found, grid)
         listed = [Segment(label, name, (red, green, blue)) for label, name, (red, green, blue) in described]
-        write_dicom_seg(labelmap, listed, path, source, encoder=encoder)
+        write_dicom_seg(labelmap, listed, path, source, encoder=encoder, cancel=cancel)
         return Path(path)
 
     return tasks.worker.start(Task(run, title=_("Writing DICOM")))

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 
 from CoralBayLib.imaging.cropping import CroppedMask
+from CoralBayLib.imaging.segmentations import dicom_seg
 from CoralBayLib.imaging.segmentations.dicom_seg import require_dicom
 from Testing.lib.imaging.segmentations.ct_series import write_series
 
@@ -89,3 +90,17 @@ def test_a_scan_that_is_not_from_dicom_and_slices_that_are_gone(exported: Any, m
     exported.node.RemoveAttribute("DICOM.instanceUIDs")
     exported.export()
     assert "was not loaded from DICOM" in host.dialogs.texts("error")[-1] and not path.exists()
+
+
+def test_cancel_keeps_the_older_file(exported: Any, coralbay: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    older = exported.export().read_bytes()
+    make = dicom_seg._dataset
+
+    def cancelled_meanwhile(slices: Any, numbers: Any, *rest: Any) -> Any:
+        if len(slices) > 1:  # not the trial with one slice
+            coralbay.panel.logic.worker.cancel_all()
+        return make(slices, numbers, *rest)
+
+    monkeypatch.setattr(dicom_seg, "_dataset", cancelled_meanwhile)
+    assert exported.export().read_bytes() == older
+    assert sorted(each.name for each in tmp_path.iterdir() if each.is_file()) == ["out.dcm"]

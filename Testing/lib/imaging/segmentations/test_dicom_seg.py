@@ -13,7 +13,8 @@ import pytest
 import SimpleITK as sitk
 
 import CoralBayLib as cb
-from CoralBayLib.core.errors import Remedy, StoreError, VolumeError
+from CoralBayLib.core.errors import Cancelled, Remedy, StoreError, VolumeError
+from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.imaging.segmentations import dicom_seg
 
 from .ct_series import write_series
@@ -224,3 +225,11 @@ def test_headers_that_allow_no_segmentation_are_refused_before_anything_is_compu
     twin.save_as(series / "002.dcm")
     with pytest.raises(VolumeError, match="same SOPInstanceUID"):
         cb.write_dicom_seg(labelmap_on(series), SEGMENTS, tmp_path / "out.dcm", series)
+
+
+def test_cancel_leaves_no_file(axial, tmp_path):
+    cancel = CancelToken()
+    cancel.cancel()
+    with pytest.raises(Cancelled):
+        cb.write_dicom_seg(labelmap_on(axial), SEGMENTS, tmp_path / "out.dcm", axial, cancel=cancel)
+    assert [each.name for each in tmp_path.iterdir()] == ["ct"]
