@@ -269,9 +269,10 @@ class Library:
         records = self.scans()
         chosen = resolve_scan(records, scan)
         found = [record for record in records if record.scan == chosen]
+        # First: a report without its scan, as after a crash, could not be removed by naming the scan.
+        reports.remove_reports(self.storage, [chosen], cancel)
         for encoder in sorted({record.encoder for record in found}):
             transactions.remove(self.storage, encoder, [chosen], cancel)
-        reports.remove_reports(self.storage, [chosen], cancel)
         return found
 
     def report_count(self) -> int:

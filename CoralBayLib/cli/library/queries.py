@@ -15,7 +15,7 @@ from CoralBayLib.cli.options import add_radius_option, add_renamed_option, add_s
 from CoralBayLib.core.errors import LibraryError
 from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 
-from .reports import show_sentences
+from .reports import require_reports, show_sentences
 
 if TYPE_CHECKING:
     from CoralBayLib.library import Library
@@ -101,6 +101,8 @@ def run_search(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise LibraryError("--reports shows the reports of whole scans. Give --scan or --text with it.")
     library = open_library(args)
     library.storage.require()
+    if args.reports:
+        require_reports(library)  # before anything is computed
     limits = {"include": args.include, "exclude": args.exclude}
     if args.text is not None:
         return _search_text(args, console, library, limits)

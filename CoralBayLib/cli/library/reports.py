@@ -48,13 +48,25 @@ def keep_reports(library: Any, table: str, console: Console) -> dict[str, Any]:
     return {"reports": count, "unknown": unknown}
 
 
-def show_sentences(library: Any, hits: list[Any], console: Console) -> list[dict[str, Any]]:
-    """Print the sentences of the reports of scans that were found, grouped and counted."""
-    from CoralBayLib.library.reports import group_sentences, read_reports
+def require_reports(library: Any) -> dict[str, str]:
+    """The reports of a library, by the ID of the scan.
+
+    Raises:
+        LibraryError: it keeps none, or they are damaged.
+    """
+    from CoralBayLib.library.reports import read_reports
 
     kept = read_reports(library.storage)
     if not kept:
         raise LibraryError("The library keeps no reports. Add them with `coralbay library reports --add TABLE`.")
+    return kept
+
+
+def show_sentences(library: Any, hits: list[Any], console: Console) -> list[dict[str, Any]]:
+    """Print the sentences of the reports of scans that were found, grouped and counted."""
+    from CoralBayLib.library.reports import group_sentences
+
+    kept = require_reports(library)
     reports = [(hit.rank, kept[hit.scan]) for hit in hits if hit.scan in kept]
     groups = group_sentences(reports)
     console.result("")

@@ -17,6 +17,7 @@ from CoralBayLib.core.names import fold
 from CoralBayLib.core.paths import expand
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.core.schemas import LIBRARY_REPORTS
+from CoralBayLib.library.tables import Tables
 from CoralBayLib.scan_probes.table import LINE, SURPLUS, read_rows
 from CoralBayLib.scan_probes.table_cells import is_missing
 
@@ -64,7 +65,8 @@ def add_reports(
         cancel: ends waiting for another writer.
 
     Returns:
-        The number of scans with a report now, and the scans of the table that are not in the library.
+        The number of scans with a report now, and the scans of the table that are not in the library, or were removed
+        meanwhile.
 
     Raises:
         ScansError: the table cannot be used, has cells beyond its last column, or two different reports of one scan.
@@ -73,9 +75,14 @@ def add_reports(
     """
     texts, unknown = _texts_of(expand(table), records)
     with storage.locked(cancel):
-        kept = {**read_reports(storage), **texts}
-        _write(storage, kept)
-    return len(kept), unknown
+        # Another writer may have removed scans, whose texts must not come back.
+        tables = [Tables(storage, name) for name in storage.encoders()]
+        present = {scan for each in tables if each.complete for scan in each.paths(texts)}
+        removed = sorted({record.path for record in records if record.scan in set(texts) - present})
+        kept = {**read_reports(storage), **{scan: text for scan, text in texts.items() if scan in present}}
+        if kept:
+            _write(storage, kept)
+    return len(kept), unknown + removed
 
 
 def remove_reports(storage: Storage, scans: Iterable[str] | None = None, cancel: CancelToken | None = None) -> int:

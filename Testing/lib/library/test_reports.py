@@ -65,6 +65,26 @@ def test_reports_are_kept_replaced_and_removed(filled, table):
     assert not (filled.storage.root / "reports.json").exists() and remove_reports(filled.storage) == 0
 
 
+def test_a_report_does_not_come_back_after_its_scan_was_removed_meanwhile(filled, table):
+    records = filled.scans()
+    filled.remove(str(table.parent / "a.nrrd"))
+    count, unknown = add_reports(filled.storage, table, records)
+    assert count == 2 and unknown == ["gone.nrrd", str(table.parent / "a.nrrd")]
+    assert set(read_reports(filled.storage)) == {record.scan for record in filled.scans()}
+
+
+def test_a_scan_whose_removal_was_interrupted_keeps_no_report(filled, table, monkeypatch):
+    add_reports(filled.storage, table, filled.scans())
+
+    def interrupted(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("CoralBayLib.library.transactions.remove", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        filled.remove(str(table.parent / "a.nrrd"))
+    assert filled.report_count() == 2 and len(filled.scans()) == 3
+
+
 def test_without_a_table_nothing_is_kept(filled):
     assert read_reports(filled.storage) == {} and not (filled.storage.root / "reports.json").exists()
 
@@ -114,7 +134,9 @@ def test_the_commands(filled, scans, table, encoder, monkeypatch, capsys):
     monkeypatch.setitem(registry._registry, encoder.name, entry)
     where = ["--library", str(filled.storage.root)]
     search = ["library", "search", *where, "--ct", str(scans / "a.nrrd"), "--scan", "--reports", "--no-cache"]
-    assert main(search) == 1 and "keeps no reports" in capsys.readouterr().err
+    assert main(search) == 1
+    told = capsys.readouterr()
+    assert "keeps no reports" in told.err and told.out == "", "the search went first"
     assert main(["library", "add", str(scans / "a.nrrd"), *where, "--reports", str(table), "--no-cache"]) == 0
     assert "3 scans have a report" in capsys.readouterr().out
     assert main([*search, "--exclude-query-scan"]) == 0
