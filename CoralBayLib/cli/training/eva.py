@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with atomic_write(args.output) as temporary:
         temporary.write_text(text, encoding="utf-8")
     console.result(f"Written: {args.output}")
-    command = f"DATA_ROOT=/data/{task.name} eva fit --config {args.output}"
+    command = f"DATA_ROOT=/data/{task.name} eva fit --config {shlex.quote(str(args.output))}"
     console.say(f"In an environment with CoralBay, {PACKAGE} and {PARSER}:")
     console.say(f"  {command}")
     return {"output": str(args.output), "encoder": encoder.name, "task": task.name, "command": command}
