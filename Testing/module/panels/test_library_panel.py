@@ -300,6 +300,33 @@ def test_a_network_share_is_asked_about_before_it_is_looked_at(filled: Any, driv
     assert (shares, len(volumes_in_scene())) == ([[hits[row].path]], before + 1)
 
 
+def test_nothing_is_asked_while_another_scan_is_loaded(ready: Any, driver: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """An agreement would connect to nothing: the scan is not opened."""
+    from CoralBaySlicerCore.panels.sections.scan_opener import ScanOpener
+
+    from CoralBayLib.library import locations
+
+    monkeypatch.setattr(locations, "share_of", lambda path: r"\\evil\share" if "evil" in str(path) else "")
+    shown: list[Any] = []
+    damaged = tmp_path / "damaged.nrrd"
+    damaged.write_text("NRRD0004\n")
+    opener = ScanOpener(ready.panel)
+    opener.open(str(damaged), shown.append)
+    asked = len(host.dialogs.texts("confirm"))
+    opener.open(r"\\evil\share\ct.nrrd", shown.append)
+    assert len(host.dialogs.texts("confirm")) == asked
+    driver.settle()
+    assert shown == [] and "could not be loaded" in host.dialogs.texts("error")[-1]
+    # The next scan is asked about again, also after a failure.
+    host.dialogs.clear()
+    host.dialogs.answer(False)
+    opener.open(r"\\evil\share\ct.nrrd", shown.append)
+    assert len(host.dialogs.texts("confirm")) == 1
+    host.dialogs.clear()
+    opener.open("", shown.append)
+    assert shown == [] and host.dialogs.texts("warning") != []
+
+
 def test_a_file_that_cannot_be_read_any_more(filled: Any, driver: Any, archive: Any) -> None:
     hits = search(filled, driver)
     Path(hits[0].path).write_text("no image")

@@ -43,7 +43,7 @@ class ScanOpener:
         exists = scan_library.file_exists(path)
         if node is not None:
             show(node)
-        elif (exists is None and not _may_connect(path)) or self._opening is not None:
+        elif self._opening is not None or (exists is None and not _may_connect(path)):
             return
         elif not (os.path.exists(path) if exists is None else exists):  # noqa: PTH110 - pathlib raises without access
             slicer.util.warningDisplay(missing_message(path))
