@@ -111,7 +111,9 @@ class Api:
         self._authorize(request)
         body = await _body(request, MOST_REQUEST_BYTES)
         try:
-            wanted = JobRequest.from_json(json.loads(body))
+            content = json.loads(body)
+            self._require_versions(content)
+            wanted = JobRequest.from_json(content)
         except (ValueError, RecursionError) as error:  # VolumeError is a ValueError
             raise _RefusedError(400, ServerError(f"The request is damaged: {error}.")) from error
         self._require_possible(wanted)
@@ -185,12 +187,16 @@ class Api:
             self._metrics.unauthorized.inc()
             raise _RefusedError(401, ServerError("The token is missing or wrong.", remedy=Remedy.GIVE_TOKEN))
 
-    def _require_possible(self, wanted: JobRequest) -> None:
-        if wanted.versions != versions():
+    def _require_versions(self, content: Any) -> None:
+        # Before the fields: those of another version may be others.
+        given = content.get("versions") if isinstance(content, dict) else None
+        if isinstance(given, dict) and given != versions():
             error = ServerError(
                 f"This server has CoralBay {self._offer['coralbay']} and computes other features.", remedy=Remedy.MATCH_VERSIONS
             )
             raise _RefusedError(409, error)
+
+    def _require_possible(self, wanted: JobRequest) -> None:
         if wanted.voxels > self._settings.most_voxels:
             large = MemoryLimitError(
                 f"The scan has {wanted.voxels / 1e6:.0f} million voxels; this server takes "

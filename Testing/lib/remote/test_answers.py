@@ -72,6 +72,17 @@ def test_requests_with_odd_text_are_refused_in_words(tmp_path, change):
         asyncio.run(ask())
 
 
+def test_a_request_of_another_version_is_no_damaged_one(tmp_path):
+    request = scan_request().as_json()
+    later = request | {"versions": {**request["versions"], "protocol": 99}, "a_field_of_tomorrow": 1}
+
+    async def ask() -> None:
+        await Application(tmp_path).ask("POST", "/jobs", json.dumps(later).encode())
+
+    with pytest.raises(Exception, match="computes other features"):
+        asyncio.run(ask())
+
+
 def test_the_request_that_the_others_are_changed_from_is_taken(tmp_path):
     async def ask() -> dict:
         return await Application(tmp_path).ask("POST", "/jobs", json.dumps(scan_request().as_json()).encode())
