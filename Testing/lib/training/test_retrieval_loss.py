@@ -12,6 +12,7 @@ from Testing.lib.conftest import phantom_grid
 from Testing.training import jitter
 from Testing.training.crops import Example
 from Testing.training.retrieval import REMEMBERED, Memory, Places, retrieval_loss, sampled
+from Testing.training.structures import StructureLoss, feature_change
 from Testing.training.student import LEVELS, HeadFit, Student, read
 
 pytestmark = pytest.mark.slow
@@ -147,3 +148,30 @@ def test_field_of_view_is_sometimes_smaller():
     cut = [(low, high) for low, high in fields if low.any() or (high != [55, 39, 29]).any()]
     assert 5 <= len(cut) <= 30
     assert all(((high - low) >= 0.69 * np.array([55, 39, 29])).all() for low, high in cut)
+
+
+def test_loss_of_labels_wants_one_structure_alike():
+    """0 for structures that are far apart and each in one place; places of no structure ask nothing."""
+    classes = torch.tensor([1, 1, 2, 2, 0, 0])
+    axes = torch.eye(6)
+    alike = StructureLoss(6)(axes[[0, 0, 1, 1, 2, 2]] * 5, classes, lambda f: functional.normalize(f, dim=1))
+    mixed = StructureLoss(6)(axes[[0, 1, 0, 1, 2, 2]] * 5, classes, lambda f: functional.normalize(f, dim=1))
+    assert 0 <= alike < 0.01 and mixed > 5
+    rest = StructureLoss(6)
+    assert rest(axes, torch.zeros(6, dtype=torch.int64), lambda f: f) == 0 and rest.added == 0
+    lone = StructureLoss(6)
+    assert lone(axes[:2], torch.tensor([1, 0]), lambda f: f) == 0 and lone.added == 2
+    # The place that is remembered is found again.
+    assert 0 <= lone(axes[:1], torch.tensor([1]), lambda f: f) < 0.01 and lone.added == 3
+    turned = StructureLoss(6)
+    turned(axes[:2], torch.tensor([1, 0]), lambda f: f)
+    assert turned(axes[1:2], torch.tensor([1]), lambda f: f) > 5
+
+
+def test_change_is_in_units_of_the_channels_spread():
+    kept = (
+        torch.randn(1, 2, 8, 8, 8, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 10.0])[:, None, None, None]
+    )
+    assert feature_change([kept, kept], [kept, kept]) == 0
+    moved = kept + kept.std(dim=(0, 2, 3, 4), keepdim=True)
+    assert feature_change([moved, kept], [kept, kept]) == pytest.approx(0.5, abs=1e-4)
