@@ -17,10 +17,13 @@ TITLE = "Retrieval across patients, per region of the body"
 FIRST, ASTRA, UNTRAINED = "coralbay-mini, first edition", "astra", "untrained"
 FILTERS, POSITION = "hand-made filters", "position only"
 TRIAL, MEAN = "450 more steps (not shipped)", "mean of the first edition and these (not shipped)"
+LABELED, LABELED_MEAN = "480 further steps with labels (not shipped)", "mean of the first edition and those (not shipped)"
 EDITIONS = {
     "37cad15ebd301a90c8a3e12e861a67d5abd9bc4f28ac5af135323b563db64bd9": FIRST,
     "b45c09f560bf23c4f6023902c7b386e1948daa47b2c3f96079aac7625303fe7b": TRIAL,
     "b60f373977aec7bf26b5883b12c23ea64e39bac83a5b0fa2ffd319c97c7b7a21": MEAN,
+    "ff1c40b5449a5cec97721793db2a12c486743628109b0094731aa02098e9d2b6": LABELED,
+    "964a3bdffe251ecb9146ca183603579118318c0740f2c556e7c2b4ce8ccb51e8": LABELED_MEAN,
 }
 """Titles of weights of coralbay-mini by SHA-256; others have the name of their file."""
 PER_REGION, DIFFERENCES, EACH = "Precision per region of the body", "Differences from the first edition", "Each structure"
