@@ -235,7 +235,7 @@ def test_labels_and_features_to_keep_are_learned_from(material, folders, tmp_pat
     assert (parts[:, -2] > 0).any(), "some crops hold labeled structures"
     moved = parts[parts[:, -1] > 0, -1]
     assert len(moved) and moved[0] < 1e-3 < moved[-1]
-    assert set(training.labeled) == {0, 1, 2, 3} and training.labeled[2] is None
+    assert {0, 1} <= set(training.labeled) and training.labeled[3] is None
     killed = Training(wanted, material(), states[1])
     killed.material.until(0)
     killed.begin()
