@@ -14,9 +14,10 @@ from CoralBayLib.encoders.language.vocabulary import Vocabulary
 from CoralBayLib.features import shared_basis
 from CoralBayLib.fewshot.prompt_io import read_prompts
 from CoralBayLib.library.basis import LibraryBasis
-from CoralBayLib.library.records import ScanRecord
+from CoralBayLib.library.records import ScanRecord, ScanRows
 from CoralBayLib.library.reports import add_reports, read_reports, remove_reports
 from CoralBayLib.library.storage.folder import Folder
+from CoralBayLib.library.transactions import commit
 from CoralBayLib.scan_probes import AttentiveProbe, ScanProbe, ScanTokens
 from CoralBayLib.scan_probes.table import Labels, read_table
 from CoralBayLib.similarity.feature_maps import FeatureProjection, color_basis, color_map
@@ -208,11 +209,20 @@ def _reports_table(folder: Path) -> Path:
     return path
 
 
-def reports(folder: Path) -> Input:
-    """The reports of a library."""
+def _library(folder: Path) -> Folder:
+    """A library of these scans, with one region each."""
     storage = Folder(folder / "library")
     with storage.locked():
         storage.create()
+    vector = np.eye(1, 8)
+    for record in _records(folder):
+        commit(storage, ScanRows(record, vector[0].astype(np.float32), np.zeros((1, 3), np.float32), vector.astype(np.float16)))
+    return storage
+
+
+def reports(folder: Path) -> Input:
+    """The reports of a library."""
+    storage = _library(folder)
     add_reports(storage, _reports_table(folder), _records(folder))
     path = folder / "library" / "reports.json"
     return Input([path], lambda: sorted(read_reports(storage).items()), {None: (edited_json,)}, lambda _path: 0)
@@ -220,9 +230,7 @@ def reports(folder: Path) -> Input:
 
 def reports_table(folder: Path) -> Input:
     """A table of reports."""
-    path, storage = _reports_table(folder), Folder(folder / "library")
-    with storage.locked():
-        storage.create()
+    path, storage = _reports_table(folder), _library(folder)
 
     def use() -> list[Any]:
         try:

@@ -48,7 +48,7 @@ def test_a_scan_of_other_values_is_listed_with_its_reason(ready: Any, driver: An
     assert "Double-click to open the scan" in ready.ui.libraryReport.item(row, 0).toolTip()
     ready.ui.libraryReport.cellDoubleClicked.emit(row, 0)
     driver.settle()
-    opened = ready.parameters.volume
+    opened = ready.panel.parameters.volume
     assert opened is not None and opened.GetStorageNode().GetFileName() == str(folder / "scan5.nrrd")
     count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode")
     ready.ui.libraryReport.cellDoubleClicked.emit(row, 1)
