@@ -39,13 +39,13 @@ class LibrarySearch:
     def __init__(self, panel: Panel, query_points: Callable[[], NDArray[np.float64]]) -> None:
         self._panel, self._query_points = panel, query_points
         self._home = ""
-        self.section = LibrarySection(panel)
         self.table = HitTable(panel.ui.hitTable, self.open)
         headers = (_("Scans"), _("Sentence in their reports"))
         self._sentences = ReportTable(panel.ui.sentenceTable, headers)
         self._thumbnails = Thumbnails(panel.logic.reader)
         # Scans are read one after the other; the thumbnails can wait.
         self._opener = ScanOpener(panel, self._thumbnails.stop, lambda: panel.when_visible(self.make_thumbnails))
+        self.section = LibrarySection(panel, self._opener)
 
     def refresh(self) -> None:
         """Show the current state."""

@@ -30,10 +30,11 @@ class LibrarySection:
 
     Args:
         panel: of step 3.
+        opener: opens scans that are listed.
     """
 
-    def __init__(self, panel: Panel) -> None:
-        self._panel = panel
+    def __init__(self, panel: Panel, opener: ScanOpener) -> None:
+        self._panel, self._opener = panel, opener
         self._shown_state: tuple | None = None
         self._changes = 0
         self._updating = False
@@ -46,7 +47,6 @@ class LibrarySection:
         ui.outliersButton.connect("clicked(bool)", lambda *_: self.find_outliers())
         ui.segmentOutliersButton.connect("clicked(bool)", lambda *_: self.find_segment_outliers())
         self._table = ReportTable(ui.libraryReport)
-        self._opener = ScanOpener(panel)
 
     def refresh(self) -> None:
         """Show the folder and the content of the library."""
@@ -150,8 +150,7 @@ class LibrarySection:
         def show(found: list[Outlier]) -> None:
             # Files of labeled patients often have the same name.
             rows = [(each.path or each.scan[:12], _reasons(each)) for each in found]
-            files = {each.path for each in found}
-            self._report(rows, labels is not None, lambda name: self._open(name if name in files else ""))
+            self._report(rows, labels is not None, lambda row: self._open(found[row].path))
             if not found:
                 nothing = _("No scan of the library is unlike the others.")
                 slicer.util.infoDisplay(nothing if labels is None else _("No scan and no segment is unlike the others."))
@@ -224,7 +223,7 @@ class LibrarySection:
             slicer.util.infoDisplay("\n".join(lines))
 
     def _report(
-        self, rows: Sequence[tuple[str, str]], with_folder: bool = False, opened: Callable[[str], object] | None = None
+        self, rows: Sequence[tuple[str, str]], with_folder: bool = False, opened: Callable[[int], object] | None = None
     ) -> None:
         if rows:
             self._panel.ui.libraryBox.collapsed = False

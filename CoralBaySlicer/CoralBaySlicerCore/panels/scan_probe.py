@@ -181,7 +181,7 @@ class ScanProbeSection:
         class_index = max(panel.ui.saliencyClassSelector.currentIndex, 0)
 
         def finish(result: tuple[NDArray[np.uint8], NDArray[np.float64]]) -> None:
-            title = _("Attention (% of maximum)") if class_index == len(probe.classes_ or [probe.target]) else None
+            title = _("Attention (% of maximum)") if scan_probes.is_attention(probe, class_index) else None
             panel.logic.overlays.update(overlay.SALIENCY, *result, volume, title)
 
         def start() -> Task:

@@ -169,6 +169,11 @@ def predict_scan(pyramid: FeaturePyramid, probe: AnyProbe) -> dict[str, float]:
     return dict(zip(probe.classes_ or [probe.target], map(float, values), strict=True))
 
 
+def is_attention(probe: AnyProbe, class_index: int) -> bool:
+    """Whether a number that chooses a map stands for the attention: it is the one behind the last class."""
+    return probe.kind == "attentive" and class_index >= max(len(probe.classes_), 1)
+
+
 def saliency(pyramid: FeaturePyramid, probe: AnyProbe, class_index: int) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The locations that raise the probability of a class, the predicted number, or the predicted risk; on the worker.
 
@@ -176,7 +181,7 @@ def saliency(pyramid: FeaturePyramid, probe: AnyProbe, class_index: int) -> tupl
         pyramid: of the scan.
         probe: fitted or loaded.
         class_index: of the class; 0 for a number or a risk. The number behind the last is the attention of an attentive
-            probe: the weight of each location, whatever it is evidence for.
+            probe (see `is_attention`): the weight of each location, whatever it is evidence for.
 
     Returns:
         Percent of the largest contribution, uint8 [k, j, i], and 0 where the contribution is negative; and the map's
@@ -187,7 +192,7 @@ def saliency(pyramid: FeaturePyramid, probe: AnyProbe, class_index: int) -> tupl
     """
     from CoralBayLib.scan_probes import AttentiveProbe, attention_map, saliency_map
 
-    if isinstance(probe, AttentiveProbe) and class_index >= max(len(probe.classes_), 1):
+    if isinstance(probe, AttentiveProbe) and is_attention(probe, class_index):
         return _percent(attention_map(pyramid, probe), pyramid, 1.0)
     # A probe of two classes has one output, which is the logit of the second.
     output, sign = (0, -1.0 if class_index == 0 else 1.0) if len(probe.classes_) == 2 else (class_index, 1.0)

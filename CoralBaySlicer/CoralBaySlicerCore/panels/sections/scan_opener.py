@@ -40,12 +40,13 @@ class ScanOpener:
             show: called with the volume node.
         """
         node = library_scans.find_volume(path)
-        exists = scan_library.file_exists(path)
         if node is not None:
             show(node)
-        elif self._opening is not None or (exists is None and not _may_connect(path)):
             return
-        elif not (os.path.exists(path) if exists is None else exists):  # noqa: PTH110 - pathlib raises without access
+        exists = scan_library.file_exists(path)
+        if self._opening is not None or (exists is None and not _may_connect(path)):
+            return
+        if not (os.path.exists(path) if exists is None else exists):  # noqa: PTH110 - pathlib raises without access
             slicer.util.warningDisplay(missing_message(path))
         else:
             self._load(path, show)

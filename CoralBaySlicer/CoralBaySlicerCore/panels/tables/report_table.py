@@ -26,21 +26,20 @@ class ReportTable:
         table.verticalHeader().visible = False
         table.setWordWrap(True)
         table.visible = False
-        self._names: list[str] = []
-        self._opened: Callable[[str], object] | None = None
-        table.connect("cellDoubleClicked(int,int)", lambda row, _column: self._open(row))
+        self._opened: Callable[[int], object] | None = None
+        table.connect("cellDoubleClicked(int,int)", lambda row, _column: self._opened(row) if self._opened else None)
 
     def fill(
-        self, rows: Sequence[tuple[str, str]], with_folder: bool = False, opened: Callable[[str], object] | None = None
+        self, rows: Sequence[tuple[str, str]], with_folder: bool = False, opened: Callable[[int], object] | None = None
     ) -> None:
         """Show rows; of a path only the file name.
 
         Args:
             rows: name or path, and reason.
             with_folder: show the folder of the files, too. It is always shown when two files have the same name.
-            opened: called with the name or path of a row that is double-clicked.
+            opened: called with the number of a row that is double-clicked.
         """
-        self._names, self._opened = [name for name, _reason in rows], opened
+        self._opened = opened
         paths = [name.replace("\\", "/") for name, _reason in rows]
         distinct = {path.rsplit("/", 1)[-1] for path in paths}
         parts = 2 if with_folder or len(distinct) < len(set(paths)) else 1
@@ -61,7 +60,3 @@ class ReportTable:
         if height > _MOST_PIXELS:
             self._table.setVerticalScrollBarPolicy(qt.Qt.ScrollBarAlwaysOn)
             self._table.resizeRowsToContents()
-
-    def _open(self, row: int) -> None:
-        if self._opened is not None and 0 <= row < len(self._names):
-            self._opened(self._names[row])
