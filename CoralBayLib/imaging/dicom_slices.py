@@ -13,7 +13,7 @@ from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import error_message, printable
 
 from .gdcm_names import gdcm_names
-from .grid import Grid
+from .grid import LPS_TO_RAS, Grid
 from .headers.dicom_elements import UNCOMPRESSED, read_elements
 from .headers.dicom_identity import FIELDS, require_hu, require_one_scan
 from .headers.slice_positions import REGULARIZE, require_regular, require_straight
@@ -316,4 +316,4 @@ def arrange(slices: list[Slice]) -> tuple[Grid, list[int]]:
     lps[:3, 2] = path / (len(slices) - 1)
     lps[:3, 3] = positions[order[0]]
     columns, rows = first.size
-    return Grid((len(slices), rows, columns), np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps), order.tolist()
+    return Grid((len(slices), rows, columns), LPS_TO_RAS @ lps), order.tolist()

@@ -13,8 +13,9 @@ from CoralBayLib.core.paths import error_message, expand, printable
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
 from .dicom import ct_series, modalities_in
-from .formats import DICOM_SUFFIXES, READABLE_SUFFIXES, SEGMENTATION_SUFFIX
+from .formats import READABLE_SUFFIXES, SEGMENTATION_SUFFIX
 from .grid import Volume
+from .headers.dicom_elements import looks_like_dicom
 from .volume_io import quiet_itk
 
 _DETACHED_HEADERS = (".nhdr", ".mhd")
@@ -127,7 +128,7 @@ def _walk(root: str, known: Mapping[str, str]) -> Iterator[ScanSource | Skipped]
             else:
                 others.append(path)
         try:
-            if any(_is_dicom(path) for path in others):
+            if any(looks_like_dicom(Path(path)) for path in others):
                 yield from _series(folder, fingerprint(others), known)
         except OSError as error:
             yield Skipped(folder, f"It cannot be read: {error_message(error)}.")
@@ -170,13 +171,6 @@ def _series(folder: str, current: str, known: Mapping[str, str]) -> Iterator[Sca
     for each in found:
         if each.no_scan and series:
             yield Skipped(each.files[0], each.no_scan, is_fault=False)
-
-
-def _is_dicom(path: str) -> bool:
-    if path.lower().endswith(DICOM_SUFFIXES):
-        return True
-    with Path(path).open("rb") as data:
-        return data.read(132)[128:] == b"DICM"
 
 
 def _parts(path: str) -> list[str]:

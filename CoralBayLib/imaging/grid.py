@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import VolumeError
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""From the world of ITK and DICOM, whose x and y point to the left and to the back; its own inverse."""
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:

@@ -25,7 +25,7 @@ from CoralBayLib.core.paths import atomic_write, error_message, expand, printabl
 from .dicom import read_series
 from .facts import FileFacts
 from .formats import READABLE_SUFFIXES, WRITABLE_SUFFIXES
-from .grid import Grid, Volume
+from .grid import LPS_TO_RAS, Grid, Volume
 from .headers import looks_like_image, read_header
 from .headers.header import Header
 from .headers.source import open_source
@@ -33,8 +33,6 @@ from .hounsfield import check_ct, slabs, value_range
 from .segments.dicom_reader import is_dicom_file, read_dicom_seg
 
 __all__ = ["check_ct", "read_labelmap", "read_volume", "write_volume"]
-
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 _INT16 = np.iinfo(np.int16)
 

@@ -198,20 +198,14 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
         reader.fieldnames = columns
         _require_distinct(columns, path.name)
         rows = list(_numbered(reader, named))
-    except csv.Error as error:
-        if "field limit" in str(error):
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        if isinstance(error, csv.Error) and "field limit" in str(error):
             raise ScansError(
                 f"{path.name} cannot be read as a table: a cell has more than {csv.field_size_limit():,} characters. Look "
                 "for a cell whose closing quotation mark is missing."
             ) from error
-        raise _unreadable(path, error) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
+        raise ScansError(f"{path.name} cannot be read as a table ({error_message(error)}). Save it as CSV (UTF-8).") from error
     return columns, rows
-
-
-def _unreadable(path: Path, error: Exception) -> ScansError:
-    return ScansError(f"{path.name} cannot be read as a table ({error_message(error)}). Save it as CSV (UTF-8).")
 
 
 def table_of(

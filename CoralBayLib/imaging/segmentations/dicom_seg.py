@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core import __version__
-from CoralBayLib.core.errors import Remedy, VolumeError
+from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.names import printable_name, unique_names
 from CoralBayLib.core.outputs import require_writable
 from CoralBayLib.core.paths import atomic_write, error_message, expand
 from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
-from CoralBayLib.core.requirements import DICOM
 from CoralBayLib.imaging.dicom import series_slices
 from CoralBayLib.imaging.formats import DICOM_SEGMENTATION_SUFFIX, READABLE_SUFFIXES
 from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBayLib.imaging.headers.terminology import Code, term
+from CoralBayLib.imaging.segments.dicom_reader import import_highdicom
 from CoralBayLib.imaging.segments.segment import Segment
 from CoralBayLib.imaging.volume_io import as_labels
 
@@ -64,7 +64,7 @@ def require_dicom(path: str | os.PathLike, series: str | None = None) -> tuple[l
             "with the slices, or write a .seg.nrrd file."
         )
     files, grid = series_slices(path, series)
-    _highdicom()
+    import_highdicom("Writing")
     first = _read(files[0])
     missing = [name for name in _NEEDED if not first.get(name)]
     if missing:
@@ -146,7 +146,7 @@ def _numbers(array: NDArray, segments: Sequence[Segment]) -> NDArray[np.uint16]:
 
 
 def _dataset(slices: list[Dataset], numbers: NDArray[np.uint16], segments: Sequence[Segment], encoder: str) -> Dataset:
-    highdicom = _highdicom()
+    highdicom = import_highdicom("Writing")
     for each in slices:
         for name in _MAY_BE_EMPTY:
             if name not in each:
@@ -198,7 +198,7 @@ def _names(segments: Sequence[Segment]) -> list[str]:
 
 
 def _description(number: int, segment: Segment, name: str, encoder: str) -> Any:
-    highdicom = _highdicom()
+    highdicom = import_highdicom("Writing")
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code as DicomCode
 
@@ -233,13 +233,3 @@ def _read(file: Path) -> Dataset:
         return pydicom.dcmread(file, stop_before_pixels=True)
     except (OSError, ValueError, pydicom.errors.InvalidDicomError) as error:
         raise VolumeError(f"The header of slice {file.name} could not be read ({error_message(error)}).") from error
-
-
-def _highdicom() -> Any:
-    try:
-        import highdicom
-    except ImportError as error:
-        raise VolumeError(
-            "Writing DICOM segmentations needs the package highdicom.", remedy=Remedy.INSTALL_PACKAGE, package=DICOM
-        ) from error
-    return highdicom

@@ -20,7 +20,7 @@ from CoralBayLib.core.paths import error_message, printable
 from CoralBayLib.core.requirements import DICOM
 from CoralBayLib.imaging.dicom import series_slices
 from CoralBayLib.imaging.facts import FileFacts
-from CoralBayLib.imaging.formats import DICOM_SUFFIXES, READABLE_SUFFIXES
+from CoralBayLib.imaging.formats import READABLE_SUFFIXES
 from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBayLib.imaging.headers.dicom_elements import (
     CT_IMAGE,
@@ -28,6 +28,7 @@ from CoralBayLib.imaging.headers.dicom_elements import (
     SEGMENTATIONS,
     UNCOMPRESSED,
     Elements,
+    looks_like_dicom,
     read_elements,
 )
 from CoralBayLib.imaging.headers.source import require_memory
@@ -48,14 +49,8 @@ _HIGHEST = 65535
 
 def is_dicom_file(path: Path) -> bool:
     """Whether a file is named or begins as DICOM, of whatever kind."""
-    name = path.name.lower()
     try:
-        if name.endswith(READABLE_SUFFIXES) or not path.is_file():
-            return False
-        if name.endswith(DICOM_SUFFIXES):
-            return True
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+        return not path.name.lower().endswith(READABLE_SUFFIXES) and path.is_file() and looks_like_dicom(path)
     except OSError:  # what opens it next says so
         return False
 
@@ -95,7 +90,7 @@ def read_dicom_seg(path: Path, facts: FileFacts | None = None, scan_grid: Grid |
     elements = _elements(path)
     facts.bytes = path.stat().st_size
     facts.compression = "" if elements.syntax in UNCOMPRESSED else "DICOM"
-    _require_highdicom()
+    import_highdicom("Reading")
     with warnings.catch_warnings():
         # About the representation of values that are not used here.
         warnings.simplefilter("ignore", UserWarning)
@@ -166,13 +161,22 @@ def _elements(path: Path) -> Elements:
     return elements
 
 
-def _require_highdicom() -> None:
+def import_highdicom(task: str) -> Any:
+    """The package, imported when it is needed.
+
+    Args:
+        task: what needs it, for the message: "Reading" or "Writing".
+
+    Raises:
+        VolumeError: it is missing (the remedy is INSTALL_PACKAGE).
+    """
     try:
-        import highdicom  # noqa: F401
+        import highdicom
     except ImportError as error:
         raise VolumeError(
-            "Reading DICOM segmentations needs the package highdicom.", remedy=Remedy.INSTALL_PACKAGE, package=DICOM
+            f"{task} DICOM segmentations needs the package highdicom.", remedy=Remedy.INSTALL_PACKAGE, package=DICOM
         ) from error
+    return highdicom
 
 
 def _segments(dataset: Dataset, padding: int, name: str) -> list[Segment]:

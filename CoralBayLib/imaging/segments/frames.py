@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import VolumeError
-from CoralBayLib.imaging.grid import Grid
+from CoralBayLib.imaging.grid import LPS_TO_RAS, Grid
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SAME_SLICE_MM = 0.01
 """Frames that are less apart along their normal are of one slice."""
 _OFF_SLICE = 0.1
@@ -59,7 +58,7 @@ class Frames:
         """The slice (k) of each frame in a grid; None where the frames do not lie on its voxels."""
         if grid.shape[1:] != self.shape:
             return None
-        lps = _LPS_TO_RAS @ grid.ijk_to_ras
+        lps = LPS_TO_RAS @ grid.ijk_to_ras
         rows, columns = self.shape
         ends = [
             np.linalg.norm((lps[:3, axis] - direction * spacing) * (count - 1))
@@ -115,7 +114,7 @@ class Frames:
         lps = np.eye(4)
         lps[:3, 0], lps[:3, 1], lps[:3, 2] = self.row * self.spacing_mm[0], self.column * self.spacing_mm[1], step
         lps[:3, 3] = first
-        return Grid((int(k.max()) + 1, rows, columns), _LPS_TO_RAS @ lps), k
+        return Grid((int(k.max()) + 1, rows, columns), LPS_TO_RAS @ lps), k
 
     def _levels(self, along: NDArray[np.float64], smallest: float, name: str) -> NDArray[np.intp]:
         """The slice of each frame, from distances along the normal that begin with 0 mm."""
