@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 import CoralBayLib as cb
+from CoralBayLib.imaging.patients import names_from_json
+from CoralBayLib.imaging.patients.structures import read_json
 
 REMEMBERED = 4000
 _OF_EACH, _OF_REST, _KEPT = 40, 80, 400
@@ -45,11 +46,10 @@ class LabeledPoints:
         Returns:
             The points, or None if the folder has no labels of these structures.
         """
-        if not (folder / "labels.json").is_file():
+        names_file = folder / "labels.json"
+        if not names_file.is_file():
             return None
-        label_of = {
-            name: int(label) for label, name in json.loads((folder / "labels.json").read_text(encoding="utf-8")).items()
-        }
+        label_of = {name: label for label, name in names_from_json(read_json(names_file), names_file.name).items()}
         labels = cb.read_volume(folder / "labels.nii.gz")
         random = np.random.default_rng(0)
         points, classes = [], []
@@ -61,7 +61,7 @@ class LabeledPoints:
             classes.append(np.full(len(chosen), number))
         if not sum(map(len, points)):
             return None
-        rest = body_ras[_values_at(labels, body_ras) == 0]
+        rest = body_ras[labels.grid.contains(body_ras) & (labels.nearest_values(body_ras) == 0)]
         return cls(np.concatenate([*points, rest]), np.concatenate([*classes, np.zeros(len(rest), int)]).astype(np.int64))
 
     def drawn(self, held: NDArray[np.bool_], random: np.random.Generator) -> NDArray[np.int64]:
@@ -71,15 +71,6 @@ class LabeledPoints:
             every = np.flatnonzero(held & (self.classes == number))
             rows.append(random.permutation(every)[: _OF_EACH if number else _OF_REST])
         return np.concatenate(rows)
-
-
-def _values_at(labels: cb.Volume, points_ras: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The labels at points, -1 outside of the labelmap."""
-    ijk = np.rint(labels.grid.to_ijk(points_ras)).astype(int)
-    inside = ((ijk >= 0) & (ijk < np.array(labels.grid.size))).all(axis=1)
-    found = np.full(len(ijk), -1)
-    found[inside] = labels.array[tuple(ijk[inside, ::-1].T)]
-    return found
 
 
 class StructureLoss(nn.Module):
