@@ -41,6 +41,10 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 _FACTORIES = {torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn}
 
+_INITIALIZERS = {getattr(torch.Tensor, name) for name in ("uniform_", "normal_", "erfinv_", "mul_", "add_", "clamp_")}
+"""Steps that draw initial weights. For tensors without values PyTorch imports its compiler for some of them, which takes
+seconds, so they are left out there."""
+
 
 def read_checkpoint(path: Path, below: Sequence[str] = ()) -> dict[str, torch.Tensor]:
     """Read the tensors of a checkpoint to the CPU.
@@ -301,6 +305,8 @@ class _ShapesOnly(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func in _FACTORIES and kwargs.get("device") is None:
             kwargs["device"] = "meta"
+        if func in _INITIALIZERS and args[0].is_meta:
+            return args[0]
         return func(*args, **kwargs)
 
 

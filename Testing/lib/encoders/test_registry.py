@@ -90,3 +90,15 @@ def test_the_command_that_lists_imports_no_torch():
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+
+@pytest.mark.slow
+def test_loading_an_encoder_does_not_import_the_compiler_of_pytorch():
+    pytest.importorskip("monai")
+    code = (
+        "import sys; from CoralBayLib.encoders import load_encoder;"
+        "load_encoder('coralbay-mini');"
+        "print(sorted({'torch._dynamo', 'sympy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
