@@ -88,7 +88,7 @@ class RemoteEmbedder:
         answer = connection.call("GET", "/encoders", cancel=cancel)
         content = answer.json()
         if answer.status != 200 or not isinstance(content.get("versions"), dict):
-            raise unclear_answer(connection)
+            raise unclear_answer(connection, answer.status)
         if content["versions"] != versions():
             raise connection.error(
                 f"The server {connection.host} has CoralBay {_shown(content.get('coralbay'))} and computes other features than "

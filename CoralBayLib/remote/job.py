@@ -179,23 +179,24 @@ class _Job:
                 f"A proxy before the server {self.connection.host} does not let parts of scans pass: they are too large for it."
             )
             return self.connection.error(text, Remedy.CHECK_SERVER)
-        return _server_error(answer.json(), self.connection)
+        return _server_error(answer.json(), self.connection, answer.status)
 
     def _unclear(self) -> ServerError:
         return unclear_answer(self.connection)
 
 
-def unclear_answer(connection: Connection) -> ServerError:
-    """The error for an answer that is none of a server of CoralBay."""
+def unclear_answer(connection: Connection, status: int = 200) -> ServerError:
+    """The error for an answer that is none of a server of CoralBay, such as a page of a proxy with its HTTP status."""
+    about = f" It refused the request with HTTP status {status}; a proxy on the way may not let it pass." if status >= 400 else ""
     return connection.error(
-        f"What answers at {connection.url} is no server of CoralBay, or one of another version.", Remedy.CHECK_SERVER
+        f"What answers at {connection.url} is no server of CoralBay, or one of another version.{about}", Remedy.CHECK_SERVER
     )
 
 
-def _server_error(content: Any, connection: Connection) -> CoralBayError:
+def _server_error(content: Any, connection: Connection, status: int = 200) -> CoralBayError:
     """The error that a server described."""
     if not isinstance(content, dict) or not isinstance(content.get("error"), str):
-        return unclear_answer(connection)
+        return unclear_answer(connection, status)
     kind = getattr(errors, str(content.get("kind")), ServerError)
     if not (isinstance(kind, type) and issubclass(kind, CoralBayError)):
         kind = ServerError

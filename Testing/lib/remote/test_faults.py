@@ -7,6 +7,7 @@ import datetime
 import random
 import socket
 import threading
+from collections.abc import Iterator
 
 import pytest
 import requests
@@ -85,19 +86,31 @@ def _fault(url: str, **options) -> ServerError:
 def test_what_is_not_there_and_what_is_no_server_is_said():
     error = _fault(f"http://127.0.0.1:{free_port()}")
     assert "cannot be reached: connection refused" in str(error) and error.remedy is Remedy.CHECK_SERVER
+    with _answering("200 OK") as port:
+        error = _fault(f"http://127.0.0.1:{port}/embed/")
+    # With the path, which is the first thing to check behind a proxy.
+    assert f"127.0.0.1:{port}/embed is no server of CoralBay" in str(error) and "status" not in str(error)
+
+
+def test_the_status_with_which_a_proxy_refuses_is_said():
+    with _answering("403 Forbidden") as port:
+        error = _fault(f"http://127.0.0.1:{port}")
+    assert "with HTTP status 403; a proxy" in str(error) and error.remedy is Remedy.CHECK_SERVER
+
+
+@contextlib.contextmanager
+def _answering(status: str) -> Iterator[int]:
+    """The port of a program that answers one request with a page."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
             connection, _ = listener.accept()
             connection.recv(4096)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
+            connection.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello".encode())
             connection.close()
 
         threading.Thread(target=answer, daemon=True).start()
-        port = listener.getsockname()[1]
-        error = _fault(f"http://127.0.0.1:{port}/embed/")
-    # With the path, which is the first thing to check behind a proxy.
-    assert f"127.0.0.1:{port}/embed is no server of CoralBay" in str(error)
+        yield listener.getsockname()[1]
 
 
 @pytest.mark.parametrize(
