@@ -91,7 +91,9 @@ class ProgressBar:
         if self._bar is None:
             from tqdm import tqdm
 
-            form = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-            self._bar = tqdm(total=1.0, desc=message or self._title, bar_format=form, leave=False)
-        self._bar.set_description_str(message, refresh=False)
+            # The message comes last, so that a narrow terminal cuts it instead of the bar.
+            form = "{percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}  {desc}"
+            self._bar = tqdm(total=1.0, desc=message or self._title, bar_format=form, leave=False, dynamic_ncols=True)
         self._bar.update(max(0.0, fraction - self._bar.n))
+        # A new message is shown at once: it may be the last one for a long time.
+        self._bar.set_description_str(message, refresh=message != self._bar.desc)

@@ -187,7 +187,9 @@ class _Job:
 
 def unclear_answer(connection: Connection, status: int = 200) -> ServerError:
     """The error for an answer that is none of a server of CoralBay, such as a page of a proxy with its HTTP status."""
-    about = f" It refused the request with HTTP status {status}; a proxy on the way may not let it pass." if status >= 400 else ""
+    about = (
+        f" It refused the request with HTTP status {status}; a proxy on the way may not let it pass." if status >= 400 else ""
+    )
     return connection.error(
         f"What answers at {connection.url} is no server of CoralBay, or one of another version.{about}", Remedy.CHECK_SERVER
     )
