@@ -29,7 +29,7 @@ _MOVED: dict[str, tuple[str, ...]] = {
     "ct": ("imaging.hounsfield",),
     "devices": ("core.devices",),
     "dicom": ("imaging.dicom",),
-    "embedding": ("features.embedding",),
+    "embedding": ("features.embedding", "features.windows"),
     "encoders.axes": ("encoders.networks.orientation",),
     "encoders.checkpoints": ("encoders.networks.checkpoints",),
     "encoders.ctfm": ("encoders.ct_fm",),

@@ -12,7 +12,7 @@ from CoralBayLib.core.errors import EncoderError, Remedy
 from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.encoders.language import require_text_encoder
-from CoralBayLib.features.embedding import identity
+from CoralBayLib.features.identity import identity
 from CoralBayLib.features.pyramid import FeaturePyramid, Level
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.imaging.resampling import sum_interpolated

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 import CoralBayLib as cb
 from CoralBayLib.encoders.base import Encoder
-from CoralBayLib.features import embedding
-from CoralBayLib.features.preprocessing import on_working_grid, prepare
+from CoralBayLib.features.embedding import _pooled
+from CoralBayLib.features.identity import choose_levels, identity, store_key
+from CoralBayLib.features.preprocessing import on_working_grid, prepare, to_level
 from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.features.windows import run_windows
 from CoralBayLib.imaging.grid import Volume
 from CoralBayLib.scan_probes.embeddings import ScanEmbeddings
 from CoralBayLib.scan_probes.tokens import ScanTokens, join_tokens, sample_tokens
@@ -41,7 +43,7 @@ def _one(path: Path, encoder: Encoder, folder: Path) -> tuple[NDArray[np.float32
         with np.load(file) as kept:
             return kept["vector"], ScanTokens(levels, (tuple(kept[name] for name, _ in levels),))
     volume = cb.read_volume(path)
-    pyramid = cb.Store().get(embedding.store_key(volume, encoder)) or _pyramid(volume, encoder)
+    pyramid = cb.Store().get(store_key(volume, encoder)) or _pyramid(volume, encoder)
     assert pyramid.scan_embedding is not None
     vector, tokens = pyramid.scan_embedding.float().numpy(), sample_tokens(pyramid)
     partial = folder / f"{name}.partial.npz"
@@ -52,9 +54,9 @@ def _one(path: Path, encoder: Encoder, folder: Path) -> tuple[NDArray[np.float32
 
 def _pyramid(volume: Volume, encoder: Encoder) -> FeaturePyramid:
     """As `embed` makes it, without the whitening bases, which take as long as the network on a small part of a scan."""
-    prepared, specs = prepare(volume, encoder.input), embedding.choose_levels(encoder, None)
-    maps, _ = embedding.run_windows(prepared, encoder, specs, None, None)
-    levels = tuple(embedding.to_level(m, spec, prepared.image.grid) for m, spec in zip(maps, specs, strict=True))
+    prepared, specs = prepare(volume, encoder.input), choose_levels(encoder, None)
+    maps, _ = run_windows(prepared, encoder, specs, None, None)
+    levels = tuple(to_level(m, spec, prepared.image.grid) for m, spec in zip(maps, specs, strict=True))
     working = on_working_grid(volume, prepared)
-    mean = embedding._pooled(levels, encoder)
-    return FeaturePyramid(levels, working.image, working.body, embedding.identity(encoder), volume.grid, "", mean)
+    mean = _pooled(levels, encoder)
+    return FeaturePyramid(levels, working.image, working.body, identity(encoder), volume.grid, "", mean)

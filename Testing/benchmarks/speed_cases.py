@@ -23,9 +23,10 @@ from CoralBayLib.demo.sample import fetch_sample
 from CoralBayLib.encoders.base import Encoder, Tiling
 from CoralBayLib.encoders.coralbay import LEVEL_NAMES, CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.features.compression import pack, support_mask, unpack
-from CoralBayLib.features.embedding import choose_levels, run_windows
+from CoralBayLib.features.identity import choose_levels
 from CoralBayLib.features.preprocessing import prepare
 from CoralBayLib.features.pyramid import FeaturePyramid
+from CoralBayLib.features.windows import run_windows
 from CoralBayLib.fewshot.evidence import evidence_of
 from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBayLib.imaging.resampling import resample

@@ -11,9 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from CoralBayLib.encoders.base import Encoder
-from CoralBayLib.features.embedding import run_windows
 from CoralBayLib.features.preprocessing import prepare, to_level
 from CoralBayLib.features.pyramid import trilinear_neighbors
+from CoralBayLib.features.windows import run_windows
 from CoralBayLib.imaging.grid import Grid, Volume
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")

@@ -123,7 +123,7 @@ class Session:
 
     def stored(self, scan: VolumeSnapshot, config: EncoderConfig) -> FeaturePyramid | None:
         """The pyramid of a scan if it is in the store, else None; nothing is computed or downloaded."""
-        from CoralBayLib.features.embedding import store_key
+        from CoralBayLib.features.identity import store_key
         from CoralBayLib.features.store import Store
 
         if config.server is not None and not config.server.allowed:

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import CoralBayLib as cb
 from CoralBayLib.encoders.base import Axes, Encoder
-from CoralBayLib.features.embedding import choose_levels
+from CoralBayLib.features.identity import choose_levels
 from CoralBayLib.features.preprocessing import padded_size, prepare
 from CoralBayLib.imaging.grid import Volume
 

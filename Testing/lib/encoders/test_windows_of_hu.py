@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from CoralBayLib.core.errors import EncoderError, WeightsError
 from CoralBayLib.encoders import load_encoder
 from CoralBayLib.encoders.coralbay import CoralBayNetwork
-from CoralBayLib.features.embedding import identity
+from CoralBayLib.features.identity import identity
 
 pytest.importorskip("monai")
 

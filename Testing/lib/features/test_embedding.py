@@ -8,9 +8,9 @@ import torch
 
 import CoralBayLib as cb
 from CoralBayLib.core.errors import Cancelled, EncoderError, MemoryLimitError, Remedy, VolumeError
-from CoralBayLib.features.embedding import make_plan
 from CoralBayLib.features.identity import content_hash
 from CoralBayLib.features.preprocessing import body_mask, prepare
+from CoralBayLib.features.windows import make_plan
 from CoralBayLib.imaging.grid import Grid, Volume
 
 pytestmark = pytest.mark.slow
@@ -228,7 +228,7 @@ def test_progress_rises_to_one(make_grid, make_phantom, pooling):
 
 def test_too_little_memory_raises_before_the_start(make_grid, make_phantom, pooling, monkeypatch):
     encoder = pooling()
-    monkeypatch.setattr("CoralBayLib.features.embedding.available_bytes", lambda device: 1000)
+    monkeypatch.setattr("CoralBayLib.features.windows.available_bytes", lambda device: 1000)
     with pytest.raises(MemoryLimitError, match=r"needs about .* GB") as caught:
         cb.embed(make_phantom(make_grid()), encoder)
     assert caught.value.remedy is Remedy.FREE_MEMORY
@@ -259,7 +259,7 @@ def test_a_gpu_too_small_for_one_window_is_replaced_by_the_cpu(make_grid, make_p
     encoder = pooling()
     encoder.device = torch.device("cuda")
     monkeypatch.setattr(
-        "CoralBayLib.features.embedding.available_bytes", lambda device: 1000 if device.type == "cuda" else 10**12
+        "CoralBayLib.features.windows.available_bytes", lambda device: 1000 if device.type == "cuda" else 10**12
     )
     with pytest.warns(UserWarning, match="The CPU is used instead"):
         pyramid = cb.embed(make_phantom(make_grid()), encoder)
