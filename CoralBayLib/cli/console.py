@@ -93,7 +93,8 @@ class ProgressBar:
 
             # The message comes last, so that a narrow terminal cuts it instead of the bar.
             form = "{percentage:3.0f}%|{bar:20}| {elapsed}<{remaining}  {desc}"
-            self._bar = tqdm(total=1.0, desc=message or self._title, bar_format=form, leave=False, dynamic_ncols=True)
+            self._bar = tqdm(total=1.0, bar_format=form, leave=False, dynamic_ncols=True)
         self._bar.update(max(0.0, fraction - self._bar.n))
         # A new message is shown at once: it may be the last one for a long time.
+        message = message or self._title
         self._bar.set_description_str(message, refresh=message != self._bar.desc)
