@@ -11,15 +11,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.nn.functional import avg_pool3d, conv3d
 
+from CoralBayLib.features.mind import CHANNELS, NEIGHBORS, PAIRS, descriptors
 from CoralBayLib.features.pyramid import FeaturePyramid
 
 _WINDOW_HU = (-1000.0, 1000.0)
 _NOISE_HU2 = (1e2, 1e5)
-"""Range of the variance by which MIND divides its distances, square HU: below it lies noise, above it metal."""
-_SIX = np.array([[0, 1, 1], [1, 1, 0], [1, 0, 1], [1, 1, 2], [2, 1, 1], [1, 2, 1]])
-"""Neighbors of the center of a cube of 3 x 3 x 3 voxels."""
-_PAIRS = [(a, b) for a in range(6) for b in range(a) if ((_SIX[a] - _SIX[b]) ** 2).sum() == 2]
-"""The 12 pairs of neighbors that share an edge."""
+"""Range of the variance in MIND, square HU: below it lies noise, above it metal."""
 
 
 def lattice(radius: int, step_mm: float) -> NDArray[np.float64]:
@@ -48,7 +45,7 @@ def sample_hu(pyramid: FeaturePyramid, points_ras: NDArray[np.float64]) -> torch
 
 
 def mind_ssc(image: torch.Tensor) -> torch.Tensor:
-    """Self-similarity context (Heinrich et al. 2013): what a place looks like, whatever the contrast.
+    """MIND-SSC descriptors (see `features.mind`) of neighbors one voxel apart.
 
     Args:
         image: (1, 1, n, n, n) HU.
@@ -56,13 +53,12 @@ def mind_ssc(image: torch.Tensor) -> torch.Tensor:
     Returns:
         (1, 12, n - 4, n - 4, n - 4) values in 0 to 1.
     """
-    first, second = (torch.zeros(len(_PAIRS), 1, 3, 3, 3) for _ in range(2))
-    for row, (a, b) in enumerate(_PAIRS):
-        first[(row, 0, *_SIX[a])] = 1
-        second[(row, 0, *_SIX[b])] = 1
-    distance = avg_pool3d(conv3d(image, first - second) ** 2, 3, stride=1)
-    distance = distance - distance.amin(dim=1, keepdim=True)
-    return torch.exp(-distance / distance.mean(dim=1, keepdim=True).clamp(*_NOISE_HU2))
+    difference = torch.zeros(CHANNELS, 1, 3, 3, 3)
+    for row, (a, b) in enumerate(PAIRS):
+        difference[(row, 0, *NEIGHBORS[a])] = 1
+        difference[(row, 0, *NEIGHBORS[b])] = -1
+    distances = avg_pool3d(conv3d(image, difference) ** 2, 3, stride=1)
+    return descriptors(distances[0], _NOISE_HU2)[None]
 
 
 def squared_difference(patch: torch.Tensor, region: torch.Tensor, window: torch.Tensor) -> torch.Tensor:

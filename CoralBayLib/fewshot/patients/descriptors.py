@@ -5,14 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-_SIX = ((0, 1, 1), (1, 1, 0), (1, 0, 1), (1, 1, 2), (2, 1, 1), (1, 2, 1))
-"""Neighbors of a voxel in its 3 x 3 x 3 surroundings."""
-_OPPOSITE = ({_SIX[0], _SIX[5]}, {_SIX[1], _SIX[3]}, {_SIX[2], _SIX[4]})
-_PAIRS = tuple(
-    (a, b) for a in range(6) for b in range(a) if sum((x - y) ** 2 for x, y in zip(_SIX[a], _SIX[b], strict=True)) == 2
-)
-CHANNELS = len(_PAIRS)
-"""Of a descriptor."""
+from CoralBayLib.features.mind import NEIGHBORS, PAIRS, descriptors
+
 _REACH, _PATCH = 2, 1
 """Distance in voxels of the patches that MIND-SSC compares, and their radius."""
 
@@ -32,18 +26,15 @@ def indices(shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def mind(image: torch.Tensor) -> torch.Tensor:
-    """MIND-SSC descriptors (Heinrich and others, MICCAI 2013) of a (K, J, I) image, (12, K, J, I)."""
+    """MIND-SSC descriptors (see `features.mind`) of a (K, J, I) image, (12, K, J, I); its border is continued."""
     padded = functional.pad(image[None, None], (_REACH,) * 6, mode="replicate")[0, 0]
 
     def shifted(offset: tuple[int, int, int]) -> torch.Tensor:
         return padded[tuple(slice(o * _REACH, o * _REACH + n) for o, n in zip(offset, image.shape, strict=True))]
 
     def distance(a: int, b: int) -> torch.Tensor:
-        squared = functional.pad(((shifted(_SIX[a]) - shifted(_SIX[b])) ** 2)[None, None], (_PATCH,) * 6, mode="replicate")
+        difference = shifted(NEIGHBORS[a]) - shifted(NEIGHBORS[b])
+        squared = functional.pad((difference**2)[None, None], (_PATCH,) * 6, mode="replicate")
         return functional.avg_pool3d(squared, 2 * _PATCH + 1, stride=1)[0, 0]
 
-    distances = torch.stack([distance(a, b) for a, b in _PAIRS])
-    distances -= distances.amin(dim=0)
-    variance = distances.mean(dim=0)
-    mean = float(variance.mean()) or 1.0
-    return torch.exp(-distances / variance.clamp(mean * 1e-3, mean * 1e3))
+    return descriptors(torch.stack([distance(a, b) for a, b in PAIRS]))

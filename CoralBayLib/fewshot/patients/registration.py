@@ -14,10 +14,11 @@ from torch.nn import functional
 
 from CoralBayLib.core.progress import CancelToken, raise_if_cancelled
 from CoralBayLib.features.alignment import AxisAlignment
+from CoralBayLib.features.mind import CHANNELS
 
 from .coarse import CoarseScan
 from .coarse_shift import corrected
-from .descriptors import CHANNELS, indices, mind, sample
+from .descriptors import indices, mind, sample
 
 _SEARCH_STRIDE, _SEARCH_STEPS = 3, 3
 """Of the discrete search: spacing of its nodes in voxels, and the most steps of that size along an axis."""
