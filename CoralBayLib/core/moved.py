@@ -31,7 +31,7 @@ _MOVED: dict[str, tuple[str, ...]] = {
     "dicom": ("imaging.dicom",),
     "embedding": ("features.embedding", "features.windows"),
     "encoders.axes": ("encoders.networks.orientation",),
-    "encoders.checkpoints": ("encoders.networks.checkpoints",),
+    "encoders.checkpoints": ("encoders.networks.checkpoints", "encoders.networks.strict_loading"),
     "encoders.ctfm": ("encoders.ct_fm",),
     "encoders.families": ("encoders.builtin",),
     "encoders.fmct": ("encoders.fm_ct",),

@@ -18,7 +18,8 @@ from CoralBayLib.core.errors import Remedy, WeightsError
 
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .frozen import FrozenEncoder, loader
-from .networks.checkpoints import load_strictly, read_checkpoint
+from .networks.checkpoints import read_checkpoint
+from .networks.strict_loading import load_strictly
 from .weights import Consent, FoundWeights, PackagedWeights, cache, sha256_of
 
 WEIGHTS_SHA256 = "d793f6bb020381d998a40548425f62cf34165c88c98f3fa3c5ef20f6cf23828a"

@@ -24,8 +24,9 @@ from .language.tower import TextTower
 from .language.vocabulary import VocabularySource
 from .networks import pooling, primus
 from .networks.bert import Bert
-from .networks.checkpoints import build_strictly, encoder_tree, read_checkpoint
+from .networks.checkpoints import read_checkpoint
 from .networks.orientation import check_sides
+from .networks.strict_loading import build_strictly, encoder_tree
 from .weights import WeightsSource, find_weights
 from .weights.sources import sha256_of, unchanged
 

@@ -16,7 +16,8 @@ from CoralBayLib.core.errors import EncoderError, WeightsError
 
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .frozen import FrozenEncoder, loader
-from .networks.checkpoints import build_strictly, encoder_tree, read_checkpoint
+from .networks.checkpoints import read_checkpoint
+from .networks.strict_loading import build_strictly, encoder_tree
 from .networks.swin_attention import PositionBias, run_stage
 from .weights import WeightsSource, find_weights
 

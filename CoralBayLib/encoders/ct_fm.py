@@ -19,8 +19,9 @@ from CoralBayLib.core.errors import WeightsError
 
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .frozen import FrozenEncoder, loader
-from .networks.checkpoints import build_strictly, encoder_tree, read_checkpoint
+from .networks.checkpoints import read_checkpoint
 from .networks.orientation import check_sides, from_spl, strided_offset, to_spl
+from .networks.strict_loading import build_strictly, encoder_tree
 from .weights import WeightsSource, find_weights
 
 LEVEL_NAMES = ("stage1", "stage2", "stage3", "stage4", "stage5")

@@ -18,7 +18,8 @@ from CoralBayLib.core.errors import EncoderError, WeightsError
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .frozen import FrozenEncoder, loader
 from .networks.attention import attend, depth_of, feed_forward
-from .networks.checkpoints import build_strictly, encoder_tree, read_checkpoint
+from .networks.checkpoints import read_checkpoint
+from .networks.strict_loading import build_strictly, encoder_tree
 from .weights import WeightsSource, find_weights
 
 SIDE, PATCH = 96, 12

@@ -20,8 +20,9 @@ from CoralBayLib.core.errors import WeightsError
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .frozen import FrozenEncoder, loader
 from .networks.attention import attend, depth_of, feed_forward
-from .networks.checkpoints import build_strictly, encoder_tree, read_checkpoint
+from .networks.checkpoints import read_checkpoint
 from .networks.orientation import check_sides, from_spl, to_spl
+from .networks.strict_loading import build_strictly, encoder_tree
 from .weights import WeightsSource, find_weights
 
 PATCH = 14
