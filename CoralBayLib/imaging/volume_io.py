@@ -1,17 +1,16 @@
 """Volumes to and from files.
 
 NRRD, NIfTI-1 and MetaImage are read here: every header field is checked before memory is allocated, every checksum is
-compared, and values are as they are in the file. SimpleITK writes them, and reads
-DICOM. ITK's space is LPS millimeters (+x to the patient's left, +y to the back), CoralBay's is RAS. The first two rows of
-every matrix change their sign in this module and nowhere else.
+compared, and values are as they are in the file. SimpleITK reads DICOM, and writes all formats. ITK's space is LPS millimeters
+(+x to the patient's left, +y to the back), CoralBay's is RAS: the first two rows of a matrix change their sign
+(`grid.LPS_TO_RAS`) where it comes from ITK or goes to it.
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from .facts import FileFacts
 from .formats import READABLE_SUFFIXES, WRITABLE_SUFFIXES
 from .grid import LPS_TO_RAS, Grid, Volume
 from .headers import looks_like_image, read_header
+from .headers.geometry import grid_of, require_3d
 from .headers.header import Header
 from .headers.source import open_source
 from .hounsfield import check_ct, slabs, value_range
@@ -94,8 +94,8 @@ def read_grid(path: str | os.PathLike) -> Grid:
     try:
         with quiet_itk(), path.open("rb") as file:
             header = read_header(open_source(path, file), path)
-            _require_3d(header, False)
-            return _grid(header)
+            require_3d(header, False)
+            return grid_of(header)
     except OSError as error:
         raise VolumeError(
             f"{path.name} could not be read ({error_message(error)}). Copy it again, or choose another."
@@ -176,8 +176,8 @@ def read_image(path: Path, layers: bool = False, facts: FileFacts | None = None)
             source = open_source(path, file)
             header = read_header(source, path)
             _note(facts, header, path, source.encoding)
-            _require_3d(header, layers)
-            grid = facts.grid = _grid(header)
+            require_3d(header, layers)
+            grid = facts.grid = grid_of(header)
             on_disk = path.stat().st_size
             array = header.read(source, on_disk - file.tell() + source.ahead if source.raw else None, on_disk)
     except OSError as error:
@@ -198,28 +198,6 @@ def _note(facts: FileFacts, header: Header, path: Path, encoding: str) -> None:
     facts.compression = encoding or ("zlib" if inner == "gzip" and header.suffix == ".mha" else inner)
     facts.notes += header.notes
     facts.bytes = sum(each.stat().st_size for each in (path, *header.files) if each.is_file())
-
-
-def _grid(header: Header) -> Grid:
-    """The geometry, from ITK, which sees a temporary file with checked fields, no voxels and no file beside it."""
-    handle, name = tempfile.mkstemp(suffix=header.suffix)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(header.text)
-        reader = sitk.ImageFileReader()
-        reader.SetFileName(name)
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError as error:
-            raise _unreadable(header.name, error) from error
-    finally:
-        Path(name).unlink(missing_ok=True)
-    axes = reader.GetDimension()
-    direction = np.array(reader.GetDirection()).reshape(axes, axes)[:3, :3]
-    lps = np.eye(4)
-    lps[:3, :3], lps[:3, 3] = direction * np.array(reader.GetSpacing()[:3]), reader.GetOrigin()[:3]
-    i, j, k = header.size[:3]
-    return Grid((k, j, i), LPS_TO_RAS @ lps)
 
 
 @contextmanager
@@ -306,31 +284,6 @@ def _is_dicom(path: Path) -> bool:
     return kind == "GDCMImageIO"
 
 
-def _unreadable(name: str, error: RuntimeError) -> VolumeError:
-    if "orthonormal" in str(error):
-        return VolumeError(
-            f"{name} has sheared or non-orthogonal axes, which ITK's NIfTI reader does not support. Open it in "
-            "Slicer, resample it (Resample Scalar/Vector/DWI Volume, or harden its transform) and save it as NRRD."
-        )
-    return VolumeError(f"The header of {name} could not be read ({error_message(error)}). Copy or download the file again.")
-
-
-def _require_3d(header: Header, layers: bool) -> None:
-    size, name = header.size, header.name
-    if len(size) < 3 or (len(size) == 3 and size[2] == 1):
-        raise VolumeError(f"{name} is a single 2D image ({_by(size)}). Expected a 3D volume: choose the whole series.")
-    if any(n > 1 for n in size[3:]):
-        raise VolumeError(
-            f"{name} is a time series or has several volumes ({_by(size)}). Expected one 3D volume: in Slicer, open it "
-            "as a sequence and save one of its frames."
-        )
-    if header.components > 1 and not layers:
-        raise VolumeError(
-            f"{name} has {header.components} values per voxel (color, vectors or several layers). Expected one: a CT in HU, "
-            "or a labelmap exported as a single layer."
-        )
-
-
 def _payload_bytes(path: Path, expected: int) -> int:
     """Size in bytes of a file that was just written, after decompression.
 
@@ -355,7 +308,3 @@ def _as_int16_or_float32(array: NDArray) -> NDArray:
     )
     with np.errstate(over="ignore"):  # such values become infinite, and are refused as such
         return array.astype(np.int16 if fits else np.float32, copy=False)
-
-
-def _by(numbers: Iterable[float]) -> str:
-    return " x ".join(f"{n:g}" for n in numbers)
