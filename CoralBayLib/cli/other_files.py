@@ -68,7 +68,7 @@ def _prompts(path: Path) -> str:
 
 
 def _table(path: Path) -> str:
-    from CoralBayLib.scan_probes.table import read_rows
+    from CoralBayLib.scan_probes.tables.rows import read_rows
 
     columns, rows = read_rows(path)
     return f"a table with {len(rows)} rows and the columns {', '.join(columns)}"

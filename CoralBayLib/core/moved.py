@@ -87,7 +87,7 @@ _MOVED: dict[str, tuple[str, ...]] = {
     "scans.scores": ("scan_probes.metrics",),
     "scans.splits": ("scan_probes.splits",),
     "scans.stability": ("scan_probes.perturbation",),
-    "scans.table": ("scan_probes.table",),
+    "scans.table": ("scan_probes.tables.table", "scan_probes.labels", "scan_probes.tables.rows"),
     "segmentation": ("fewshot.segmenter", "fewshot.labeling"),
     "segmentation_io": ("imaging.segmentation_io",),
     "shared_basis": ("features.shared_basis",),

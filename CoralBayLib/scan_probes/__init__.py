@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .comparison import Comparison, compare, shot_curves
     from .embeddings import ScanEmbeddings, embed_scans
     from .evaluation import Evaluation, cross_validate, few_shot, few_shot_patients
+    from .labels import Labels
     from .loading import load_scan_probe
     from .metrics import Estimate
     from .model import ScanProbe
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from .probes.attentive import AttentiveProbe
     from .probes.nearest import NearestProbe
     from .saliency import saliency_map
-    from .table import Labels, ScanTable, Skipped, read_table
+    from .tables.table import ScanTable, Skipped, read_table
     from .tokens import ScanTokens, sample_tokens
 
 _HOME = {
@@ -32,13 +33,13 @@ _HOME = {
     "Estimate": "metrics",
     "Evaluation": "evaluation",
     "Figure": "metrics",
-    "Labels": "table",
+    "Labels": "labels",
     "NearestProbe": "probes.nearest",
     "ScanEmbeddings": "embeddings",
     "ScanProbe": "model",
-    "ScanTable": "table",
+    "ScanTable": "tables.table",
     "ScanTokens": "tokens",
-    "Skipped": "table",
+    "Skipped": "tables.table",
     "attention_map": "probes.attention_maps",
     "compare": "comparison",
     "cross_validate": "evaluation",
@@ -46,7 +47,7 @@ _HOME = {
     "few_shot": "evaluation",
     "few_shot_patients": "evaluation",
     "load_scan_probe": "loading",
-    "read_table": "table",
+    "read_table": "tables.table",
     "saliency_map": "saliency",
     "sample_tokens": "tokens",
     "shot_curves": "comparison",

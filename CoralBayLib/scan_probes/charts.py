@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .evaluation import Evaluation
+from .labels import Labels
 from .metrics import Estimate
-from .table import Labels
 
 if TYPE_CHECKING:
     from .comparison import ShotResult

@@ -17,11 +17,11 @@ from CoralBayLib.core.progress import CancelToken, Progress, subprogress
 
 from .embeddings import ScanEmbeddings
 from .evaluation import Evaluation, Probe, cross_validate, few_shot
+from .labels import Labels
 from .metrics import Estimate, estimate_metrics
 from .model import ScanProbe, classes_of
 from .probes.attentive import AttentiveProbe
 from .probes.nearest import NearestProbe
-from .table import Labels
 from .tokens import ScanTokens
 
 CHANCE = "chance"

@@ -16,7 +16,7 @@ from CoralBayLib.features.embedding import embed
 from CoralBayLib.features.store import Store
 from CoralBayLib.imaging.volume_io import read_volume
 
-from .table import Skipped
+from .tables.table import Skipped
 from .tokens import ScanTokens, join_tokens, sample_tokens
 
 

@@ -13,10 +13,10 @@ from CoralBayLib.core.deprecation import deprecated_attribute
 from CoralBayLib.core.errors import ScansError
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report, subprogress
 
+from .labels import Labels
 from .metrics import CALIBRATION_BINS, Estimate, estimate_metrics
 from .model import ScanProbe, classes_of
 from .splits import Fold, grouped_folds, no_patient_twice, no_scan_twice
-from .table import Labels
 from .tokens import ScanTokens
 
 FEW_SHOT_STRENGTH = 0.01

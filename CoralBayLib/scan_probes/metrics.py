@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from CoralBayLib.core.deprecation import deprecated_names
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
-from .table import Labels
+from .labels import Labels
 
 RESAMPLES = 1000
 """Bootstrap samples for an interval."""

@@ -16,9 +16,9 @@ from CoralBayLib.core.errors import ProbeError, Remedy, ScansError
 from CoralBayLib.core.requirements import SURVIVAL
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
 
+from .labels import SAVED_TASKS, Labels, current_task
 from .metrics import leading_score
 from .splits import FEWEST_EVENTS, grouped_folds
-from .table import SAVED_TASKS, Labels, current_task
 
 FORMAT_VERSION = 1
 """Of the file that `ScanProbe.save` writes."""

@@ -9,8 +9,8 @@ import numpy as np
 from CoralBayLib.core.errors import ScansError
 
 from .evaluation import Evaluation
+from .labels import Labels
 from .metrics import RESAMPLES, Estimate, metric_functions
-from .table import Labels
 
 
 def mean_estimate(tested: Sequence[tuple[Labels, Evaluation]], metric: str) -> Estimate:

@@ -14,7 +14,7 @@ from CoralBayLib.core.paths import atomic_write
 
 from .charts import Chart, charts
 from .evaluation import Evaluation
-from .table import Labels
+from .labels import Labels
 
 
 def write_predictions(path: Path, scans: Sequence[Path], labels: Labels, evaluation: Evaluation) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from CoralBayLib.core.errors import ScansError
 
-from .table import Labels
+from .labels import Labels
 
 FEWEST_EVENTS = 2
 """Scans with an observed event that a survival probe needs."""

@@ -21,7 +21,7 @@ from CoralBayLib.encoders.base import Encoder
 from CoralBayLib.encoders.coralbay_mini import CoralBayMiniEncoder
 from CoralBayLib.scan_probes import Labels, ScanTable, compare, metrics, read_table
 from CoralBayLib.scan_probes.embeddings import ScanEmbeddings, take_scans
-from CoralBayLib.scan_probes.table_cells import likely_positive
+from CoralBayLib.scan_probes.tables.cells import likely_positive
 
 from .encoders import untrained
 from .scan_task_data import TASKS, Task, prepare

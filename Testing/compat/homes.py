@@ -6,7 +6,7 @@ from typing import Any
 
 from CoralBayLib.scan_probes import ScanProbe as ScanProbe
 from CoralBayLib.scan_probes import saliency_map as saliency_map
-from CoralBayLib.scan_probes.table import SAVED_TASKS as SAVED_TASKS
+from CoralBayLib.scan_probes.labels import SAVED_TASKS as SAVED_TASKS
 from CoralBayLib.similarity.feature_maps import FeatureProjection as FeatureProjection
 from CoralBayLib.similarity.feature_maps import cluster_map as cluster_map
 from CoralBayLib.similarity.feature_maps import color_map as color_map

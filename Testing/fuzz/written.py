@@ -19,7 +19,8 @@ from CoralBayLib.library.reports import add_reports, read_reports, remove_report
 from CoralBayLib.library.storage.folder import Folder
 from CoralBayLib.library.transactions import commit
 from CoralBayLib.scan_probes import AttentiveProbe, ScanProbe, ScanTokens
-from CoralBayLib.scan_probes.table import Labels, read_table
+from CoralBayLib.scan_probes.labels import Labels
+from CoralBayLib.scan_probes.tables.table import read_table
 from CoralBayLib.similarity.feature_maps import FeatureProjection, color_basis, color_map
 from Testing.lib.conftest import PoolingEncoder, phantom, phantom_grid
 

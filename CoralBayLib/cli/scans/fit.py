@@ -109,7 +109,7 @@ def _read(args: argparse.Namespace, target: str) -> ScanTable:
         few_shot_patients(table.labels, _positive(args, table.labels), shots)
     positive = args.positive or ""
     if len(args.target) > 1 and not positive:
-        from CoralBayLib.scan_probes.table_cells import likely_positive
+        from CoralBayLib.scan_probes.tables.cells import likely_positive
 
         positive = likely_positive(sorted(set(table.labels.values)))
     return replace(table, labels=table.labels.with_positive(positive))
@@ -167,8 +167,8 @@ def _fit_one(
     """Evaluate and fit for one target, and write its files."""
     from CoralBayLib.scan_probes.charts import comparison_chart, shots_chart
     from CoralBayLib.scan_probes.comparison import compare, comparison_lines
+    from CoralBayLib.scan_probes.labels import SAVED_TASKS
     from CoralBayLib.scan_probes.report import draw, write_predictions
-    from CoralBayLib.scan_probes.table import SAVED_TASKS
 
     with console.bar("Evaluating") as progress:
         found = compare(embedded, labels, _kinds(args), folds=args.folds, seed=args.seed, progress=progress)

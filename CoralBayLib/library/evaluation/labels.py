@@ -17,7 +17,7 @@ from CoralBayLib.imaging.patients.labelmaps import LabeledScan, read_labels
 from CoralBayLib.library.locations import real_path
 from CoralBayLib.library.storage.lance import VECTOR
 from CoralBayLib.library.tables import Tables
-from CoralBayLib.scan_probes.table import read_table
+from CoralBayLib.scan_probes.tables.table import read_table
 
 from .labeled_regions import LabeledRegions
 

@@ -18,8 +18,8 @@ from CoralBayLib.core.paths import expand
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.core.schemas import LIBRARY_REPORTS
 from CoralBayLib.library.tables import Tables
-from CoralBayLib.scan_probes.table import LINE, SURPLUS, read_rows
-from CoralBayLib.scan_probes.table_cells import is_missing
+from CoralBayLib.scan_probes.tables.cells import is_missing
+from CoralBayLib.scan_probes.tables.rows import LINE, SURPLUS, read_rows
 
 if TYPE_CHECKING:
     from CoralBayLib.library.records import ScanRecord

@@ -13,9 +13,9 @@ from CoralBayLib.core import schemas
 from CoralBayLib.core.errors import ProbeError, Remedy, ScansError
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.core.tensor_files import read_tensors, write_tensors
+from CoralBayLib.scan_probes.labels import SAVED_TASKS, Labels, current_task
 from CoralBayLib.scan_probes.model import SavedProbe, classes_of, outputs_of
 from CoralBayLib.scan_probes.splits import grouped_folds
-from CoralBayLib.scan_probes.table import SAVED_TASKS, Labels, current_task
 from CoralBayLib.scan_probes.tokens import ScanTokens
 
 from . import attention

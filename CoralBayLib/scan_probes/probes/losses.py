@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from CoralBayLib.scan_probes.table import Labels
+from CoralBayLib.scan_probes.labels import Labels
 
 from .attention import Loss
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from CoralBayLib.scan_probes.labels import Labels
 from CoralBayLib.scan_probes.metrics import leading_score
 from CoralBayLib.scan_probes.model import classes_of
 from CoralBayLib.scan_probes.splits import grouped_folds
-from CoralBayLib.scan_probes.table import Labels
 
 NEIGHBORS = (1, 3, 5, 10, 20)
 """Numbers of neighbors to choose from."""

@@ -10,7 +10,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import ScansError
-from CoralBayLib.scan_probes.table import current_task
+from CoralBayLib.scan_probes.labels import current_task
 from CoralBaySlicerCore.scene import scan_tables
 from CoralBaySlicerCore.setup.encoder_cards import title
 from CoralBaySlicerCore.work import scan_probes

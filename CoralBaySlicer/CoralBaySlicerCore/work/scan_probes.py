@@ -68,7 +68,7 @@ def fitTask(logic: Tasks, study: Study, kind: str = "linear") -> Task:
         from CoralBayLib.scan_probes import AttentiveProbe, ScanProbe, cross_validate
         from CoralBayLib.scan_probes.charts import charts
         from CoralBayLib.scan_probes.comparison import inputs_of
-        from CoralBayLib.scan_probes.table import table_of
+        from CoralBayLib.scan_probes.tables.table import table_of
 
         table = table_of(
             study.rows,

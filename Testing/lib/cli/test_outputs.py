@@ -8,7 +8,7 @@ import CoralBayLib as cb
 from CoralBayLib.core.errors import LibraryError
 from CoralBayLib.encoders import registry
 from CoralBayLib.scan_probes import ScanProbe
-from CoralBayLib.scan_probes.table import Labels
+from CoralBayLib.scan_probes.labels import Labels
 
 
 @pytest.fixture

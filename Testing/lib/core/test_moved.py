@@ -72,7 +72,7 @@ def test_modules_of_a_moved_package_are_not_loaded_twice(forget):
         forget(name)
     with pytest.warns(DeprecationWarning, match=r"CoralBayLib\.scan_probes"):
         from CoralBayLib.scans.table import Labels
-    from CoralBayLib.scan_probes.table import Labels as Current
+    from CoralBayLib.scan_probes.labels import Labels as Current
 
     assert Labels is Current
     assert importlib.import_module("CoralBayLib.scan_probes").__name__ == "CoralBayLib.scan_probes"

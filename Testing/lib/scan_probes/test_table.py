@@ -6,7 +6,7 @@ import pytest
 
 from CoralBayLib.core.errors import Remedy, ScansError
 from CoralBayLib.scan_probes import Labels, read_table
-from CoralBayLib.scan_probes.table import table_of
+from CoralBayLib.scan_probes.tables.table import table_of
 
 
 def write(tmp_path, text):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from CoralBayLib.scan_probes.table_cells import class_names, likely_positive
+from CoralBayLib.scan_probes.tables.cells import class_names, likely_positive
 from CoralBaySlicerCore.panels.base import Panel
 from CoralBaySlicerCore.scene import scan_tables
 

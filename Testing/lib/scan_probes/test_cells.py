@@ -2,7 +2,7 @@
 
 import pytest
 
-from CoralBayLib.scan_probes.table_cells import class_names, likely_positive
+from CoralBayLib.scan_probes.tables.cells import class_names, likely_positive
 
 
 def test_classes_are_listed_in_their_first_spelling():

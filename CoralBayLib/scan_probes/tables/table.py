@@ -2,115 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from CoralBayLib.core.deprecation import warn_renamed
 from CoralBayLib.core.errors import CoralBayError, Remedy, ScansError
 from CoralBayLib.core.names import fold
-from CoralBayLib.core.paths import error_message
+from CoralBayLib.scan_probes.labels import Labels, require_task
 
-from .table_cells import first_spelling, is_missing, number
+from .cells import first_spelling, is_missing, number
+from .rows import LINE, SURPLUS, read_rows, require_distinct
 
-SAVED_TASKS = {"classification": "classify", "regression": "regress", "survival": "survive"}
-"""For each task its name in files and saved scenes, which is also its deprecated name in the API."""
-TASKS = tuple(SAVED_TASKS)
-SURPLUS = "\0surplus"
-"""Key of the cells beyond the last column."""
-LINE = "\0line"
-"""Key of the number of a row's first line in its file, as text."""
 _TRUE, _FALSE = {"1", "1.0", "true", "yes", "y"}, {"0", "0.0", "false", "no", "n"}
-
-
-def current_task(name: str) -> str:
-    """A task by its name in files or in the API.
-
-    Raises:
-        ScansError: the task is unknown.
-    """
-    for task, saved in SAVED_TASKS.items():
-        if name in (task, saved):
-            return task
-    raise ScansError(f"There is no task '{name}'. Choose one of {', '.join(TASKS)}.")
-
-
-def _require_task(name: str) -> str:
-    """A task by its name in the API; warns of a deprecated name."""
-    task = current_task(name)
-    if task != name:
-        warn_renamed(f"The task '{name}'", f"'{task}'", stacklevel=3)
-    return task
-
-
-@dataclass(frozen=True, eq=False)
-class Labels:
-    """The truth for some scans.
-
-    Attributes:
-        task: one of `TASKS`.
-        values: (N,) classification: the class names; regression: numbers; survival: whether the event was observed.
-        patients: (N,) names; a split keeps all scans of a patient in one part.
-        times: (N,) survival: time to the event, or to censoring when it was not observed; otherwise zeros.
-        positive: the positive one of two classes, which metrics, curves and maps are of; "" for the last by name.
-
-    Raises:
-        ScansError: the task is unknown.
-    """
-
-    task: str
-    values: NDArray
-    patients: NDArray[np.str_]
-    times: NDArray[np.float64]
-    positive: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "task", _require_task(self.task))
-
-    @classmethod
-    def of(cls, task: str, values: Sequence[Any], patients: Sequence[Any], times: Sequence[float] = ()) -> Labels:
-        """Labels from sequences of any kind.
-
-        Args:
-            task: one of `TASKS`.
-            values: (N,), converted to the type that the task needs.
-            patients: (N,) names.
-            times: (N,) for survival; otherwise they may be left out.
-
-        Raises:
-            ScansError: the task is unknown.
-        """
-        task = _require_task(task)
-        kind = {"classification": str, "regression": float, "survival": bool}[task]
-        known_times = np.asarray(times, float) if len(times) else np.zeros(len(values))
-        labels, names = np.array([kind(value) for value in values]), np.array([str(name) for name in patients])
-        return cls(task, labels, names, known_times)
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def take(self, rows: NDArray) -> Labels:
-        """The labels of some rows, given by number or by a mask."""
-        return Labels(self.task, self.values[rows], self.patients[rows], self.times[rows], self.positive)
-
-    def with_positive(self, name: str) -> Labels:
-        """The same labels with another positive class; "" for the last by name.
-
-        Raises:
-            ScansError: there is no such class.
-        """
-        if name and (self.task != "classification" or name not in self.values):
-            known = ", ".join(sorted({str(value) for value in self.values})) if self.task == "classification" else "none"
-            raise ScansError(f"There is no class '{name}'. Classes: {known}.")
-        return replace(self, positive=name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,39 +81,9 @@ def read_table(
         ScansError: the task is unknown, the file or a column is missing, a column is there twice, or no row can be
             used.
     """
-    path, task = Path(path), _require_task(task)
+    path, task = Path(path), require_task(task)
     columns, rows = read_rows(path)
     return table_of(rows, columns, target, task, scan=scan, patient=patient, time=time, folder=path.parent, name=path.name)
-
-
-def read_rows(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
-    """The names of a table's columns, and the text of each cell by its column, row by row.
-
-    Raises:
-        ScansError: the file is missing, cannot be read as a table, or has a column twice.
-    """
-    if not path.is_file():
-        raise ScansError(f"There is no file {path}. Check the path of the table.")
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as opened:
-            text = opened.read()
-        if "\0" in text:
-            raise csv.Error("it holds zero bytes, as after a lost sector or in UTF-16")
-        file = io.StringIO(text, newline="")
-        delimiter, named = _separator(file)
-        reader = csv.DictReader(file, delimiter=delimiter, restkey=SURPLUS, strict=True)
-        columns = [name.strip() for name in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        _require_distinct(columns, path.name)
-        rows = list(_numbered(reader, named))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        if isinstance(error, csv.Error) and "field limit" in str(error):
-            raise ScansError(
-                f"{path.name} cannot be read as a table: a cell has more than {csv.field_size_limit():,} characters. Look "
-                "for a cell whose closing quotation mark is missing."
-            ) from error
-        raise ScansError(f"{path.name} cannot be read as a table ({error_message(error)}). Save it as CSV (UTF-8).") from error
-    return columns, rows
 
 
 def table_of(
@@ -238,8 +116,8 @@ def table_of(
     Raises:
         ScansError: as `read_table`.
     """
-    task = _require_task(task)
-    _require_distinct(columns, name)
+    task = require_task(task)
+    require_distinct(columns, name)
     scan, target, time = (_as_written(column, columns) for column in (scan, target, time))
     patient = patient and _as_written(patient, columns)
     required = [scan, target, *([patient] if patient else []), *([time] if task == "survival" else [])]
@@ -276,31 +154,6 @@ def table_of(
     return ScanTable(target, scans, Labels.of(task, values, patients, times), tuple(left_out), np.array(numbers))
 
 
-def _separator(file: TextIO) -> tuple[str, int]:
-    """The separator of a table: whichever of comma, semicolon, tab and bar its first line has most of, outside of quotes.
-
-    Excel's line `sep=;` names it; the file then stands behind that line, and the second value is 1, otherwise 0.
-    """
-    first = file.readline()
-    if named := re.fullmatch(r"sep=(.)\s*", first):
-        return named[1], 1
-    file.seek(0)
-    return max(",;\t|", key=re.sub(r'"[^"]*"', "", first).count), 0
-
-
-def _numbered(reader: csv.DictReader, before: int) -> Iterator[dict[str, str | None]]:
-    """The rows with the number of their first line; blank lines and line breaks in cells count, as in an editor.
-
-    `before`: lines of the file that the reader did not see.
-    """
-    end = reader.reader.line_num
-    for row in reader:
-        begin, end = end + 1, reader.reader.line_num
-        breaks = sum((cell or "").count("\n") for cell in row.values() if isinstance(cell, str))
-        row[LINE] = str(max(begin, end - breaks) + before)
-        yield row
-
-
 def _as_written(name: str, columns: Sequence[str]) -> str:
     """The column that a name means, which may be written in another case or Unicode form."""
     alike = [column for column in columns if fold(column) == fold(name)]
@@ -330,13 +183,6 @@ class _Row:
     line: int
     truth: list[Any]
     contradicted: ScansError | None = None
-
-
-def _require_distinct(columns: Sequence[str], name: str) -> None:
-    named = [fold(column) for column in columns if column.strip()]
-    for column in columns:
-        if named.count(fold(column)) > 1:
-            raise ScansError(f"{name} has more than one column '{column.strip()}'. Rename or remove all but one.")
 
 
 def _present(row: Mapping[str, str | None], column: str) -> str:
