@@ -7,11 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .errors import StoreError
-from .paths import error_message, expand, is_replaceable, printable, status_of
+from .paths import error_message, expand, is_replaceable, looks_like_dicom, printable, status_of
 
 DETACHED_HEADERS = (".nhdr", ".mhd", ".hdr")
 """Suffixes of headers whose voxels are in another file of the same name."""
-DICOM_SUFFIXES = (".dcm", ".ima")
 Location = str | os.PathLike | None
 
 
@@ -118,8 +117,7 @@ def _is_part_of(path: Path, scan: Path) -> bool:
 def _is_dicom(path: Path) -> bool:
     """Whether an existing file is a DICOM slice; also where that cannot be told."""
     try:
-        with path.open("rb") as file:
-            return path.suffix.lower() in DICOM_SUFFIXES or file.read(132)[128:] == b"DICM"
+        return looks_like_dicom(path)
     except OSError:
         return True
 

@@ -21,6 +21,8 @@ from .formatting import format_bytes
 
 TEMPORARY = ".coralbay-tmp-"
 """Prefix of the names of files that are being written."""
+DICOM_SUFFIXES = (".dcm", ".ima")
+"""Suffixes of DICOM files; many have none."""
 _STALE_SECONDS = 24 * 3600
 _MOST_SUFFIX = 12
 """Characters of a suffix that tells a format; a longer one is part of the name."""
@@ -98,6 +100,18 @@ def is_replaceable(path: Path) -> bool:
     """Whether writing a file may replace what is there: nothing, a file or a link, but no folder, device or pipe."""
     status = status_of(path)
     return status is None or stat.S_ISREG(status.st_mode)
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Whether a file is named or begins as DICOM.
+
+    Raises:
+        OSError: its name does not say so, and it cannot be read.
+    """
+    if path.name.lower().endswith(DICOM_SUFFIXES):
+        return True
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
 
 
 def shortened(path: str | os.PathLike, most: int = 200) -> str:

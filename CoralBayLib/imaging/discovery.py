@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from CoralBayLib.core.errors import VolumeError
-from CoralBayLib.core.paths import error_message, expand, printable
+from CoralBayLib.core.paths import error_message, expand, looks_like_dicom, printable
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 
 from .dicom import ct_series, modalities_in
 from .formats import READABLE_SUFFIXES, SEGMENTATION_SUFFIX
 from .grid import Volume
-from .headers.dicom_elements import looks_like_dicom
 from .volume_io import quiet_itk
 
 _DETACHED_HEADERS = (".nhdr", ".mhd")

@@ -4,8 +4,6 @@ READABLE_SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 """Image files that `read_volume` takes besides DICOM; `.nhdr` and `.mhd` are headers with the voxels in another file."""
 WRITABLE_SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha")
 """What `write_volume` writes."""
-DICOM_SUFFIXES = (".dcm", ".ima")
-"""Suffixes of DICOM files; many have none."""
 SEGMENTATION_SUFFIX = ".seg.nrrd"
 """Slicer's segmentations, which are no scans."""
 DICOM_SEGMENTATION_SUFFIX = ".dcm"

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from CoralBayLib.core.errors import VolumeError
-from CoralBayLib.core.paths import error_message
+from CoralBayLib.core.paths import DICOM_SUFFIXES, error_message
 
-from .formats import DICOM_SUFFIXES, READABLE_SUFFIXES, SEGMENTATION_SUFFIX
+from .formats import READABLE_SUFFIXES, SEGMENTATION_SUFFIX
 
 
 def find_scans(folder: str | os.PathLike) -> list[Path]:

@@ -16,7 +16,6 @@ from typing import IO
 
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import error_message
-from CoralBayLib.imaging.formats import DICOM_SUFFIXES
 
 IMPLICIT, BIG_ENDIAN, DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
 UNCOMPRESSED = ("", IMPLICIT, "1.2.840.10008.1.2.1", BIG_ENDIAN, DEFLATED)
@@ -55,18 +54,6 @@ class Elements:
     sop_class: str = ""
     voxel_bytes: int | None = None
     fault: str = ""
-
-
-def looks_like_dicom(path: Path) -> bool:
-    """Whether a file is named or begins as DICOM.
-
-    Raises:
-        OSError: its name does not tell, and it cannot be read.
-    """
-    if path.name.lower().endswith(DICOM_SUFFIXES):
-        return True
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def read_elements(path: Path) -> Elements | None:

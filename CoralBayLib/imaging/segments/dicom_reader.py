@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import CoralBayError, Remedy, VolumeError
 from CoralBayLib.core.names import is_background, printable_name
-from CoralBayLib.core.paths import error_message, printable
+from CoralBayLib.core.paths import error_message, looks_like_dicom, printable
 from CoralBayLib.core.requirements import DICOM
 from CoralBayLib.imaging.dicom import series_slices
 from CoralBayLib.imaging.facts import FileFacts
@@ -28,7 +28,6 @@ from CoralBayLib.imaging.headers.dicom_elements import (
     SEGMENTATIONS,
     UNCOMPRESSED,
     Elements,
-    looks_like_dicom,
     read_elements,
 )
 from CoralBayLib.imaging.headers.source import require_memory
