@@ -21,11 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import VolumeError
-from CoralBayLib.core.paths import atomic_write
 
 from .facts import FileFacts
 from .formats import SEGMENTATION_SUFFIX
@@ -35,7 +33,7 @@ from .hounsfield import slabs
 from .palette import label_color
 from .segments.dicom_reader import is_dicom_file, read_dicom_seg
 from .segments.segment import Segment
-from .volume_io import as_labels, quiet_itk, read_image, require_file, to_itk
+from .volume_io import as_labels, quiet_itk, read_image, require_file, to_itk, write_image
 
 __all__ = ["Segment", "names_its_segments", "read_segmentation", "write_segmentation"]
 
@@ -73,8 +71,7 @@ def write_segmentation(labelmap: Volume, segments: list[Segment], path: str | os
     image = to_itk(Volume(array, labelmap.grid))
     for key, value in _header(segments, labelmap.grid).items():
         image.SetMetaData(key, value)
-    with quiet_itk(), atomic_write(path) as temporary:
-        sitk.WriteImage(image, str(temporary), useCompression=True)
+    write_image(image, path)
 
 
 def read_segmentation(

@@ -26,6 +26,7 @@ from .facts import FileFacts
 from .formats import READABLE_SUFFIXES, WRITABLE_SUFFIXES
 from .grid import LPS_TO_RAS, Grid, Volume
 from .headers import looks_like_image, read_header
+from .headers.completeness import is_complete
 from .headers.geometry import grid_of, require_3d
 from .headers.header import Header
 from .headers.source import open_source
@@ -114,18 +115,24 @@ def write_volume(volume: Volume, path: str | os.PathLike) -> None:
     if not name.endswith(WRITABLE_SUFFIXES):
         raise VolumeError(f"Cannot tell the format from the name {path.name}. Use one of {', '.join(WRITABLE_SUFFIXES)}.")
     image = to_itk(volume)
-    nifti = name.endswith((".nii", ".nii.gz"))
     require_storable(volume.grid, path)
+    write_image(image, path)
+
+
+def write_image(image: sitk.Image, path: Path) -> None:
+    """Write an ITK image, compressed, by the suffix of the file.
+
+    Raises:
+        StoreError: the file could not be written; an existing one is unchanged.
+    """
+    voxel_bytes = image.GetNumberOfPixels() * image.GetSizeOfPixelComponent()
     with quiet_itk(), atomic_write(path) as temporary:
         sitk.WriteImage(image, str(temporary), useCompression=True)
-        if nifti:
-            # ITK's NIfTI writer reports success on a full disk.
-            expected = 352 + volume.array.size * image.GetSizeOfPixelComponent()
-            if _payload_bytes(temporary, expected) < expected:
-                raise StoreError(
-                    f"Could not write {path}: the disk is full or a size limit was reached. Nothing was changed. "
-                    "Free some space, or choose another folder."
-                )
+        if not is_complete(temporary, voxel_bytes):
+            raise StoreError(
+                f"Could not write {path}: the disk is full or a size limit was reached. Nothing was changed. "
+                "Free some space, or choose another folder."
+            )
 
 
 def require_storable(grid: Grid, path: str | os.PathLike) -> None:
@@ -282,19 +289,6 @@ def _is_dicom(path: Path) -> bool:
             "NRRD, NIfTI, MetaImage (.mha, .mhd) or DICOM."
         )
     return kind == "GDCMImageIO"
-
-
-def _payload_bytes(path: Path, expected: int) -> int:
-    """Size in bytes of a file that was just written, after decompression.
-
-    A gzip member ends with its uncompressed length modulo 2^32 (RFC 1952).
-    """
-    size = path.stat().st_size
-    if path.suffix.lower() != ".gz":
-        return size
-    with path.open("rb") as raw:
-        raw.seek(-min(4, size), os.SEEK_END)
-        return expected if int.from_bytes(raw.read(4), "little") == expected % (1 << 32) else min(size, expected - 1)
 
 
 def _as_int16_or_float32(array: NDArray) -> NDArray:

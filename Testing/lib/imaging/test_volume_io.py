@@ -211,30 +211,41 @@ def test_bad_places_to_write(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on file size stands in for a full disk")
-def test_a_full_disk_leaves_what_stood_there(tmp_path):
-    """ITK alone reports success for NIfTI here."""
+@pytest.mark.parametrize("limit", [5000, 60])
+def test_a_full_disk_leaves_what_stood_there(tmp_path, limit):
+    """ITK alone reports success for NIfTI, and for files that fit into a buffer."""
     script = """
 import resource, signal, sys
 import numpy as np
 from CoralBayLib.core.errors import StoreError
 from CoralBayLib.imaging.grid import Grid, Volume
+from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
 from CoralBayLib.imaging.volume_io import write_volume
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
-noise = np.random.default_rng(0).integers(-1000, 1000, (30, 40, 50)).astype(np.int16)
-for path in sys.argv[1:]:
+limit = int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+values = np.random.default_rng(0).integers(-1000, 1000, (30, 40, 50)).astype(np.int16)
+if limit < 1000:
+    values = np.zeros((9, 9, 9), np.uint8)
+volume = Volume(values, Grid(values.shape, np.eye(4)))
+for path in sys.argv[2:]:
     try:
-        write_volume(Volume(noise, Grid(noise.shape, np.eye(4))), path)
+        if path.endswith(".seg.nrrd"):
+            write_segmentation(Volume((values > 0).astype(np.uint8), volume.grid), [Segment(1, "liver", (1, 0, 0))], path)
+        else:
+            write_volume(volume, path)
     except StoreError as error:
         assert "Nothing was changed" in str(error), error
     else:
         sys.exit("written: " + path)
 """
-    paths = [tmp_path / f"scan{suffix}" for suffix in (".nrrd", ".nii", ".nii.gz", ".mha")]
+    paths = [tmp_path / f"scan{suffix}" for suffix in (".nrrd", ".nii", ".nii.gz", ".mha", ".seg.nrrd")]
     for path in paths:
         path.write_text("before")
     root = Path(__file__).parents[3]
-    done = subprocess.run([sys.executable, "-c", script, *paths], cwd=root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(limit), *paths], cwd=root, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert sorted(tmp_path.iterdir()) == sorted(paths)
     assert all(path.read_text(encoding="utf-8") == "before" for path in paths)
