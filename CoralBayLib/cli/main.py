@@ -75,8 +75,7 @@ def _status(arguments: Sequence[str], interruption: Interruption) -> int:
     try:
         make_output_robust()
         status = _run(arguments, interruption)
-        if sys.stdout is not None:  # closed by the caller
-            sys.stdout.flush()
+        sys.stdout.flush()
         # Code that tries an import may have taken the interruption for a package that is not installed.
         interruption.raise_if_set()
         return status

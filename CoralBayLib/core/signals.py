@@ -119,7 +119,14 @@ def handled_signals() -> Iterator[Interruption]:
 
 
 def make_output_robust() -> None:
-    """Print any name on any terminal: characters that its code page lacks become question marks."""
+    """Print any name on any terminal: characters that its code page lacks become question marks.
+
+    Streams that the caller closed become the null device, because Python has None for them, and the next file that is
+    opened would get their number and what a library of C prints.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115 - open until the process ends
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import CoralBayLib as cb
 from CoralBayLib.cli import main
 from CoralBayLib.cli.main import build_parser
 from CoralBayLib.core.errors import Remedy, WeightsError
@@ -158,6 +159,16 @@ def test_a_closed_stdout(ct, arguments):
     done = command(*arguments, cwd=ct.parent, preexec_fn=lambda: os.close(1), env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes a file descriptor before the start, as POSIX shells do")
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_closed_stream(ct, prompts, tmp_path, number):
+    """A command that draws a progress bar, and has notes to tell, does its work without stdin, stdout or stderr."""
+    arguments = ("segment", ct, "--prompts", prompts, "--encoder", "coralbay-mini", "-o", tmp_path / "out.seg.nrrd")
+    done = command(*arguments, cwd=tmp_path, preexec_fn=lambda: os.close(number), env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    assert cb.read_segmentation(tmp_path / "out.seg.nrrd")[0].array.any()
 
 
 def test_a_deleted_folder(run, tmp_path, monkeypatch):
