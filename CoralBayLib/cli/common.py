@@ -63,12 +63,12 @@ def require_outputs(args: argparse.Namespace, **suffixes: Sequence[str]) -> None
     from CoralBayLib.imaging.volume_io import data_files_of
 
     inputs = inputs_of(args)
-    if any(getattr(args, option) for option in suffixes):
+    if any(getattr(args, option) is not None for option in suffixes):
         inputs += [part for each in inputs for part in data_files_of(each)]
     checked: list[Path] = []
     for option, allowed in suffixes.items():
         path = getattr(args, option)
-        if path:
+        if path is not None:
             checked.append(require_writable(path, inputs, suffixes=allowed, others=checked))
             setattr(args, option, checked[-1])
 

@@ -115,7 +115,7 @@ def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from CoralBayLib.imaging.segmentations.dicom_seg import require_dicom, write_dicom_seg
 
     options = Options(args.threshold, not args.keep_all_components)
-    args.output = args.output or "segmentation.seg.nrrd"
+    args.output = "segmentation.seg.nrrd" if args.output is None else args.output
     require_outputs(args, output=(SEGMENTATION_SUFFIX, DICOM_SEGMENTATION_SUFFIX), save_probe=())
     is_dicom = args.output.suffix.lower() == DICOM_SEGMENTATION_SUFFIX
     if is_dicom:
@@ -194,7 +194,7 @@ def _segment_folder(args: argparse.Namespace, console: Console) -> dict[str, Any
             "are for one scan."
         )
     options = Options(args.threshold, not args.keep_all_components)
-    folder = require_writable_folder(args.output or args.ct)
+    folder = require_writable_folder(args.ct if args.output is None else args.output)
     probe = Probe.load(args.probe)
     encoder = open_encoder(args, console)
     with console.bar("Segmenting") as progress:

@@ -29,9 +29,11 @@ def require_writable(
         The path, with `~` expanded.
 
     Raises:
-        StoreError: the name has another suffix, is a folder, is one of the inputs or other outputs (also by another name
-            or link), or its folder does not exist or is write-protected.
+        StoreError: the name is empty, has another suffix, is a folder, is one of the inputs or other outputs (also by another
+            name or link), or its folder does not exist or is write-protected.
     """
+    if not os.fspath(path):  # a variable of a shell that is not set
+        raise StoreError("The name of the file to write is empty. Give the name of a file.")
     path = expand(path)
     if suffixes and not path.name.lower().endswith(tuple(suffixes)):
         raise StoreError(f"Cannot tell the format from the name {path.name}. Use one of {', '.join(suffixes)}.")
@@ -64,8 +66,10 @@ def require_writable_folder(path: str | os.PathLike, inputs: Iterable[Location] 
         The path, with `~` expanded.
 
     Raises:
-        StoreError: the folder cannot be made or written, or one of the files in it is an input or a folder.
+        StoreError: the name is empty, the folder cannot be made or written, or one of the files in it is an input or a folder.
     """
+    if not os.fspath(path):
+        raise StoreError("The name of the folder to write to is empty. Give the name of a folder.")
     path, read = expand(path), [*inputs]
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from CoralBayLib.evaluation.eva.configuration import configuration
 
     task = TASKS[args.task]
-    args.output = args.output or f"{task.name}.yaml"
+    args.output = f"{task.name}.yaml" if args.output is None else args.output
     require_outputs(args, output=(".yaml", ".yml"))
     encoder = open_encoder(args, console)
     weights, encoder_file = (str(Path(each).resolve()) if each else None for each in (args.weights, args.encoder_file))
