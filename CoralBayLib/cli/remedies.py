@@ -50,6 +50,16 @@ _SEVERAL_ENCODERS = {
 }
 """The same for commands that take several encoders, and no weights and setting of one."""
 
+_TRAINING = {
+    Remedy.GET_WEIGHTS: (
+        "Run it again with --download to download the weights where a download is offered, --weights FILE for a local "
+        "file, or --init coralbay-mini to begin with weights that come with CoralBay."
+    ),
+    Remedy.OVERWRITE: "Add --overwrite to begin again and replace what is there, or choose another output.",
+    Remedy.FREE_MEMORY: "Use --checkpointing, a smaller --batch or smaller crops, or close other programs.",
+}
+"""The same for training an encoder."""
+
 _OPTIONS = {
     Remedy.GET_WEIGHTS: "download",
     Remedy.CHOOSE_WEIGHTS_FILE: "weights",
@@ -80,6 +90,8 @@ def remedy_text(error: CoralBayError, options: Container[str]) -> str:
     """
     if "encoders" in options and error.remedy in _SEVERAL_ENCODERS:
         return error.fill(_SEVERAL_ENCODERS[error.remedy])
+    if "init" in options and error.remedy in _TRAINING:
+        return error.fill(_TRAINING[error.remedy])
     if error.remedy is None or _OPTIONS.get(error.remedy, "json") not in options:
         return ""
     return error.fill(WORDS[error.remedy])

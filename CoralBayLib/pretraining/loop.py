@@ -6,6 +6,7 @@ training that was ended at any moment and continued has the same result as one w
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from CoralBayLib.core.errors import Remedy, TrainingError
+from CoralBayLib.core.errors import TrainingError
 from CoralBayLib.core.paths import atomic_write
 
 from .curves import Curves
@@ -23,7 +24,7 @@ from .monitor import CollapseMonitor
 from .network import Student, follow, make_teacher, parameter_groups
 from .schedules import Scheduled, scheduled
 from .signals import leave_signals_to_parent
-from .state import Plan, StateFolder
+from .state import Plan, StateFolder, damaged_state
 from .views.dataset import Batches, ViewDataset
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Training:
         """Train until the last step, or until asked to stop; tells whether the last step is done.
 
         Raises:
-            TrainingError: the check-point is damaged, or the loss is not finite.
+            TrainingError: the check-point is damaged, or the loss or its gradient is not finite.
         """
         if self._folder.checkpoint.is_file():
             self._load()
@@ -171,19 +172,20 @@ class Training:
         norm = self._fabric.clip_gradients(
             self._wrapped, self._optimizer, max_norm=self._plan.settings.clip, error_if_nonfinite=False
         )
+        mean: Any = self._fabric.all_reduce(loss.detach().clone(), reduce_op="mean")
+        shown, length = float(mean), float(norm) if norm is not None else 0.0
+        # Before the weights change, so that no check-point holds what is not a number.
+        if not (math.isfinite(shown) and math.isfinite(length)):
+            raise TrainingError(
+                f"The loss of step {self.done + 1}, or its gradient, is not a finite number. Weights and state that were "
+                "written before are kept. Begin again with a lower learning rate, or with 32 bits instead of mixed precision."
+            )
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self._loss.update_center(logits)
         follow(self.teacher, self._student, now.momentum)
-        mean: Any = self._fabric.all_reduce(loss.detach().clone(), reduce_op="mean")
-        shown = float(mean)
-        if shown != shown or abs(shown) == float("inf"):
-            raise TrainingError(
-                f"The loss of step {self.done + 1} is not a number. The last check-point is kept. Begin again with a lower "
-                "learning rate, or with precision 32."
-            )
         health, warning = self._monitor.add(self.done, self._gathered(vectors), self._gathered(targets))
-        values = {"step": self.done + 1, "loss": shown, "gradient": float(norm) if norm is not None else 0.0}
+        values = {"step": self.done + 1, "loss": shown, "gradient": length}
         values |= {"entropy": health.entropy, "spread": health.spread, "used": health.used, "lr": now.lr}
         values |= {"weight_decay": now.weight_decay, "momentum": now.momentum, "temperature": now.temperature}
         return values, warning
@@ -227,9 +229,7 @@ class Training:
         try:
             self._fabric.load(self._folder.checkpoint, state, weights_only=True)
         except Exception as error:  # torch documents no error types, and damaged files raise many
-            raise TrainingError(
-                f"The state in {self._folder.checkpoint} is damaged. The training cannot go on.", remedy=Remedy.OVERWRITE
-            ) from error
+            raise damaged_state(self._folder.checkpoint) from error
         self._monitor.restore(state["monitor"])
         self.done, self.origin = int(state["done"]), str(state["origin"])
         self.teacher.backbone.clear_cache()

@@ -9,13 +9,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from CoralBayLib.core.errors import Remedy, TrainingError
 from CoralBayLib.encoders import load_encoder
 from CoralBayLib.encoders.coralbay import CoralBayEncoder, CoralBayNetwork
 from CoralBayLib.encoders.coralbay_mini import CoralBayMiniEncoder
 from CoralBayLib.encoders.weights import Consent
+from CoralBayLib.encoders.weights.sources import sha256_of
 
 from .head import ProjectionHead
 from .settings import Settings
+from .state import StateFolder, damaged_state
 
 ENCODERS: dict[str, type[CoralBayEncoder]] = {"coralbay": CoralBayEncoder, "coralbay-mini": CoralBayMiniEncoder}
 """The class that runs the weights of each form."""
@@ -41,6 +44,55 @@ def initial_backbone(
     encoder = load_encoder(settings.init, weights, "cpu", consent=consent)
     network: CoralBayNetwork = encoder.network  # type: ignore[assignment]
     return network.train().requires_grad_(True), f"{encoder.weights_source}, SHA-256 {encoder.weights_sha256}"
+
+
+def continued_backbone(checkpoint: Path) -> tuple[CoralBayNetwork, str]:
+    """A network of the size that a training goes on with, and where its initial weights came from.
+
+    The state holds all weights of student and teacher, so the initial ones are not needed again.
+
+    Args:
+        checkpoint: the state of the training.
+
+    Raises:
+        TrainingError: it is damaged.
+    """
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        width = len(state["teacher"]["backbone.swinViT.patch_embed.proj.weight"])
+        use_v2 = any(key.startswith("backbone.swinViT.layers1c.") for key in state["teacher"])
+        origin = str(state["origin"])
+    except Exception as error:  # torch documents no error types, and damaged files raise many
+        raise damaged_state(checkpoint) from error
+    return CoralBayNetwork(width, use_v2=use_v2), origin
+
+
+def backbone_to_train(
+    folder: StateFolder, settings: Settings, weights: str | Path | None = None, consent: Consent = None
+) -> tuple[CoralBayNetwork, str]:
+    """The network to train: that of the state, or the initial one; and where its initial weights came from.
+
+    Args:
+        folder: with the state.
+        settings: of the training.
+        weights: a local file of the initial weights.
+        consent: whether a download is allowed.
+
+    Raises:
+        TrainingError: the training began with other weights than those named now.
+        WeightsError: the initial weights are needed, and were not found.
+    """
+    if not folder.checkpoint.is_file():
+        return initial_backbone(settings, weights, consent)
+    network, origin = continued_backbone(folder.checkpoint)
+    path = Path(weights).expanduser() if weights else None
+    if path is not None and path.is_file() and sha256_of(path) not in origin:
+        raise TrainingError(
+            f"The training in {folder.path} began with other initial weights ({origin}) than {path}. To go on, name these or "
+            "none.",
+            remedy=Remedy.OVERWRITE,
+        )
+    return network, origin
 
 
 def pooled_levels(form: str) -> tuple[str, ...]:

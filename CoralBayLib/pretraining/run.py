@@ -24,6 +24,7 @@ from .state import Plan, StateFolder
 from .views.scans import Preparation, prepare_all
 
 if TYPE_CHECKING:
+    import torch
     from lightning.fabric import Fabric
 
 _PREPARING = 0.1
@@ -89,7 +90,7 @@ def pretrain(
         settings: what determines the result; the same as before when a training goes on.
         devices: where to train.
         running: how to train.
-        weights: local file of the initial weights.
+        weights: local file of the initial weights; not needed when a training goes on, but it must not be another one.
         consent: whether the initial weights may be downloaded.
         assume_hu: skip the check that the values of scans look like HU.
         overwrite: begin again, and replace existing files.
@@ -103,25 +104,32 @@ def pretrain(
         EncoderError: the device cannot be used.
     """
     from .export import require_name
+    from .network import initial_backbone
 
     devices, running = devices or Devices(), running or Running()
     path = require_writable(output, suffixes=(".safetensors",))
     require_lightning()
     if settings.batch % devices.count:
         raise TrainingError(f"A batch of {settings.batch} scans cannot be shared equally by {devices.count} devices.")
+    device = _device(devices)
     folder, is_first = StateFolder(path), os.environ.get("LOCAL_RANK", "0") == "0"
     # Further processes are started by the first one, when it is ready.
     with folder.locked() if is_first else nullcontext():
-        if is_first and overwrite:
-            folder.clear()
-        if not folder.has_plan:
-            folder.require_fresh()
+        if is_first and (overwrite or not folder.has_plan):
+            if not overwrite:
+                folder.require_fresh()
             require_name(path, overwrite)
+            # Preparing may take hours: what can be refused is refused before it.
+            initial_backbone(settings, weights, consent)
             plan = _new_plan(scans, folder, settings, assume_hu, running, subprogress(progress, 0, _PREPARING), say)
+            folder.clear()
             folder.write_plan(plan)
+        elif is_first:
+            plan = folder.plan_to_continue(settings)
+            say(f"Going on with the {len(plan.scans)} scans in {folder.scans}. Other scans are not looked for.")
         plan = folder.plan_to_continue(settings)
         folder.require_scans(plan.scans)
-        fabric = _launched(devices)
+        fabric = _launched(devices, device)
         done = _train(fabric, path, plan, folder, devices, running, weights, consent, progress)
     return Outcome(path, folder.path, done, settings.steps, len(plan.scans))
 
@@ -152,7 +160,8 @@ def _new_plan(
     """Prepare the scans.
 
     Raises:
-        TrainingError: none can be used.
+        TrainingError: none can be used, or they cannot be written.
+        Cancelled: it was asked to stop.
     """
     sources, skipped = find_scans(paths)
     left_out = [(each.path, each.reason) for each in skipped if each.is_fault]
@@ -167,6 +176,9 @@ def _new_plan(
     for n, made in enumerate(prepare_all(sources, preparation, running.workers), start=1):
         if made.key and made.key not in keys:
             keys.append(made.key)
+        elif made.failure:
+            _tell(left_out, say)
+            raise TrainingError(f"{made.failure} Scans that are prepared already are kept for the next time.")
         elif not made.key:
             left_out.append((made.path, made.reason))
         report(progress, n / len(sources), f"Preparing scans: {n} of {len(sources)}")
@@ -175,7 +187,7 @@ def _new_plan(
     _tell(left_out, say)
     if not keys:
         raise TrainingError(f"None of the {len(sources)} scans can be used. The reasons are listed above.")
-    say(f"{len(keys)} scans are prepared in {folder.scans}.")
+    say(f"Prepared scans: {len(keys)}, in {folder.scans}.")
     return Plan(settings, tuple(keys), len(left_out))
 
 
@@ -184,16 +196,28 @@ def _tell(left_out: Sequence[tuple[str, str]], say: Callable[[str], None]) -> No
         say(f"Left out: {path}: {reason}")
 
 
-def _launched(devices: Devices) -> Fabric:
-    """Lightning Fabric, with a process for each device."""
+def _device(devices: Devices) -> torch.device:
+    """The kind of device to train on.
+
+    Raises:
+        TrainingError: there are fewer GPUs than that.
+        EncoderError: the device cannot be used.
+    """
     import torch
-    from lightning.fabric import Fabric
 
     from CoralBayLib.core.devices import pick_device
 
     device = pick_device(devices.device)
     if device.type == "cuda" and devices.count > torch.cuda.device_count():
         raise TrainingError(f"This computer has {torch.cuda.device_count()} GPUs, not {devices.count}.")
+    return device
+
+
+def _launched(devices: Devices, device: torch.device) -> Fabric:
+    """Lightning Fabric, with a process for each device."""
+    import torch
+    from lightning.fabric import Fabric
+
     is_bf16 = devices.precision == "bf16" or (
         devices.precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     )
@@ -222,9 +246,9 @@ def _train(
 ) -> int:
     """Train; returns the number of steps done."""
     from .export import export
-    from .network import Student, initial_backbone
+    from .network import Student, backbone_to_train
 
-    backbone, origin = initial_backbone(plan.settings, weights, consent)
+    backbone, origin = backbone_to_train(folder, plan.settings, weights, consent)
     backbone.checkpointing = devices.checkpointing
     shown = _Shown(plan.settings.steps, running, subprogress(progress, _PREPARING, 1))
 

@@ -72,6 +72,8 @@ class StateFolder:
             yield
         finally:
             lock.release()
+            if not self.has_plan and not self.checkpoint.exists() and not any(self.scans.glob("*")):
+                shutil.rmtree(self.path, ignore_errors=True)  # nothing began
 
     @property
     def has_plan(self) -> bool:
@@ -124,7 +126,7 @@ class StateFolder:
         if differing:
             raise TrainingError(
                 f"The training in {self.path} began with other settings: {', '.join(differing)}. Use the same settings to go "
-                "on, or another output.",
+                "on.",
                 remedy=Remedy.OVERWRITE,
             )
         return plan
@@ -144,10 +146,18 @@ class StateFolder:
         missing = [key for key in keys if not (self.scans / f"{key}.npy").is_file()]
         if missing:
             raise TrainingError(
-                f"{len(missing)} of {len(keys)} prepared scans are missing in {self.scans}, so the training cannot go on.",
+                f"{len(missing)} of {len(keys)} prepared scans are missing in {self.scans}, so the training cannot go on. Put "
+                "the files back if you moved them.",
                 remedy=Remedy.OVERWRITE,
             )
 
 
+def damaged_state(checkpoint: Path) -> TrainingError:
+    """The error for a state that cannot be read."""
+    return TrainingError(f"The state in {checkpoint} is damaged. The training cannot go on.", remedy=Remedy.OVERWRITE)
+
+
 def _text(value: Any) -> str:
+    if value is None:
+        return "default"
     return " to ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -20,6 +20,7 @@ from CoralBayLib.core.progress import Progress
 if TYPE_CHECKING:
     from CoralBayLib.pretraining.settings import Settings
     from CoralBayLib.pretraining.signals import StopRequest
+    from CoralBayLib.pretraining.state import StateFolder
 
 _SETTINGS = {
     "steps": "number of updates of the weights",
@@ -154,7 +155,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise TrainingError(f"There is no training in {folder.path} to go on with.")
     if args.devices < 1 or args.workers < 0:
         raise TrainingError("Expected at least one device, and 0 or more workers.")
-    settings = folder.read_plan().settings if args.resume else _settings(args)
+    if min(args.save_minutes, args.stop_minutes or 0) < 0:
+        raise TrainingError("Expected 0 or more minutes.")
+    settings = _resumed(args, folder) if args.resume else _settings(args)
     if not args.scans and not folder.has_plan:
         raise TrainingError("Name a folder with CTs, or a library.")
     say = console.say if is_first else lambda text: None
@@ -206,9 +209,35 @@ def _ended_by(stop: StopRequest) -> Iterator[None]:
         raise
 
 
+def _resumed(args: argparse.Namespace, folder: StateFolder) -> Settings:
+    """The settings that a training began with.
+
+    Raises:
+        TrainingError: the options contradict them, or their file is damaged.
+    """
+    from dataclasses import replace
+
+    from CoralBayLib.pretraining.settings import Settings
+
+    settings, defaults = folder.read_plan().settings, Settings()
+    named = {"form": args.form, "feature_size": args.feature_size}
+    given = {name: value for name, value in named.items() if value}
+    for name in (*_SETTINGS, "init", "lr", "teacher_momentum", "centering"):
+        if getattr(args, name) != getattr(defaults, name):
+            given[name] = getattr(args, name)
+    if given.get("init", "random") != "random":
+        given["form"] = given["init"]
+    first, last = settings.teacher_temperature
+    if args.teacher_temperature not in (defaults.teacher_temperature[1], last):
+        given["teacher_temperature"] = (min(first, args.teacher_temperature), args.teacher_temperature)
+    return folder.plan_to_continue(replace(settings, **given)).settings
+
+
 def _settings(args: argparse.Namespace) -> Settings:
     from CoralBayLib.pretraining.settings import Settings, default_feature_size
 
+    if args.init == "random" and args.weights:
+        raise TrainingError("--weights is for --init coralbay or coralbay-mini. Random weights come from no file.")
     if args.init != "random" and (args.form or args.feature_size):
         raise TrainingError("--form and --feature-size are for --init random. Pretrained weights have their own.")
     form = args.form or ("coralbay-mini" if args.init == "random" else args.init)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from CoralBayLib.core.errors import CoralBayError, TrainingError
+from CoralBayLib.core.errors import CoralBayError, StoreError, TrainingError
 from CoralBayLib.core.paths import atomic_write, error_message
 from CoralBayLib.encoders.base import InputSpec
 from CoralBayLib.features.preprocessing import prepare
@@ -39,11 +39,14 @@ class Prepared:
         path: of the scan.
         key: in the folder of prepared scans; "" when it cannot be used.
         reason: why it cannot be used.
+        failure: why it could not be written, as when the disk is full. Other scans have the same fate, and this one may be
+            good.
     """
 
     path: str
     key: str = ""
     reason: str = ""
+    failure: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ class Preparation:
             if not (self.folder / f"{key}.npy").is_file():
                 self._write(source, key)
             return Prepared(source.path, key)
+        except StoreError as error:
+            return Prepared(source.path, failure=str(error))
         except CoralBayError as error:
             return Prepared(source.path, reason=str(error))
         except MemoryError:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import os
 import random
+import shutil
 import signal
 import socket
 import time
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import CoralBayLib as cb
 from CoralBayLib.cli import main
@@ -147,6 +148,44 @@ def test_other_settings_and_a_taken_name_are_refused(scans, tmp_path, capsys):
     assert main(command(scans, tmp_path / "other.safetensors")) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert (tmp_path / "other.safetensors").read_bytes() == b"mine"
+
+
+def test_going_on_needs_neither_the_scans_nor_the_initial_weights(scans, tmp_path, capsys):
+    initial, other = tmp_path / "initial.safetensors", tmp_path / "other.safetensors"
+    for path, seed in ((initial, 0), (other, 1)):
+        network = initial_backbone(Settings(init="random", feature_size=12, seed=seed))[0]
+        save_file({key: value.contiguous() for key, value in network.state_dict().items()}, path)
+    output = tmp_path / "mine.safetensors"
+    words = [str(each) for each in ("pretrain", scans, "-o", output, *SMALL[4:], "--steps", 3, "--stop-minutes", 0)]
+    assert main([*words, "--init", "coralbay-mini", "--weights", str(initial)]) == 0
+    goes_on = ["pretrain", "-o", str(output), "--resume", "--stop-minutes", "0"]
+    assert main([*goes_on, "--weights", str(other)]) == 1
+    assert "began with other initial weights" in capsys.readouterr().err
+    initial.unlink()
+    shutil.rmtree(scans)
+    assert main(goes_on) == 0
+    assert "Other scans are not looked for" in capsys.readouterr().err
+    assert len(rows(output)) == 2
+
+
+def test_options_that_contradict_the_settings_are_refused_when_it_goes_on(scans, tmp_path, capsys):
+    output = tmp_path / "mine.safetensors"
+    assert main(command(scans, output, "--stop-minutes", 0)) == 0
+    goes_on = ["pretrain", "-o", str(output), "--resume"]
+    assert main([*goes_on, "--steps", "9"]) == 1
+    assert "steps 2 (now 9)" in capsys.readouterr().err
+    assert main([*goes_on, "--init", "coralbay"]) == 1
+    assert "init random (now coralbay)" in capsys.readouterr().err
+    assert main([*goes_on, "--steps", str(STEPS)]) == 0
+
+
+def test_a_step_that_is_not_finite_changes_no_weights(scans, tmp_path, capsys):
+    output = tmp_path / "mine.safetensors"
+    assert main(command(scans, output, "--lr", 1e12, "--save-minutes", 0, steps=10)) == 1
+    assert "not a finite number" in capsys.readouterr().err
+    assert all(torch.isfinite(value).all() for value in load_file(output).values())
+    state = torch.load(tmp_path / "mine.pretrain" / "state.ckpt", weights_only=True)
+    assert all(torch.isfinite(value).all() for value in state["student"].values())
 
 
 def test_a_damaged_state_is_named_and_can_be_replaced(scans, tmp_path, capsys):
