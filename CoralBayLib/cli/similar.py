@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from CoralBayLib.core.errors import PromptError
 from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 
 from .common import embed_scan, require_outputs
 from .console import Console
 from .options import Common, add_radius_option, point
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from CoralBayLib.fewshot.prompts import Prompts
 
 
 def add_parser(commands: Any, common: Common) -> None:
@@ -19,7 +26,12 @@ def add_parser(commands: Any, common: Common) -> None:
     )
     query = parser.add_mutually_exclusive_group(required=True)
     query.add_argument("--point", type=point, metavar="R,A,S", help="query: a position, RAS mm")
-    query.add_argument("--prompts", nargs="+", metavar="FILE", help="query: the points of a stroke (JSON, .mrk.json or .fcsv)")
+    query.add_argument(
+        "--prompts",
+        nargs="+",
+        metavar="FILE",
+        help="query: the points of a structure, without those of the background (JSON, .mrk.json or .fcsv)",
+    )
     query.add_argument("--segment", metavar="FILE", help="query: a segment of a labelmap, .seg.nrrd or DICOM SEG; see --label")
     parser.add_argument("--label", type=int, default=1, metavar="N", help="the segment's value in the labelmap (default 1)")
     query.add_argument(
@@ -32,6 +44,20 @@ def add_parser(commands: Any, common: Common) -> None:
     )
     parser.add_argument("--map", metavar="FILE", help="write the similarity map, -1 to 1 (NRRD, NIfTI or MetaImage)")
     parser.set_defaults(run=run)
+
+
+def _stroke(prompts: Prompts) -> NDArray[np.float64]:
+    """The points of the one structure that prompts mark, (N, 3) RAS mm.
+
+    Raises:
+        PromptError: they mark none or several, or have a box.
+    """
+    if prompts.boxes:
+        raise PromptError("A box cannot be a query. Give points of the structure to search for, or --segment FILE.")
+    if len(prompts.structures) != 1:
+        names = ", ".join(map(prompts.name, prompts.structures)) or "none; all points are background"
+        raise PromptError(f"Expected points of one structure to search for. The prompts are of: {names}.")
+    return prompts.structures_only().points_ras
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -48,7 +74,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     if args.segment:
         query = Query.segment(read_segmentation(args.segment)[0], args.label)
     elif args.prompts:
-        query = Query.stroke(read_prompts(*args.prompts).points_ras)
+        query = Query.stroke(_stroke(read_prompts(*args.prompts)))
     elif args.point:
         query = Query.around_point(args.point, args.radius_mm)
     scan = embed_scan(args, console)
