@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch.nn.functional import conv3d, interpolate
 
 from CoralBayLib.core.errors import ProbeError, QueryError
+from CoralBayLib.core.names import fold
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled, report
 from CoralBayLib.features.pyramid import FeaturePyramid
 
@@ -87,12 +88,13 @@ class Landmarks:
         """Learn from scans with named points; what was learned before is forgotten.
 
         Args:
-            examples: scans of different patients, each with (3,) RAS mm by name. Not every scan needs every landmark.
+            examples: scans of different patients, each with (3,) RAS mm by name. Not every scan needs every landmark. Names
+                that look alike are of one landmark (see `CoralBayLib.core.names.fold`), named as in the first of them.
             progress: called with the fraction done and a message.
             cancel: checked between the scans; then nothing has changed.
 
         Raises:
-            QueryError: there is no example, or a point is not in its scan.
+            QueryError: there is no example, a point is not in its scan, or two points of a scan have names that look alike.
             EncoderError: the scans were embedded in different ways.
             Cancelled: `cancel` was called.
         """
@@ -170,7 +172,10 @@ class Landmarks:
         self._space.require_fit(pyramid)
         if not points:
             raise QueryError("A scan has no landmarks. Give at least one named point for each scan.")
-        checked = {name: np.asarray(ras, dtype=np.float64).reshape(-1) for name, ras in points.items()}
+        known = {fold(name): name for name in self.names}
+        checked = {known.setdefault(fold(name), name): np.asarray(ras, np.float64).reshape(-1) for name, ras in points.items()}
+        if len(checked) < len(points):
+            raise QueryError("Two landmarks of a scan have names that look alike. Give each landmark a name of its own.")
         for name, ras in checked.items():
             if ras.shape != (3,) or not np.isfinite(ras).all() or not pyramid.source_grid.contains(ras)[0]:
                 raise QueryError(f"The landmark '{name[:60]}' is not a point inside its scan. Check that they belong together.")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import QueryError
+from CoralBayLib.core.names import fold
 from CoralBayLib.core.paths import atomic_write, error_message
 
 _SIGNS = {
@@ -45,7 +46,9 @@ def read_points(path: str | os.PathLike) -> tuple[list[str], NDArray[np.float64]
     path = Path(path)
     try:
         text = path.expanduser().read_text(encoding="utf-8-sig")
-        pairs = _from_fcsv(text) if path.suffix.lower() == ".fcsv" else _from_markups(json.loads(text))
+        pairs = (
+            _from_fcsv(text) if path.suffix.lower() == ".fcsv" else _from_markups(json.loads(text, object_pairs_hook=_object))
+        )
         points = np.array([position for _, position in pairs], dtype=np.float64)
         if points.shape[1:] != (3,) or not np.isfinite(points).all() or np.abs(points).max() > 1e6:
             raise QueryError(f"{path.name} has no points, or positions that are not three numbers in mm.")
@@ -64,13 +67,13 @@ def read_landmarks(path: str | os.PathLike) -> dict[str, NDArray[np.float64]]:
     """The points of a file by name, (3,) RAS mm each.
 
     Raises:
-        QueryError: as `read_points`, or a point has no name, or two have the same.
+        QueryError: as `read_points`, or a point has no name, or the names of two are alike (see `fold`).
     """
     names, points = read_points(path)
     for name in names:
-        if not name.strip():
+        if not fold(name):
             raise QueryError(f"A point in {Path(path).name} has no name. Label each point as the landmark that it marks.")
-        if names.count(name) > 1:
+        if [fold(each) for each in names].count(fold(name)) > 1:
             raise QueryError(f"Two points in {Path(path).name} are named '{name[:60]}'. Give each landmark a name of its own.")
     return dict(zip(names, points, strict=True))
 
@@ -104,6 +107,15 @@ def write_points(
         temporary.write_text(json.dumps({"@schema": _SCHEMA, "markups": [markup]}, indent=1), encoding="utf-8")
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object without a key that is there twice, or that would be ignored because of its spelling."""
+    known = ("coordinateSystem", "coordinateUnits", "positionStatus")
+    keys = [{name.lower(): name for name in known}.get(re.sub(r"[\s_-]", "", key).lower(), key) for key, _ in pairs]
+    if len(set(keys)) < len(pairs) or any(key != given for key, (given, _) in zip(keys, pairs, strict=True)):
+        raise ValueError("a key is there twice, or misspelled")
+    return dict(pairs)
+
+
 def _from_markups(document: Any) -> list[tuple[str, NDArray[np.float64]]]:
     found = []
     for markup in document["markups"]:
@@ -120,6 +132,11 @@ def _from_fcsv(text: str) -> list[tuple[str, NDArray[np.float64]]]:
     header = dict(re.findall(r"^#\s*(\w[\w ]*?)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
     sign = _SIGNS[header["CoordinateSystem"]]
     columns = [name.strip() for name in header.get("columns", _COLUMNS).split(",")]
-    rows = csv.reader((line for line in text.splitlines() if line.strip() and not line.startswith("#")), strict=True)
+    if len(set(columns)) < len(columns):
+        raise ValueError("a column is there twice")
+    rows = list(csv.reader((line for line in text.splitlines() if line.strip() and not line.startswith("#")), strict=True))
+    for n, row in enumerate(rows, 1):
+        if any(cell.strip() for cell in row[len(columns) :]):
+            raise QueryError(f"Point {n} has {len(row)} cells for {len(columns)} columns. Are there decimal commas?")
     cells = [dict(zip(columns, row, strict=False)) for row in rows]
     return [(row.get("label") or "", np.array([float(row[axis]) for axis in "xyz"]) * sign) for row in cells]

@@ -80,10 +80,29 @@ def test_damaged_lists_are_refused_in_words(tmp_path, text):
         read_points(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("bad.fcsv", "# CoordinateSystem = LPS\n# columns = id,x,y,z,label\n1,1,5,2,5,3,5,carina\n"),
+        ("bad.fcsv", "# CoordinateSystem = LPS\n# columns = id,x,x,y,z,label\n1,1,5,2,3,carina\n"),
+        ("bad.mrk.json", '{"markups": [{"CoordinateSystem": "RAS", "controlPoints": [{"position": [1, 2, 3]}]}]}'),
+        ("bad.mrk.json", '{"markups": [{"controlPoints": [{"position": [1, 2, 3], "position": [4, 5, 6]}]}]}'),
+    ],
+    ids=["decimal commas", "a column twice", "a misspelled key", "a key twice"],
+)
+def test_lists_that_could_be_misread_are_refused(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(QueryError):
+        read_points(tmp_path / name)
+
+
 def test_two_landmarks_of_one_name_are_refused(tmp_path):
     path = tmp_path / "list.mrk.json"
     write_points(path, ["a", "a"], np.zeros((2, 3)))
     with pytest.raises(QueryError, match="named 'a'"):
+        read_landmarks(path)
+    write_points(path, ["L\u00e4sion", "La\u0308sion"], np.zeros((2, 3)))
+    with pytest.raises(QueryError, match="sion"):
         read_landmarks(path)
     write_points(path, [""], np.zeros((1, 3)))
     with pytest.raises(QueryError, match="no name"):

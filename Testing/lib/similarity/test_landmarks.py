@@ -55,6 +55,14 @@ def test_landmarks_are_placed_in_a_new_scan_with_an_error_to_expect(scans, learn
     assert all(len(errors) == 2 for errors in learned.errors_mm.values())
 
 
+def test_names_that_look_alike_are_one_landmark(scans):
+    (first, points, _), (second, others, _) = scans[:2]
+    examples = [(first, {"L\u00e4sion": points["middle"]}), (second, {"la\u0308sion": others["middle"]})]
+    learned = cb.Landmarks().fit(examples)
+    assert learned.names == ["L\u00e4sion"]
+    assert len(learned.errors_mm["L\u00e4sion"]) == 2
+
+
 def test_one_example_is_enough_and_more_can_be_learned_later(scans):
     (first, at_first, _), (second, at_second, _), (third, truth, _) = scans
     landmarks = cb.Landmarks().learn(first, {"middle": at_first["middle"]})
@@ -96,6 +104,8 @@ def test_what_does_not_fit_is_refused(scans, learned, pooling):
         cb.Landmarks().fit([])
     with pytest.raises(QueryError, match="'far'"):
         cb.Landmarks().fit([(pyramid, {"far": [900, 0, 0]})])
+    with pytest.raises(QueryError, match="look alike"):
+        cb.Landmarks().fit([(pyramid, {"Carina": points["middle"], "carina": points["left"]})])
     with pytest.raises(QueryError, match="no landmarks"):
         cb.Landmarks().fit([(pyramid, {})])
     with pytest.raises(ProbeError, match="no example"):
