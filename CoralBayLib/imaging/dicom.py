@@ -226,6 +226,8 @@ def _choose(folder: Path, series: str | None) -> tuple[Series, list[Series]]:
             )
         series = choices[0]
         left_out = [uid for uid in ct if uid not in choices]
+    if not headers[series]:
+        read_slice(found[series][0])  # says why it cannot be read
     modality = headers[series].get(MODALITY, "unknown")
     if modality != "CT":
         raise VolumeError(f"The series has modality {modality}. Expected CT: the encoders work on Hounsfield units only.")

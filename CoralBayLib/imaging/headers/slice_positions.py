@@ -13,6 +13,9 @@ REGULARIZE = (
 )
 """What to do about a series that is not regular."""
 
+_ROUNDING_MM = 0.06
+"""How far a position may be from an even one, wherever it is."""
+
 
 def require_straight(positions: NDArray[np.float64], along: NDArray[np.float64], names: list[str], pixel_mm: float) -> None:
     """Refuse slices that do not lie in one line.
@@ -54,7 +57,10 @@ def require_regular(along: NDArray[np.float64]) -> None:
         )
     usual = float(np.median(gaps))
     wrong = np.flatnonzero(np.abs(gaps - usual) > max(0.05, 0.01 * usual))
-    if len(wrong):
+    numbers = np.arange(len(along))
+    off_mm = np.abs(along - np.polyval(np.polyfit(numbers, along, 1), numbers)).max()
+    # Exporters round positions to 0.1 mm, so that gaps of 3.33 mm become 3.3 and 3.4 mm.
+    if len(wrong) and off_mm > min(_ROUNDING_MM, 0.1 * usual):
         n = int(wrong[0])
         raise VolumeError(
             f"The slices are not evenly spaced: {len(wrong)} of {len(gaps)} gaps differ from {usual:.2f} mm; the first "

@@ -160,6 +160,22 @@ def test_small_irregularities_are_fine_and_larger_are_not(tmp_path, array):
     refused(write(tmp_path / "not", array, offsets=[0, 1, 2.04, 3, 4, 5]), "not evenly spaced")
 
 
+def test_positions_that_were_rounded_to_a_tenth_of_a_millimeter_are_even(tmp_path):
+    many = np.random.default_rng(0).integers(-1000, 1500, (25, 8, 10)).astype(np.int16)
+    rounded = [round(n * 10 / 3, 1) for n in range(25)]
+    volume = read_volume(write(tmp_path / "ct", many, step=(0, 0, 1), offsets=rounded))
+    assert np.allclose(volume.grid.spacing_mm[2], 10 / 3, atol=0.005)
+    refused(write(tmp_path / "gap", many[1:], step=(0, 0, 1), offsets=rounded[:20] + rounded[21:]), "not evenly spaced")
+    refused(write(tmp_path / "end", many[1:], step=(0, 0, 1), offsets=rounded[:23] + rounded[24:]), "not evenly spaced")
+
+
+def test_a_file_without_its_first_bytes_is_named(tmp_path, array):
+    folder = write(tmp_path / "ct", array)
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[132:])
+    refused(folder, "could not be read")
+
+
 def test_repeated_positions(tmp_path, array):
     refused(write(tmp_path / "ct", array, offsets=[0, 1, 2, 0, 1, 2]), "time series")
 
