@@ -130,10 +130,13 @@ def _made(fields: dict[str, str], source: Source, path: Path) -> Header:
 
 
 def _require_plain_values(fields: dict[str, str], name: str) -> None:
-    """Refuse another modality, and values that are to be scaled: ITK and Slicer do not scale them."""
+    """Refuse another modality or unit, and values that are to be scaled: ITK and Slicer do not scale them."""
     modality = fields.get("Modality", "").upper().removeprefix("MET_MOD_")
     if modality not in ("", "CT", "OTHER", "UNKNOWN"):
         raise VolumeError(f"{name} has modality {modality[:20]}. Expected CT: the encoders work on Hounsfield units only.")
+    unit = fields.get("DistanceUnits", "mm")
+    if unit.lower() not in ("mm", "", "?", "???"):  # ITK ignores it
+        raise VolumeError(f"{name} has its geometry in '{unit[:20]}'. Expected mm: convert it, and save it again.")
     for key, neutral in (("ElementToIntensityFunctionSlope", 1), ("ElementToIntensityFunctionOffset", 0)):
         if key in fields and real_numbers([fields[key]], f"'{key}'", name) != (neutral,):
             raise VolumeError(

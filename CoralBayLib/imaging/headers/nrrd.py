@@ -193,6 +193,9 @@ def _geometry(fields: dict[str, str], sizes: tuple[int, ...], spatial: list[int]
     if "space origin" in fields:
         real_numbers(_words(fields["space origin"]), "'space origin'", name, _space(fields, directions))
         out.append(f"space origin: {fields['space origin']}")
+    centerings = fields.get("centerings", "").split()
+    if len(centerings) == len(sizes):  # with mins alone, tells whether voxels begin or lie at these
+        out.append("centerings: " + " ".join(centerings[a] for a in spatial))
     for key in ("axis mins", "axis maxs"):
         words = fields.get(key, "").split()
         if len(words) == len(sizes) and not directions:

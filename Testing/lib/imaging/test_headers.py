@@ -105,6 +105,22 @@ GOOD = {
 }
 
 
+@pytest.mark.parametrize(("centers", "first"), [("node", -78), ("cell", -76)])
+def test_axis_mins_are_of_the_first_voxel_or_of_its_edge(tmp_path, centers, first):
+    text = nrrd(RAW, more=f"axis mins: -78 -78 -500\ncenterings: {centers} {centers} {centers}\n")
+    lines = [line for line in text.split(b"\n\n")[0].split(b"\n") if not line.startswith(b"space")]
+    spacings = b"spacings: 4 4 4"
+    (tmp_path / "a.nrrd").write_bytes(b"\n".join([*lines, spacings, b"", b""]) + RAW)
+    assert np.allclose(read_volume(tmp_path / "a.nrrd").grid.ijk_to_ras[0, 3], -first)
+
+
+def test_a_metaimage_in_centimeters_is_refused(tmp_path):
+    (tmp_path / "a.mha").write_bytes(metaimage(RAW, DistanceUnits="cm"))
+    refused(tmp_path / "a.mha", "'cm'")
+    (tmp_path / "b.mha").write_bytes(metaimage(RAW, DistanceUnits="mm"))
+    right(tmp_path / "b.mha")
+
+
 @pytest.mark.parametrize("name", GOOD)
 def test_files_as_people_have_them_are_read(tmp_path, name):
     path = tmp_path / name
