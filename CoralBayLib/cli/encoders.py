@@ -52,7 +52,11 @@ def _table(cards: list[EncoderCard]) -> list[str]:
     table = [lines[0]]
     for line, card in zip(lines[1:], cards, strict=True):
         indent = " " * (widths[0] + 2)
-        table += [line, textwrap.fill(card.summary, _width(), initial_indent=indent, subsequent_indent=indent)]
+        texts = [card.summary, f"Restricted: {card.restrictions}." if card.restrictions else ""]
+        table += [
+            line,
+            *(textwrap.fill(text, _width(), initial_indent=indent, subsequent_indent=indent) for text in texts if text),
+        ]
     return table
 
 

@@ -40,6 +40,9 @@ WORDS = {
 }
 """By remedy; {names} in braces are details of the error."""
 
+_NO_DOWNLOAD = "Name the file with --weights FILE, or choose another encoder with --encoder NAME, such as coralbay-mini."
+"""`GET_WEIGHTS` for an encoder whose weights are obtained by hand."""
+
 _SEVERAL_ENCODERS = {
     Remedy.GET_WEIGHTS: (
         "Run it again with --download to download the weights where a download is offered, or choose other encoders with "
@@ -94,4 +97,6 @@ def remedy_text(error: CoralBayError, options: Container[str]) -> str:
         return error.fill(_TRAINING[error.remedy])
     if error.remedy is None or _OPTIONS.get(error.remedy, "json") not in options:
         return ""
+    if error.remedy is Remedy.GET_WEIGHTS and error.details.get("downloadable") is False:
+        return _NO_DOWNLOAD
     return error.fill(WORDS[error.remedy])

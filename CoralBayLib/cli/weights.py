@@ -68,10 +68,14 @@ def run_list(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 
 def _state_lines(state: WeightsState) -> list[str]:
+    from CoralBayLib.encoders import encoder_card
+
     location = _LOCATIONS.get(state.location, "not on this computer")
     size = f", {format_bytes(state.nbytes)}" if state.nbytes else ""
     lines = [f"{state.encoder:<14}{location}{size}"]
-    facts = [("source", f"{state.origin}, license {state.licence}")]
+    restrictions = encoder_card(state.encoder).restrictions
+    facts = [("source", state.origin), ("license", state.licence)]
+    facts += [("restricted", restrictions)] if restrictions else []
     facts += [("file", str(state.path))] if state.path else []
     facts += [("SHA-256", state.sha256)] if state.sha256 else []
     facts += [("unfinished", f"{format_bytes(state.part_bytes)} of a download")] if state.part_bytes else []

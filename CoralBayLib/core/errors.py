@@ -13,7 +13,7 @@ class Remedy(Enum):
     """
 
     GET_WEIGHTS = "Pass consent=True to download the weights, weights=PATH for a local file, or choose another encoder."
-    """The weights are nowhere on this computer. Details: encoder, reason."""
+    """The weights are nowhere on this computer. Details: encoder, reason, downloadable (false where no download is offered)."""
     CHOOSE_WEIGHTS_FILE = "Pass another file as weights=, or leave weights= out."
     """The given file is missing, damaged, or of another network. Details: encoder."""
     CHOOSE_ENCODER = "Use an encoder, weights and a setting that fit."

@@ -105,7 +105,7 @@ def _state(weights: Weights) -> WeightsState:
         path,
         path.stat().st_size if path else None,
         sha256,
-        weights.origin,
+        weights.by_hand if isinstance(weights, WeightsSource) and weights.by_hand and not location else weights.origin,
         weights.licence,
         cache.partial_bytes(weights.encoder),
         fetch_method,

@@ -55,9 +55,9 @@ def encoder_tree(tensors: Mapping[str, torch.Tensor], marker: str, roots: Collec
     if not prefixes:
         some = ", ".join(sorted(tensors)[:4]) or "none"
         raise WeightsError(
-            f"Expected a checkpoint with the key '{marker}' (after any of the prefixes "
-            f"{', '.join(p + '.' for p in PREFIXES)}), got {len(tensors)} other keys ({some}, ...). "
-            "This file belongs to another network; choose the encoder of this file, or the weights file of this encoder."
+            "This file belongs to another network; choose the encoder of this file, or the weights file of this encoder. "
+            f"Expected the key '{marker}' (after any of the prefixes {', '.join(p + '.' for p in PREFIXES)}), got "
+            f"{len(tensors)} other keys ({some}, ...)."
         )
     if len(prefixes) > 1:
         raise WeightsError(

@@ -40,9 +40,9 @@ def find_weights(
             given file does not exist (remedy CHOOSE_WEIGHTS_FILE).
         Cancelled: the user cancelled.
     """
-    name = Path(source.filename).name
     if path is not None:
-        return FoundWeights(_given_file(Path(path), source), f"local file {name}")
+        file = _given_file(Path(path), source)
+        return FoundWeights(file, f"local file {file.name}")
     if os.environ.get(source.env):
         file = _given_file(Path(os.environ[source.env]), source, f"{source.env} names ")
         return FoundWeights(file, f"local file by {source.env}")
@@ -65,10 +65,11 @@ def find_weights(
                 refusal = str(error)
         tried.append(f"{hub.endpoint()}: {refusal}")
     raise WeightsError(
-        f"No weights for '{source.encoder}' were found. Searched: {'; '.join(tried)}. {_how_to_obtain(source)} Another choice "
+        f"No weights for '{source.encoder}' were found. {_how_to_obtain(source)} Searched: {'; '.join(tried)}. Another choice "
         f"is the encoder '{FALLBACK}', whose weights come with CoralBay.",
         remedy=Remedy.GET_WEIGHTS,
         encoder=source.encoder,
+        downloadable=source.downloadable,
         reason=tried[-1],
     )
 

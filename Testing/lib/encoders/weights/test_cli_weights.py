@@ -55,7 +55,7 @@ def test_download_list_export_delete_import(run, hub, tmp_path):
     status, out, _ = run("list")
     assert "CoralBay's folder, 1.0 MB" in out
     assert SHA256 in out
-    assert "hub some/model@aaaaaaaaaaaa, license MIT" in out
+    assert "hub some/model@aaaaaaaaaaaa" in out and "license:    MIT" in out
     bundle = tmp_path / "w.zip"
     status, out, err = run("export", bundle, "coralbay")
     assert f"Written: {bundle}, with the weights of coralbay." in out

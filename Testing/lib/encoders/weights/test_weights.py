@@ -63,7 +63,7 @@ def test_a_named_file_that_is_missing_is_not_replaced_by_another(tmp_path, cache
 
 def test_weights_that_nobody_may_download_come_with_advice(no_network):
     source = WeightsSource("fm-ct", "", "model.pth", "", "FMCT_WEIGHTS", "by agreement", "Write to the authors.")
-    with pytest.raises(WeightsError, match=r"FMCT_WEIGHTS: not set.* Write to the authors\. .*'coralbay-mini'") as caught:
+    with pytest.raises(WeightsError, match=r"Write to the authors\. .*FMCT_WEIGHTS: not set.*'coralbay-mini'") as caught:
         find_weights(source, consent=lambda request: pytest.fail("asked"))
     assert caught.value.remedy is Remedy.GET_WEIGHTS
 
