@@ -60,8 +60,8 @@ class Annotator:
             chosen = [int(self.random.choice(np.flatnonzero(areas >= _LARGE_ENOUGH * areas.max())))]
         else:
             cumulative = np.cumsum(areas) / areas.sum()
-            wanted = (np.arange(slices) + self.random.uniform(0.3, 0.7, slices)) / slices
-            chosen = sorted({int(np.searchsorted(cumulative, q)) for q in wanted})
+            quantiles = (np.arange(slices) + self.random.uniform(0.3, 0.7, slices)) / slices
+            chosen = sorted({int(np.searchsorted(cumulative, q)) for q in quantiles})
         points, inside = [], []
         for k in chosen:
             for mask, positive in ((self._along(k), True), (self._around(k), False)):

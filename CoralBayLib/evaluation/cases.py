@@ -120,8 +120,8 @@ def read_cases(
         digest.update(repr((labels.labelmap.grid.shape, labels.labelmap.grid.ijk_to_ras.round(3).tolist())).encode())
         read.append((patient, labels.names, set(np.unique(labels.labelmap.array).tolist()), digest.hexdigest()[:32]))
     if not read:
-        told = " ".join(f"{each.path}: {each.reason}" for each in left_out[:3])
-        raise VolumeError(f"The labels of no patient can be used. {told}")
+        reasons = " ".join(f"{each.path}: {each.reason}" for each in left_out[:3])
+        raise VolumeError(f"The labels of no patient can be used. {reasons}")
     names = chosen_names(common_names(names for _, names, _, _ in read), structures)
     cases = {}
     for patient, own, labels_in, hashed in sorted(read, key=lambda each: each[0].name):
@@ -181,8 +181,8 @@ def embed_cases(
         known[key] = name
         kept[name] = replace(case, scan_keys={**case.scan_keys, encoder.name: key})
     if len(kept) < 2:
-        told = " ".join(f"{each.path}: {each.reason}" for each in left_out[:3])
-        raise EvaluationError(f"Too few patients can be used: one to learn from and one to test are needed. {told}".rstrip())
+        reasons = " ".join(f"{each.path}: {each.reason}" for each in left_out[:3])
+        raise EvaluationError(f"Too few patients can be used: one to learn from and one to test are needed. {reasons}".rstrip())
     return Cases(kept, cases.names, left_out)
 
 

@@ -82,7 +82,7 @@ def make_draws(
     if not possible:
         kept = f" besides {len(test)} to test on" if test else ", of which one must be left to test on"
         raise EvaluationError(f"There are {len(pool)} patients{kept}: too few to learn from {min(shots)}.")
-    made: list[Draw] = []
+    drawn: list[Draw] = []
     known: set[frozenset[str]] = set()
     for number in range(1, draws + 1):
         order = np.random.default_rng([seed, 2, number]).permutation(pool).tolist()
@@ -92,5 +92,5 @@ def make_draws(
             train = tuple(order[:count])
             if frozenset(train) not in known:
                 known.add(frozenset(train))
-                made.append(Draw(number, count, train, tuple(test) or tuple(sorted([*order[count:], *only_test]))))
-    return made
+                drawn.append(Draw(number, count, train, tuple(test) or tuple(sorted([*order[count:], *only_test]))))
+    return drawn

@@ -120,9 +120,9 @@ class Probe(LearnsPatients):
         thinned = prompts.thinned(self.max_per_label)
         basis = pyramid.basis
         weak = slice(0, min(self.weak_negatives, len(basis.points_ras)))
-        told = thinned.points_ras if background_ras is None else np.concatenate([thinned.points_ras, background_ras])
-        deep = torch.cat([pyramid.sample_whitened(told), basis.vectors[weak]])
-        points = np.concatenate([told, basis.points_ras[weak].numpy()])
+        marked = thinned.points_ras if background_ras is None else np.concatenate([thinned.points_ras, background_ras])
+        deep = torch.cat([pyramid.sample_whitened(marked), basis.vectors[weak]])
+        points = np.concatenate([marked, basis.points_ras[weak].numpy()])
         features = torch.cat([deep, evidence_of(pyramid).voxel_features.sample(points)], dim=1).numpy()
         labels = np.concatenate([thinned.labels, np.zeros(len(points) - len(thinned), dtype=np.int64)])
         structures = prompts.structures

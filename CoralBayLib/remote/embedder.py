@@ -124,9 +124,9 @@ class RemoteEmbedder:
             if each.name == name and setting in (None, each.setting):
                 return each
         known = ", ".join(dict.fromkeys(f"{each.name} ({each.setting})" if each.setting else each.name for each in offered))
-        wanted = f"{name} ({setting})" if setting else name
+        title = f"{name} ({setting})" if setting else name
         raise EncoderError(
-            f"The server {self._connection.host} has no encoder {wanted}. It has {known}.",
+            f"The server {self._connection.host} has no encoder {title}. It has {known}.",
             remedy=Remedy.CHOOSE_ENCODER,
             encoder=name,
         )

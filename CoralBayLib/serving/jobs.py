@@ -164,15 +164,15 @@ class Jobs:
         if work is None:
             following = next(n for n in range(job.request.parts + 1) if n not in job.received)
             return {"job": job.id, "state": RECEIVING, "next": following, "version": 0}
-        told: dict[str, Any] = {"job": job.id, "state": work.state, "version": self._version(work)}
+        status: dict[str, Any] = {"job": job.id, "state": work.state, "version": self._version(work)}
         if work.state == QUEUED:
-            told["place"] = self._queue.index(work) + 1
-            told["seconds_left"] = self._seconds_left(work)
+            status["place"] = self._queue.index(work) + 1
+            status["seconds_left"] = self._seconds_left(work)
         elif work.state == RUNNING:
-            told |= {"fraction": work.fraction, "message": work.message, "seconds_left": self._seconds_left(work)}
+            status |= {"fraction": work.fraction, "message": work.message, "seconds_left": self._seconds_left(work)}
         elif work.state == FAILED:
-            told["error"] = work.error
-        return told
+            status["error"] = work.error
+        return status
 
     async def changed_state(self, job: Job, seen: int) -> dict[str, Any]:
         """As `state`, after a wait for a change of what the client has seen."""

@@ -58,12 +58,12 @@ class Replica:
             latest[0] = {"fraction": round(fraction, 3), "message": message}
 
         work = asyncio.ensure_future(asyncio.to_thread(self._embed, JobRequest.from_json(request), voxels, report, cancel))
-        told: dict[str, Any] | None = None
+        reported: dict[str, Any] | None = None
         try:
             while not work.done():
-                if latest[0] is not told:
-                    told = latest[0]
-                    yield told
+                if latest[0] is not reported:
+                    reported = latest[0]
+                    yield reported
                 await asyncio.wait({work}, timeout=_LOOK_S)
             error = work.result()
             if error is not None:

@@ -60,9 +60,9 @@ def _cosines(
 ) -> torch.Tensor:
     """Cosine of each mapped feature and the vector, (K, J, I)."""
     flat = level.features.reshape(level.channels, -1)
-    made = []
+    cosines = []
     for part in flat.split(_CHUNK, dim=1):
         raise_if_cancelled(cancel)
         mapped = weights @ part.float() + bias[:, None]
-        made.append((vector @ mapped) / torch.linalg.vector_norm(mapped, dim=0).clamp_min(1e-12))
-    return torch.cat(made).reshape(level.features.shape[1:])
+        cosines.append((vector @ mapped) / torch.linalg.vector_norm(mapped, dim=0).clamp_min(1e-12))
+    return torch.cat(cosines).reshape(level.features.shape[1:])

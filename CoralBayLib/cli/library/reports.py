@@ -71,8 +71,8 @@ def show_sentences(library: Any, hits: list[Any], console: Console) -> list[dict
     groups = group_sentences(reports)
     console.result("")
     own = ", ".join(str(hit.rank) for hit in hits if hit.is_query_scan and hit.scan in kept)
-    whose = f"; rank {own} is the query's own scan" if own else ", not the query"
-    console.result(f"Sentences of the reports of {len(reports)} of these scans. They describe those scans{whose}:")
+    note = f"; rank {own} is the query's own scan" if own else ", not the query"
+    console.result(f"Sentences of the reports of {len(reports)} of these scans. They describe those scans{note}:")
     for group in groups[:_MOST_SHOWN]:
         ranks = ", ".join(map(str, group.ranks))
         console.result(f"{len(group.ranks):4d} of {len(reports)}  {group.text}  (rank {ranks})")

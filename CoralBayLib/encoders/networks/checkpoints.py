@@ -173,9 +173,9 @@ def _require_plain(tensors: dict[str, torch.Tensor], path: Path) -> dict[str, to
         if fault := _fault(tensor):
             faults.setdefault(fault, []).append(key)
     if faults:
-        told = "; ".join(f"{len(keys)} {fault}: {list_keys(keys)}" for fault, keys in faults.items())
+        listed = "; ".join(f"{len(keys)} {fault}: {list_keys(keys)}" for fault, keys in faults.items())
         raise WeightsError(
-            f"'{path.name}' holds tensors that cannot be used: {told}. Use the published file, or save its tensors in full "
+            f"'{path.name}' holds tensors that cannot be used: {listed}. Use the published file, or save its tensors in full "
             "as floating-point numbers."
         )
     return tensors

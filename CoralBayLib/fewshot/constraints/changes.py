@@ -107,17 +107,17 @@ def _parts_at(mask: NDArray[np.bool_], seeds: list[tuple[int, ...]], axes: tuple
     # Beyond the border of the array a change may go on.
     opened = ndimage.binary_opening(np.pad(mask, 1, mode="edge"), cross)[1:-1, 1:-1, 1:-1] & mask
     components, _ = ndimage.label(opened)
-    wanted, thin = set(), np.zeros(mask.shape, dtype=bool)
+    touched, thin = set(), np.zeros(mask.shape, dtype=bool)
     for seed in seeds:
         near = tuple(slice(max(v - 1, 0), v + 2) for v in seed)
         found = components[seed] or components[near].max()
         if found:
-            wanted.add(int(found))
+            touched.add(int(found))
         else:
             thin[seed] = True
     everywhere = ndimage.generate_binary_structure(3, 3)
-    grown = np.isin(components, list(wanted)) if wanted else np.zeros(mask.shape, dtype=bool)
-    if wanted:
+    grown = np.isin(components, list(touched)) if touched else np.zeros(mask.shape, dtype=bool)
+    if touched:
         grown = ndimage.binary_dilation(grown, everywhere, _GROWTH, mask=mask)
     if thin.any():
         grown |= ndimage.binary_dilation(thin, everywhere, _THIN_REACH, mask=mask)

@@ -13,31 +13,31 @@ from CoralBayLib.imaging.segmentation_io import Segment
 
 
 def locked_segments(
-    labelmap: Volume, segments: Sequence[Segment], wanted: Sequence[str] = (), structures: Collection[str] = ()
+    labelmap: Volume, segments: Sequence[Segment], chosen: Sequence[str] = (), structures: Collection[str] = ()
 ) -> Volume:
     """The mask of the segments to lock.
 
     Args:
         labelmap: of the segments.
         segments: of the file.
-        wanted: names of the segments to lock, or their labels; all by default, except those named as a structure.
+        chosen: names of the segments to lock, or their labels; all by default, except those named as a structure.
         structures: names of the structures to segment.
 
     Returns:
         uint8, 1 where locked.
 
     Raises:
-        VolumeError: there is no segment of a wanted name, or none to lock.
+        VolumeError: there is no segment of a chosen name, or none to lock.
     """
     known = {fold(segment.name): segment.label for segment in segments}
     by_number = {str(segment.label): segment.label for segment in segments}
     labels = []
-    for name in wanted:
+    for name in chosen:
         label = known.get(fold(name), by_number.get(name.strip()))
         if label is None:
             raise VolumeError(f"There is no segment '{name}' to lock. {_listed(segments)}")
         labels.append(label)
-    if not wanted:
+    if not chosen:
         own = {fold(name) for name in structures}
         labels = [segment.label for segment in segments if fold(segment.name) not in own]
         if not labels:

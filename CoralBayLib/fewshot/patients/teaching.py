@@ -56,8 +56,8 @@ def patients_of(
 def labels_by_name(patients: Patients) -> dict[str, int]:
     """A label for each structure: its own in the first patient that has it, or the next free one."""
     labels: dict[str, int] = {}
-    wanted: list[tuple[int, str]] = [(label, name) for record in patients.records for label, name in record.names.items()]
-    for label, name in wanted:
+    structures: list[tuple[int, str]] = [(label, name) for record in patients.records for label, name in record.names.items()]
+    for label, name in structures:
         if name not in labels:
             taken = set(labels.values())
             labels[name] = label if label not in taken else next(n for n in range(1, len(taken) + 2) if n not in taken)

@@ -187,10 +187,10 @@ def _largest_distance(one: NDArray[np.float64], other: NDArray[np.float64], size
 
 def _geometry(head: bytearray, order: str, size: tuple[int, ...]) -> bytes:
     """The header with one byte per voxel, unscaled, in one file."""
-    made = bytearray(head)
+    patched = bytearray(head)
     dims = [len(size), *size, *[1] * (7 - len(size))]
-    struct.pack_into(f"{order}8h", made, 40, *dims)
-    struct.pack_into(f"{order}2h", made, 70, 2, 8)
-    struct.pack_into(f"{order}3f", made, 108, 352, 1, 0)
-    made[_MAGIC] = b"n+1\0"
-    return bytes(made) + bytes(4)
+    struct.pack_into(f"{order}8h", patched, 40, *dims)
+    struct.pack_into(f"{order}2h", patched, 70, 2, 8)
+    struct.pack_into(f"{order}3f", patched, 108, 352, 1, 0)
+    patched[_MAGIC] = b"n+1\0"
+    return bytes(patched) + bytes(4)

@@ -111,10 +111,10 @@ def labeled_regions(
 
 
 def _regions(
-    tables: Tables, wanted: Iterable[str], cancel: CancelToken | None
+    tables: Tables, chosen: Iterable[str], cancel: CancelToken | None
 ) -> list[tuple[str, NDArray, NDArray[np.float32]]]:
     """The regions of some scans: ID, points and vectors."""
-    parts: dict[str, list[tuple[NDArray, NDArray]]] = {scan: [] for scan in wanted}
+    parts: dict[str, list[tuple[NDArray, NDArray]]] = {scan: [] for scan in chosen}
     for scans, points, vectors in tables.batches(cancel):
         names = np.array(scans)
         for scan in set(scans) & parts.keys():

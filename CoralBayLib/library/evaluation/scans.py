@@ -89,17 +89,17 @@ def evaluate_scans(
         chance["mAP"].append(_expected_precision(int(same.sum()), int(gallery.sum())))
     if not asked:
         raise LibraryError("No scan has another one with the same label, and one with another label, of other patients.")
-    whose = patient[asked]
+    query_patients = patient[asked]
     by_label = {}
     for name in sorted({str(each) for each in label[asked]}):
         rows = label[asked] == name
-        if len(set(whose[rows])) > 1:
-            by_label[name] = mean_over_patients(np.array(values["mAP"])[rows], whose[rows].tolist())
+        if len(set(query_patients[rows])) > 1:
+            by_label[name] = mean_over_patients(np.array(values["mAP"])[rows], query_patients[rows].tolist())
     return ScanScores(
         len(asked),
-        len(set(whose)),
+        len(set(query_patients)),
         (min(sizes), max(sizes)),
-        {name: mean_over_patients(np.array(found), whose.tolist()) for name, found in values.items()},
+        {name: mean_over_patients(np.array(found), query_patients.tolist()) for name, found in values.items()},
         {name: float(np.mean(found)) for name, found in chance.items()},
         by_label,
     )

@@ -85,17 +85,17 @@ class Preparation:
     def _write(self, source: ScanSource, key: str) -> None:
         volume = read_volume(source.path)
         check_ct(volume, self.assume_hu)
-        made = prepare(volume, InputSpec((self.spacing_mm,) * 3, (-1000.0, 1000.0), (1, 1, 1)))
-        extent = np.array(made.image.grid.size) * made.image.grid.spacing_mm
+        prepared = prepare(volume, InputSpec((self.spacing_mm,) * 3, (-1000.0, 1000.0), (1, 1, 1)))
+        extent = np.array(prepared.image.grid.size) * prepared.image.grid.spacing_mm
         if extent.min() < self.least_mm:
             size = " x ".join(f"{side:.0f}" for side in extent)
             raise TrainingError(f"It is too small: {size} mm around the patient, but crops have {self.least_mm:.0f} mm.")
-        hu = np.clip(np.round(made.image.array), _LOWEST_HU, _HIGHEST_HU).astype(np.int16)
-        inside = np.flatnonzero(made.body.array)
+        hu = np.clip(np.round(prepared.image.array), _LOWEST_HU, _HIGHEST_HU).astype(np.int16)
+        inside = np.flatnonzero(prepared.body.array)
         chosen = np.random.default_rng(int(key[:8], 16)).choice(inside, min(_POINTS, len(inside)), replace=False)
         points = np.stack(np.unravel_index(np.sort(chosen), hu.shape)[::-1], axis=1).astype(np.int16)
         with atomic_write(self.folder / f"{key}.json") as temporary:
-            temporary.write_text(json.dumps({"ijk_to_ras": made.image.grid.ijk_to_ras.tolist()}), encoding="utf-8")
+            temporary.write_text(json.dumps({"ijk_to_ras": prepared.image.grid.ijk_to_ras.tolist()}), encoding="utf-8")
         for suffix, array in ((".points.npy", points), (".npy", hu)):
             with atomic_write(self.folder / f"{key}{suffix}") as temporary, temporary.open("wb") as file:
                 np.save(file, array, allow_pickle=False)

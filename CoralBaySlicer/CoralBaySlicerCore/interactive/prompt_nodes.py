@@ -69,8 +69,8 @@ class PromptNodes(VTKObservationMixin):
                 own = {segment_id for segmentation, segment_id, _label in starts if segmentation is node}
                 found = masks.lockable(node, names, visible_only)
                 locked.append((node, {each: label for each, label in found.items() if each not in own}))
-        wanted = [(node, {segment_id: label}) for node, segment_id, label in starts]
-        self._masks = masks.read(self.volume, locked, wanted, self._masks)
+        start_segments = [(node, {segment_id: label}) for node, segment_id, label in starts]
+        self._masks = masks.read(self.volume, locked, start_segments, self._masks)
         return self._masks
 
     def _observe(

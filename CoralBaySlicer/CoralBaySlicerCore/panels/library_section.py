@@ -169,8 +169,8 @@ class LibrarySection:
 
     def _add_paths(self, paths: Callable, nothing: str) -> None:
         logic = self._panel.logic
-        wanted = scan_library.confirm_then(logic, paths, nothing)
-        self._add(lambda outcomes: scan_library.addTask(logic, scan_library.folder(), wanted, outcomes))
+        find_paths = scan_library.confirm_then(logic, paths, nothing)
+        self._add(lambda outcomes: scan_library.addTask(logic, scan_library.folder(), find_paths, outcomes))
 
     def _add(self, start: Callable[[list[Outcome]], Task]) -> None:
         outcomes: list[Outcome] = []

@@ -153,7 +153,7 @@ class ScanProbeSection:
         def finish(prediction: dict[str, float]) -> None:
             assert volume is not None  # without one the task is not started
             text = ", ".join(f"{name} {value:.2f}" for name, value in prediction.items())
-            self._show_prediction(_("{scan}: {told}").format(scan=volume.GetName(), told=text))
+            self._show_prediction(_("{scan}: {prediction}").format(scan=volume.GetName(), prediction=text))
 
         def start() -> Task:
             return panel.logic.start(

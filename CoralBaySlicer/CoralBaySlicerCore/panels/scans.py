@@ -122,16 +122,16 @@ class ScansPanel(Panel):
         """
         parameters = self.parameters
         another, survive = parameters.everyScanAnother, parameters.scansTask == "survive"
-        wanted = [(parameters.scanColumn, _("Choose the column with the paths of the scans."))]
+        required = [(parameters.scanColumn, _("Choose the column with the paths of the scans."))]
         if to_learn:
             if not another:
                 why = _("Choose the patient column, or check 'One scan per patient'.")
-                wanted.append((parameters.patientColumn, why))
-            wanted.append((parameters.targetColumn, _("Choose the target column.")))
+                required.append((parameters.patientColumn, why))
+            required.append((parameters.targetColumn, _("Choose the target column.")))
             if survive:
-                wanted.append((parameters.timeColumn, _("Choose the time column.")))
+                required.append((parameters.timeColumn, _("Choose the time column.")))
         if parameters.scansTable is not None:
-            for column, words in wanted:
+            for column, words in required:
                 if not column:
                     raise ScansError(words)
         return scan_tables.study_of(

@@ -70,7 +70,7 @@ def read(volume: slicer.vtkMRMLScalarVolumeNode, locked: Wanted, start: Wanted, 
     Raises:
         VolumeError: a segment has no voxels to read, or a non-linear transform lies between it and the scan.
     """
-    images = [[each for wanted in which for each in _images(*wanted, volume)] for which in (locked, start)]
+    images = [[each for source in which for each in _images(*source, volume)] for which in (locked, start)]
     key = tuple(tuple(each.key for each in some) for some in images)
     if not any(images):
         return None
@@ -160,10 +160,10 @@ class _Image:
 
 
 def _images(
-    segmentation: slicer.vtkMRMLSegmentationNode, wanted: Mapping[str, int], volume: slicer.vtkMRMLScalarVolumeNode
+    segmentation: slicer.vtkMRMLSegmentationNode, label_by_segment: Mapping[str, int], volume: slicer.vtkMRMLScalarVolumeNode
 ) -> list[_Image]:
     """The images of some segments that have voxels; segments may share an image."""
-    if not wanted:
+    if not label_by_segment:
         return []
     name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     inner = segmentation.GetSegmentation()
@@ -182,7 +182,7 @@ def _images(
             ).format(name=segmentation.GetName())
         )
     found: dict[str, _Image] = {}
-    for segment_id, label in wanted.items():
+    for segment_id, label in label_by_segment.items():
         segment = inner.GetSegment(segment_id)
         data = segment.GetRepresentation(name) if segment is not None else None
         if data is None or data.IsEmpty() or data.GetPointData().GetScalars() is None:

@@ -30,7 +30,7 @@ class ServerSection:
 
     def __init__(self, panel: Panel, chosen: Callable[[], None]) -> None:
         self._panel, self._chosen = panel, chosen
-        self._told = ""
+        self._test_result = ""
         self._shown: str | None = None
         ui = panel.ui
         ui.testServerButton.connect("clicked(bool)", lambda *_: self.test())
@@ -55,22 +55,22 @@ class ServerSection:
         server = servers.of_device(settings.device())
         shown = ADD if adding else server.url if server else ""
         if shown != self._shown:
-            self._shown, self._told = shown, self._told if not adding else ""
+            self._shown, self._test_result = shown, self._test_result if not adding else ""
             ui.serverAddress.text = server.url if server and not adding else ""
             ui.serverToken.text = server.token if server and not adding else ""
             ui.serverCertificates.currentPath = server.certificates if server and not adding else ""
         ui.serverBox.visible = bool(shown)
         ui.forgetServerButton.visible = server is not None and not adding
         ui.testServerButton.enabled = self._panel.activity.task is None
-        told = [self._told] if self._told else []
+        sentences = [self._test_result] if self._test_result else []
         if server is not None and not adding:
-            told.append(
+            sentences.append(
                 _("You have agreed that scans are sent to this server.")
                 if server.allowed
                 else _("You will be asked before the first scan is sent to this server.")
             )
-        ui.serverLabel.text = " ".join(told)
-        ui.serverLabel.visible = bool(told)
+        ui.serverLabel.text = " ".join(sentences)
+        ui.serverLabel.visible = bool(sentences)
 
     def test(self) -> None:
         """Connect to the server in the fields; if it answers, it is remembered and chosen."""
@@ -89,10 +89,10 @@ class ServerSection:
             servers.remember(server)
             settings.set_device(server.device)
             names = ", ".join(dict.fromkeys(encoder.name for encoder in info.encoders))
-            self._told = _("Connected: {device}, encoders {names}.").format(device=info.device, names=names)
+            self._test_result = _("Connected: {device}, encoders {names}.").format(device=info.device, names=names)
             self._chosen()
 
-        self._told = ""
+        self._test_result = ""
         self._panel.run(
             _("The server cannot be used."),
             lambda: self._panel.logic.workTask(connect, _("Connecting to the server")),
@@ -104,5 +104,5 @@ class ServerSection:
         server = servers.of_device(settings.device())
         if server is not None:
             servers.forget(server.url)
-            self._told = ""
+            self._test_result = ""
             self._panel.refresh()

@@ -85,22 +85,22 @@ def restore(node: slicer.vtkMRMLMarkupsFiducialNode, points: Sequence[Point]) ->
 
     Points that the node has already, by their numbers, are moved: their labels, descriptions and other properties stay.
     """
-    wanted: dict[int, list[Point]] = {}
+    unplaced: dict[int, list[Point]] = {}
     for point in points:
-        wanted.setdefault(point.number, []).append(point)
+        unplaced.setdefault(point.number, []).append(point)
     present = [(node.GetNthControlPointID(index), n) for index, n in zip(placed(node), numbers_of(node), strict=True)]
     numbers = {}
     with slicer.util.NodeModify(node):
         for point_id, number in present:
             index = node.GetNthControlPointIndexByID(point_id)
-            if not wanted.get(number):
+            if not unplaced.get(number):
                 node.RemoveNthControlPoint(index)
                 continue
-            position = wanted[number].pop(0).position
+            position = unplaced[number].pop(0).position
             if position != tuple(node.GetNthControlPointPosition(index)):
                 node.SetNthControlPointPosition(index, *position)
             numbers[point_id] = number
-        for point in (each for rest in wanted.values() for each in rest):
+        for point in (each for rest in unplaced.values() for each in rest):
             index = node.AddControlPoint(*point.position)
             node.SetNthControlPointLabel(index, point.label)
             node.SetNthControlPointDescription(index, point.description)
