@@ -35,7 +35,7 @@ def add_parser(commands: Any, common: Common) -> None:
     parser = commands.add_parser(
         "check",
         parents=[common.output],
-        help="tell what is known of scans and what is wrong with them, without computing anything",
+        help="report format, geometry and faults of scans, without computing anything",
     )
     parser.add_argument(
         "paths",

@@ -17,7 +17,7 @@ WORDS = {
     Remedy.CHOOSE_SERIES: "Choose one series with --series UID.",
     Remedy.ASSUME_HU: "If you are sure that the values are HU, run it again with --assume-hu.",
     Remedy.NAME_PATIENTS: (
-        "Name the column of patients with --patient-column COLUMN, or add --one-scan-per-patient when every scan is of "
+        "Name the column of patients with --patient-column COLUMN, or add --one-scan-per-patient if every scan is of "
         "another patient."
     ),
     Remedy.CREATE_LIBRARY: "Create it with `coralbay library add`, or choose another with --library FOLDER.",
@@ -28,7 +28,7 @@ WORDS = {
     Remedy.INSTALL_PACKAGE: "Install the package: pip install '{package}'",
     Remedy.OVERWRITE: "Add --overwrite to replace it, or rename or remove it.",
     Remedy.CREATE_COHORT: "Create it with `coralbay cohort create`, or name the folder of another.",
-    Remedy.RELOCATE_SCANS: "Tell where the scans are now with `coralbay cohort add COHORT FOLDER --moved`.",
+    Remedy.RELOCATE_SCANS: "Give the new folder of the scans with `coralbay cohort add COHORT FOLDER --moved`.",
     Remedy.CHECK_SERVER: "Check the address after --server, and that `coralbay serve` runs there.",
     Remedy.CHECK_CERTIFICATE: (
         "Have the certificate renewed, or name the authority that signed it with --server-certificates FILE."

@@ -39,7 +39,7 @@ def add_parser(commands: Any, common: Common) -> None:
         "--prompts",
         nargs="+",
         metavar="FILE",
-        help="prompts as JSON, or Slicer's markups (.mrk.json, .fcsv): points, or a ROI as a box around a structure",
+        help="prompts as JSON, or Slicer's markups (.mrk.json, .fcsv): points, or an ROI as a box around a structure",
     )
     what.add_argument("--probe", metavar="FILE", help="saved probe, which is adapted to this scan; prompts correct it")
     what.add_argument(

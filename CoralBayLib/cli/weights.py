@@ -126,7 +126,7 @@ def run_export(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with console.bar("Exporting") as progress:
         records = export_bundle(args.file, args.names or None, progress)
     console.result(f"Written: {args.file}, with the weights of {', '.join(record.encoder for record in records)}.")
-    console.say("On the other computer run `coralbay weights import FILE`. Heed the licenses when you share the file.")
+    console.say("On the other computer run `coralbay weights import FILE`. Observe the licenses when you share the file.")
     return {"file": str(args.file), "weights": [record.as_dict() for record in records]}
 
 

@@ -153,7 +153,7 @@ def read_description(folder: Path) -> Description:
         document = json.loads(path.read_bytes())
         version = document["format"]
         if type(version) is not int:
-            raise ValueError("its format is no number")
+            raise ValueError("its format is not a number")
         if version > FORMAT_VERSION:
             raise CohortError(
                 f"The cohort in {folder} has format {version}; this version of CoralBay reads formats up to {FORMAT_VERSION}. "

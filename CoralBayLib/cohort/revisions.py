@@ -210,7 +210,7 @@ def _read(path: Path, required: Sequence[str]) -> dict[str, Any]:
     try:
         record = json.loads(path.read_bytes())
         if not isinstance(record, dict) or type(record.get("format")) is not int:
-            raise ValueError("it is no record of a cohort")
+            raise ValueError("it is not a record of a cohort")
         if record["format"] > FORMAT_VERSION:
             raise CohortError(
                 f"{path} has format {record['format']}, which a newer version of CoralBay wrote. Update CoralBay."

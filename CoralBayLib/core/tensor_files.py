@@ -70,7 +70,7 @@ def read_tensors(
     try:
         return open_envelope(path, kind, schema, **lengths)
     except ValueError as error:
-        raise ProbeError(f"{path.name} is no {kind}, or a damaged one ({error}). Make it again.") from error
+        raise ProbeError(f"{path.name} is not of the kind '{kind}', or is damaged ({error}). Make it again.") from error
     except OSError as error:
         raise ProbeError(f"{path.name} cannot be read: {error.strerror or error}.") from error
 
@@ -154,7 +154,7 @@ def decode_tensors(
     try:
         return _in_words(read, "The data")
     except ValueError as error:
-        raise ProbeError(f"The data are no {kind}, or are damaged ({error}).") from error
+        raise ProbeError(f"The data are not of the kind '{kind}', or are damaged ({error}).") from error
 
 
 def metadata_of(kind: str, header: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
@@ -189,7 +189,7 @@ def _header(metadata: Mapping[str, str], kind: str, schema: Schema | None) -> tu
         raise ValueError(f"its metadata lack '{_key(kind)}'")
     header = json.loads(metadata[_key(kind)], parse_constant=_refuse_constant)
     if not isinstance(header, dict):
-        raise ValueError("the header is no object")
+        raise ValueError("the header is not an object")
     checksum = header.pop(_CHECKSUM, None)
     if schema is not None:
         schema.check_header(header)

@@ -1,7 +1,7 @@
 """Reads prompts from CoralBay's JSON files and from Slicer's markups files.
 
 The markups format is Slicer's markups-schema (Modules/Loadable/Markups/Resources/Schema): positions are in LPS unless
-`coordinateSystem` is RAS. A ROI has the fields of vtkMRMLMarkupsROIJsonStorageNode: the columns of `orientation`, which is
+`coordinateSystem` is RAS. An ROI has the fields of vtkMRMLMarkupsROIJsonStorageNode: the columns of `orientation`, which is
 written row by row, are its axes. A markups file does not contain the node's parent transform, which must be hardened before
 saving.
 """
@@ -123,7 +123,7 @@ def _from_markups(markups: Any, stem: str) -> Prompts:
         kind = _get(markup, "type", "a markup")
         _require_spelling(markup, "coordinateSystem", "coordinateUnits")
         if kind != "ROI" and kind not in _POINT_MARKUPS:
-            raise PromptError(f"a markup of type {kind} cannot be a prompt. Use a point list, a line, a curve or a ROI.")
+            raise PromptError(f"a markup of type {kind} cannot be a prompt. Use a point list, a line, a curve or an ROI.")
         if markup.get("coordinateUnits", "mm") not in ("mm", ["mm", "mm", "mm"]):
             raise PromptError(f"expected coordinates in mm, got {markup['coordinateUnits']!r}. Save it in mm.")
         sign = _sign(markup.get("coordinateSystem", "LPS"))
@@ -146,9 +146,9 @@ def _from_markups(markups: Any, stem: str) -> Prompts:
 
 
 def _from_roi(markup: dict, stem: str) -> Box:
-    """The box of a ROI, with the label 1, in the markup's own coordinates."""
+    """The box of an ROI, with the label 1, in the markup's own coordinates."""
     if is_background(stem):
-        raise PromptError("a ROI marks a structure, not the background. Rename the ROI as the structure.")
+        raise PromptError("an ROI marks a structure, not the background. Rename the ROI as the structure.")
     if markup.get("insideOut", False) is not False:
         raise PromptError("the ROI is inside out. Turn that off, so that it contains the structure.")
     values = [_get(markup, "center", "the ROI"), _get(markup, "size", "the ROI")]
@@ -167,7 +167,7 @@ def _turned(box: Box, sign: np.ndarray) -> Box:
 def _from_fcsv(text: str, stem: str) -> Prompts:
     """Points of Slicer's older format: a CSV whose header lines begin with "#" (vtkMRMLMarkupsFiducialStorageNode)."""
     if "\0" in text:
-        raise PromptError("it holds zero bytes, as after a lost sector. Save the markups again.")
+        raise PromptError("it contains null bytes, so it is damaged. Save the markups again.")
     header = dict(re.findall(r"^#\s*(\w[\w ]*?)\s*=\s*(.*?)\s*$", text, re.MULTILINE))
     system = header.get("CoordinateSystem")
     sign = _sign({"0": "RAS", "1": "LPS"}.get(str(system), system))
@@ -181,7 +181,7 @@ def _from_fcsv(text: str, stem: str) -> Prompts:
     try:
         rows = list(csv.reader(io.StringIO("".join(lines), newline=""), strict=True))
     except csv.Error as error:
-        raise PromptError(f"its points are no table ({error}). Save the markups again.") from error
+        raise PromptError(f"its points are not a table ({error}). Save the markups again.") from error
     for n, cells in enumerate(rows):
         if any(cell.strip() for cell in cells[len(columns) :]):
             raise PromptError(f"point {n} has {len(cells)} cells for {len(columns)} columns. Are there decimal commas?")

@@ -113,7 +113,7 @@ def _folder_and_series(path: Path, series: str | None) -> tuple[Path, str | None
     series = series or _sound(path).series
     if not series:
         read_slice(str(path))  # says what is wrong with the header
-        raise VolumeError(f"{path.name} names no series (SeriesInstanceUID). Export the series again from where it comes.")
+        raise VolumeError(f"{path.name} names no series (SeriesInstanceUID). Export the series again from its source.")
     return path.parent, series
 
 

@@ -168,7 +168,7 @@ def _require_room(path: Path, count: int) -> bool:
     uncompressed = elements is not None and elements.syntax in UNCOMPRESSED
     if count > stored * (1 if uncompressed else _LARGEST_RATIO):
         raise VolumeError(
-            f"Slice {path.name} is truncated or damaged: its header tells of {count:,} bytes of voxels, and the file has "
+            f"Slice {path.name} is truncated or damaged: its header announces {count:,} bytes of voxels, and the file has "
             f"{stored:,}. Copy the series again."
         )
     return not uncompressed
@@ -248,7 +248,7 @@ def _require_fields(slices: list[Slice]) -> None:
     if without and len(without) < len(slices):
         raise VolumeError(
             f"{len(without)} of {len(slices)} slices lack RescaleSlope and RescaleIntercept, so their values are not HU. The "
-            f"first is {without[0]}. Export the series again from where it comes."
+            f"first is {without[0]}. Export the series again from its source."
         )
 
 

@@ -60,7 +60,7 @@ def write_segmentation(labelmap: Volume, segments: list[Segment], path: str | os
     """
     path = Path(path)
     if not path.name.lower().endswith(SEGMENTATION_SUFFIX):
-        raise VolumeError(f"Slicer does not take {path.name} for a segmentation. Use a name ending in {SEGMENTATION_SUFFIX}.")
+        raise VolumeError(f"Slicer does not recognize {path.name} as a segmentation. End the name with {SEGMENTATION_SUFFIX}.")
     labels = [segment.label for segment in segments]
     if len(set(labels)) < len(labels):
         raise VolumeError(f"Two segments share a label: {sorted(labels)}. Give each segment its own.")

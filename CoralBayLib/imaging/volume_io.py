@@ -60,7 +60,7 @@ def read_volume(path: str | os.PathLike, series: str | None = None, facts: FileF
             array, grid = read_series(path, series, facts)
         elif series:
             raise VolumeError(
-                f"{path.name} is no DICOM file, so it has no series {series[:70]}. Choose a folder, or leave it out."
+                f"{path.name} is not a DICOM file, so it has no series {series[:70]}. Choose a folder, or leave it out."
             )
         else:
             array, grid, _ = read_image(path, facts=facts)

@@ -93,7 +93,7 @@ def pretrain(
         weights: local file of the initial weights; not needed when a training goes on, but it must not be another one.
         consent: whether the initial weights may be downloaded.
         assume_hu: skip the check that the values of scans look like HU.
-        overwrite: begin again, and replace existing files.
+        overwrite: start again, and replace existing files.
         progress: told the fraction done and the time left.
         say: takes notes for the user.
 

@@ -153,7 +153,7 @@ class Connection:
             wait_s = min(2 * wait_s, _LONGEST_BACKOFF_S)
 
     def send_once(self, method: str, path: str, wait_s: float) -> None:
-        """Send a request in the background, once, and wait a little for it; whether it arrives is not told."""
+        """Send a request in the background, once, and wait a little for it; whether it arrives is not reported."""
         exchange = self._begin(lambda: self._send(self._new_session(), method, path, None, {}))
         exchange.done.wait(wait_s)
 

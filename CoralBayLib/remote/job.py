@@ -147,8 +147,8 @@ class _Job:
             while at < total:
                 done = at / total if at else 0.0
                 report(self.progress, _COMPUTED + (1 - _COMPUTED) * done, f"Receiving the features from {self.connection.host}")
-                wanted = {"Range": f"bytes={at}-{at + RANGE_BYTES - 1}"}
-                answer = self.connection.call("GET", f"/results/{self.request.key}", None, wanted, self.cancel)
+                headers = {"Range": f"bytes={at}-{at + RANGE_BYTES - 1}"}
+                answer = self.connection.call("GET", f"/results/{self.request.key}", None, headers, self.cancel)
                 if answer.status == 404:
                     raise _JobLostError
                 found = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
@@ -191,7 +191,8 @@ def unclear_answer(connection: Connection, status: int = 200) -> ServerError:
         f" It refused the request with HTTP status {status}; a proxy on the way may not let it pass." if status >= 400 else ""
     )
     return connection.error(
-        f"What answers at {connection.url} is no server of CoralBay, or one of another version.{about}", Remedy.CHECK_SERVER
+        f"What answers at {connection.url} is not a server of CoralBay, or is one of another version.{about}",
+        Remedy.CHECK_SERVER,
     )
 
 

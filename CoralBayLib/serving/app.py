@@ -113,12 +113,12 @@ class Api:
         try:
             content = json.loads(body)
             self._require_versions(content)
-            wanted = JobRequest.from_json(content)
+            job_request = JobRequest.from_json(content)
         except (ValueError, RecursionError) as error:  # VolumeError is a ValueError
             raise _RefusedError(400, ServerError(f"The request is damaged: {error}.")) from error
-        self._require_possible(wanted)
+        self._require_possible(job_request)
         try:
-            job = self._jobs.begin(wanted)
+            job = self._jobs.begin(job_request)
         except QueueFullError:
             full = ServerError(
                 f"All {self._settings.queue} places of the queue are taken.",
@@ -134,7 +134,7 @@ class Api:
         body = await _body(request, job.request.most_part_bytes())
         try:
             if not re.fullmatch("[0-9]{1,6}", number):
-                raise PartError("its number is none")
+                raise PartError("its index is not a number")
             await self._jobs.receive(job, int(number), body)
         except PartError as error:
             raise _RefusedError(400, ServerError(f"A part of the scan is damaged: {error}.")) from error
@@ -167,11 +167,11 @@ class Api:
         path = self._store.path(key) if re.fullmatch("[0-9a-f]{64}", key) else None
         if path is None:
             raise _RefusedError(404, ServerError("There are no features of this key."))
-        wanted = re.fullmatch(r"bytes=([0-9]{1,15})-([0-9]{1,15})", request.headers.get("Range", ""))
-        if wanted is None:
+        byte_range = re.fullmatch(r"bytes=([0-9]{1,15})-([0-9]{1,15})", request.headers.get("Range", ""))
+        if byte_range is None:
             raise _RefusedError(400, ServerError("The request names no range of bytes."))
-        first = int(wanted[1])
-        content, total, tag = await asyncio.to_thread(_read_range, path, first, int(wanted[2]) - first + 1)
+        first = int(byte_range[1])
+        content, total, tag = await asyncio.to_thread(_read_range, path, first, int(byte_range[2]) - first + 1)
         if not content:
             return Response(status_code=416, headers={"Content-Range": f"bytes */{total}"})
         self._metrics.sent.inc(len(content))
@@ -196,20 +196,20 @@ class Api:
             )
             raise _RefusedError(409, error)
 
-    def _require_possible(self, wanted: JobRequest) -> None:
-        if wanted.voxels > self._settings.most_voxels:
+    def _require_possible(self, job_request: JobRequest) -> None:
+        if job_request.voxels > self._settings.most_voxels:
             large = MemoryLimitError(
-                f"The scan has {wanted.voxels / 1e6:.0f} million voxels; this server takes "
+                f"The scan has {job_request.voxels / 1e6:.0f} million voxels; this server takes "
                 f"{self._settings.most_voxels / 1e6:.0f} million at most. Crop the volume."
             )
             raise _RefusedError(413, large)
-        encoder = self._encoders.get((wanted.encoder, wanted.setting))
+        encoder = self._encoders.get((job_request.encoder, job_request.setting))
         if encoder is None:
             raise _RefusedError(404, EncoderError("The server has no such encoder."))
-        if encoder.weights_sha256 != wanted.weights:
-            raise _RefusedError(409, EncoderError(f"The server has other weights of '{wanted.encoder}'."))
-        if not {level.name for level in encoder.levels} >= set(wanted.levels):
-            raise _RefusedError(400, EncoderError(f"'{wanted.encoder}' has no such levels."))
+        if encoder.weights_sha256 != job_request.weights:
+            raise _RefusedError(409, EncoderError(f"The server has other weights of '{job_request.encoder}'."))
+        if not {level.name for level in encoder.levels} >= set(job_request.levels):
+            raise _RefusedError(400, EncoderError(f"'{job_request.encoder}' has no such levels."))
 
     def _check_voxels(self, request: JobRequest, voxels: Path) -> None:
         check_voxels(request, voxels, self._encoders[request.encoder, request.setting])

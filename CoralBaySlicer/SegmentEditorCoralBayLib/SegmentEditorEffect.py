@@ -61,18 +61,19 @@ class SegmentEditorEffect(AbstractScriptedSegmentEditorAutoCompleteEffect):
         """How to use the effect."""
         steps = (
             _("Add a segment for each structure, and paint a part of each: a few strokes in one or more slices are enough."),
-            _("Add a segment named Background, and paint a little of what belongs to no structure."),
+            _("Add a segment named Background, and paint some voxels that belong to no structure."),
             _("Click Initialize. The first time for a scan, features are computed, which may take minutes."),
             _("Where the preview is wrong, paint with another effect. The preview is updated."),
             _("Click Apply to replace the segments by the preview."),
         )
         text = "".join(f"<li>{step}</li>" for step in steps)
         return "<html>{about}<br><ol>{steps}</ol>{notes}</html>".format(
-            about=_("Complete segments in CT of which a part is painted, with features of pretrained networks."),
+            about=_("Complete partly painted segments in CT, with features of pretrained networks."),
             steps=text,
             notes=_(
-                "Painted voxels keep their segments. Hidden segments are no examples. Editable area, editable intensity range "
-                "and overwriting of other segments are those under Masking. For research use; not a medical device."
+                "Painted voxels keep their segments. Hidden segments are not used as examples. The settings under Masking "
+                "apply: editable area, intensity range, and overwriting of other segments. For research use; not a medical "
+                "device."
             ),
         )
 

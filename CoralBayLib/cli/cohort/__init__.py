@@ -27,7 +27,7 @@ def add_parser(commands: Any, common: Common) -> None:
 
     create = actions.add_parser("create", parents=plain, help="make a cohort without scans, in a new folder")
     create.add_argument(
-        "--structures", nargs="+", required=True, metavar="NAME", help="what is to be segmented in every scan; label 1 first"
+        "--structures", nargs="+", required=True, metavar="NAME", help="structures to segment in every scan, label 1 first"
     )
     create.add_argument("--name", default="", metavar="NAME", help="name of the cohort (default: of its folder)")
     create.set_defaults(run=run_create)
@@ -41,7 +41,7 @@ def add_parser(commands: Any, common: Common) -> None:
     )
     add.set_defaults(run=run_add)
 
-    status = actions.add_parser("status", parents=plain, help="list the scans: state, Dice to expect, what is unusual")
+    status = actions.add_parser("status", parents=plain, help="list the scans: state, expected Dice, what is unusual")
     status.set_defaults(run=run_status)
 
     following = actions.add_parser("next", parents=plain, help="name the scan from which the probe learns most")

@@ -23,7 +23,7 @@ def add_actions(actions: Any, plain: list[argparse.ArgumentParser], common: Comm
     parents = [*plain, common.embedding]
     suggest = actions.add_parser("suggest", parents=parents, help="segment scans with what the probe has learned")
     suggest.add_argument("scans", nargs="*", metavar="SCAN", help="names of scans (default: the one that `next` names)")
-    suggest.add_argument("--all", action="store_true", help="all scans that are neither accepted nor begun")
+    suggest.add_argument("--all", action="store_true", help="all scans that are neither accepted nor started")
     suggest.set_defaults(run=run_suggest)
 
     accept = actions.add_parser("accept", parents=parents, help="accept the segmentation of a scan, and let the probe learn it")
@@ -107,26 +107,26 @@ def _labels(args: argparse.Namespace, cohort: Cohort, console: Console) -> tuple
     from CoralBayLib.imaging.patients.structures import read_json
     from CoralBayLib.imaging.segmentation_io import names_its_segments
 
-    path, wanted = expand(args.segmentation), cohort.structures
+    path, cohort_names = expand(args.segmentation), cohort.structures
     volume = cohort.read(args.scan)
     names: dict[int, str] | None = None
     if not names_its_segments(path):
         # Plain labelmaps have no names: labels.json beside the file tells them, else they have the numbers of the cohort.
         beside = path.parent / "labels.json"
-        names = names_from_json(read_json(beside), beside.name) if beside.is_file() else wanted
+        names = names_from_json(read_json(beside), beside.name) if beside.is_file() else cohort_names
     found = read_labels(LabeledPatient(args.scan, path, path, names), volume.grid)
     folded = {fold(name) for name in found.names.values()}
-    structures = [name for name in wanted.values() if fold(name) in folded]
+    structures = [name for name in cohort_names.values() if fold(name) in folded]
     if not structures:
         raise CohortError(
-            f"{path.name} has no segment that is named as a structure of the cohort: {', '.join(wanted.values())}. Its "
+            f"{path.name} has no segment that is named as a structure of the cohort: {', '.join(cohort_names.values())}. Its "
             f"segments are {', '.join(found.names.values()) or 'none'}."
         )
-    known = {fold(name) for name in wanted.values()}
+    known = {fold(name) for name in cohort_names.values()}
     for name in found.names.values():
         if fold(name) not in known:
-            console.say(f"Left out: {name}, which is no structure of the cohort.")
-    for name in wanted.values():
+            console.say(f"Left out: {name}, which is not a structure of the cohort.")
+    for name in cohort_names.values():
         if name not in structures:
             console.say(f"Not annotated: {name}. If it is absent in this scan, add an empty segment of that name.")
-    return renumbered(found.labelmap, found.names, wanted), structures
+    return renumbered(found.labelmap, found.names, cohort_names), structures

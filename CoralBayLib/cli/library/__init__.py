@@ -46,7 +46,7 @@ def add_parser(commands: Any, common: Common) -> None:
     remove.add_argument("scans", nargs="+", metavar="SCAN", help="paths of scans, or the first digits of their names")
     remove.set_defaults(run=run_remove)
 
-    verify = actions.add_parser("verify", parents=plain, help="read the whole library and list what is damaged")
+    verify = actions.add_parser("verify", parents=plain, help="read the whole library and list the damage")
     verify.add_argument("--repair", action="store_true", help="repair what can be repaired, and delete files no longer needed")
     verify.set_defaults(run=run_verify)
 

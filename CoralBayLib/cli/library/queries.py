@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from CoralBayLib.library import Library
     from CoralBayLib.similarity.search import Query
 
-_FILE_MARKS = {True: "", False: " (file not found)", None: " (on a network share, not looked at)"}
+_FILE_MARKS = {True: "", False: " (file not found)", None: " (on a network share, not checked)"}
 """By `RegionHit.file_exists`."""
 
 
@@ -64,7 +64,7 @@ def add_search(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
         "--exclude-query-scan",
         old="--others",
         action="store_true",
-        help="leave the scan out that the query is from",
+        help="leave out the scan that the query is from",
     )
     parser.add_argument(
         "--reports",

@@ -15,7 +15,7 @@ def add_parser(commands: Any, common: Common) -> None:
     parser = commands.add_parser(
         "match",
         parents=[common.output, common.embedding, common.scan],
-        help="find the places of points of one scan in another: a follow-up, or another patient",
+        help="find points of one scan in another scan: a follow-up, or another patient",
     )
     parser.add_argument("other", metavar="OTHER_CT", help="the scan to find the points in; as CT")
     points = parser.add_mutually_exclusive_group(required=True)
@@ -45,7 +45,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with console.bar("Matching") as progress:
         matches = match_points(source, target, points, progress)
     words = [score_in_words(score) for score in matches.scores]
-    console.result("The scans look like two of one patient." if matches.same_patient else "The scans are of two patients.")
+    same, different = "The scans appear to be of the same patient.", "The scans are of different patients."
+    console.result(same if matches.same_patient else different)
     console.result("score  position in the other scan (RAS mm)   point")
     listed = []
     for name, (r, a, s), score, cycle, text in zip(

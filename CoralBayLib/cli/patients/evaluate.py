@@ -100,7 +100,7 @@ def _numbers(text: str) -> list[int]:
     except ValueError:
         numbers = []
     if not numbers or min(numbers) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' are no numbers of patients; write them as in 1,2,5")
+        raise argparse.ArgumentTypeError(f"'{text}' are not numbers of patients; write them as in 1,2,5")
     return numbers
 
 

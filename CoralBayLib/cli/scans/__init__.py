@@ -44,7 +44,7 @@ def add_parser(commands: Any, common: Common) -> None:
         "--one-scan-per-patient",
         old="--every-scan-another-patient",
         action="store_true",
-        help="every scan is of another patient, and the table has no column of patients",
+        help="every scan is of a different patient, and the table has no column of patients",
     )
     fit.add_argument(
         "--time-column",
@@ -73,7 +73,7 @@ def add_parser(commands: Any, common: Common) -> None:
     fit.add_argument(
         "--positive",
         metavar="CLASS",
-        help="the positive one of two classes (default: the last by name; with --shots the rarer one)",
+        help="the positive class of two (default: the last by name; with --shots the rarer one)",
     )
     fit.add_argument("--folds", type=int, default=5, metavar="N", help="folds of the cross-validation (default 5)")
     fit.add_argument("--seed", type=int, default=0, metavar="N", help="random seed of the folds (default 0)")
@@ -107,7 +107,7 @@ def _shots(text: str) -> list[int]:
     try:
         return sorted({int(word) for word in text.split(",")})
     except ValueError:
-        raise argparse.ArgumentTypeError(f"'{text}' are no numbers of scans; write them as in 1,2,4,8") from None
+        raise argparse.ArgumentTypeError(f"'{text}' are not numbers of scans; write them as in 1,2,4,8") from None
 
 
 def _task(name: str) -> str:

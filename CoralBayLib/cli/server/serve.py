@@ -41,15 +41,15 @@ def add_parser(commands: Any, common: Common) -> None:
     work.add_argument("--most-replicas", type=int, metavar="N", help="start further ones while scans wait, up to this number")
     work.add_argument("--ray", metavar="ADDRESS", help="run on this Ray cluster (default: start Ray on this computer)")
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--queue", type=int, default=32, metavar="N", help="most jobs at the same time (default 32)")
+    limits.add_argument("--queue", type=int, default=32, metavar="N", help="maximum number of jobs at a time (default 32)")
     limits.add_argument(
         "--most-voxels", type=int, default=1024, metavar="MILLIONS", help="largest scan, in millions of voxels (default 1024)"
     )
     limits.add_argument(
-        "--keep-hours", type=float, default=24.0, metavar="H", help="features not used for longer go (default 24)"
+        "--keep-hours", type=float, default=24.0, metavar="H", help="delete features not used for so many hours (default 24)"
     )
     limits.add_argument("--cache", metavar="FOLDER", help="folder for features (default: `served` in the cache folder)")
-    limits.add_argument("--cache-gb", type=float, default=20.0, metavar="GB", help="most space for features (default 20)")
+    limits.add_argument("--cache-gb", type=float, default=20.0, metavar="GB", help="maximum size of that folder (default 20)")
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:

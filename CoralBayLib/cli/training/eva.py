@@ -20,7 +20,7 @@ def add_parser(commands: Any, common: Common) -> None:
         "eva",
         parents=[common.output, common.choosing],
         help="write a configuration with which eva, the benchmark of kaiko-ai, evaluates an encoder",
-        epilog="Nothing is computed here. eva trains a decoder on the frozen encoder, which wants a GPU, and a data set.",
+        epilog="Nothing is computed here. eva trains a decoder on the frozen encoder, which needs a GPU, and a data set.",
     )
     parser.add_argument("task", choices=sorted(TASKS), metavar="TASK", help=f"what to evaluate on: {', '.join(sorted(TASKS))}")
     parser.add_argument("--output", "-o", metavar="FILE", help="configuration to write (default TASK.yaml)")

@@ -61,8 +61,8 @@ def add_parser(commands: Any, common: Common) -> None:
         metavar="FILE",
         help="weights file to write, .safetensors; it names the encoder",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with the settings and scans that the training began with")
-    parser.add_argument("--overwrite", action="store_true", help="begin again, and replace existing files")
+    parser.add_argument("--resume", action="store_true", help="continue a training with its settings and scans")
+    parser.add_argument("--overwrite", action="store_true", help="start again, and replace existing files")
     _add_settings(parser)
     _add_running(parser)
     parser.set_defaults(run=run)
@@ -137,7 +137,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-minutes", type=float, default=10.0, metavar="X", help="write state and weights this often (default 10)"
     )
-    parser.add_argument("--stop-minutes", type=float, metavar="X", help="stop after this time; the same command goes on")
+    parser.add_argument("--stop-minutes", type=float, metavar="X", help="stop after this time; the same command continues")
     parser.add_argument("--assume-hu", action="store_true", help="skip the check that the values look like HU")
 
 
@@ -150,9 +150,9 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     is_first = os.environ.get("LOCAL_RANK", "0") == "0"
     folder = StateFolder(Path(args.output).expanduser())
     if args.resume and args.overwrite:
-        raise TrainingError("A training cannot go on and begin again. Leave out --resume or --overwrite.")
+        raise TrainingError("A training cannot be continued and started again at once. Leave out --resume or --overwrite.")
     if args.resume and not folder.has_plan:
-        raise TrainingError(f"There is no training in {folder.path} to go on with.")
+        raise TrainingError(f"There is no training in {folder.path} to continue.")
     if args.devices < 1 or args.workers < 0:
         raise TrainingError("Expected at least one device, and 0 or more workers.")
     if min(args.save_minutes, args.stop_minutes or 0) < 0:
@@ -183,7 +183,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
             say=say,
         )
     if is_first and outcome.done < outcome.steps:
-        console.say(f"\nStopped after step {outcome.done} of {outcome.steps}. The same command goes on there.")
+        console.say(f"\nStopped after step {outcome.done} of {outcome.steps}. The same command continues there.")
     stop.deliver()
     if is_first:
         written = f"{outcome.output}: {outcome.done} of {outcome.steps} steps on {outcome.scans} scans"

@@ -74,7 +74,7 @@ class Schema:
     def check_header(self, header: Any) -> None:
         """The part of `check` that needs no tensors."""
         if not isinstance(header, dict):
-            raise ValueError("the header is no object")
+            raise ValueError("the header is not an object")
         for name, check in {**self.header, **self.optional_header}.items():
             if name not in header:
                 if name in self.optional_header:

@@ -43,7 +43,7 @@ def require_hu(name: str, fields: Mapping[str, str]) -> None:
     kind = fields.get(_CLASS, "")
     if kind.startswith(_STORAGE) and kind.removeprefix(_STORAGE).split(".")[0] not in _CT_CLASSES:
         raise VolumeError(
-            f"Slice {name} is no CT image (SOPClassUID {printable(kind)}), although its modality is CT. Choose the original "
+            f"Slice {name} is not a CT image (SOPClassUID {printable(kind)}), although its modality is CT. Choose the original "
             "CT series."
         )
     if fields.get(_PHOTOMETRIC, "") == "MONOCHROME1":

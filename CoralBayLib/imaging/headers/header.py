@@ -96,7 +96,7 @@ class Header:
             self._require(present - max(self.skip, 0), present)
         elif not self.files and self.encoding != "bzip2" and self.expected > _LARGEST_RATIO * on_disk:
             raise VolumeError(
-                f"{self.name} is truncated or damaged: its header tells of {self.expected:,} bytes of voxels, which cannot be "
+                f"{self.name} is truncated or damaged: its header announces {self.expected:,} bytes of voxels, which cannot be "
                 f"in a file of {on_disk:,} bytes. {AGAIN}"
             )
         require_memory(self.values * max(self.dtype.itemsize, 4 if self.scale else 1), self.name)
@@ -160,7 +160,7 @@ class Header:
         row = expected // max(1, self.size[-1]) if self.size else 1
         if got - expected >= min(4096, max(row, 16)) and self.skip != -1:
             raise VolumeError(
-                f"{self.name} is damaged: its header tells of {expected:,} bytes of voxels, and there are {got:,}. {AGAIN}"
+                f"{self.name} is damaged: its header announces {expected:,} bytes of voxels, and there are {got:,}. {AGAIN}"
             )
 
     def _fill_text(self, source: Source, view: memoryview) -> None:

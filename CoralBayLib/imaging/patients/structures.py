@@ -56,7 +56,7 @@ def names_from_json(given: Mapping[str, Any], file: str) -> dict[int, str]:
             raise VolumeError(f"{file}: '{key}' stands for several labels (a region). Only one label a structure is supported.")
         if not isinstance(name, str) or not str(label).isdecimal() or int(label) > MAX_LABEL:
             raise VolumeError(
-                f'{file}: the entry "{key}" is no name with a label from 0 to {MAX_LABEL}. Expected {{"1": "liver", ...}}.'
+                f'{file}: the entry "{key}" is not a name with a label from 0 to {MAX_LABEL}. Expected {{"1": "liver", ...}}.'
             )
         name, label = printable_name(name), int(label)
         if label == 0:
@@ -135,19 +135,19 @@ def renumbered(labelmap: Volume, names: Mapping[int, str], common: Mapping[int, 
     return Volume(table[labelmap.array], labelmap.grid)
 
 
-def chosen_names(known: Mapping[int, str], wanted: Sequence[str]) -> dict[int, str]:
+def chosen_names(known: Mapping[int, str], chosen: Sequence[str]) -> dict[int, str]:
     """Some of the structures, numbered anew from 1 in their order.
 
     Args:
         known: names by label.
-        wanted: names; empty for all.
+        chosen: names; empty for all.
 
     Raises:
         VolumeError: there is no structure of a name; lists those there are.
     """
     folded = {fold(name) for name in known.values()}
-    unknown = [name for name in wanted if fold(name) not in folded]
+    unknown = [name for name in chosen if fold(name) not in folded]
     if unknown:
         raise VolumeError(f"No patient has a structure named '{unknown[0]}'. There are {', '.join(known.values())}.")
-    names = [name for _, name in sorted(known.items()) if not wanted or fold(name) in set(map(fold, wanted))]
+    names = [name for _, name in sorted(known.items()) if not chosen or fold(name) in set(map(fold, chosen))]
     return dict(enumerate(names, start=1))

@@ -60,8 +60,8 @@ def require_dicom(path: str | os.PathLike, series: str | None = None) -> tuple[l
     path = expand(path)
     if path.name.lower().endswith(READABLE_SUFFIXES):
         raise VolumeError(
-            f"{path.name} is no DICOM series. A DICOM segmentation refers to the slices that it was made on. Give the folder "
-            "with the slices, or write a .seg.nrrd file."
+            f"{path.name} is not a DICOM series. A DICOM segmentation refers to the slices that it was made on. Give the "
+            "folder with the slices, or write a .seg.nrrd file."
         )
     files, grid = series_slices(path, series)
     import_highdicom("Writing")
@@ -118,7 +118,7 @@ def write_dicom_seg(
     if len({each.SOPInstanceUID for each in slices}) < len(slices):
         raise VolumeError(
             "Two slices of the series have the same SOPInstanceUID, so that a DICOM segmentation cannot refer to one of them. "
-            "Export the series again from where it comes, or write a .seg.nrrd file."
+            "Export the series again from its source, or write a .seg.nrrd file."
         )
     dataset = _dataset(slices, numbers, segments, encoder)
     with atomic_write(path) as temporary:

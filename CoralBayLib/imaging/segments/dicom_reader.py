@@ -156,7 +156,7 @@ def _elements(path: Path) -> Elements:
     if elements.sop_class not in SEGMENTATIONS:
         raise VolumeError(f"{name} is another kind of DICOM object, not a segmentation. Choose a DICOM SEG file.")
     if not elements.voxel_bytes:
-        raise VolumeError(f"{name} is a DICOM segmentation without voxels. Export it again from where it comes.")
+        raise VolumeError(f"{name} is a DICOM segmentation without voxels. Export it again from its source.")
     return elements
 
 
@@ -191,7 +191,7 @@ def _segments(dataset: Dataset, padding: int, name: str) -> list[Segment]:
         label = label or printable_name(str(code.get("CodeMeaning") or ""))
         segments[number] = Segment(number, label or f"Segment_{number}", _color(item, number))
     if not segments:
-        raise VolumeError(f"{name} describes no segment. Export the segmentation again from where it comes.")
+        raise VolumeError(f"{name} describes no segment. Export the segmentation again from its source.")
     return list(segments.values())
 
 
@@ -218,7 +218,7 @@ def _require_whole(path: Path, elements: Elements) -> None:
     expected = -(-rows * columns * frames * bits // 8) if elements.syntax in UNCOMPRESSED else frames
     if expected > stored:
         raise VolumeError(
-            f"{path.name} is truncated or damaged: its header tells of {frames:,} frames of {columns} x {rows} voxels, "
+            f"{path.name} is truncated or damaged: its header announces {frames:,} frames of {columns} x {rows} voxels, "
             f"at least {expected:,} bytes, and the file has {stored:,}. Copy it again."
         )
 

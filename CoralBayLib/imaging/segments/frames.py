@@ -162,7 +162,7 @@ def read_frames(dataset: Dataset, several_segments: bool, name: str) -> Frames:
         if len(given) != length or not np.isfinite(given).all():
             raise VolumeError(
                 f"A frame of {name} has no {keyword} of {length} numbers, so where its voxels are in the patient is not known. "
-                "Export the segmentation again from where it comes."
+                "Export the segmentation again from its source."
             )
         return given
 

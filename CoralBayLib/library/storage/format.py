@@ -35,7 +35,7 @@ def require_format(mark: bytes, name: str, root: str) -> None:
     try:
         version = json.loads(mark)["format"]
         if type(version) is not int:
-            raise ValueError(f"its format is {str(version)[:40]}, which is no whole number")
+            raise ValueError(f"its format is {str(version)[:40]}, which is not a whole number")
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise LibraryError(f"{name} cannot be read ({error}). Put it back: {mark_text()}") from error
     if version > FORMAT_VERSION:

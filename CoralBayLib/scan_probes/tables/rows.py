@@ -31,7 +31,7 @@ def read_rows(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
         with path.open(newline="", encoding="utf-8-sig") as opened:
             text = opened.read()
         if "\0" in text:
-            raise csv.Error("it holds zero bytes, as after a lost sector or in UTF-16")
+            raise csv.Error("it contains null bytes, so it is damaged or saved as UTF-16")
         file = io.StringIO(text, newline="")
         delimiter, named = _separator(file)
         reader = csv.DictReader(file, delimiter=delimiter, restkey=SURPLUS, strict=True)

@@ -148,5 +148,5 @@ class Completion(EffectTask):
 def _hint(examples: Examples) -> str:
     """How to improve the result; "" if nothing is missing."""
     if len(np.unique(examples.prompts.labels)) == 1 and (examples.masks is None or not examples.masks.locked):
-        return _("To improve the result, add a segment named Background, and paint a little of what does not belong.")
+        return _("To improve the result, add a segment named Background, and paint voxels that belong to no other segment.")
     return ""

@@ -38,7 +38,7 @@ class LookAlikes(EffectTask):
             raise QueryError(_("Select the segment to look for, and a CT as the source volume."))
         points = segments.points(segmentation, segment_id, volume)
         if not len(points):
-            raise QueryError(_("The selected segment is empty. Paint a part of what to look for."))
+            raise QueryError(_("The selected segment is empty. Paint a part of the structure to look for."))
         logic = self._logic()
         parameters = logic.getParameterNode()
         task = from_query(
@@ -66,5 +66,6 @@ class LookAlikes(EffectTask):
 
     def _finish(self, result: RegionSegments) -> None:
         self.message = _(
-            "Segments added: {count}. Their table is '{table}'; step 3 of the module CoralBay merges and deletes its rows."
+            "Segments added: {count}. They are listed in the table '{table}'. To merge or delete rows, open step 3 of the "
+            "module CoralBay."
         ).format(count=result.count, table=result.table.GetName())

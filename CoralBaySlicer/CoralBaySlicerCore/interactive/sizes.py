@@ -18,19 +18,19 @@ def following(extent: int) -> int:
     return {0: -1, -1: 1}.get(extent, 0)
 
 
-def describe(wanted: int, shown: int) -> str:
+def describe(chosen: int, shown: int) -> str:
     """What the preview shows, and what the next press of Tab shows.
 
     Args:
-        wanted: the extent that the user chose.
-        shown: that of the answer; 0 if there is no region of the wanted extent.
+        chosen: the extent that the user chose.
+        shown: that of the answer; 0 if there is no region of the chosen extent.
     """
-    if wanted < 0:
-        if shown == wanted:
+    if chosen < 0:
+        if shown == chosen:
             return _("Showing a smaller region. Press Tab for a larger one.")
         return _("There is no smaller region. Press Tab for a larger one.")
-    if wanted > 0:
-        if shown == wanted:
+    if chosen > 0:
+        if shown == chosen:
             return _("Showing a larger region. Press Tab for the most probable one.")
         return _("There is no larger region. Press Tab to go on.")
     return _("Showing the most probable region. Press Tab for a smaller one.")
@@ -67,5 +67,5 @@ def obstacle(
             name=name
         )
     if not connected:
-        return _("To choose another size, tick Keep prompted components only.")
+        return _("To choose another size, check Keep prompted components only.")
     return ""

@@ -80,7 +80,7 @@ class Transfer:
         def show(probe: Probe) -> None:
             if panel.volume is not None:
                 few_shot.add_missing(probe.names_)
-                bounds = panel.attempt(_("The segments not to touch or to correct cannot be used."), few_shot.masks)
+                bounds = panel.attempt(_("The segments at 'Do not touch' or 'Start from' cannot be used."), few_shot.masks)
                 few_shot.show_probe(probe, few_shot.prompts(), bounds, few_shot.extents())
                 panel.logic.overlays.request(Owner.PREVIEW)
             panel.refresh()

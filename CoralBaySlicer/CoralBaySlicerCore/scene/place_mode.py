@@ -10,7 +10,7 @@ def start(node: slicer.vtkMRMLMarkupsNode, once: bool = False) -> None:
 
     Args:
         node: the markups node.
-        once: whether to end when the node has all the points that it needs, as a ROI has after two.
+        once: whether to end when the node has all the points that it needs, as an ROI has after two.
     """
     selection = slicer.app.applicationLogic().GetSelectionNode()
     selection.SetReferenceActivePlaceNodeClassName(node.GetClassName())

@@ -117,12 +117,15 @@ def from_query(
             raise CoralBayError(_("The segmentation was removed during the computation. Nothing was written."))
         if not masks:
             raise QueryError(
-                _("No other region is as similar. Lower the threshold in step 3 of the module CoralBay, or paint more.")
+                _(
+                    "No other region reaches the similarity threshold. Lower the threshold in step 3 of "
+                    "the module CoralBay, or paint more."
+                )
             )
         save_state()
         return _write(node, volume, source, masks, lambda number: f"{name} {number + 1}")
 
-    return tasks.start_task(Task(run, finish, "regions", _("Looking for all that look like {name}").format(name=name)))
+    return tasks.start_task(Task(run, finish, "regions", _("Looking for regions similar to {name}").format(name=name)))
 
 
 def _write(

@@ -17,7 +17,7 @@ def words() -> dict[Remedy, str]:
         Remedy.CHOOSE_ENCODER: _("Choose an encoder, weights and an inference mode that fit in step 1."),
         Remedy.CHOOSE_DEVICE: _("Choose another device in step 1."),
         Remedy.CHOOSE_SERIES: _("Load one series with Slicer's DICOM module."),
-        Remedy.ASSUME_HU: _("If you are sure that the values are HU, tick 'The values are Hounsfield units' in step 1."),
+        Remedy.ASSUME_HU: _("If you are sure that the values are HU, check 'The values are Hounsfield units' in step 1."),
         Remedy.NAME_PATIENTS: _("Choose the patient column, or check 'One scan per patient' in step 5."),
         Remedy.CREATE_LIBRARY: _("Add scans under 'Library', or choose another folder there."),
         Remedy.ADD_SCANS: _("Add scans under 'Library'."),

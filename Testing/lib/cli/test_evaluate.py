@@ -99,7 +99,7 @@ def test_advice_names_options_that_the_command_has(run, patients, tmp_path):
 def test_numbers_of_patients_must_be_numbers(run, patients, capsys):
     with pytest.raises(SystemExit):
         run("evaluate", patients, "--shots", "1,two")
-    assert "no numbers of patients" in capsys.readouterr().err
+    assert "not numbers of patients" in capsys.readouterr().err
 
 
 @pytest.mark.slow

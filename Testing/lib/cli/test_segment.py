@@ -221,4 +221,4 @@ def test_dicom_seg_of_a_dicom_series(run, prompts, pooling_by_name, make_grid, m
     assert status == 1 and "A prompt of 'other' lies in a locked segment" in err
     # Before anything is computed.
     status, _, err = run("segment", ct, "--encoder", "no such encoder", "--prompts", prompts, "-o", output)
-    assert status == 1 and "ct.nrrd is no DICOM series" in err and ".seg.nrrd" in err
+    assert status == 1 and "ct.nrrd is not a DICOM series" in err and ".seg.nrrd" in err

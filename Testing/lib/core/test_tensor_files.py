@@ -28,7 +28,7 @@ def test_what_was_written_is_read_and_may_be_written_over(tmp_path):
 def test_another_kind_of_file_is_refused(tmp_path):
     path = tmp_path / "basis.safetensors"
     write_tensors(path, "basis", {}, {"weights": torch.zeros(1)})
-    with pytest.raises(ProbeError, match="basis.safetensors is no probe"):
+    with pytest.raises(ProbeError, match="basis.safetensors is not of the kind 'probe'"):
         read_tensors(path, "probe")
 
 
@@ -68,7 +68,7 @@ def test_the_content_of_a_file_can_be_encoded_and_decoded_in_memory(tmp_path):
 
 @pytest.mark.parametrize("damaged", [b"", b"nonsense", b"\xff" * 64, encode_tensors("basis", {}, {"a": torch.ones(9)})[:-8]])
 def test_damaged_content_is_refused(damaged):
-    with pytest.raises(ProbeError, match="no basis, or are damaged"):
+    with pytest.raises(ProbeError, match="not of the kind 'basis', or are damaged"):
         decode_tensors(damaged, "basis")
 
 

@@ -31,7 +31,7 @@ def point(label="", position=(1, 2, 3), **more):
 
 
 def roi(**fields):
-    """A ROI as Slicer writes it, in LPS."""
+    """An ROI as Slicer writes it, in LPS."""
     return {
         "type": "ROI",
         "coordinateSystem": "LPS",
@@ -292,7 +292,7 @@ def test_a_label_of_an_fcsv_may_have_several_lines(tmp_path):
     ("text", "message"),
     [
         (FCSV + "1,10,5,20,3,30,1,liver\n", "8 cells for 5 columns"),
-        (FCSV + '1,10,20,30,"a\n2,11,20,30,b\n', "are no table"),
+        (FCSV + '1,10,20,30,"a\n2,11,20,30,b\n', "are not a table"),
         (FCSV.replace("id,x", "x,x") + "1,10,20,30,a\n", "a column is there twice"),
     ],
 )
@@ -313,7 +313,7 @@ def test_empty_cells_behind_the_columns_of_an_fcsv(tmp_path):
 
 
 def test_a_roi_becomes_a_box(tmp_path):
-    """Slicer writes the axes of a ROI as columns; in LPS, R and A of each have the other sign."""
+    """Slicer writes the axes of an ROI as columns; in LPS, R and A of each have the other sign."""
     turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # columns: the first axis points to A, the second to L
     lps = (turn * np.array([[-1], [-1], [1]])).ravel().tolist()
     (tmp_path / "left kidney.mrk.json").write_text(json.dumps({"markups": [roi(orientation=lps)]}))

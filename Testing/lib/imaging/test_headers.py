@@ -135,8 +135,8 @@ def test_a_key_that_is_not_utf8(tmp_path):
 
 BAD = {
     "short.nii": (nifti()[:-100], "truncated"),
-    "long.nii": (nifti() + bytes(5000), "header tells of"),
-    "fewer-slices.nii": (nifti(dims=(3, 40, 40, 23, 1, 1, 1, 1)), "header tells of"),
+    "long.nii": (nifti() + bytes(5000), "header announces"),
+    "fewer-slices.nii": (nifti(dims=(3, 40, 40, 23, 1, 1, 1, 1)), "header announces"),
     "huge.nii": (nifti(dims=(3, 32000, 32000, 32000, 1, 1, 1, 1)), "truncated"),
     "huge.nii.gz": (gzip.compress(nifti(dims=(3, 32000, 32000, 32000, 1, 1, 1, 1))), "header|memory"),
     "negative-size.nii": (nifti(dims=(3, 40, -40, 24, 1, 1, 1, 1)), "sizes"),

@@ -80,8 +80,8 @@ def test_acquisitions_one_behind_the_other(tmp_path, voxels, number):
 @pytest.mark.parametrize(
     ("tag", "text", "message"),
     [
-        ("0008|0016", "1.2.840.10008.5.1.4.1.1.4", "no CT image"),
-        ("0008|0016", "1.2.840.10008.5.1.4.1.1.128", "no CT image"),
+        ("0008|0016", "1.2.840.10008.5.1.4.1.1.4", "not a CT image"),
+        ("0008|0016", "1.2.840.10008.5.1.4.1.1.128", "not a CT image"),
         ("0028|1054", "OD", "not HU"),
         ("0028|1054", "MGML", "not HU"),
     ],

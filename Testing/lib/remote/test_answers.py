@@ -43,7 +43,7 @@ def _answers(**states: dict):
     ],
 )
 def test_states_that_no_server_tells_are_refused(states):
-    with pytest.raises(ServerError, match="is no server of CoralBay"):
+    with pytest.raises(ServerError, match="is not a server of CoralBay"):
         embed_by(_answers(**states))
 
 

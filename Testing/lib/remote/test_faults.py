@@ -89,7 +89,7 @@ def test_what_is_not_there_and_what_is_no_server_is_said():
     with _answering("200 OK") as port:
         error = _fault(f"http://127.0.0.1:{port}/embed/")
     # With the path, which is the first thing to check behind a proxy.
-    assert f"127.0.0.1:{port}/embed is no server of CoralBay" in str(error) and "status" not in str(error)
+    assert f"127.0.0.1:{port}/embed is not a server of CoralBay" in str(error) and "status" not in str(error)
 
 
 def test_the_status_with_which_a_proxy_refuses_is_said():

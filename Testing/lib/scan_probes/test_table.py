@@ -53,7 +53,7 @@ def test_files_that_are_no_table_are_refused(tmp_path):
         read_table(tmp_path / "latin.csv", "x", "classification")
     for damaged in (b"scan,patient,x\na.nrrd,P1,1\n" + bytes(512) + b"\nb.nrrd,P2,2\n", "scan,patient,x\n".encode("utf-16-le")):
         (tmp_path / "zeros.csv").write_bytes(damaged)
-        with pytest.raises(ScansError, match="zeros.csv cannot be read as a table .it holds zero bytes"):
+        with pytest.raises(ScansError, match="zeros.csv cannot be read as a table .it contains null bytes"):
             read_table(tmp_path / "zeros.csv", "x", "classification")
     with pytest.raises(
         ScansError, match="a cell has more than 131,072 characters. Look for a cell whose closing quotation mark"

@@ -125,7 +125,7 @@ def test_tab_says_what_is_missing(ready: Any, driver: Any, coralbay: Any) -> Non
     coralbay.panel.parameters.connected = False
     driver.settle()
     tab(driver)
-    assert told(panel) == "To choose another size, tick Keep prompted components only."
+    assert told(panel) == "To choose another size, check Keep prompted components only."
     coralbay.panel.parameters.connected = True
     structure = panel.few_shot.structures[0]
     panel.few_shot.add_box(structure)

@@ -152,7 +152,7 @@ def test_values_that_are_not_hu_name_the_box_to_tick(check: Any, scan: Any, cora
     kind, text = check(node)
     assert kind == "warning"
     assert "not Hounsfield units" in text
-    assert "tick 'The values are Hounsfield units' in step 1" in text
+    assert "check 'The values are Hounsfield units' in step 1" in text
     coralbay.panel.parameters.assumeHU = True
     kind, text = check(node)
     assert kind == "info"

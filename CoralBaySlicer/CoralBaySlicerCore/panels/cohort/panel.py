@@ -101,7 +101,7 @@ class CohortPanel(Panel):
         names = [name.strip() for name in str(self.ui.structuresEdit.text).split(",") if name.strip()]
         folder = str(qt.QFileDialog.getExistingDirectory(self.root, _("New or empty folder for the cohort")) or "")
         if folder:
-            failure = _("The cohort could not be made.")
+            failure = _("The cohort could not be created.")
             self.run(failure, lambda: tasks.createTask(self.logic, folder, names), self._show)
 
     def add_scene(self) -> None:
@@ -136,7 +136,7 @@ class CohortPanel(Panel):
             )
             self._reload()
 
-        failure = _("The scans could not be looked for.")
+        failure = _("The search for the moved scans failed.")
         self.run(failure, lambda: tasks.relocateTask(self.logic, tasks.folder(), folder), done)
 
     def next_scan(self) -> None:
@@ -150,8 +150,8 @@ class CohortPanel(Panel):
 
     def write(self, accept: bool) -> None:
         """Accept the segmentation of the open scan, or keep it for later."""
-        made = self.attempt(_("The segmentation could not be read."), self._annotation)
-        if made is None or (accept and not self._confirm_preview(made)):
+        annotation = self.attempt(_("The segmentation could not be read."), self._annotation)
+        if annotation is None or (accept and not self._confirm_preview(annotation)):
             return
         folder, by = tasks.folder(), tasks.annotator()
 
@@ -161,8 +161,8 @@ class CohortPanel(Panel):
             if accept:
                 self._prepare(folder)
 
-        failure = _("The segmentation could not be written. The cohort is as it was.")
-        self.run(failure, lambda: tasks.writeTask(self.logic, folder, made, by, accept), done)
+        failure = _("The segmentation could not be written. The cohort was not changed.")
+        self.run(failure, lambda: tasks.writeTask(self.logic, folder, annotation, by, accept), done)
 
     def make_card(self) -> None:
         """Write the model card."""
@@ -211,7 +211,7 @@ class CohortPanel(Panel):
             self._note_key()
             self.when_visible(lambda: self._present(*result))
 
-        failure = _("The scan could not be opened. The scene is as it was.")
+        failure = _("The scan could not be opened. The scene was not changed.")
         self.run(failure, lambda: tasks.openTask(self.logic, folder, scan, skip, keep, by), done, allow_fallback=True)
 
     def _present(self, volume: slicer.vtkMRMLScalarVolumeNode, segmentation: slicer.vtkMRMLSegmentationNode) -> None:
@@ -230,10 +230,10 @@ class CohortPanel(Panel):
         assert contents is not None
         return nodes.read(segmentation, contents.labels)
 
-    def _confirm_preview(self, made: Annotation) -> bool:
+    def _confirm_preview(self, annotation: Annotation) -> bool:
         """Ask, if there are clicks that no Apply has written since the scan was opened."""
         segmentation = self._segmentation
-        if segmentation is None or not len(made.prompts) or self._has_changed(segmentation):
+        if segmentation is None or not len(annotation.prompts) or self._has_changed(segmentation):
             return True
         volume = nodes.volume_of(segmentation)
         if volume is None or not any(len(each.world_points()) for each in structures.of_volume(volume)):
@@ -282,7 +282,7 @@ class CohortPanel(Panel):
     def _show(self, contents: Contents) -> None:
         tasks.set_folder(contents.folder)
         self.contents, self._read = contents, contents.folder
-        self._report.fill([(name, _("Writing was interrupted; this file does not count.")) for name in contents.unfinished])
+        self._report.fill([(name, _("Writing was interrupted; this file is not used.")) for name in contents.unfinished])
         self.refresh()
 
     def _reload(self) -> None:

@@ -46,8 +46,8 @@ class EffectOptions:
         self.segmentsSelector = qt.QComboBox()
         self.segmentsSelector.setToolTip(
             _(
-                "All visible segments: each is completed, and is an example of what the others are not.\n"
-                "Selected segment: it is completed; other visible segments show what it is not, and stay as they are."
+                "All visible segments: each is completed, and serves as background for the others.\n"
+                "Selected segment: it is completed; other visible segments serve as background and are not changed."
             )
         )
         for title, value in ((_("All visible segments"), "visible"), (_("Selected segment"), "selected")):

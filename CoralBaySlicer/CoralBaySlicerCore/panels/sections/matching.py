@@ -66,7 +66,7 @@ class PlaceMatching:
                 raise QueryError(_("That scan is no longer in the scene. Choose another."))
             return match_task(panel.logic, volume, self._query_points()[0], other)
 
-        panel.run(_("The place could not be found."), start, self._on_found, allow_fallback=True)
+        panel.run(_("The matching place could not be found."), start, self._on_found, allow_fallback=True)
 
     def _on_found(self, found: FoundPlace) -> None:
         from CoralBayLib.similarity.match_scores import score_in_words
@@ -75,12 +75,12 @@ class PlaceMatching:
         node = slicer.mrmlScene.GetNodeByID(found.node_id)
         if node is None:
             return
-        same, two = _("The scans look like two of one patient."), _("The scans are of two patients.")
+        same, different = _("The scans appear to be of the same patient."), _("The scans are of different patients.")
         panel.ui.matchLabel.text = _("{name}: {words} (score {score:.2f}). {patients}").format(
             name=node.GetName(),
             words=score_in_words(found.score),
             score=found.score,
-            patients=same if found.same_patient else two,
+            patients=same if found.same_patient else different,
         )
 
         def show() -> None:

@@ -46,7 +46,7 @@ class WordSearch:
         ui.wordsEdit.enabled = usable
         ui.wordsButton.enabled = usable and (in_library or panel.volume is not None)
         ui.wordsButton.text = _("Search library") if in_library else _("Show where")
-        reason = _("Search by words needs an encoder that was trained with reports, as {name} was; choose it in step 1.")
+        reason = _("Search by words needs an encoder that was trained with reports, such as {name}; choose one in step 1.")
         ui.wordsLabel.text = "" if usable else reason.format(name=encoder_cards.title("colipri"))
         ui.wordsLabel.visible = not usable
         ui.wordsMapCheck.visible = not in_library

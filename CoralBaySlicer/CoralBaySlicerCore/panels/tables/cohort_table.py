@@ -50,7 +50,7 @@ class CohortTable:
                 (_("Scan"), _("Double-click to open the scan with its segmentation or a suggestion")),
                 (_("State"), _("To do, suggested by the probe, corrected but not accepted yet, or accepted")),
                 (_("Estimate"), dice_tip),
-                (_("Note"), _("What is unlike the other scans, or wrong with the files")),
+                (_("Note"), _("Differences from the other scans, and problems with the files")),
             ),
         )
         table.connect("cellDoubleClicked(int,int)", lambda row, _column: self._open(row))

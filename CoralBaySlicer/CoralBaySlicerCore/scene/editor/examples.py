@@ -64,7 +64,7 @@ def read(
 ) -> Examples:
     """Read the segments that the Segment Editor shows; main thread only.
 
-    Segments named as background are examples of what no segment is. Hidden segments are no examples.
+    Segments named as background are examples of what no segment is. Hidden segments are not used as examples.
 
     Args:
         editor: the parameters of the Segment Editor.

@@ -161,18 +161,18 @@ def read(segmentation: slicer.vtkMRMLSegmentationNode, labels: Mapping[int, str]
     volume = volume_of(segmentation)
     if volume is None:
         raise CohortError(_("The volume of this scan was removed from the scene. Open the scan again from the table."))
-    wanted = masks.named(segmentation, labels)
-    if not wanted:
+    label_by_segment = masks.named(segmentation, labels)
+    if not label_by_segment:
         raise CohortError(
-            _("No segment is named as a structure of the cohort: {names}. Rename the segments.").format(
+            _("No segment has the name of a structure of the cohort ({names}). Rename the segments.").format(
                 names=", ".join(labels.values())
             )
         )
-    found = masks.read(volume, [], [(segmentation, wanted)])
+    found = masks.read(volume, [], [(segmentation, label_by_segment)])
     clicked = structures.of_volume(volume)
     points, point_labels, names = structures.points_in(volume, clicked)
     prompts = Prompts(points, point_labels, names, boxes.boxes_of(clicked, volume))
-    present = tuple(name for label, name in labels.items() if label in wanted.values())
+    present = tuple(name for label, name in labels.items() if label in label_by_segment.values())
     return Annotation(scan_of(segmentation), found, present, prompts, volumes.read(volume))
 
 

@@ -59,7 +59,7 @@ def test_download_list_export_delete_import(run, hub, tmp_path):
     bundle = tmp_path / "w.zip"
     status, out, err = run("export", bundle, "coralbay")
     assert f"Written: {bundle}, with the weights of coralbay." in out
-    assert "Heed the licenses" in err
+    assert "Observe the licenses" in err
     status, out, _ = run("delete", "coralbay", "--json")
     assert json.loads(out)["freed_bytes"] > len(CONTENT)
     status, out, _ = run("delete", "coralbay")

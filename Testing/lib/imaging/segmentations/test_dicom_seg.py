@@ -158,7 +158,7 @@ def test_what_cannot_be_written_is_refused_in_words(axial, tmp_path, monkeypatch
     labelmap, out = labelmap_on(axial), tmp_path / "out.dcm"
     nrrd = tmp_path / "ct.nrrd"
     cb.write_volume(cb.read_volume(axial), nrrd)
-    with pytest.raises(VolumeError, match="ct.nrrd is no DICOM series"):
+    with pytest.raises(VolumeError, match="ct.nrrd is not a DICOM series"):
         cb.write_dicom_seg(labelmap, SEGMENTS, out, nrrd)
     with pytest.raises(VolumeError, match="labels \\[7\\]"):
         cb.write_dicom_seg(labelmap, [SEGMENTS[0]], out, axial)
