@@ -188,10 +188,21 @@ class FeaturePyramid:
 
     def sample_whitened(self, ras: ArrayLike) -> torch.Tensor:
         """Whitened features of all levels at (N, 3) RAS mm points; returns (N, D) float32."""
-        out = self.basis.offset.clone()
-        for level, weights in zip(self.levels, self.split_by_level(self.basis.projection), strict=True):
-            out = out + level.sample(ras, weights)
-        return out
+        return self.sample_linear(ras, self.basis.projection, self.basis.offset)
+
+    def sample_linear(self, ras: ArrayLike, weights: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """`weights @ features + bias` at points, computed before interpolation.
+
+        Args:
+            ras: (N, 3) RAS mm, clamped to the border of each level.
+            weights: (M, channels) float32.
+            bias: (M,) float32.
+
+        Returns:
+            (N, M) float32.
+        """
+        parts = zip(self.levels, self.split_by_level(weights), strict=True)
+        return sum((level.sample(ras, part) for level, part in parts), bias)
 
     def linear_map(self, weights: torch.Tensor, bias: torch.Tensor | float = 0.0, on: Grid | None = None) -> torch.Tensor:
         """`weights @ features + bias` at every voxel, computed at native stride and interpolated.

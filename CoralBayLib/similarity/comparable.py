@@ -70,10 +70,7 @@ class FeatureSpace:
 
     def sample(self, pyramid: FeaturePyramid, points_ras: NDArray[np.float64]) -> torch.Tensor:
         """Vectors at (N, 3) RAS mm points, (N, D) float32."""
-        out = self.offset.expand(len(points_ras), -1)
-        for level, weights in zip(pyramid.levels, pyramid.split_by_level(self.projection), strict=True):
-            out = out + level.sample(points_ras, weights)
-        return out
+        return pyramid.sample_linear(points_ras, self.projection, self.offset)
 
     def directions(self, pyramid: FeaturePyramid, points_ras: NDArray[np.float64]) -> torch.Tensor:
         """As `sample`, scaled to length one, so that products are cosines."""

@@ -23,7 +23,7 @@ from CoralBayLib.imaging.resampling import interpolate
 from .appearance import FEW, MANY, AppearanceNetwork, inputs_of
 from .atlas import WIDE_BLUR_MM, WIDE_SHARE, Atlas
 from .coarse import CoarseScan
-from .record import PatientRecord, Projection, hu_indices, project
+from .record import PatientRecord, Projection, hu_indices
 from .registration import Deformation, register
 
 SPACING_MM = 3.0
@@ -160,7 +160,7 @@ class Patients:
         report(progress, 0.4, "Aligning the patients")
         template = self.records[0]
         points = pyramid.body_points(_BODY_POINTS)
-        vectors = project(pyramid, self.projection, points)
+        vectors = pyramid.sample_linear(points, self.projection.weights, self.projection.offset)
         mean, spread = vectors.mean(dim=0), self.projection.spread(vectors.var(dim=0, correction=0))
         alignment = _aligned(template, points, vectors, mean, spread, self.projection.shared)
         deformation = register(CoarseScan.of(pyramid), template.coarse, alignment, cancel)
@@ -179,7 +179,7 @@ class Patients:
             probabilities = atlas.probabilities(where)
             logs = network(
                 inputs_of(
-                    project(pyramid, self.projection, places),
+                    pyramid.sample_linear(places, self.projection.weights, self.projection.offset),
                     mean,
                     spread,
                     hu_indices(pyramid, places),

@@ -138,7 +138,7 @@ class PatientRecord:
             raise ProbeError("None of the structures has a voxel in this scan. Check that the labels belong to it.")
         voxels, represented = _drawn(labels, body, found, grid, seed)
         points = grid.to_ras(np.stack(np.unravel_index(voxels, grid.shape), axis=1)[:, ::-1])
-        vectors = project(pyramid, projection, points)
+        vectors = pyramid.sample_linear(points, projection.weights, projection.offset)
         everywhere = represented * (labels.ravel()[voxels] == 0)
         weights = torch.from_numpy(everywhere / max(everywhere.sum(), 1e-9)).float()[:, None]
         mean = (weights * vectors).sum(dim=0)
@@ -190,14 +190,6 @@ class PatientRecord:
         if len(parts["voxels"]) and int(parts["voxels"].max()) >= image.numel():
             raise ValueError("a voxel lies outside of the coarse scan")
         return cls(str(header["key"]), names, dict(header["about"]), coarse, **parts)
-
-
-def project(pyramid: FeaturePyramid, projection: Projection, points_ras: NDArray[np.float64]) -> torch.Tensor:
-    """Projected features at (N, 3) RAS mm points, (N, D) float32."""
-    out = projection.offset.expand(len(points_ras), -1)
-    for level, weights in zip(pyramid.levels, pyramid.split_by_level(projection.weights), strict=True):
-        out = out + level.sample(points_ras, weights)
-    return out
 
 
 def hu_indices(pyramid: FeaturePyramid, points_ras: NDArray[np.float64]) -> torch.Tensor:
