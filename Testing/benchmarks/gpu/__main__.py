@@ -179,6 +179,7 @@ def main() -> None:
     is_measured = file is not None and file.exists() and headings(file) != [UNMEASURED]
     if device.type == "cuda" and not torch.cuda.is_available():
         print(NO_GPU)
+        print("To try it on this CPU with small sizes: python -m Testing.benchmarks.gpu --device cpu --small")
         if file is not None and not is_measured:
             put_section(file, TITLE, f"## {UNMEASURED}\n\n{NO_GPU}")
             summary.renew(args.tables)

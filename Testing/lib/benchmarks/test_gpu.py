@@ -50,7 +50,8 @@ def test_without_time_everything_is_left_out_by_name(tmp_path, monkeypatch):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 def test_without_a_card_it_says_so_and_keeps_what_was_measured(tmp_path, monkeypatch, capsys):
     run(monkeypatch, "--tables", tmp_path)
-    assert NO_GPU in (tmp_path / FILE).read_text(encoding="utf-8") and NO_GPU in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert NO_GPU in (tmp_path / FILE).read_text(encoding="utf-8") and NO_GPU in out and "--device cpu --small" in out
     run(monkeypatch, "--tables", tmp_path)
     (tmp_path / FILE).write_text("# GPU\n\n## A card\n\nmeasured\n", encoding="utf-8")
     run(monkeypatch, "--tables", tmp_path)
