@@ -113,6 +113,7 @@ def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from CoralBayLib.imaging.palette import label_color
     from CoralBayLib.imaging.segmentation_io import Segment, write_segmentation
     from CoralBayLib.imaging.segmentations.dicom_seg import require_dicom, write_dicom_seg
+    from CoralBayLib.imaging.segments.origin import note_on_origin
 
     options = Options(args.threshold, not args.keep_all_components)
     args.output = "segmentation.seg.nrrd" if args.output is None else args.output
@@ -124,6 +125,9 @@ def _segment_scan(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     given = Probe.load(args.probe) if args.probe else None
     output = args.output
     prompts, locked, start = _with_masks(args, prompts, given)
+    for each in filter(None, (args.start, args.locked)):
+        if note := note_on_origin(each, args.ct, args.series):
+            console.say(note)
     scan = embed_scan(args, console)
     segmenter = Segmenter(scan.pyramid, given).fit(prompts, locked=locked, start=start)
     probe = segmenter.probe_

@@ -64,6 +64,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay similar`."""
     from CoralBayLib.fewshot.prompt_io import read_prompts
     from CoralBayLib.imaging.segmentation_io import read_segmentation
+    from CoralBayLib.imaging.segments.origin import note_on_origin
     from CoralBayLib.imaging.volume_io import write_volume
     from CoralBayLib.similarity.search import Query, find_regions, require_limits, similarity_map
     from CoralBayLib.similarity.words import word_map
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     query = None
     if args.segment:
         query = Query.segment(read_segmentation(args.segment)[0], args.label)
+        if note := note_on_origin(args.segment, args.ct, args.series):
+            console.say(note)
     elif args.prompts:
         query = Query.stroke(_stroke(read_prompts(*args.prompts)))
     elif args.point:

@@ -60,6 +60,7 @@ def add_parser(commands: Any, common: Common) -> None:
 def _fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     from CoralBayLib.features.embedding import embed
     from CoralBayLib.fewshot.probe import Probe
+    from CoralBayLib.imaging.segments.origin import note_on_origin
     from CoralBayLib.imaging.volume_io import read_volume
 
     if len(args.scans) % 2:
@@ -72,6 +73,8 @@ def _fit(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         volume = read_volume(scan)
         with console.bar(f"Embedding {scan.name}") as progress:
             pyramid = embed(volume, encoder, progress, store=store, assume_hu=args.assume_hu)
+        if note := note_on_origin(annotation, scan):
+            console.say(note)
         labels, names, prompts = _labels(annotation, scan, volume, pyramid)
         probe.learn(pyramid, labels, names, {"prompts": prompts} if prompts else None)
         console.say(f"Learned from {scan.name}: {', '.join(names.values())}")
