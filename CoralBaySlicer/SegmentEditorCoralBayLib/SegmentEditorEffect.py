@@ -15,7 +15,7 @@ from CoralBaySlicerCore.interactive.look_alikes import LookAlikes
 from CoralBaySlicerCore.panels.effect.options import EffectOptions
 from CoralBaySlicerCore.scene.editor import examples, maps, preview_node
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
-from CoralBaySlicerCore.work.worker import show_error
+from CoralBaySlicerCore.work.remedies import show_error
 from SegmentEditorEffects import AbstractScriptedSegmentEditorAutoCompleteEffect
 from slicer.i18n import tr as _
 

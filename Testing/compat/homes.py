@@ -21,7 +21,7 @@ def structures_of(volume: Any) -> list[Any]:
 
 def library_folder() -> str:
     """The folder of the library that was chosen on this computer; to be asked once the module is loaded."""
-    from CoralBaySlicerCore.work import scan_library
+    from CoralBaySlicerCore.work.library import tasks as scan_library
 
     return scan_library.folder()
 

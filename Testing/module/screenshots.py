@@ -162,7 +162,7 @@ def take(widget: Any, volume: Any, clicks: dict[str, tuple], arguments: argparse
 def in_library(widget: Any, volume: Any, place: np.ndarray, arguments: argparse.Namespace, settle: Any) -> None:
     """Search a library of other scans for a place, and open the best of them."""
     from CoralBaySlicerCore.scene import query_markups
-    from CoralBaySlicerCore.work import scan_library
+    from CoralBaySlicerCore.work.library import tasks as scan_library
 
     panel = widget.panel
     for part in (panel.scan, panel.segment, panel.similar):

@@ -16,7 +16,7 @@ from CoralBaySlicerCore.scene import boxes, masks, structures
 from CoralBaySlicerCore.scene.clicks import extents
 from CoralBaySlicerCore.scene.structures import History, Structure
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
-from CoralBaySlicerCore.work.worker import describe_error
+from CoralBaySlicerCore.work.remedies import describe_error
 
 from . import sizes
 from .previewer import Previewer, hint

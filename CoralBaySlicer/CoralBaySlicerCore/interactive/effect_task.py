@@ -9,7 +9,8 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import Cancelled, CoralBayError
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
-from CoralBaySlicerCore.work.worker import Task, describe_error
+from CoralBaySlicerCore.work.remedies import describe_error
+from CoralBaySlicerCore.work.worker import Task
 
 
 class EffectTask:

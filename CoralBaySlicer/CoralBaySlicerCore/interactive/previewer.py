@@ -18,7 +18,8 @@ from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.scene.structures import Structure
 from CoralBaySlicerCore.work.compute.masks import masks_on
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
-from CoralBaySlicerCore.work.worker import Task, describe_error
+from CoralBaySlicerCore.work.remedies import describe_error
+from CoralBaySlicerCore.work.worker import Task
 
 from . import preview_display
 

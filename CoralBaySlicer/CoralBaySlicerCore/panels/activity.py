@@ -15,7 +15,8 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.formatting import format_duration
 from CoralBayLib.core.progress import seconds_left
-from CoralBaySlicerCore.work.worker import Task, show_error
+from CoralBaySlicerCore.work.remedies import show_error
+from CoralBaySlicerCore.work.worker import Task
 
 _SETTLED = 0.08
 """Fraction of the work from which the time left is estimated from the time taken."""

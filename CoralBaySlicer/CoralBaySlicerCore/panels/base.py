@@ -15,7 +15,8 @@ from CoralBayLib.encoders.cards import shipped_card
 from CoralBayLib.encoders.weights import FALLBACK
 from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters, choose_encoder
 from CoralBaySlicerCore.work.logic import CoralBaySlicerLogic
-from CoralBaySlicerCore.work.worker import Task, show_error
+from CoralBaySlicerCore.work.remedies import show_error
+from CoralBaySlicerCore.work.worker import Task
 
 from .activity import Activity
 

@@ -11,9 +11,10 @@ import slicer
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from CoralBaySlicerCore.work import library_scans, scan_library
-from CoralBaySlicerCore.work.thumbnails import Thumbnails
-from CoralBaySlicerCore.work.worker import describe_error
+from CoralBaySlicerCore.work.library import scans as library_scans
+from CoralBaySlicerCore.work.library import tasks as scan_library
+from CoralBaySlicerCore.work.library.thumbnails import Thumbnails
+from CoralBaySlicerCore.work.remedies import describe_error
 
 from .base import Panel
 from .library_section import LibrarySection

@@ -11,8 +11,11 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import Cancelled, CoralBayError
 from CoralBaySlicerCore.setup import packages
-from CoralBaySlicerCore.work import dicom_database, library_scans, scan_library
-from CoralBaySlicerCore.work.worker import Task, describe_error
+from CoralBaySlicerCore.work.dicom import database as dicom_database
+from CoralBaySlicerCore.work.library import scans as library_scans
+from CoralBaySlicerCore.work.library import tasks as scan_library
+from CoralBaySlicerCore.work.remedies import describe_error
+from CoralBaySlicerCore.work.worker import Task
 
 from .base import Panel
 from .sections.scan_opener import ScanOpener

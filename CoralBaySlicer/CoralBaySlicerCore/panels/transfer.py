@@ -14,7 +14,7 @@ from CoralBaySlicerCore.interactive.controller import FewShot
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.work.batch import applyProbeToFolderTask
-from CoralBaySlicerCore.work.worker import describe_error
+from CoralBaySlicerCore.work.remedies import describe_error
 
 from .base import Panel, chosen_path
 

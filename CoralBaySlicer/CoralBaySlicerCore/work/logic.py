@@ -19,8 +19,9 @@ from CoralBayLib.fewshot.prompts import Prompts
 from CoralBaySlicerCore.scene import masks, segments, volumes
 from CoralBaySlicerCore.scene.parameters import CoralBaySlicerParameters, reset_damaged
 from CoralBaySlicerCore.setup import encoder_files, servers, settings
+from CoralBaySlicerCore.work.library import tasks as scan_library
 
-from . import region_segments, scan_library
+from . import region_segments
 from .batch import applyProbeToFolderTask
 from .session import EncoderConfig
 from .tasks import FoundRegion, Tasks

@@ -1,10 +1,14 @@
-"""What a user of the module can do about an error."""
+"""Errors in words for the user of the module, with what can be done about them."""
 
 from __future__ import annotations
 
+import logging
+import traceback
+
+import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.core.errors import CoralBayError, Remedy
+from CoralBayLib.core.errors import Cancelled, CoralBayError, Remedy
 
 
 def words() -> dict[Remedy, str]:
@@ -26,8 +30,8 @@ def words() -> dict[Remedy, str]:
         Remedy.REPAIR_LIBRARY: _("Press 'Check library' under 'Library'; it offers to repair the library."),
         Remedy.INSTALL_PACKAGE: _("Install it in Slicer's Python console: slicer.util.pip_install('{package}')"),
         Remedy.OVERWRITE: _("Rename or remove it."),
-        Remedy.CREATE_COHORT: _("Press 'New...' under 'Cohort', or open the folder of another cohort."),
-        Remedy.RELOCATE_SCANS: _("Press 'Find moved scans...' under 'Cohort' and choose the folder in which they are now."),
+        Remedy.CREATE_COHORT: _("Press 'New cohort...' in step 6, or open the folder of another cohort."),
+        Remedy.RELOCATE_SCANS: _("Press 'Find moved scans...' in step 6 and choose the folder in which they are now."),
         Remedy.CHECK_SERVER: _("Check the server's address under 'Device' in step 1, and whether the server is running."),
         Remedy.CHECK_CERTIFICATE: _(
             "Ask the person who runs the server for a valid certificate, or for the file of the certificate authority, and "
@@ -45,3 +49,28 @@ def words() -> dict[Remedy, str]:
 def remedy_text(error: CoralBayError) -> str:
     """What the user can do about an error; "" when it names no remedy."""
     return "" if error.remedy is None else error.fill(words()[error.remedy])
+
+
+def describe_error(error: BaseException) -> str:
+    """An error as text for the user. An error of CoralBay is its message and what can be done about it."""
+    if isinstance(error, CoralBayError):
+        return f"{error} {remedy_text(error)}".rstrip()
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return _("There was not enough memory. Close other programs or crop the volume, then try again.")
+    if isinstance(error, ImportError):
+        return _(
+            "A Python package could not be loaded ({reason}). Restart Slicer. If it happens again, install PyTorch again "
+            "with the module PyTorch Utils. On Windows a common cause is a missing Visual C++ runtime."
+        ).format(reason=error)
+    return _("An unexpected error occurred ({kind}: {reason}). Nothing was changed. Details are in the error log.").format(
+        kind=type(error).__name__, reason=error
+    )
+
+
+def show_error(title: str, error: BaseException) -> None:
+    """Show an error in a dialog, and log the traceback of an unexpected one. `Cancelled` is not shown."""
+    if isinstance(error, Cancelled):
+        return
+    if not isinstance(error, CoralBayError):
+        logging.error("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+    slicer.util.errorDisplay(f"{title}\n\n{describe_error(error)}")

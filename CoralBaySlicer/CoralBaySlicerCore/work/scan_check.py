@@ -15,8 +15,9 @@ from CoralBayLib.core.formatting import format_file_size
 from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled
 from CoralBaySlicerCore.scene import volumes
 
-from .dicom_database import series_path
-from .worker import Task, describe_error
+from .dicom.database import series_path
+from .remedies import describe_error
+from .worker import Task
 
 if TYPE_CHECKING:
     from CoralBayLib.imaging.facts import FileFacts

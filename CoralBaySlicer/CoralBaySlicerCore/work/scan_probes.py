@@ -20,7 +20,8 @@ from CoralBayLib.core.progress import CancelToken, subprogress
 from CoralBaySlicerCore.scene.scan_tables import Predictions, Study
 from CoralBaySlicerCore.setup import packages
 
-from .worker import Message, Task, TaskProgress, describe_error
+from .remedies import describe_error
+from .worker import Message, Task, TaskProgress
 
 if TYPE_CHECKING:
     from CoralBayLib.features.pyramid import FeaturePyramid

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,10 @@ from CoralBaySlicerCore.work.compute import similarity
 from CoralBaySlicerCore.work.compute.segmentation import segmentation_of
 
 from .features import Features, FeatureSource
+from .found_regions import FoundRegion, rank_regions
+from .remedies import describe_error
 from .session import EncoderConfig
-from .worker import Task, TaskProgress, Worker, describe_error
+from .worker import Task, TaskProgress, Worker
 
 if TYPE_CHECKING:
     import vtk
@@ -37,28 +38,6 @@ if TYPE_CHECKING:
     from CoralBayLib.imaging.cropping import CroppedMask
 
     _Applied = tuple[FeatureSource, FeaturePyramid, dict[str, CroppedMask], dict[str, tuple[float, float, float]]]
-
-
-@dataclass(frozen=True)
-class FoundRegion:
-    """A region that is similar to the query.
-
-    Attributes:
-        node_id, volume: node ID and name of the scan it lies in.
-        rank: from 1, over all scans searched.
-        ras: the peak, RAS mm of the world.
-        score: similarity at the peak, at most 1.
-        volume_ml: volume of the connected component around the peak, in milliliters.
-        within: rank of the region in whose component the peak lies, if that is another region; else 0.
-    """
-
-    node_id: str
-    volume: str
-    rank: int
-    ras: tuple[float, float, float]
-    score: float
-    volume_ml: float
-    within: int = 0
 
 
 class Tasks:
@@ -264,7 +243,7 @@ class Tasks:
             used = [source for source in sources if source.scan.node_id in pyramids]
             nodes = {source.scan.node_id: self.features.put(source, pyramids[source.scan.node_id]) for source in used}
             self.similarities = {each.node_id: each for each in results}
-            return _ranked(results, nodes, count)
+            return rank_regions(results, nodes, count)
 
         return self._start(Task(run, finish, "similar", _("Looking for similar regions")))
 
@@ -300,24 +279,3 @@ class Tasks:
     def _start(self, task: Task) -> Task:
         packages.ensure()
         return self.worker.start(task)
-
-
-def _ranked(
-    results: list[similarity.Similarity], nodes: dict[str, slicer.vtkMRMLScalarVolumeNode], count: int
-) -> list[FoundRegion]:
-    """The best regions over all scans."""
-    peaks = []
-    for each in results:
-        world = volumes.to_world(nodes[each.node_id], each.peaks)
-        for number, (score, ras, volume_ml) in enumerate(zip(each.scores, world, each.volumes_ml, strict=True)):
-            peaks.append((float(score), each, number, ras, float(volume_ml)))
-    peaks = sorted(peaks, key=lambda entry: -entry[0])[:count]
-    # The highest peak of a component comes before its other peaks, so it has a rank when these are listed.
-    ranks = {(each.node_id, number): rank for rank, (_s, each, number, _p, _v) in enumerate(peaks, start=1)}
-    regions = []
-    for rank, (score, each, number, ras, volume_ml) in enumerate(peaks, start=1):
-        node, leader = nodes[each.node_id], int(each.leaders[number])
-        within = 0 if leader == number else ranks[each.node_id, leader]
-        point = (float(ras[0]), float(ras[1]), float(ras[2]))
-        regions.append(FoundRegion(node.GetID(), node.GetName(), rank, point, score, volume_ml, within))
-    return regions

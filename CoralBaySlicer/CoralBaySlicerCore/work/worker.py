@@ -23,8 +23,6 @@ from slicer.i18n import tr as _
 from CoralBayLib.core.errors import Cancelled, CoralBayError
 from CoralBayLib.core.progress import CancelToken, Progress
 
-from .remedies import remedy_text
-
 _POLL_MS = 20
 
 
@@ -289,28 +287,3 @@ class Worker:
                 task.on_done(value)
         elif task.on_failed is not None:
             task.on_failed(error)
-
-
-def describe_error(error: BaseException) -> str:
-    """An error as text for the user. An error of CoralBay is its message and what can be done about it."""
-    if isinstance(error, CoralBayError):
-        return f"{error} {remedy_text(error)}".rstrip()
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return _("There was not enough memory. Close other programs or crop the volume, then try again.")
-    if isinstance(error, ImportError):
-        return _(
-            "A Python package could not be loaded ({reason}). Restart Slicer. If it happens again, install PyTorch again "
-            "with the module PyTorch Utils. On Windows a common cause is a missing Visual C++ runtime."
-        ).format(reason=error)
-    return _("An unexpected error occurred ({kind}: {reason}). Nothing was changed. Details are in the error log.").format(
-        kind=type(error).__name__, reason=error
-    )
-
-
-def show_error(title: str, error: BaseException) -> None:
-    """Show an error in a dialog, and log the traceback of an unexpected one. `Cancelled` is not shown."""
-    if isinstance(error, Cancelled):
-        return
-    if not isinstance(error, CoralBayError):
-        logging.error("".join(traceback.format_exception(type(error), error, error.__traceback__)))
-    slicer.util.errorDisplay(f"{title}\n\n{describe_error(error)}")

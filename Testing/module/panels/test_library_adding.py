@@ -66,7 +66,7 @@ def library_folder() -> str:
 
 def test_a_scan_that_was_read_from_a_file_is_added_by_its_file(filled: Any, driver: Any, archive: Any, coralbay: Any) -> None:
     import slicer
-    from CoralBaySlicerCore.work import library_scans
+    from CoralBaySlicerCore.work.library import scans as library_scans
 
     node = slicer.util.loadVolume(str(archive.folder / "oblique.nrrd"))
     assert library_scans.source_of(node) == str(archive.folder / "oblique.nrrd")
@@ -163,7 +163,7 @@ def test_two_series_in_one_folder_and_no_database(
     ready: Any, driver: Any, database: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import slicer
-    from CoralBaySlicerCore.work.dicom_database import series_path
+    from CoralBaySlicerCore.work.dicom.database import series_path
 
     (_, good), (_, bad), _mr = database.files.values()
     assert series_path(good) == str(database.good)
@@ -279,7 +279,7 @@ def test_the_scene_may_be_closed_and_the_module_left_while_scans_are_added(
 @pytest.mark.usefixtures("slow")
 def test_other_work_is_done_between_two_scans(ready: Any, driver: Any, archive: Any, coralbay: Any, scan: Any) -> None:
     import slicer
-    from CoralBaySlicerCore.work import scan_library
+    from CoralBaySlicerCore.work.library import tasks as scan_library
 
     for number in range(2):
         node, _place = scan(seed=20 + number)

@@ -85,7 +85,7 @@ def volumes_in_scene() -> list[Any]:
 
 
 def mark() -> Any:
-    from CoralBaySlicerCore.work import library_scans
+    from CoralBaySlicerCore.work.library import scans as library_scans
 
     node = library_scans._mark()
     return np.array(node.GetNthControlPointPositionWorld(0)) if node is not None else None
@@ -222,7 +222,7 @@ def test_rows_of_loaded_scans_have_pictures_too(filled: Any, driver: Any, archiv
 
 
 def test_a_cut_is_seen_from_the_feet(app: Any) -> None:
-    from CoralBaySlicerCore.work.thumbnails import render
+    from CoralBaySlicerCore.work.library.thumbnails import render
 
     from CoralBayLib.imaging.grid import Grid, Volume
 
@@ -244,7 +244,7 @@ def test_a_cut_is_seen_from_the_feet(app: Any) -> None:
 
 
 def test_no_library_and_one_of_another_encoder(ready: Any, driver: Any, tmp_path: Path) -> None:
-    from CoralBaySlicerCore.work import scan_library
+    from CoralBaySlicerCore.work.library import tasks as scan_library
 
     search(ready, driver)
     assert "There is no library of scans in" in host.dialogs.texts("error")[0]

@@ -70,7 +70,7 @@ def test_words_show_where_they_fit_the_scan(panel: Any, colipri: None, scan: Any
 def test_words_rank_the_scans_of_a_library(
     panel: Any, colipri: None, scan: Any, driver: Any, coralbay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from CoralBaySlicerCore.work import scan_library
+    from CoralBaySlicerCore.work.library import tasks as scan_library
 
     import CoralBayLib as cb
     from CoralBayLib.library import Library

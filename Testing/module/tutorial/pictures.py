@@ -156,7 +156,7 @@ class Tutorial:
 
     def library(self) -> None:
         """Step 3 in a library."""
-        from CoralBaySlicerCore.work import scan_library
+        from CoralBaySlicerCore.work.library import tasks as scan_library
 
         similar, place = self.panel.similar, center(self.labels, CLAVICLE)
         self.open(similar)

@@ -81,7 +81,7 @@ class WholeScans(pictures.Tutorial):
         window.resize(*pictures.SIZE)
 
     def _open_library(self, folder: Path) -> None:
-        from CoralBaySlicerCore.work import scan_library
+        from CoralBaySlicerCore.work.library import tasks as scan_library
 
         similar = self.panel.similar
         self.open(similar)

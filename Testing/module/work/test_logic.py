@@ -157,7 +157,8 @@ def test_a_newer_task_cancels_an_older_one_of_its_lane(coralbay: Any) -> None:
 
 
 def test_a_failing_finish_is_a_failed_task(coralbay: Any) -> None:
-    from CoralBaySlicerCore.work.worker import Task, Worker, describe_error
+    from CoralBaySlicerCore.work.remedies import describe_error
+    from CoralBaySlicerCore.work.worker import Task, Worker
 
     worker = Worker()
 
@@ -219,7 +220,7 @@ def test_extension_files_agree(coralbay: Any) -> None:
 
 def test_the_module_has_a_text_for_every_remedy(coralbay: Any) -> None:
     from CoralBaySlicerCore.work import remedies
-    from CoralBaySlicerCore.work.worker import describe_error
+    from CoralBaySlicerCore.work.remedies import describe_error
 
     from CoralBayLib.core.errors import LibraryError, Remedy
 
@@ -231,3 +232,14 @@ def test_the_module_has_a_text_for_every_remedy(coralbay: Any) -> None:
         "There is no library. Add "
     )
     assert describe_error(LibraryError("It failed.")) == "It failed."
+
+
+def test_remedies_name_what_the_panel_has(coralbay: Any) -> None:
+    import re
+
+    from CoralBaySlicerCore.work import remedies
+
+    forms = " ".join(path.read_text(encoding="utf-8") for path in (MODULE.parent / "Resources" / "UI").glob("*.ui"))
+    labels = {label.rstrip(":") for label in re.findall(r"<string[^>]*>([^<]+)</string>", forms)}
+    named = [name for text in remedies.words().values() for name in re.findall(r"(?<!\w)'([A-Z][^']*)'", text)]
+    assert len(named) > 5 and not set(named) - labels

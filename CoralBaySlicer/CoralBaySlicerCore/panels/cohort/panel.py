@@ -15,11 +15,12 @@ from CoralBaySlicerCore.panels.base import Panel
 from CoralBaySlicerCore.panels.tables.cohort_table import CohortTable
 from CoralBaySlicerCore.panels.tables.report_table import ReportTable
 from CoralBaySlicerCore.scene import structures
-from CoralBaySlicerCore.work import scan_library
 from CoralBaySlicerCore.work.cohort import nodes, tasks
 from CoralBaySlicerCore.work.cohort.nodes import Annotation
 from CoralBaySlicerCore.work.cohort.tasks import Contents, Selected
-from CoralBaySlicerCore.work.worker import Task, describe_error
+from CoralBaySlicerCore.work.library import tasks as scan_library
+from CoralBaySlicerCore.work.remedies import describe_error
+from CoralBaySlicerCore.work.worker import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable

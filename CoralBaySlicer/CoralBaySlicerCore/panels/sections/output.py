@@ -13,7 +13,7 @@ from CoralBayLib.fewshot.options import Options
 from CoralBaySlicerCore.interactive.controller import FewShot
 from CoralBaySlicerCore.panels.base import Panel, chosen_path
 from CoralBaySlicerCore.scene import segments, surfaces
-from CoralBaySlicerCore.work.dicom_export import exportTask
+from CoralBaySlicerCore.work.dicom.export import exportTask
 
 if TYPE_CHECKING:
     from CoralBaySlicerCore.work.worker import Task

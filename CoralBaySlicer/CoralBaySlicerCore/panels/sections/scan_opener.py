@@ -11,7 +11,8 @@ from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.panels.base import Panel
 from CoralBaySlicerCore.panels.tables.hit_table import missing_message
-from CoralBaySlicerCore.work import library_scans, scan_library
+from CoralBaySlicerCore.work.library import scans as library_scans
+from CoralBaySlicerCore.work.library import tasks as scan_library
 
 if TYPE_CHECKING:
     from CoralBaySlicerCore.work.worker import Task

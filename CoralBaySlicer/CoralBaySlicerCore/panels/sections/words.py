@@ -12,7 +12,7 @@ from CoralBaySlicerCore.panels.base import Panel
 from CoralBaySlicerCore.scene import overlays as overlay
 from CoralBaySlicerCore.scene.overlays import Owner
 from CoralBaySlicerCore.setup import encoder_cards
-from CoralBaySlicerCore.work import scan_library
+from CoralBaySlicerCore.work.library import tasks as scan_library
 from CoralBaySlicerCore.work.words.tasks import WordMap, search_library_task, word_map_task
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import qt
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from CoralBaySlicerCore.work.thumbnails import PIXELS, Position, ppm
+from CoralBaySlicerCore.work.library.thumbnails import PIXELS, Position, ppm
 
 from .columns import put_texts, set_up
 from .region_table import format_position

@@ -16,7 +16,7 @@ from CoralBayLib.imaging.grid import Volume
 from CoralBaySlicerCore.scene import boxes, masks, segments, structures, volumes
 from CoralBaySlicerCore.scene.colors import label_color
 from CoralBaySlicerCore.scene.masks import Masks
-from CoralBaySlicerCore.work.library_scans import find_volume
+from CoralBaySlicerCore.work.library.scans import find_volume
 
 _COHORT, _SCAN, _OWN = "CoralBaySlicer.Cohort", "CoralBaySlicer.CohortScan", "CoralBaySlicer.CohortVolume"
 

@@ -22,9 +22,9 @@ from CoralBayLib.imaging.grid import Volume
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.setup import packages, settings
 from CoralBaySlicerCore.work.compute.masks import masks_on
-from CoralBaySlicerCore.work.dicom_database import ct_paths, open_database
-from CoralBaySlicerCore.work.library_scans import source_of
-from CoralBaySlicerCore.work.scan_library import open_library
+from CoralBaySlicerCore.work.dicom.database import ct_paths, open_database
+from CoralBaySlicerCore.work.library.scans import source_of
+from CoralBaySlicerCore.work.library.tasks import open_library
 from CoralBaySlicerCore.work.worker import Message, Task, TaskProgress
 
 from . import nodes

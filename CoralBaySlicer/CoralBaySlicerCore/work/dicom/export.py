@@ -16,13 +16,13 @@ from CoralBayLib.imaging.grid import Grid, Volume
 from CoralBaySlicerCore.scene import masks, segments, volumes
 from CoralBaySlicerCore.scene.masks import Masks
 from CoralBaySlicerCore.setup import packages
+from CoralBaySlicerCore.work.compute.masks import masks_on
+from CoralBaySlicerCore.work.worker import Task, TaskProgress
 
-from .compute.masks import masks_on
-from .dicom_database import series_path
-from .worker import Task, TaskProgress
+from .database import series_path
 
 if TYPE_CHECKING:
-    from .tasks import Tasks
+    from CoralBaySlicerCore.work.tasks import Tasks
 
 
 def exportTask(

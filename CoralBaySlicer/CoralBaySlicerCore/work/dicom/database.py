@@ -13,8 +13,7 @@ from slicer.i18n import tr as _
 
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.progress import CancelToken
-
-from .worker import Worker
+from CoralBaySlicerCore.work.worker import Worker
 
 if TYPE_CHECKING:
     import ctk

@@ -17,15 +17,14 @@ from CoralBayLib.imaging.formats import READABLE_SUFFIXES
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.scene.colors import LIBRARY_REGION
 from CoralBaySlicerCore.scene.hidden_nodes import KIND, add_hidden
+from CoralBaySlicerCore.work.dicom.database import series_path
+from CoralBaySlicerCore.work.worker import Task
 
-from .dicom_database import series_path
-from .scan_library import read_scan
-from .worker import Task
+from .tasks import read_scan
 
 if TYPE_CHECKING:
     from CoralBayLib.imaging.grid import Volume
-
-    from .tasks import Tasks
+    from CoralBaySlicerCore.work.tasks import Tasks
 
 _SOURCE = "CoralBaySlicer.Source"
 _MARK = "place"

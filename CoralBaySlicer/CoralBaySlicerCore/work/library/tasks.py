@@ -17,8 +17,7 @@ from CoralBayLib.core.progress import CancelToken, Progress, raise_if_cancelled,
 from CoralBayLib.imaging.grid import Volume
 from CoralBaySlicerCore.scene import volumes
 from CoralBaySlicerCore.setup import packages, settings
-
-from .worker import Message, Task, TaskProgress, Worker
+from CoralBaySlicerCore.work.worker import Message, Task, TaskProgress, Worker
 
 if TYPE_CHECKING:
     from CoralBayLib.encoders.base import Encoder
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
     from CoralBayLib.library.search import RegionHit, ScanHit
     from CoralBayLib.library.stats import Stats
     from CoralBayLib.library.verify import Issue
-
-    from .tasks import Tasks
+    from CoralBaySlicerCore.work.tasks import Tasks
 
 ScanSelection = Callable[[TaskProgress, CancelToken], Volume | Sequence[str]]
 """Returns the scans to add, a `Volume` or paths. Called on the worker; may ask the user through it."""

@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from CoralBayLib.core.progress import CancelToken
 from CoralBayLib.imaging.grid import Volume
 from CoralBaySlicerCore.scene.colors import LIBRARY_REGION
-
-from .worker import Task, TaskProgress, Worker
+from CoralBaySlicerCore.work.worker import Task, TaskProgress, Worker
 
 PIXELS = 72
 """Width and height of a thumbnail."""

@@ -1,0 +1,1 @@
+"""Slicer's DICOM database, and segmentations written as DICOM."""

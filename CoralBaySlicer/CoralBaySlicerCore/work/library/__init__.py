@@ -1,0 +1,1 @@
+"""Libraries of scans: tasks, how their scans are found and opened, and thumbnails of results."""
