@@ -28,13 +28,13 @@ from .dicom_slices import (
     header,
     is_scout,
     read_slice,
-    sort_out,
 )
 from .facts import FileFacts, SeriesFacts
 from .gdcm_names import gdcm_names
 from .grid import Grid
 from .headers.dicom_elements import Elements, read_elements
 from .headers.dicom_identity import have_one_type
+from .headers.slice_selection import sort_out
 from .headers.source import require_memory
 
 _LEAST_STEP = 100.0
