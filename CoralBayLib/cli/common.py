@@ -87,8 +87,13 @@ def open_encoder(args: argparse.Namespace, console: Console, name: str | None = 
 
     Args:
         args: with the options for embedding.
-        console: told which encoder is used instead, and why.
-        name: the encoder, when the command knows better than the options.
+        console: shows which encoder is used instead, and why.
+        name: the encoder, if not that of the options.
+
+    Raises:
+        EncoderError: there is no such encoder, or a file registers several and none is chosen.
+        WeightsError: the weights of the chosen encoder are not available.
+        ServerError: the encoder is on a server, which cannot be used.
     """
     name = name or args.encoder
     if getattr(args, "server", None):  # which commands with several encoders lack

@@ -34,7 +34,7 @@ def with_scans(
         description: of the cohort.
         folder: of the cohort; what it has written itself is not taken for a scan.
         paths: files and folders, see `imaging.discovery.find_scans`.
-        progress: told the number of scans found so far.
+        progress: called with a message that has the number of scans found so far.
         cancel: checked after each scan.
 
     Returns:

@@ -32,7 +32,7 @@ def choose_next(
     Args:
         scans: all, in the order in which they were added.
         measured: numbers that describe the scans, by name, of those that were read.
-        skip: names of scans that are not wanted now.
+        skip: names of scans to pass over.
     """
     open_scans = [scan for scan in scans if scan.state is not State.ACCEPTED and scan.path and scan.name not in skip]
     begun = [scan for scan in open_scans if scan.state is State.CORRECTED]

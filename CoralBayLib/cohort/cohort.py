@@ -174,7 +174,7 @@ class Cohort:
         """The scan to annotate next, by the rule in `choice`; None if all are accepted.
 
         Args:
-            skip: names of scans that are not wanted now.
+            skip: names of scans to pass over.
 
         Raises:
             CohortError: the cohort has no scans, or none of those to annotate is where it was.

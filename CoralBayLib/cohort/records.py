@@ -87,7 +87,17 @@ class Records:
         return facts if is_whole else None
 
     def note_scan(self, scan: str, content: str, numbers: Mapping[str, float]) -> None:
-        """Note the fingerprint and the numbers of a scan."""
+        """Write the fingerprint and the numbers of a scan.
+
+        Args:
+            scan: its name.
+            content: fingerprint of its voxels and geometry.
+            numbers: see `measures`.
+
+        Raises:
+            CohortError: the folder cannot be made.
+            StoreError: the file cannot be written.
+        """
         folder = self._folder / "scans"
         try:
             folder.mkdir(exist_ok=True)

@@ -93,7 +93,12 @@ class Teaching:
         record: Mapping[str, Any],
         prompts: Prompts | None = None,
     ) -> Path:
-        """Write a segmentation of a scan, with its record."""
+        """Write a segmentation of a scan, with its record; returns its file.
+
+        Raises:
+            CohortError: the scan was accepted in the meantime, and this is a correction.
+            StoreError: it cannot be written.
+        """
         segments = [Segment(label, name, label_color(label)) for label, name in description.labels.items()]
         is_accepted = state is State.ACCEPTED
         with locked(self._folder):

@@ -47,7 +47,11 @@ class Result:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Result:
-        """The result of `to_dict`; any exception if it is none."""
+        """A result from what `to_dict` gave.
+
+        Raises:
+            ValueError: a score is out of range; values that `to_dict` never gives raise other exceptions, too.
+        """
         scores = {}
         for name, given in values["scores"].items():
             score = Agreement(**given)
@@ -92,7 +96,11 @@ class ResultFile:
         return self._known.get(key)
 
     def add(self, result: Result) -> None:
-        """Keep a result; it is in the file when this returns."""
+        """Append a result; it is in the file when this returns.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
         try:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(_line(result))

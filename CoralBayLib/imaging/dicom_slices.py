@@ -175,7 +175,19 @@ def _require_room(path: Path, count: int) -> bool:
 
 
 def arrange(slices: list[Slice]) -> tuple[Grid, list[int]]:
-    """The grid of the series, and the order of its slices along their normal."""
+    """Put the slices of a scan on a grid.
+
+    Args:
+        slices: of one scan, in any order (see `headers.slice_selection.sort_out`).
+
+    Returns:
+        grid: of the scan, in RAS mm.
+        order: numbers of the slices along their normal, from the first slice of the grid to the last.
+
+    Raises:
+        VolumeError: there are fewer than two; they differ in size, pixel spacing or orientation, are not evenly spaced or not
+            in line; or the gantry was tilted.
+    """
     first = slices[0]
     if len(slices) < 2:
         raise VolumeError("The series has only one slice. Expected a 3D CT: choose the folder with the whole series.")

@@ -63,7 +63,7 @@ def find_scans(
     Args:
         paths: files, and folders to search. Hidden files and folders are ignored.
         known: fingerprints by path; a DICOM folder that still has its fingerprint is not read again.
-        progress: told the number of scans found so far.
+        progress: called with a message that has the number of scans found so far.
         cancel: checked after each scan.
 
     Returns:

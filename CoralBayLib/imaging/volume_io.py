@@ -175,6 +175,9 @@ def read_image(path: Path, layers: bool = False, facts: FileFacts | None = None)
         array: [k, j, i], or [k, j, i, layer] for several layers.
         grid: its geometry.
         metadata: the fields of the header, as text.
+
+    Raises:
+        VolumeError: the file cannot be read, is damaged, or is not one 3D image.
     """
     quiet = facts is not None
     facts = FileFacts() if facts is None else facts

@@ -118,7 +118,7 @@ class Library:
         Args:
             scans: a volume, or files and folders to search for images and DICOM series.
             encoder: from `load_encoder`. A library can hold several encoders, each with one version of its weights.
-            progress: told the fraction done and the time left.
+            progress: called with the fraction done and a message that has the time left.
             cancel: checked between the network's layers; scans that were already added are kept.
             store: where embeddings are looked for and kept, so that none is computed twice.
             assume_hu: skip the check that the values look like HU.

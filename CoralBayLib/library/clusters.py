@@ -123,7 +123,7 @@ def cluster(
         tables: of the encoder.
         count: number of clusters, from 2 to `MAX_CLUSTERS`.
         seed: the same seed and library give the same clusters.
-        progress: told the fraction done.
+        progress: called with the fraction done and a message.
         cancel: checked between batches.
 
     Raises:

@@ -135,7 +135,7 @@ def draft_scan(
         scan: its SHA-256, see `read_source`.
         encoder: from `load_encoder`.
         options: see `DraftOptions`.
-        progress: told the fraction done.
+        progress: called with the fraction done and a message.
         cancel: checked between the network's layers.
 
     Raises:

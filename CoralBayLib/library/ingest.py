@@ -69,7 +69,7 @@ class Ingest:
         scans: to be added.
         skipped: files and folders that are no scans.
         known: scans that the library has with the same path and fingerprint.
-        progress: told the fraction done and the time left.
+        progress: called with the fraction done and a message that has the time left.
         cancel: checked between the network's layers; scans that were already added are kept.
         store: where embeddings are looked for and kept.
         assume_hu: skip the check that the values look like HU.

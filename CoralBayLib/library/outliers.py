@@ -93,7 +93,7 @@ def find_outliers(
             scans alone.
         least: deviations from which a number is a reason.
         read_files: read the scans that are on this computer, for their HU.
-        progress: told the fraction done.
+        progress: called with the fraction done and a message.
         cancel: checked between scans.
 
     Raises:
@@ -189,7 +189,7 @@ def _read(
         records: of all scans.
         all_files: read the scans without labels, too, and measure all.
         segments: what the segments of labeled scans are added to.
-        progress: told the fraction done.
+        progress: called with the fraction done and a message.
         cancel: checked between scans.
 
     Raises:

@@ -69,7 +69,7 @@ def verify(
             regions, or whose table or basis is lost. These can be added again, without computing if their embeddings are
             in the store. A table whose newest state is damaged goes back to the one before. Files that are no longer needed
             are deleted.
-        progress: told the fraction done.
+        progress: called with the fraction done and a message.
         cancel: checked between batches.
 
     Raises:

@@ -23,7 +23,7 @@ class DraftWorkers(Protocol):
         Args:
             sources: the scans.
             options: see `DraftOptions`.
-            progress: told the fraction done of the next scan.
+            progress: called with the fraction done of the next scan, and a message.
             cancel: ends the work.
 
         Raises:

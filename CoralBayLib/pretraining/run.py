@@ -94,7 +94,7 @@ def pretrain(
         consent: whether the initial weights may be downloaded.
         assume_hu: skip the check that the values of scans look like HU.
         overwrite: start again, and replace existing files.
-        progress: told the fraction done and the time left.
+        progress: called with the fraction done and a message that has the time left.
         say: takes notes for the user.
 
     Raises:

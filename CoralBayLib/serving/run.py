@@ -35,7 +35,7 @@ def make_offer(
         settings: of the server.
         version: of CoralBay.
         names: of the encoders; by default all that have weights on this computer.
-        left_out: told why an encoder is not offered.
+        left_out: called with the reason for each encoder that is not offered.
 
     Returns:
         Version, device, and a description of each encoder in each of its inference modes.

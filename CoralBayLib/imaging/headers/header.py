@@ -272,7 +272,18 @@ def text_of(line: bytes) -> str:
 
 
 def data_files(pattern: str, lines: Sequence[str], folder: Path, name: str, numbers: Sequence[str]) -> tuple[Path, ...]:
-    """The data files of a detached header: one name, LIST with names in `lines`, or a printf pattern with a range."""
+    """The data files of a detached header.
+
+    Args:
+        pattern: a name, "LIST", or a printf pattern such as "slice%03d.raw".
+        lines: names, for "LIST".
+        folder: of the header.
+        name: of the header, for messages.
+        numbers: first, last and step, as text, for a pattern.
+
+    Raises:
+        VolumeError: no file is named, one is named twice, or the pattern or its range is damaged.
+    """
     if pattern == "LIST":
         names = [line.strip() for line in lines if line.strip()]
     elif numbers:

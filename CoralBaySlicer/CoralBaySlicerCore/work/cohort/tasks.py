@@ -191,7 +191,7 @@ def openTask(
         logic: its worker computes.
         path: the cohort's folder.
         scan: its name; "" for the one that teaches most.
-        skip: names of scans that are not wanted now.
+        skip: names of scans to pass over.
         keep: a correction to keep first.
         by: who made it.
     """
