@@ -92,6 +92,9 @@ class FewShot(Previewer, PromptNodes):
 
     def watch(self) -> None:
         """Observe the current nodes of the prompts."""
+        if self._follow_transform():
+            # The positions that it would restore are those of before.
+            self.history.clear()
         self._observe(self._schedule, self._on_point, self._on_drag_started, self._on_drag_ended)
         self._note_points()
         self.history.record(self.structures)
@@ -211,8 +214,10 @@ class FewShot(Previewer, PromptNodes):
         except CoralBayError as error:
             self._set_message(describe_error(error))
 
-    def follow_features(self) -> None:
-        """Update the preview if the features of the volume were computed, removed or changed."""
+    def follow_scan(self) -> None:
+        """Update the preview if the features of the volume were computed, removed or changed, or its transform was."""
+        if self._is_moved:
+            self.watch()
         if self.features_changed and not self.paused:
             self._schedule()
 

@@ -34,6 +34,7 @@ class PromptNodes(VTKObservationMixin):
         self.locked: slicer.vtkMRMLSegmentationNode | None = None
         self.neighbors: slicer.vtkMRMLSegmentationNode | None = None
         self._masks: Masks | None = None
+        self._fingerprints: dict[str, tuple] = {}
 
     @property
     def structures(self) -> list[Structure]:
@@ -73,6 +74,36 @@ class PromptNodes(VTKObservationMixin):
         self._masks = masks.read(self.volume, locked, start_segments, self._masks)
         return self._masks
 
+    @property
+    def _is_moved(self) -> bool:
+        """Whether the volume was put under another transform than its prompts."""
+        if self.volume is None:
+            return False
+        parent = self.volume.GetTransformNodeID()
+        return any(node.GetTransformNodeID() != parent for node in self._nodes())
+
+    def _follow_transform(self) -> bool:
+        """Put the prompts under the transform of the volume, where they are in the scan; returns whether it was hardened."""
+        volume = self.volume
+        if volume is None:
+            self._fingerprints.clear()
+            return False
+        now = volumes.fingerprint(volume)
+        # Hardening changes the voxels or the geometry together with the parent.
+        hardened = self._is_moved and self._fingerprints.get(volume.GetID(), now) != now
+        self._fingerprints[volume.GetID()] = now
+        for node in self._nodes():
+            if hardened:
+                node.HardenTransform()
+            volumes.copy_transform(node, volume)
+        return hardened
+
+    def _nodes(self) -> list[slicer.vtkMRMLMarkupsNode]:
+        """The nodes of the points and of the boxes."""
+        known = self.structures
+        found = [boxes.node_of(each) for each in known]
+        return [*(each.node for each in known), *(node for node in found if node is not None)]
+
     def _observe(
         self,
         changed: Callable[..., None],
@@ -93,7 +124,6 @@ class PromptNodes(VTKObservationMixin):
             self.removeObservers(follower)
         for structure in self.structures:
             node = structure.node
-            volumes.copy_transform(node, self.volume)
             self.addObserver(node, node.PointModifiedEvent, changed)
             for event in (node.PointPositionDefinedEvent, node.PointPositionUndefinedEvent, node.PointRemovedEvent):
                 self.addObserver(node, event, points_changed)
@@ -101,7 +131,6 @@ class PromptNodes(VTKObservationMixin):
             self.addObserver(node, node.PointEndInteractionEvent, drag_ended)
             box = boxes.node_of(structure)
             if box is not None:
-                volumes.copy_transform(box, self.volume)
                 self.addObserver(box, vtk.vtkCommand.ModifiedEvent, changed)
         starts = [start[0] for each in self.structures if (start := masks.start_of(each)) is not None]
         for segmentation in dict.fromkeys(filter(None, (self.painted, self.locked, self.neighbors, *starts))):

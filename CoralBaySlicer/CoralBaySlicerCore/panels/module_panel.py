@@ -132,6 +132,7 @@ class ModulePanel(VTKObservationMixin):
             slices.fill_empty_views(self.parameters.volume)
         for panel in self.panels:
             panel.refresh()
+        self._follow(self.parameters.volume)
         self.shown_scan.refresh()
         self.logic.overlays.refresh()
 
@@ -154,11 +155,26 @@ class ModulePanel(VTKObservationMixin):
         if self.parameters is not None:
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._schedule)
         self.parameters = parameters
+        if parameters is None:
+            self._follow(None)
         for panel in self.panels:
             panel.set_parameters(parameters)
         if parameters is not None:
             # The node, not its wrapper: an observed object is kept, and a wrapper reads each value that a scene brings.
             self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self._schedule)
+
+    def _follow(self, volume: slicer.vtkMRMLScalarVolumeNode | None) -> None:
+        """Refresh when the scan is changed by another module or a script: its voxels, geometry, name or transform."""
+        if volume is not None and self.hasObserver(volume, vtk.vtkCommand.ModifiedEvent, self._on_scan_changed):
+            return
+        self.removeObservers(self._on_scan_changed)
+        if volume is not None:
+            for event in (vtk.vtkCommand.ModifiedEvent, volume.ImageDataModifiedEvent, volume.TransformModifiedEvent):
+                self.addObserver(volume, event, self._on_scan_changed)
+
+    def _on_scan_changed(self, *_: object) -> None:
+        # Not `_schedule`, which also observes other nodes: these observers are removed by their method.
+        self._schedule()
 
     def _schedule(self, *_: object) -> None:
         self._refresh_timer.start()

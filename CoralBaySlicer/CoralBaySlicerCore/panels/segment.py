@@ -98,7 +98,7 @@ class SegmentPanel(Panel):
             self.output.release()
         few_shot.set_painted(self.parameters.painted)
         self._bounds.refresh()
-        few_shot.follow_features()
+        few_shot.follow_scan()
         structure, preview = few_shot.active_structure, few_shot.preview
         self._table.fill(few_shot.structures, few_shot.active, preview.dice_estimate if preview is not None else {})
         ui.addStructureButton.enabled = self.volume is not None

@@ -20,7 +20,7 @@ from .hidden_nodes import KIND, add_hidden
 from .views import slices
 from .views.foreground_layer import ForegroundLayer
 from .views.label_layer import LabelLayer
-from .volumes import put_array
+from .volumes import copy_transform, put_array
 
 PROBABILITY, UNCERTAINTY, SIMILARITY, FEATURES, SALIENCY = "probability", "uncertainty", "similarity", "features", "saliency"
 WORDS = "words"
@@ -186,9 +186,10 @@ class Overlays:
             title: beside its legend; None for that of its kind.
         """
         self._titles[kind] = title or titles()[kind]
-        if self.has_map(kind, volume) and self._held[kind][0] is array:
-            return
         node = self.node(kind)
+        if node is not None and self.has_map(kind, volume) and self._held[kind][0] is array:
+            copy_transform(node, volume)
+            return
         if node is None:
             node_class = "vtkMRMLVectorVolumeNode" if kind == FEATURES else "vtkMRMLScalarVolumeNode"
             node = add_hidden(node_class, f"CoralBay: {titles()[kind]}", kind)

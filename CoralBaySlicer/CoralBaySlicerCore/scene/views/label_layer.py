@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from CoralBaySlicerCore.scene.hidden_nodes import KIND, add_hidden
-from CoralBaySlicerCore.scene.volumes import put_array
+from CoralBaySlicerCore.scene.volumes import copy_transform, put_array
 
 from .slices import composites, shows, slice_node
 
@@ -56,6 +56,7 @@ class LabelLayer:
         if self._held[0] is not labels or self._held[1] is not volume:
             put_array(node, labels, geometry, volume)
             self._held = (labels, volume)
+        copy_transform(node, volume)
         if node.GetDisplayNode() is None:
             node.CreateDefaultDisplayNodes()
             table = add_hidden("vtkMRMLColorTableNode", node.GetName(), _NAME)
