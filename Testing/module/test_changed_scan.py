@@ -98,3 +98,43 @@ def test_prompts_and_maps_follow_the_transform(coralbay: Any, driver: Any, marke
     assert not few_shot.history.can_undo
     few_shot.add_structure()
     np.testing.assert_allclose(world_points(few_shot), before + SHIFT, atol=1e-6)
+
+
+def test_a_suggested_click_is_not_shown_on_another_scan(coralbay: Any, driver: Any, marked: Any, scan: Any) -> None:
+    _node, few_shot = marked
+    other, _place = scan(name="other", seed=2)
+    found: list = []
+    few_shot.suggest_click(few_shot.shown, few_shot.prompts(), found.append)
+    coralbay.panel.parameters.volume = other
+    coralbay.panel.refresh()
+    driver.settle()
+    assert found == []
+    assert "Does this belong" not in few_shot.message
+
+
+def test_a_query_point_is_left_alone_in_other_modules(coralbay: Any, driver: Any, marked: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore.scene import query_markups
+
+    node, _few_shot = marked
+    query = query_markups.make(node)
+    query.AddControlPointWorld(0, 0, 0)
+    settle(driver)
+    slicer.util.selectModule("SegmentEditor")
+    query.AddControlPointWorld(1, 2, 3)
+    settle(driver)
+    assert query.GetNumberOfControlPoints() == 2
+    assert host.dialogs.texts("error") == []
+
+
+def test_leaving_right_after_the_query_was_placed_starts_no_search(coralbay: Any, driver: Any, marked: Any) -> None:
+    import slicer
+    from CoralBaySlicerCore.scene import query_markups
+
+    node, _few_shot = marked
+    query = query_markups.make(node)
+    coralbay.panel.refresh()
+    query.AddControlPointWorld(0, 0, 0)
+    slicer.util.selectModule("SegmentEditor")
+    settle(driver)
+    assert coralbay.panel.similar.regions == []

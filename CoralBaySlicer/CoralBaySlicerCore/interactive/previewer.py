@@ -142,6 +142,8 @@ class Previewer:
             return suggest_click(percent, preview.grid, prompts.points_ras, skipped)
 
         def finish(suggestion: Suggestion) -> None:
+            if self.volume is not volume:
+                return
             self._skipped.append(suggestion.ras)
             world = volumes.to_world(volume, suggestion.ras)[0]
             on_found(world)

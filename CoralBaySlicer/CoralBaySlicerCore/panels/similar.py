@@ -115,7 +115,8 @@ class SimilarPanel(Panel, VTKObservationMixin):
         self._watch(node)
 
     def exit(self) -> None:
-        """Stop making thumbnails until the user comes back."""
+        """Stop making thumbnails and searching for each new query point until the user comes back."""
+        self.removeObservers()
         self.library.leave()
         self._deferred.append(self.library.make_thumbnails)
 
@@ -151,9 +152,10 @@ class SimilarPanel(Panel, VTKObservationMixin):
 
     def search(self) -> None:
         """Search for regions similar to the query."""
-        parameters, volume = self.parameters, self.volume
-        if volume is None:
+        # The user may have left the module since the click on the query point.
+        if self.volume is None:
             return
+        parameters, volume = self.parameters, self.volume
         if self.in_library:
             self.library.search()
             return
