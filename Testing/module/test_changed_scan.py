@@ -138,3 +138,19 @@ def test_leaving_right_after_the_query_was_placed_starts_no_search(coralbay: Any
     slicer.util.selectModule("SegmentEditor")
     settle(driver)
     assert coralbay.panel.similar.regions == []
+
+
+def test_a_volume_with_several_values_per_voxel_is_refused(coralbay: Any, driver: Any) -> None:
+    import slicer
+    import vtk
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "pairs")
+    image = vtk.vtkImageData()
+    image.SetDimensions(8, 8, 8)
+    image.AllocateScalars(vtk.VTK_SHORT, 2)
+    node.SetAndObserveImageData(image)
+    coralbay.panel.scan.ui.volumeSelector.setCurrentNode(node)
+    driver.settle()
+    coralbay.panel.scan.compute()
+    driver.settle()
+    assert "several values per voxel" in host.dialogs.texts("error")[-1]

@@ -49,13 +49,14 @@ def read(node: slicer.vtkMRMLScalarVolumeNode | None) -> VolumeSnapshot:
         raise VolumeError(_("Choose a volume first."))
     if node.GetImageData() is None or node.GetImageData().GetPointData().GetScalars() is None:
         raise VolumeError(_("The volume '{name}' holds no image.").format(name=node.GetName()))
-    array = slicer.util.arrayFromVolume(node)
-    if array.ndim != 3:
+    # Not the dimensions of the array: of a scalar volume with several components, none can be made.
+    if node.GetImageData().GetNumberOfScalarComponents() != 1:
         raise VolumeError(
             _("The volume '{name}' has several values per voxel. Choose a CT with one value per voxel.").format(
                 name=node.GetName()
             )
         )
+    array = slicer.util.arrayFromVolume(node)
     volume = Volume(array, Grid(array.shape, ijk_to_ras(node)))
     return VolumeSnapshot(volume, node.GetID(), node.GetName(), fingerprint(node))
 
