@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from CoralBayLib.core.errors import Remedy, VolumeError
 from CoralBayLib.core.paths import error_message, printable
 
-from .dicom_slices import (
+from .facts import FileFacts, SeriesFacts
+from .gdcm_names import gdcm_names
+from .grid import Grid
+from .headers.dicom_elements import Elements, read_elements
+from .headers.dicom_identity import have_one_type
+from .headers.source import require_memory
+from .series.selection import sort_out
+from .series.slices import (
     DESCRIPTION,
     IMAGE_TYPE,
     MODALITY,
@@ -29,13 +36,6 @@ from .dicom_slices import (
     is_scout,
     read_slice,
 )
-from .facts import FileFacts, SeriesFacts
-from .gdcm_names import gdcm_names
-from .grid import Grid
-from .headers.dicom_elements import Elements, read_elements
-from .headers.dicom_identity import have_one_type
-from .headers.slice_selection import sort_out
-from .headers.source import require_memory
 
 _LEAST_STEP = 100.0
 """Least difference of two rescale intercepts that shows in the mean of a slice, in HU."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import expand
 from CoralBayLib.imaging.dicom import series_slices
-from CoralBayLib.imaging.dicom_slices import header
+from CoralBayLib.imaging.series.slices import header
 
 from .dicom_reader import is_dicom_file, is_dicom_seg
 

@@ -9,10 +9,10 @@ import SimpleITK as sitk
 
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import printable
-from CoralBayLib.imaging.dicom_slices import Slice, is_scout, to_vector
 from CoralBayLib.imaging.gdcm_names import gdcm_names
+from CoralBayLib.imaging.headers.dicom_identity import require_hu
 
-from .dicom_identity import require_hu
+from .slices import Slice, is_scout, to_vector
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 

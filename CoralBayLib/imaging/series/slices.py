@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 
 from CoralBayLib.core.errors import VolumeError
 from CoralBayLib.core.paths import error_message, printable
-
-from .gdcm_names import gdcm_names
-from .grid import LPS_TO_RAS, Grid
-from .headers.dicom_elements import UNCOMPRESSED, read_elements
-from .headers.dicom_identity import FIELDS, require_one_scan
-from .headers.slice_positions import REGULARIZE, require_regular, require_straight
+from CoralBayLib.imaging.gdcm_names import gdcm_names
+from CoralBayLib.imaging.grid import LPS_TO_RAS, Grid
+from CoralBayLib.imaging.headers.dicom_elements import UNCOMPRESSED, read_elements
+from CoralBayLib.imaging.headers.dicom_identity import FIELDS, require_one_scan
+from CoralBayLib.imaging.headers.slice_positions import REGULARIZE, require_regular, require_straight
 
 MODALITY, DESCRIPTION, SERIES_UID, IMAGE_TYPE = "0008|0060", "0008|103e", "0020|000e", "0008|0008"
 _POSITION, _ORIENTATION, _FRAMES = "0020|0032", "0020|0037", "0028|0008"
@@ -178,7 +177,7 @@ def arrange(slices: list[Slice]) -> tuple[Grid, list[int]]:
     """Put the slices of a scan on a grid.
 
     Args:
-        slices: of one scan, in any order (see `headers.slice_selection.sort_out`).
+        slices: of one scan, in any order (see `selection.sort_out`).
 
     Returns:
         grid: of the scan, in RAS mm.
