@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from CoralBayLib.core.errors import EncoderError, WeightsError
 
 from .base import Axes, InputSpec, LevelSpec, Tiling
 from .frozen import FrozenEncoder, loader
-from .networks.checkpoints import read_checkpoint
+from .networks.checkpoints import declared_encoder, read_checkpoint
 from .networks.strict_loading import build_strictly, encoder_tree
 from .networks.swin_attention import PositionBias, run_stage
 from .weights import WeightsSource, find_weights
@@ -45,6 +46,9 @@ SETTINGS = {
     "whole": (Tiling("whole", None), (64, 64, 64)),
 }
 """Tiling and smallest input size by inference mode."""
+
+_TRAINED_HERE = ("coralbay", "coralbay-mini")
+"""Encoders whose weights, when CoralBay trained them, name them."""
 
 # Peak memory in floats per voxel and channel of the first level. Measured at C = 48 on 96^3 and 160 x 160 x 128 voxels:
 # 62 MB and 2.9 with the stride-1 level, 157 MB and 1.5 without it.
@@ -270,4 +274,22 @@ def network_from(tensors: Mapping[str, torch.Tensor]) -> CoralBayNetwork:
     return build_strictly(lambda: CoralBayNetwork(shape[0], shape[1], use_v2), tree, "CoralBay")
 
 
-load = loader(CoralBayEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_checkpoint(path)))
+def read_network(name: str, path: Path) -> CoralBayNetwork:
+    """Read the weights of one of the encoders with this network; they differ in voxel size and window of HU.
+
+    Args:
+        name: of the encoder.
+        path: of the weights.
+
+    Raises:
+        WeightsError: the file cannot be read, says that it belongs to another encoder, or see `network_from`.
+    """
+    tensors, declared = read_checkpoint(path), declared_encoder(path)
+    if declared in _TRAINED_HERE and declared != name:
+        raise WeightsError(
+            f"'{path.name}' holds weights of {declared}, which works on other voxels than {name}. Use the encoder {declared}."
+        )
+    return network_from(tensors)
+
+
+load = loader(CoralBayEncoder, partial(find_weights, WEIGHTS), partial(read_network, CoralBayEncoder.name))

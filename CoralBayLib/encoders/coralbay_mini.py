@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from CoralBayLib.core.errors import Remedy, WeightsError
 
-from .coralbay import LEVEL_NAMES, CoralBayEncoder, network_from
+from .coralbay import LEVEL_NAMES, CoralBayEncoder, read_network
 from .frozen import loader
-from .networks.checkpoints import read_checkpoint
 from .weights import Consent, FoundWeights, ShippedWeights
 
 WEIGHTS = ShippedWeights("coralbay-mini", "coralbay-mini.safetensors", "MIT")
@@ -45,4 +45,4 @@ def find(weights: str | Path | None, consent: Consent = None) -> FoundWeights:
     return FoundWeights(path, WEIGHTS.origin if weights is None else f"local file {path.name}")
 
 
-load = loader(CoralBayMiniEncoder, find, lambda path: network_from(read_checkpoint(path)))
+load = loader(CoralBayMiniEncoder, find, partial(read_network, CoralBayMiniEncoder.name))

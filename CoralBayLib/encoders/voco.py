@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from .coralbay import CoralBayEncoder, network_from
+from .coralbay import CoralBayEncoder, read_network
 from .frozen import loader
-from .networks.checkpoints import read_checkpoint
 from .weights import WeightsSource, find_weights
 
 WEIGHTS = WeightsSource(
@@ -32,4 +31,4 @@ class VoCoEncoder(CoralBayEncoder):
     window_hu = (-175.0, 250.0)
 
 
-load = loader(VoCoEncoder, partial(find_weights, WEIGHTS), lambda path: network_from(read_checkpoint(path)))
+load = loader(VoCoEncoder, partial(find_weights, WEIGHTS), partial(read_network, VoCoEncoder.name))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from CoralBayLib.core.errors import Remedy, WeightsError
 from CoralBayLib.encoders import register_encoder
 from CoralBayLib.encoders.cards import read_card
-from CoralBayLib.encoders.coralbay import network_from
+from CoralBayLib.encoders.coralbay import read_network
 from CoralBayLib.encoders.frozen import loader
-from CoralBayLib.encoders.networks.checkpoints import read_checkpoint
 from CoralBayLib.encoders.weights import Consent, FoundWeights
 
 from .network import ENCODERS
@@ -35,4 +35,4 @@ def register_trained(file: str | Path, form: str) -> None:
             raise WeightsError(f"There is no weights file '{chosen}'.", remedy=Remedy.CHOOSE_WEIGHTS_FILE, encoder=card.name)
         return FoundWeights(chosen, f"local file {chosen.name}")
 
-    register_encoder(card)(loader(encoder, find, lambda each: network_from(read_checkpoint(each))))
+    register_encoder(card)(loader(encoder, find, partial(read_network, form)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import zipfile
 import zlib
@@ -55,6 +56,23 @@ def read_checkpoint(path: Path, below: Sequence[str] = ()) -> dict[str, torch.Te
     if start.startswith(_TORCH):
         return _require_plain(_tensors_in(_read_torch(path), below, path), path)
     raise WeightsError(f"'{path.name}' is neither a safetensors file nor a PyTorch checkpoint: {_diagnosis(start)}.")
+
+
+def declared_encoder(path: Path) -> str | None:
+    """The encoder that weights trained with CoralBay are for, as their metadata says; None for files that do not say it.
+
+    Args:
+        path: a file that `read_checkpoint` has read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+        trained = json.loads(metadata.get("coralbay.pretrain", "{}"))
+        return str(metadata.get("model") or trained["settings"]["form"])
+    except (SafetensorError, ValueError, LookupError, TypeError, RecursionError):
+        return None
 
 
 def _is_safetensors(start: bytes) -> bool:

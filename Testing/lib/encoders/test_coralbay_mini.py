@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from CoralBayLib.core.errors import EncoderError, WeightsError
 from CoralBayLib.encoders import load_encoder
@@ -24,6 +24,25 @@ def weights(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "coralbay-mini.safetensors"
     save_file({k: t.half() if t.is_floating_point() else t.to(torch.int16) for k, t in state.items()}, path)
     return path
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"model": "coralbay-mini"}, {"coralbay.pretrain": '{"settings": {"form": "coralbay-mini"}}'}]
+)
+def test_weights_that_name_their_encoder_are_refused_by_another(metadata, weights, tmp_path):
+    """The networks are alike, and the voxels are not: features would be wrong without a word."""
+    path = tmp_path / "mine.safetensors"
+    save_file(load_file(weights), path, metadata=metadata)
+    assert load_encoder("coralbay-mini", weights=path, device="cpu").name == "coralbay-mini"
+    for other in ("coralbay", "voco"):
+        with pytest.raises(WeightsError, match=r"holds weights of coralbay-mini.* Use the encoder coralbay-mini"):
+            load_encoder(other, weights=path, device="cpu")
+
+
+@pytest.mark.parametrize("metadata", [None, {"model": "another"}, {"coralbay.pretrain": "[1"}])
+def test_weights_that_name_no_encoder_are_read(metadata, weights, tmp_path):
+    save_file(load_file(weights), tmp_path / "mine.safetensors", metadata=metadata)
+    assert load_encoder("coralbay", weights=tmp_path / "mine.safetensors", device="cpu").name == "coralbay"
 
 
 def test_embeds_a_phantom_at_the_strides_of_3_mm(weights):
