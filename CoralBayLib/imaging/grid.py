@@ -46,7 +46,10 @@ class Grid:
         if len(shape) != 3 or min(shape) < 1:
             raise VolumeError(f"A grid needs three axes of at least one voxel each, got shape {shape}.")
         if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1)):
-            raise VolumeError("IJK-to-RAS must be a finite 4x4 affine matrix whose last row is 0 0 0 1.")
+            raise VolumeError(
+                "IJK-to-RAS must be a 4x4 matrix of finite numbers whose last row is 0 0 0 1. Check the spacing and "
+                "the directions of the volume."
+            )
         lengths = np.linalg.norm(matrix[:3, :3], axis=0)
         if lengths.min() <= 0 or abs(np.linalg.det(matrix[:3, :3] / lengths)) < 1e-4:
             raise VolumeError("IJK-to-RAS is singular: two axes of the volume coincide or a spacing is zero.")
