@@ -106,9 +106,12 @@ def _labels(args: argparse.Namespace, cohort: Cohort, console: Console) -> tuple
     from CoralBayLib.imaging.patients import LabeledPatient, names_from_json, read_labels, renumbered
     from CoralBayLib.imaging.patients.structures import read_json
     from CoralBayLib.imaging.segmentation_io import names_its_segments
+    from CoralBayLib.imaging.segments.origin import note_on_origin
 
     path, cohort_names = expand(args.segmentation), cohort.structures
     volume = cohort.read(args.scan)
+    if note := note_on_origin(path, cohort.description.scan(args.scan).require(cohort.folder)):
+        console.say(note)
     names: dict[int, str] | None = None
     if not names_its_segments(path):
         # Plain labelmaps have no names: labels.json beside the file tells them, else they have the numbers of the cohort.

@@ -9,7 +9,9 @@ import pytest
 
 import CoralBayLib as cb
 from CoralBayLib.imaging.palette import label_color
+from CoralBayLib.imaging.segmentations.dicom_seg import write_dicom_seg
 from Testing.lib.cohort.stand_in import STRUCTURES, StandIn, make_scan, write_scans
+from Testing.lib.imaging.segmentations.ct_series import write_series
 
 
 @pytest.fixture
@@ -115,3 +117,16 @@ def test_moved_scans_are_found(run, cohort, tmp_path, learner):
     assert run("cohort", "next", cohort)[0] == 0
     (tmp_path / "archive" / "scan1.nrrd").unlink()
     assert run("cohort", "add", cohort, tmp_path / "archive", "--moved")[0] == 1
+
+
+def test_a_dicom_segmentation_of_another_examination_is_noticed(run, cohort, tmp_path):
+    shape = (6, 8, 16)
+    series = write_series(tmp_path / "ct" / "one", np.zeros(shape, np.int16))
+    other = write_series(tmp_path / "other", np.zeros(shape, np.int16))
+    labelmap = cb.read_volume(other)
+    labelmap = cb.Volume(np.ones(shape, np.uint8), labelmap.grid)
+    write_dicom_seg(labelmap, [cb.Segment(1, STRUCTURES[0], label_color(1))], tmp_path / "seg.dcm", other)
+    assert run("cohort", "add", cohort, series)[0] == 0
+    name = next(scan["name"] for scan in json_of(run, "cohort", "status", cohort)[1]["scans"] if "scan" not in scan["name"])
+    status, out, err = run("cohort", "accept", cohort, name, tmp_path / "seg.dcm", "--encoder", "pooling")
+    assert status == 0 and "seg.dcm has another frame of reference" in out + err
