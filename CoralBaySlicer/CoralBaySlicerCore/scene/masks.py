@@ -79,6 +79,16 @@ def read(volume: slicer.vtkMRMLScalarVolumeNode, locked: Wanted, start: Wanted, 
     return Masks(tuple(each.piece() for each in images[0]), tuple(each.piece() for each in images[1]), key)
 
 
+def key_of(volume: slicer.vtkMRMLScalarVolumeNode, start: Wanted) -> tuple:
+    """The key of the `Masks` that `read` makes of segments to start from, without copies of voxels; () if there are none.
+
+    Raises:
+        VolumeError: see `read`.
+    """
+    keys = tuple(each.key for source in start for each in _images(*source, volume))
+    return ((), keys) if keys else ()
+
+
 def lockable(
     segmentation: slicer.vtkMRMLSegmentationNode | None, structures: Iterable[str], visible_only: bool = True
 ) -> dict[str, int]:

@@ -154,10 +154,12 @@ class CohortPanel(Panel):
         annotation = self.attempt(_("The segmentation could not be read."), self._annotation)
         if annotation is None or (accept and not self._confirm_preview(annotation)):
             return
-        folder, by = tasks.folder(), tasks.annotator()
+        assert self._segmentation is not None
+        folder, by, node_id = tasks.folder(), tasks.annotator(), self._segmentation.GetID()
 
         def done(_file: Path) -> None:
-            self._note_key()
+            # As they were written: the user may have painted on since.
+            self._keys[node_id] = annotation.masks.key if annotation.masks is not None else ()
             self._reload()
             if accept:
                 self._prepare(folder)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import slicer
 from slicer.i18n import tr as _
 
-from CoralBayLib.core.errors import CohortError
+from CoralBayLib.core.errors import CohortError, VolumeError
 from CoralBayLib.core.names import fold
 from CoralBayLib.fewshot.prompts import Prompts
 from CoralBayLib.imaging.cropping import CroppedMask
@@ -82,12 +82,28 @@ def volume_of(segmentation: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLSca
     return segmentation.GetNodeReference(role)
 
 
-def put(opened: Opened) -> tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSegmentationNode]:
+def put(
+    opened: Opened, earlier_key: tuple | None = None
+) -> tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSegmentationNode]:
     """Add the nodes of a scan to the scene, in place of those of the scan that was open before.
 
     A volume that was loaded from the same file is used as it is.
+
+    Args:
+        opened: the scan.
+        earlier_key: `voxels_key` of the segmentation that was open when the scan was requested.
+
+    Raises:
+        CohortError: that segmentation was changed since then; its changes would be lost.
     """
     earlier = current(opened.cohort)
+    if earlier_key is not None and earlier is not None and voxels_key(earlier) != earlier_key:
+        raise CohortError(
+            _(
+                "The segmentation of {scan} was changed while the other scan was prepared, so it stays open. Open the other "
+                "scan again; you are then asked about the changes."
+            ).format(scan=scan_of(earlier))
+        )
     volume = find_volume(opened.path)
     if volume is not None and not volumes.read(volume).volume.grid.same_as(opened.volume.grid):
         volume = None
@@ -181,5 +197,16 @@ def key_of(segmentation: slicer.vtkMRMLSegmentationNode, labels: Mapping[int, st
     volume = volume_of(segmentation)
     if volume is None:
         return ()
-    found = masks.read(volume, [], [(segmentation, masks.named(segmentation, labels))])
-    return () if found is None else found.key
+    return masks.key_of(volume, [(segmentation, masks.named(segmentation, labels))])
+
+
+def voxels_key(segmentation: slicer.vtkMRMLSegmentationNode | None) -> tuple | None:
+    """A value that changes when any segment changes; None when there is no segmentation that can be read."""
+    if segmentation is None:
+        return None
+    inner = segmentation.GetSegmentation()
+    names = dict(enumerate((inner.GetSegment(each).GetName() for each in segments.ids(segmentation)), start=1))
+    try:
+        return key_of(segmentation, names)
+    except VolumeError:  # accepting it says what is wrong
+        return None

@@ -196,7 +196,7 @@ def openTask(
         by: who made it.
     """
     packages.ensure()
-    config = logic.encoder_config()
+    config, before = logic.encoder_config(), nodes.voxels_key(nodes.current(path))
 
     def run(progress: TaskProgress, cancel: CancelToken) -> Opened | None:
         from CoralBayLib.cohort import Cohort, State
@@ -218,7 +218,7 @@ def openTask(
         return _opened(cohort, chosen.name)
 
     def finish(opened: Opened | None) -> tuple[slicer.vtkMRMLScalarVolumeNode, slicer.vtkMRMLSegmentationNode] | None:
-        return None if opened is None else nodes.put(opened)
+        return None if opened is None else nodes.put(opened, before)
 
     return logic.worker.start(Task(run, finish, "cohort", _("Opening the next scan"), interruptible=True))
 
