@@ -207,7 +207,11 @@ class SimilarPanel(Panel, VTKObservationMixin):
     def go_to(self, region: FoundRegion) -> None:
         """Center the views on a region, in its scan."""
         volume = slicer.mrmlScene.GetNodeByID(region.node_id)
-        if volume is not None and volume is not self.volume:
+        if volume is None:
+            # In another scan, the position would mean nothing.
+            slicer.util.showStatusMessage(_("{name} is no longer in the scene.").format(name=region.volume), 5000)
+            return
+        if volume is not self.volume:
             slicer.util.setSliceViewerLayers(background=volume)
             self.parameters.volume = volume
         volumes.jump_to(region.ras)
@@ -245,10 +249,8 @@ class SimilarPanel(Panel, VTKObservationMixin):
         if not self.parameters.everywhere or self.volume is None:
             return ""
         others = volumes.other_scans(self.volume)
-        if not others:
-            return _("There is no other scan in the scene.")
-        lines = []
-        known = [*others, self.volume]
+        lines = [] if others else [_("There is no other scan in the scene.")]
+        known = [*others, self.volume] if others else []
         missing = [node.GetName() for node in known if self.logic.features.cached(node) is None]
         missing = [name for name in missing if name not in self.logic.skipped_scans]
         if missing:

@@ -239,11 +239,18 @@ class Tasks:
             return pyramids, skipped, results
 
         def finish(result: Any) -> list[FoundRegion]:
-            pyramids, self.skipped_scans, results = result
-            used = [source for source in sources if source.scan.node_id in pyramids]
-            nodes = {source.scan.node_id: self.features.put(source, pyramids[source.scan.node_id]) for source in used}
-            self.similarities = {each.node_id: each for each in results}
-            return rank_regions(results, nodes, count)
+            pyramids, skipped, results = result
+            nodes = {}
+            for source in (each for each in sources if each.scan.node_id in pyramids):
+                try:
+                    nodes[source.scan.node_id] = self.features.put(source, pyramids[source.scan.node_id])
+                except CoralBayError:
+                    if source is query_source:
+                        raise
+                    skipped[source.scan.name] = _("It was removed or changed during the search.")
+            kept = [each for each in results if each.node_id in nodes]
+            self.similarities, self.skipped_scans = {each.node_id: each for each in kept}, skipped
+            return rank_regions(kept, nodes, count)
 
         return self._start(Task(run, finish, "similar", _("Looking for similar regions")))
 
