@@ -60,4 +60,4 @@ def applyProbeToFolderTask(
             cancel=cancel,
         )
 
-    return logic.worker.start(Task(run, title=_("Applying the probe to a folder")))
+    return logic.worker.start(Task(run, title=_("Applying the probe to a folder"), outlives_scene=True))

@@ -276,8 +276,8 @@ class Tasks:
         return self._start(Task(with_features, keep_and_finish, lane, title))
 
     def workTask(self, run: Callable[[TaskProgress, CancelToken], Any], title: str) -> Task:
-        """Start a task on the worker that needs no volume."""
-        return self._start(Task(run, title=title))
+        """Start a task on the worker that needs no volume, and so continues when the scene is closed."""
+        return self._start(Task(run, title=title, outlives_scene=True))
 
     def start_task(self, task: Task) -> Task:
         """Start a task once the packages are there."""

@@ -58,7 +58,7 @@ def exportTask(
         write_dicom_seg(labelmap, listed, path, source, encoder=encoder, cancel=cancel)
         return Path(path)
 
-    return tasks.worker.start(Task(run, title=_("Writing DICOM")))
+    return tasks.worker.start(Task(run, title=_("Writing DICOM"), outlives_scene=True))
 
 
 def source_of(volume: slicer.vtkMRMLScalarVolumeNode) -> str:
