@@ -11,7 +11,7 @@ from CoralBayLib.core.outputs import require_writable_folder
 
 from .common import open_cache, open_encoder
 from .console import Console
-from .options import Common
+from .options import Common, path_argument
 
 
 def add_parser(commands: Any, common: Common) -> None:
@@ -24,7 +24,7 @@ def add_parser(commands: Any, common: Common) -> None:
     parser.add_argument(
         "--output",
         "-o",
-        type=Path,
+        type=path_argument,
         default=Path("output/demo"),
         metavar="FOLDER",
         help="folder to write to (default output/demo)",

@@ -23,7 +23,7 @@ from CoralBayLib.core.signals import CLOSED_PIPE_STATUS, Interruption, close_out
 from . import cache, check, cohort, demo, embed, encoders, library, scans, segment, similar, weights
 from .console import Console
 from .matching import landmarks, match
-from .options import common_options
+from .options import Parser, common_options
 from .patients import evaluate, probe
 from .remedies import remedy_text
 from .server import serve
@@ -142,7 +142,7 @@ def _print_json(console: Console, error: dict[str, Any]) -> None:
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; making it imports no torch."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="coralbay",
         description=f"CT foundation models: embed a CT, segment it from a few prompts, find similar regions. {NOTICE}",
         epilog="`coralbay COMMAND --help` describes a command.",

@@ -3,7 +3,40 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any, NamedTuple
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that refuses empty values, as those of variables that are not set in a shell.
+
+    Code that asks whether an option was given would ignore them, and `Path("")` is the current folder. Parsers of commands
+    get this class from the parser of the program.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.register("type", None, text_argument)
+
+
+def text_argument(value: str) -> str:
+    """The type of arguments that name none.
+
+    Raises:
+        argparse.ArgumentTypeError: the value is empty.
+    """
+    if not value:
+        raise argparse.ArgumentTypeError("the value is empty; give one, or leave the option out")
+    return value
+
+
+def path_argument(value: str) -> Path:
+    """The type of an argument that is a path.
+
+    Raises:
+        argparse.ArgumentTypeError: the value is empty.
+    """
+    return Path(text_argument(value))
 
 
 class Common(NamedTuple):

@@ -29,7 +29,7 @@ def add_parser(commands: Any, common: Common) -> None:
     create.add_argument(
         "--structures", nargs="+", required=True, metavar="NAME", help="structures to segment in every scan, label 1 first"
     )
-    create.add_argument("--name", default="", metavar="NAME", help="name of the cohort (default: of its folder)")
+    create.add_argument("--name", metavar="NAME", help="name of the cohort (default: of its folder)")
     create.set_defaults(run=run_create)
 
     add = actions.add_parser("add", parents=plain, help="add scans; they stay where they are")
@@ -58,7 +58,7 @@ def run_create(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """`coralbay cohort create`."""
     from CoralBayLib.cohort import Cohort
 
-    cohort = Cohort.create(args.cohort, args.structures, args.name)
+    cohort = Cohort.create(args.cohort, args.structures, args.name or "")
     console.result(f"Made: {cohort.folder}, for {', '.join(args.structures)}")
     console.say("Add scans with `coralbay cohort add`.")
     return {"cohort": str(cohort.folder), "structures": list(cohort.description.structures)}

@@ -37,7 +37,7 @@ def add_actions(actions: Any, plain: list[argparse.ArgumentParser], common: Comm
         "empty is absent; one without a segment is not annotated",
     )
     accept.add_argument("--prompts", nargs="+", metavar="FILE", help="clicks and strokes that led to it, kept beside it")
-    accept.add_argument("--by", default="", metavar="NAME", help="who accepts it, kept in its record (default: nobody)")
+    accept.add_argument("--by", metavar="NAME", help="who accepts it, kept in its record (default: nobody)")
     accept.set_defaults(run=run_accept)
 
 
@@ -95,7 +95,7 @@ def run_accept(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     labelmap, structures = (None, None) if args.segmentation is None else _labels(args, plain, console)
     cohort = _open(args, console)
     with console.bar("Learning") as progress:
-        path = cohort.accept(args.scan, labelmap, prompts, by=args.by, structures=structures, progress=progress)
+        path = cohort.accept(args.scan, labelmap, prompts, by=args.by or "", structures=structures, progress=progress)
     console.result(f"Written: {path}")
     curve = [point.mean for point in cohort.learning_curve()]
     return {"written": str(path), "structures": structures or list(cohort.description.structures), "curve": curve}

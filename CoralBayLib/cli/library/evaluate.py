@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from CoralBayLib.cli.common import library_encoder_name, open_library, require_library_outputs
 from CoralBayLib.cli.console import Console
+from CoralBayLib.cli.options import path_argument
 from CoralBayLib.core.errors import LibraryError
 from CoralBayLib.core.paths import atomic_write, expand
 
@@ -28,7 +29,7 @@ def add_evaluate(actions: Any, parents: list[argparse.ArgumentParser]) -> None:
     parser.add_argument(
         "--labels",
         required=True,
-        type=Path,
+        type=path_argument,
         metavar="TABLE|FOLDER",
         help="CSV with a row for each scan (path, patient, label) to measure the retrieval of scans; or a folder of labeled "
         "patients, as `coralbay evaluate` reads it, to measure that of regions. The scans must be in the library",

@@ -8,7 +8,7 @@ from typing import Any
 
 from CoralBayLib.cli.common import open_cache, open_encoder, require_outputs
 from CoralBayLib.cli.console import Console
-from CoralBayLib.cli.options import Common, add_renamed_option
+from CoralBayLib.cli.options import Common, add_renamed_option, path_argument
 from CoralBayLib.core.errors import ScansError
 from CoralBayLib.imaging.formats import WRITABLE_SUFFIXES
 
@@ -27,7 +27,7 @@ def add_parser(commands: Any, common: Common) -> None:
     fit = actions.add_parser(
         "fit", parents=parents, help="fit a probe on a table of scans, and cross-validate it with patients kept apart"
     )
-    fit.add_argument("table", type=Path, metavar="TABLE", help="CSV with a row for each scan: path, patient, target")
+    fit.add_argument("table", type=path_argument, metavar="TABLE", help="CSV with a row for each scan: path, patient, target")
     fit.add_argument(
         "--target",
         required=True,
@@ -80,7 +80,7 @@ def add_parser(commands: Any, common: Common) -> None:
     fit.add_argument(
         "--output",
         "-o",
-        type=Path,
+        type=path_argument,
         default=Path("output/scans"),
         metavar="FOLDER",
         help="folder for the probe and the report (default output/scans)",
@@ -88,18 +88,25 @@ def add_parser(commands: Any, common: Common) -> None:
     fit.set_defaults(run=run_fit)
 
     predict = actions.add_parser("predict", parents=parents, help="apply a saved probe to scans")
-    predict.add_argument("probe", type=Path, metavar="PROBE", help="probe.safetensors that `coralbay scans fit` wrote")
-    predict.add_argument("ct", type=Path, nargs="+", metavar="CT", help="scans: image files or folders of DICOM slices")
-    predict.add_argument("--map", type=Path, metavar="FILE", help="write the saliency map of one CT (NRRD, NIfTI, MetaImage)")
+    predict.add_argument("probe", type=path_argument, metavar="PROBE", help="probe.safetensors that `coralbay scans fit` wrote")
     predict.add_argument(
-        "--attention", type=Path, metavar="FILE", help="write where an attentive probe looks in one CT, as an image file"
+        "ct", type=path_argument, nargs="+", metavar="CT", help="scans: image files or folders of DICOM slices"
+    )
+    predict.add_argument(
+        "--map", type=path_argument, metavar="FILE", help="write the saliency map of one CT (NRRD, NIfTI, MetaImage)"
+    )
+    predict.add_argument(
+        "--attention",
+        type=path_argument,
+        metavar="FILE",
+        help="write where an attentive probe looks in one CT, as an image file",
     )
     predict.set_defaults(run=run_predict)
 
     stability = actions.add_parser(
         "stability", parents=parents, help="measure how much small changes of a scan change its embedding"
     )
-    stability.add_argument("ct", type=Path, metavar="CT", help="the scan: an image file or a folder of DICOM slices")
+    stability.add_argument("ct", type=path_argument, metavar="CT", help="the scan: an image file or a folder of DICOM slices")
     stability.set_defaults(run=run_stability)
 
 

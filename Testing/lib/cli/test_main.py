@@ -45,6 +45,40 @@ def test_wrong_usage_has_status_2(arguments):
     assert stop.value.code == 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "segment ct.nrrd --prompts",
+        "segment ct.nrrd --prompts p.json --output",
+        "segment ct.nrrd --prompts p.json --locked",
+        "segment ct.nrrd --prompts p.json --start",
+        "segment ct.nrrd --prompts p.json --probe",
+        "segment ct.nrrd --prompts p.json --encoder-file",
+        "segment ct.nrrd --prompts p.json --weights",
+        "segment ct.nrrd --prompts p.json --series",
+        "embed ct.nrrd --server",
+        "embed ct.nrrd --token-file",
+        "embed",
+        "cohort create cohort --structures liver",
+        "cohort status",
+        "library stats --library",
+        "library evaluate --labels",
+        "scans fit --target x --task regression",
+        "scans fit table.csv --target x --task regression -o",
+        "scans predict probe.safetensors",
+        "demo -o",
+    ],
+)
+def test_an_empty_value_is_wrong_usage(arguments, capsys, tmp_path, monkeypatch):
+    """A variable that is not set in a script: without a lock or a start, the result would be another one without a word."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main([*arguments.split(), ""])
+    assert stop.value.code == 2
+    assert "the value is empty" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_interrupt_has_status_130(run, ct, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt

@@ -27,8 +27,6 @@ def no_encoder(pooling_by_name, monkeypatch):
     [
         ("segment", "ct.nrrd", "--prompts", "prompts.json", "-o", "o.nii.gz"),
         ("segment", "ct.nrrd", "--prompts", "prompts.json", "-o", "nofolder/o.seg.nrrd"),
-        ("segment", "ct.nrrd", "--prompts", "prompts.json", "-o", ""),
-        ("segment", "ct.nrrd", "--prompts", "prompts.json", "--save-probe", ""),
         ("segment", "ct.nrrd", "--prompts", "prompts.json", "--save-probe", "prompts.json"),
         ("segment", "ct.nrrd", "--prompts", "prompts.json", "--save-probe", "ct.nrrd"),
         ("segment", "ct.nrrd", "--prompts", "prompts.json", "-o", "a.seg.nrrd", "--save-probe", "a.seg.nrrd"),
