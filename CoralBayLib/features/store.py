@@ -53,7 +53,7 @@ class Store(StoreFolder):
         path = self._path(key)
         try:
             pyramid = _read(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except MemoryLimitError:
             raise

@@ -190,6 +190,13 @@ def test_a_full_disk_leaves_no_file_and_gives_the_result(volume, pooling, tmp_pa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_file_in_place_of_the_folder_holds_no_entry(tmp_path, recwarn):
+    """No entry is damaged there; that the features cannot be kept is said when they are written."""
+    (tmp_path / "cache").write_text("x")
+    assert cb.Store(tmp_path / "cache" / "embeddings").get("abc") is None
+    assert not recwarn.list
+
+
 def test_an_interrupted_write_leaves_no_file(volume, pooling, tmp_path):
     """The kernel refuses to let the file grow beyond 64 kB: a real failing write, after the space looked sufficient."""
     old_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
