@@ -148,7 +148,7 @@ def test_errors(capsys, study):
     status, _, err = run(capsys, "scans", "fit", study / "study.csv", "--target", "nothing", "--task", "classification")
     assert status == 1 and "no column nothing" in err
     status, _, err = run(capsys, "scans", "predict", study / "study.csv", study / "1.nrrd")
-    assert status == 1 and "no scan probe" in err
+    assert status == 1 and "not of the kind 'scan probe'" in err
 
 
 @pytest.mark.parametrize(

@@ -146,7 +146,7 @@ def test_a_loaded_probe_predicts_the_same(task, tmp_path):
 
 def test_other_files_are_refused(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"nothing of the kind")
-    with pytest.raises(ProbeError, match="no scan probe"):
+    with pytest.raises(ProbeError, match="not of the kind 'scan probe'"):
         scan_probes.ScanProbe.load(tmp_path / "x.safetensors")
 
 
