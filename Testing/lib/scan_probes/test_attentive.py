@@ -176,7 +176,7 @@ def test_a_loaded_probe_predicts_the_same(tmp_path):
     assert (again.signature, again.target, again.levels_) == ("sig", "finding", LEVELS)
     with pytest.raises(ProbeError, match="another encoder"):
         again.require_fit("other")
-    with pytest.raises(ProbeError, match="not of the kind 'scan probe'"):
+    with pytest.raises(ProbeError, match="There is no scan probe"):
         scan_probes.load_scan_probe(tmp_path / "gone.safetensors")
 
 

@@ -52,7 +52,7 @@ def ready(coralbay: Any, driver: Any, archive: Any, scan: Any) -> SimpleNamespac
 def filled(ready: Any, driver: Any, archive: Any) -> SimpleNamespace:
     """The same with a library of the folder."""
     add_folder(ready, driver, archive.folder)
-    assert "Added to the library: 2." in host.dialogs.texts("info")[-1], host.dialogs.texts()
+    assert "Added to the library: 2." in "\n".join(host.dialogs.texts("info")), host.dialogs.texts()
     host.dialogs.clear()
     return ready
 
