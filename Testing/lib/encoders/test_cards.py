@@ -44,8 +44,10 @@ def test_there_is_a_card_for_each_encoder():
     assert {"coralbay", "coralbay-mini", "astra", "ct-fm", "voxelfm", "fm-ct", "colipri", "voco"} == {
         path.stem for path in FILES
     }
-    for card in encoder_cards():
-        assert card == shipped_card(card.name)
+    # Tests before this one may have registered further encoders.
+    cards = {card.name: card for card in encoder_cards()}
+    for path in FILES:
+        assert cards[path.stem] == shipped_card(path.stem)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
